@@ -1,0 +1,160 @@
+"""The explicit description of one InternImage network, and the published ones.
+
+No torch here: planning and counting read this file only.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+Norm = Literal["pre", "post", "res-post"]
+Head = Literal["plain", "attention"]
+Operator = Literal["dcnv3", "dcnv3-unshared", "dcnv3-sigmoid", "deformable-attention"]
+
+EXTRA_NORM_EVERY = 6
+"""H puts one more LayerNorm after every sixth block of stage 3 (released model, blocks 5, 11, ...)."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One network, written out per stage; every field changes the module that is built.
+
+    ``channels``, ``depths`` and ``groups`` hold one number per stage (four stages). ``norm`` places
+    the LayerNorms: ``pre`` ``x + f(LN(x))``, ``post`` ``x + LN(f(x))``, ``res-post``
+    ``x + LN(f(LN(x)))``. ``layer_scale`` is the initial value of gamma, or None for no layer scale.
+    ``dw_kernel_size`` is the kernel of the side branch's depth-wise convolution; None means the
+    operator's own (Table D's parameter counts need that). ``offset_scale`` multiplies the sampling
+    grid and the offsets alike.
+
+    Raises:
+        ValueError: naming every field that is wrong, all at once.
+    """
+
+    channels: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    groups: tuple[int, int, int, int]
+    kernel_size: int = 3
+    dw_kernel_size: int | None = None
+    num_classes: int = 1000
+    mlp_ratio: float = 4.0
+    norm: Norm = "pre"
+    layer_scale: float | None = None
+    stage_end_norm: bool = True
+    stage3_extra_norms: bool = False
+    offset_scale: float = 1.0
+    remove_center: bool = False
+    center_feature_scale: bool = False
+    drop_path: float = 0.0
+    head: Head = "plain"
+    operator: Operator = "dcnv3"
+
+    def __post_init__(self) -> None:
+        if problems := list(_problems(self)):
+            raise ValueError("not an InternImage configuration: " + "; ".join(problems))
+
+    @property
+    def side_kernel_size(self) -> int:
+        """Kernel of the depth-wise convolution that feeds offsets and mask."""
+        return self.kernel_size if self.dw_kernel_size is None else self.dw_kernel_size
+
+    @property
+    def points(self) -> int:
+        """Sampling points P of the operator: K*K, less the centre with ``remove_center``."""
+        return self.kernel_size**2 - int(self.remove_center)
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Hidden width of the MLP per stage."""
+        return tuple(int(c * self.mlp_ratio) for c in self.channels)
+
+    @property
+    def extra_norm_blocks(self) -> tuple[int, ...]:
+        """Indices of the stage-3 blocks that are followed by H's extra LayerNorm."""
+        if not self.stage3_extra_norms:
+            return ()
+        return tuple(range(EXTRA_NORM_EVERY - 1, self.depths[2], EXTRA_NORM_EVERY))
+
+
+def _problems(c: ModelConfig) -> list[str]:
+    problems = []
+    for name in ("channels", "depths", "groups"):
+        values = getattr(c, name)
+        if len(values) != 4 or any(not isinstance(v, int) or v < 1 for v in values):
+            problems.append(f"{name} wants four positive whole numbers, got {values}")
+    if not problems:
+        problems += [
+            f"stage {i}: {ch} channels cannot be split into {g} groups"
+            for i, (ch, g) in enumerate(zip(c.channels, c.groups, strict=True), 1)
+            if ch % g
+        ]
+        if c.channels[0] % 2:
+            problems.append(f"the stem halves C1, so C1 must be even, got {c.channels[0]}")
+    for name, kernel in (("kernel_size", c.kernel_size), ("dw_kernel_size", c.side_kernel_size)):
+        if kernel < 1 or kernel % 2 == 0:
+            problems.append(f"{name} wants a positive odd number, got {kernel}")
+    for name, value, allowed in (
+        ("norm", c.norm, get_args(Norm)),
+        ("head", c.head, get_args(Head)),
+        ("operator", c.operator, get_args(Operator)),
+    ):
+        if value not in allowed:
+            problems.append(f"{name} wants one of {', '.join(allowed)}, got {value!r}")
+    if c.num_classes < 1:
+        problems.append(f"num_classes wants at least 1, got {c.num_classes}")
+    if not 0 <= c.drop_path < 1:
+        problems.append(f"drop_path wants 0 <= rate < 1, got {c.drop_path}")
+    if c.mlp_ratio <= 0:
+        problems.append(f"mlp_ratio wants a positive number, got {c.mlp_ratio}")
+    if c.layer_scale is not None and c.norm == "res-post":
+        problems.append("residual-post-norm has no layer scale: set layer_scale=None")
+    return problems
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A published model: its configuration and what the paper prints for it.
+
+    ``params`` is the exact count with 1000 classes; ``printed_params`` and ``printed_gmacs`` are
+    the paper's words (Tables 1 and 2), the latter by image size.
+    """
+
+    config: ModelConfig
+    params: int
+    printed_params: str
+    printed_gmacs: dict[int, str] = field(default_factory=dict)
+
+
+def _stacked(
+    c1: int,
+    group_channels: int,
+    l1: int,
+    l3: int,
+    **fields: object,
+) -> ModelConfig:
+    channels = (c1, 2 * c1, 4 * c1, 8 * c1)
+    g1, g2, g3, g4 = (c // group_channels for c in channels)
+    return ModelConfig(channels, (l1, l1, l3, l1), (g1, g2, g3, g4), **fields)  # type: ignore[arg-type]
+
+
+def _scaled(c1: int, l1: int, l3: int, drop_path: float, offset_scale: float = 1.0) -> ModelConfig:
+    """S, B, L and XL: post-norm, layer scale 1e-5, no norm at the end of a stage."""
+    return _stacked(
+        c1, 16, l1, l3, norm="post", layer_scale=1e-5, stage_end_norm=False,
+        drop_path=drop_path, offset_scale=offset_scale,
+    )  # fmt: skip
+
+
+# Rates of drop path: Table B. Counts: the released models, which the rules rebuild to the digit.
+PRESETS: dict[str, Preset] = {
+    "T": Preset(_stacked(64, 16, 4, 18, drop_path=0.1), 29_918_424, "30M", {224: "5G"}),
+    "S": Preset(_scaled(80, 4, 21, 0.4), 50_079_880, "50M", {224: "8G"}),
+    "B": Preset(_scaled(112, 4, 21, 0.5), 97_461_832, "97M", {224: "16G", 800: "206G"}),
+    "L": Preset(_scaled(160, 5, 22, 0.1, 2.0), 223_334_810, "223M", {384: "108G"}),
+    "XL": Preset(_scaled(192, 5, 24, 0.2, 2.0), 334_819_780, "335M", {384: "163G"}),
+    "H": Preset(
+        _stacked(
+            320, 32, 6, 32, dw_kernel_size=5, norm="res-post", stage3_extra_norms=True,
+            center_feature_scale=True, head="attention", drop_path=0.2,
+        ),
+        1_089_636_760, "1.08B", {224: "188G", 640: "1478G"},
+    ),
+}  # fmt: skip
