@@ -1,0 +1,170 @@
+"""The values that flow through a study: cell, study, trial, record. No torch, no disk.
+
+Space -> Cell (what was asked, and its fate) -> Trial (what is trained; has an identity)
+-> Record (what came of it, failures too).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from archsearch.count import Cost
+from archsearch.recipe import Recipe
+from archsearch.variant import AnyVariant, variant_from_dict, variant_to_dict
+
+SCHEMA = 1
+"""Layout of the files of a study."""
+
+NUMERICS = 1
+"""Raise when a change to the training code changes what a trial computes: old records stay
+readable, but are no longer taken for the same trial."""
+
+Fate = Literal["exact", "repaired", "infeasible"]
+Status = Literal["complete", "diverged", "failed"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place of the plan and its fate; an infeasible cell has no variant and says why.
+
+    ``asked`` holds the coordinates as asked for (for the grid: c1, group_channels, l1; for a
+    scaling study: alpha, beta, phi), which may differ from the variant's after a repair. ``cost``
+    is counted as the paper counts: 1000 classes at 224 x 224.
+    """
+
+    asked: Mapping[str, float | int | str]
+    fate: Fate
+    variant: AnyVariant | None
+    cost: Cost | None
+    reason: str = ""
+    paper: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which data: the name as given on the command line, and what it turned out to be.
+
+    Only the fingerprint enters a trial's identity: the same images elsewhere are the same data.
+    """
+
+    name: str
+    fingerprint: str
+    num_classes: int
+    channels: int
+    num_train: int
+    num_val: int
+    num_test: int
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training: variant, recipe, data and seed. Its identity is its content."""
+
+    variant: AnyVariant
+    recipe: Recipe
+    data: Data
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """First 16 hex digits of sha256 over the canonical JSON of all that changes the result.
+
+        Device, paths, workers and times are not in it: the same command starts or resumes, a
+        changed recipe never reuses an old result, and duplicates collapse.
+        """
+        recipe = {k: v for k, v in asdict(self.recipe).items() if k != "name"}
+        content = {
+            "schema": SCHEMA,
+            "numerics": NUMERICS,
+            "variant": variant_to_dict(self.variant),
+            "recipe": recipe,
+            "data": self.data.fingerprint,
+            "seed": self.seed,
+        }
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "id": self.id, "schema": SCHEMA, "numerics": NUMERICS}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Trial":
+        return cls(
+            variant=variant_from_dict(values["variant"]),
+            recipe=Recipe(**values["recipe"]),
+            data=Data(**values["data"]),
+            seed=values["seed"],
+        )
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a trial gave. Terminal: it is written once.
+
+    ``metrics`` holds ``val_accuracy`` and ``test_accuracy`` in percent, ``train_loss`` and the
+    like; what was not measured is None, never 0. ``curve`` has one mapping per epoch. ``cost`` is
+    the trained model's own (its classes and image size), not the budget's. ``kind`` says which
+    failure: ``out-of-memory``, ``crash``, ``data``, ...
+    """
+
+    trial_id: str
+    status: Status
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    curve: tuple[Mapping[str, Any], ...] = ()
+    cost: Cost | None = None
+    kind: str = ""
+    error: str = ""
+    seconds: float = 0.0
+    attempts: int = 1
+    device: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "schema": SCHEMA}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Record":
+        known = {k: v for k, v in values.items() if k != "schema"}
+        cost = Cost(**known["cost"]) if known.get("cost") else None
+        curve, notes = tuple(known.get("curve", ())), tuple(known.get("notes", ()))
+        return cls(**{**known, "cost": cost, "curve": curve, "notes": notes})
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question and all that is needed to answer it.
+
+    ``axes`` names the coordinates of ``Cell.asked`` that a heatmap uses, as (panel, y, x).
+    ``metric`` is what cells are compared by, always from the validation split. ``reports`` names
+    modules of the package `reports`.
+    """
+
+    name: str
+    question: str
+    source: str
+    cells: tuple[Cell, ...]
+    recipe: Recipe
+    data: str = "digits"
+    seeds: tuple[int, ...] = (0,)
+    axes: tuple[str, str, str] | None = None
+    metric: str = "val_accuracy"
+    budget: str = ""
+    reports: tuple[str, ...] = ("heatmap", "table")
+
+    def trials(self, data: Data) -> tuple[Trial, ...]:
+        """Every distinct trial, in plan order; cells that repair to one variant share it."""
+        found: dict[str, Trial] = {}
+        for seed in self.seeds:
+            for cell in self.cells:
+                if cell.variant is not None:
+                    trial = Trial(cell.variant, self.recipe, data, seed)
+                    found.setdefault(trial.id, trial)
+        return tuple(found.values())
+
+
+def canonical_json(value: object) -> str:
+    """One spelling per value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
