@@ -1,0 +1,24 @@
+.PHONY: setup check test slow format bench
+
+PYTHON ?= python
+
+setup:          ## install the project and all it needs into the current environment
+	$(PYTHON) -m pip install -e '.[dev]'
+
+check:          ## lint, format and types
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+test:           ## the test suite (README's second command)
+	$(PYTHON) -m pytest
+
+slow:           ## the long fault, coverage and simulation tests
+	$(PYTHON) -m pytest -m slow
+
+format:
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+bench:          ## the operator beside the vectorised PyTorch reference, in one run
+	$(PYTHON) -m cuda_ops.bench
