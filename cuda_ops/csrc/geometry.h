@@ -1,0 +1,51 @@
+// The geometry of one DCNv3 call, and where it samples: the only copy of both, shared by host and device code.
+//
+// Shapes (all contiguous in C unless a stride is given):
+//   x       (n, h, w, groups * group_channels)
+//   offset  (n, ho, wo, groups * points * 2), last axis ordered [group][point][(x, y)]
+//   mask    (n, ho, wo, groups * points)
+//   output  (n, ho, wo, groups * group_channels)
+// Offset and mask may be views of one wider projection: `offset_stride` and `mask_stride` are the distances, in
+// elements, from one output pixel to the next.
+#pragma once
+#include <cstdint>
+
+#ifdef __CUDACC__
+#define DCNV3_HOST_DEVICE __host__ __device__ __forceinline__
+#else
+#define DCNV3_HOST_DEVICE inline
+#endif
+
+namespace dcnv3 {
+
+struct Geometry {
+  int64_t n, h, w, ho, wo;
+  int64_t groups, group_channels;
+  int64_t offset_stride, mask_stride;
+  int kernel, stride, pad, dilation;
+  int points;  // kernel^2, less one with remove_center
+  bool remove_center, softmax;
+  double offset_scale;
+};
+
+// Column i and row j of the k-th sampling point. The order is k = i * kernel + j with i over x and j over y: the
+// released checkpoints learned their offsets in it. With remove_center every point after the centre moves up by one.
+struct GridPoint {
+  int i, j;
+};
+
+DCNV3_HOST_DEVICE GridPoint grid_point(int k, int kernel, bool remove_center) {
+  const int full = k + (remove_center && k >= kernel * kernel / 2 ? 1 : 0);
+  return {full / kernel, full % kernel};
+}
+
+// Where a point samples along one axis, in pixels of the unpadded input, before its learned offset: Eq. 2 with
+// offset_scale multiplying grid and offset alike,  o*s - p + h + (i*d - h + offset) * scale,  h = d(K-1)/2.
+template <typename T>
+DCNV3_HOST_DEVICE T sample_position(int64_t out, int tap, T offset, const Geometry& g) {
+  const int half = g.dilation * (g.kernel - 1) / 2;
+  const T origin = static_cast<T>(out * g.stride - g.pad + half);
+  return origin + (static_cast<T>(tap * g.dilation - half) + offset) * static_cast<T>(g.offset_scale);
+}
+
+}  // namespace dcnv3

@@ -1,0 +1,188 @@
+"""The public function and its operator: schema, shapes, gradients, counting, and who computes.
+
+`archsearch::dcnv3` and `archsearch::dcnv3_backward` exist without anything being compiled. The
+kernels here are the lowest in the dispatcher's order: the first call per device builds or loads the
+native library, which registers kernels of its own for that device, and from then on those run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from cuda_ops import native
+from cuda_ops.check import require_valid
+from cuda_ops.geometry import MACS_PER_SAMPLED_ELEMENT, Window
+from cuda_ops.reference import dcnv3_loops, dcnv3_torch, dcnv3_torch_backward
+
+_WINDOW = (
+    "int groups, int kernel_size, int stride, int padding, int dilation, float offset_scale, "
+    "bool remove_center, bool softmax"
+)
+_library = torch.library.Library("archsearch", "DEF")
+_library.define(
+    f"dcnv3(Tensor x, Tensor offset, Tensor mask, {_WINDOW}) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_library.define(
+    f"dcnv3_backward(Tensor grad, Tensor x, Tensor offset, Tensor mask, {_WINDOW}, "
+    "bool needs_x, bool needs_offset, bool needs_mask) -> (Tensor, Tensor, Tensor)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+
+
+def dcnv3(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    *,
+    groups: int,
+    kernel_size: int = 3,
+    stride: int = 1,
+    padding: int = 1,
+    dilation: int = 1,
+    offset_scale: float = 1.0,
+    remove_center: bool = False,
+    softmax: bool = False,
+    backend: str | None = None,
+) -> Tensor:
+    """DCNv3 (Eq. 2 of the InternImage paper): a weighted sum of bilinear samples per group.
+
+    Args:
+        x: `(N, H, W, C)`, C in `groups` equal runs; float16, bfloat16, float32 or float64.
+        offset: `(N, Ho, Wo, groups * P * 2)` in pixels, last axis ordered [group][point][(x, y)];
+            of x's dtype, or float32 beside a half-precision x. Ho = (H + 2p - d(K-1) - 1)//s + 1,
+            P = K*K, or K*K - 1 with `remove_center`. Point k = i*K + j, i over x and j over y.
+        mask: `(N, Ho, Wo, groups * P)`, the weight of each point; dtype as for offset.
+        offset_scale: multiplies the window's grid as well as the offset, as the released models do.
+        remove_center: leave the window's centre out (odd kernel_size only).
+        softmax: `mask` holds logits, and the softmax over the P points is part of the call.
+        backend: None takes the native kernel of x's device and falls back, with one warning, to
+            "torch"; "cpu" and "cuda" insist on the native kernel; "torch" is plain PyTorch on any
+            device; "loops" is the definition in float64, for tests.
+
+    Returns:
+        `(N, Ho, Wo, C)` in x's dtype. Arithmetic is float32 for half types, else in x's dtype.
+
+    Offset and mask may be slices of one merged projection along its last axis; they are read where
+    they lie. Under autocast the call behaves as outside it: nothing is cast, x's dtype decides the
+    result's, and float32 offsets beside a bfloat16 x keep their precision.
+
+    Raises:
+        ValueError: every wrong shape, dtype, device or argument, with wanted and got.
+        RuntimeError: `backend` names a native backend that is not usable here.
+    """
+    window = Window(
+        groups, kernel_size, stride, padding, dilation, float(offset_scale), remove_center, softmax
+    )
+    require_valid(x, offset, mask, window, backend)
+    if backend == "loops":
+        return dcnv3_loops(x, offset, mask, window).to(x.dtype)
+    if backend == "torch":
+        return dcnv3_torch(x, offset, mask, window)
+    if backend is not None and not torch.compiler.is_compiling():
+        native.require(backend)
+    if offset.dtype != mask.dtype:
+        offset, mask = offset.float(), mask.float()
+    out: Tensor = torch.ops.archsearch.dcnv3.default(x, offset, mask, *window)
+    return out
+
+
+@torch.library.register_fake("archsearch::dcnv3", lib=_library)
+def _fake(x: Tensor, offset: Tensor, mask: Tensor, *args: Any) -> Tensor:
+    height, width = Window(*args).output_size(x.shape[1], x.shape[2])
+    return x.new_empty((x.shape[0], height, width, x.shape[3]))
+
+
+@torch.library.register_fake("archsearch::dcnv3_backward", lib=_library)
+def _fake_backward(
+    grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, *args: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    needs = args[len(Window._fields) :]
+    gx, goffset, gmask = (
+        tensor.new_empty(tensor.shape if needed else (0,))
+        for tensor, needed in zip((x, offset, mask), needs, strict=True)
+    )
+    return gx, goffset, gmask
+
+
+def _forward(x: Tensor, offset: Tensor, mask: Tensor, *args: Any) -> Tensor:
+    if native.load(x.device.type):
+        out: Tensor = torch.ops.archsearch.dcnv3.default(x, offset, mask, *args)
+        return out
+    return dcnv3_torch(x, offset, mask, Window(*args))
+
+
+def _backward(
+    grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, *args: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    if native.load(x.device.type):
+        grads: tuple[Tensor, Tensor, Tensor] = torch.ops.archsearch.dcnv3_backward.default(
+            grad, x, offset, mask, *args
+        )
+        return grads
+    num_fields = len(Window._fields)
+    window, needs = Window(*args[:num_fields]), args[num_fields:]
+    return dcnv3_torch_backward(grad, x, offset, mask, window, (needs[0], needs[1], needs[2]))
+
+
+_library.impl("dcnv3", _forward, "CompositeExplicitAutograd")
+_library.impl("dcnv3_backward", _backward, "CompositeExplicitAutograd")
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:3])
+    ctx.window = inputs[3:]
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    needs = ctx.needs_input_grad[:3]
+    grads = torch.ops.archsearch.dcnv3_backward.default(
+        grad, *ctx.saved_tensors, *ctx.window, *needs
+    )
+    wanted = [g if needed else None for g, needed in zip(grads, needs, strict=True)]
+    return (*wanted, *(None for _ in ctx.window))
+
+
+def _refuse_second_derivative(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    raise NotImplementedError(
+        "dcnv3 has first derivatives only; for second ones call it with backend='torch'"
+    )
+
+
+torch.library.register_autograd(
+    "archsearch::dcnv3", _differentiate, setup_context=_save, lib=_library
+)
+torch.library.register_autograd(
+    "archsearch::dcnv3_backward", _refuse_second_derivative, lib=_library
+)
+
+
+def _forward_flops(
+    x_shape: Any, offset_shape: Any, mask_shape: Any, groups: int, *args: Any, **kwargs: Any
+) -> int:
+    """For FlopCounterMode, which counts a multiply-add as two."""
+    pixels, points = mask_shape[:-1].numel(), mask_shape[-1] // groups
+    flops: int = 2 * MACS_PER_SAMPLED_ELEMENT * pixels * points * x_shape[-1]
+    return flops
+
+
+def _backward_flops(grad_shape: Any, *args: Any, **kwargs: Any) -> int:
+    """Twice the forward, as torch counts convolutions: one gradient for x, one for the weights."""
+    return 2 * _forward_flops(*args)
+
+
+register_flop_formula(torch.ops.archsearch.dcnv3)(_forward_flops)
+register_flop_formula(torch.ops.archsearch.dcnv3_backward)(_backward_flops)
+
+
+def dcnv3_macs_handle(inputs: list[Any], outputs: list[Any]) -> int:
+    """Multiply-adds for fvcore: `set_op_handle("archsearch::dcnv3", dcnv3_macs_handle)`."""
+    points = inputs[2].type().sizes()[-1] // inputs[3].toIValue()
+    macs = MACS_PER_SAMPLED_ELEMENT * points
+    for size in outputs[0].type().sizes():
+        macs *= size
+    return macs
