@@ -3,15 +3,16 @@
 No torch here: planning and counting read this file only.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, get_args
 
 Norm = Literal["pre", "post", "res-post"]
 Head = Literal["plain", "attention"]
 Operator = Literal["dcnv3", "dcnv3-unshared", "dcnv3-sigmoid", "deformable-attention"]
 
 EXTRA_NORM_EVERY = 6
-"""H puts one more LayerNorm after every sixth block of stage 3 (released model, blocks 5, 11, ...)."""
+"""H has one more LayerNorm after every sixth block of stage 3 (released model: 5, 11, ...)."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,28 @@ def _problems(c: ModelConfig) -> list[str]:
         problems.append(f"mlp_ratio wants a positive number, got {c.mlp_ratio}")
     if c.layer_scale is not None and c.norm == "res-post":
         problems.append("residual-post-norm has no layer scale: set layer_scale=None")
+    if c.operator == "dcnv3-unshared" and c.center_feature_scale:
+        problems.append("unshared weights leave no output of C channels for center_feature_scale")
     return problems
+
+
+def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
+    """The configuration with these fields, lists allowed for tuples (as JSON gives them).
+
+    Raises:
+        ValueError: fields that do not exist, are missing, or make no network.
+    """
+    needed = {"channels", "depths", "groups"} - values.keys()
+    if problems := _unknown(values) + ([f"missing: {', '.join(sorted(needed))}"] if needed else []):
+        raise ValueError("not an InternImage configuration: " + "; ".join(problems))
+    tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return ModelConfig(**tuples)
+
+
+def _unknown(values: Mapping[str, Any]) -> list[str]:
+    known = [f.name for f in fields(ModelConfig)]
+    unknown = [key for key in values if key not in known]
+    return [f"no such field: {', '.join(unknown)}; there are {', '.join(known)}"] if unknown else []
 
 
 @dataclass(frozen=True)
@@ -158,3 +180,17 @@ PRESETS: dict[str, Preset] = {
         1_089_636_760, "1.08B", {224: "188G", 640: "1478G"},
     ),
 }  # fmt: skip
+
+
+def preset_config(name: str, **overrides: Any) -> ModelConfig:
+    """The configuration of a published model (T, S, B, L, XL, H) with some fields changed.
+
+    Raises:
+        ValueError: no such model, no such field, or the changed configuration makes no network.
+    """
+    problems = _unknown(overrides)
+    if name not in PRESETS:
+        problems.append(f"no model is called {name!r}; there are {', '.join(PRESETS)}")
+    if problems:
+        raise ValueError("; ".join(problems))
+    return replace(PRESETS[name].config, **overrides)

@@ -1,0 +1,83 @@
+"""Classification heads: the plain one of T to XL and the attention pooling of H."""
+
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from internimage.config import ModelConfig
+from internimage.dcnv3 import LAYER_NORM_EPS
+
+PLAIN_WIDENING = 1.5
+
+# The attention head's sizes do not depend on the backbone (released H).
+TOKEN_CHANNELS = 1024
+ATTENTION_HEADS = 16
+POOLED_CHANNELS = 768
+
+
+class PlainHead(nn.Module):
+    """1x1 convolution to 1.5*C4 - BatchNorm - GELU - average pool - Linear (released models)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = int(config.channels[3] * PLAIN_WIDENING)
+        self.conv = nn.Conv2d(config.channels[3], width, 1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.linear = nn.Linear(width, config.num_classes)
+
+    def forward(self, maps: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+        """Logits ``(N, classes)`` from the stage maps, NCHW; only the last is used."""
+        x = F.gelu(self.norm(self.conv(maps[3])))
+        return cast(Tensor, self.linear(x.mean((2, 3))))
+
+
+class AttentionHead(nn.Module):
+    """H's head: stages 3 and 4 become tokens, and one query, their mean, attends to them.
+
+    Stage 4 is brought to stage 3's resolution by PixelShuffle. Where stage 3 has an odd side, the
+    shuffled map is one row or column longer than it and is cut (the released code cannot run then).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.project4 = nn.Conv2d(config.channels[3], 4 * TOKEN_CHANNELS, 1)
+        self.project3 = nn.Conv2d(config.channels[2], TOKEN_CHANNELS, 1)
+        self.norm_q = nn.LayerNorm(TOKEN_CHANNELS, eps=LAYER_NORM_EPS)
+        self.norm_k = nn.LayerNorm(TOKEN_CHANNELS, eps=LAYER_NORM_EPS)
+        self.norm_v = nn.LayerNorm(TOKEN_CHANNELS, eps=LAYER_NORM_EPS)
+        self.q = nn.Linear(TOKEN_CHANNELS, TOKEN_CHANNELS)
+        self.k = nn.Linear(TOKEN_CHANNELS, TOKEN_CHANNELS)
+        self.v = nn.Linear(TOKEN_CHANNELS, TOKEN_CHANNELS)
+        self.proj = nn.Linear(TOKEN_CHANNELS, POOLED_CHANNELS)
+        self.norm = nn.LayerNorm(POOLED_CHANNELS, eps=LAYER_NORM_EPS)
+        self.linear = nn.Linear(POOLED_CHANNELS, config.num_classes)
+
+    def forward(self, maps: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+        """Logits ``(N, classes)`` from the stage maps, NCHW; the last two are used."""
+        return cast(Tensor, self.linear(self.norm(self._pool(self._tokens(maps[2], maps[3])))))
+
+    def _tokens(self, stage3: Tensor, stage4: Tensor) -> Tensor:
+        rows, columns = stage3.shape[2:]
+        fine = F.pixel_shuffle(self.project4(stage4), 2)[:, :, :rows, :columns]
+        return cast(Tensor, (fine + self.project3(stage3)).flatten(2).transpose(1, 2))
+
+    def _pool(self, tokens_NTC: Tensor) -> Tensor:
+        """Multi-head attention of one query: ``(N, T, 1024)`` to ``(N, 768)``."""
+        query = tokens_NTC.mean(1, keepdim=True)
+        attended = F.scaled_dot_product_attention(
+            _split(self.q(self.norm_q(query))),
+            _split(self.k(self.norm_k(tokens_NTC))),
+            _split(self.v(self.norm_v(tokens_NTC))),
+        )
+        return cast(Tensor, self.proj(attended.flatten(1)))
+
+
+def _split(x_NTC: Tensor) -> Tensor:
+    """``(N, T, C)`` to ``(N, heads, T, C / heads)``."""
+    return x_NTC.reshape(*x_NTC.shape[:2], ATTENTION_HEADS, -1).transpose(1, 2)
+
+
+def build_head(config: ModelConfig) -> PlainHead | AttentionHead:
+    """The head that ``config.head`` names."""
+    return AttentionHead(config) if config.head == "attention" else PlainHead(config)

@@ -1,0 +1,241 @@
+"""InternImage (Fig. 3): stem, four stages of DCNv3 blocks with downsampling between, head.
+
+Inside the stages maps are NHWC; what goes in and comes out is NCHW. A convolution reads an NHWC map
+as a channels-last NCHW view of the same memory, so nothing is copied on the way.
+"""
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from internimage.config import ModelConfig, preset_config
+from internimage.dcnv3 import LAYER_NORM_EPS, DCNv3
+from internimage.heads import AttentionHead, PlainHead, build_head
+from internimage.operators import build_operator
+
+STAGES = 4
+Maps = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def layer_norm(channels: int) -> nn.LayerNorm:
+    """LayerNorm over the channels of an NHWC map."""
+    return nn.LayerNorm(channels, eps=LAYER_NORM_EPS)
+
+
+def _conv_nhwc(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    return cast(Tensor, conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+
+
+class DropPath(nn.Module):
+    """Drop a residual branch for whole samples at random; scale survivors by 1 / (1 - rate)."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        kept = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep)
+        return x * (kept / keep)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate:.4g}"
+
+
+class MLP(nn.Module):
+    """Linear - GELU - Linear at each pixel."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, hidden)
+        self.fc2 = nn.Linear(hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.fc2(F.gelu(self.fc1(x))))
+
+
+class Stem(nn.Module):
+    """Two 3x3 convolutions of stride 2: an image ``(N, 3, H, W)`` to ``(N, H/4, W/4, C1)``."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, channels // 2, 3, stride=2, padding=1)
+        self.norm1 = layer_norm(channels // 2)
+        self.conv2 = nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1)
+        self.norm2 = layer_norm(channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.conv1(images.contiguous(memory_format=torch.channels_last))
+        x = F.gelu(self.norm1(x.permute(0, 2, 3, 1)))
+        return cast(Tensor, self.norm2(_conv_nhwc(self.conv2, x)))
+
+
+class Downsample(nn.Module):
+    """A 3x3 convolution of stride 2 to twice the channels: ``(N, H, W, C)`` to half the sides."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out_channels, 3, stride=2, padding=1, bias=False)
+        self.norm = layer_norm(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.norm(_conv_nhwc(self.conv, x)))
+
+
+class Block(nn.Module):
+    """DCNv3 and MLP, each a residual branch whose norms stand where ``config.norm`` says."""
+
+    def __init__(self, config: ModelConfig, stage: int, drop_path: float) -> None:
+        super().__init__()
+        channels = config.channels[stage]
+        self.placement = config.norm
+        self.norm1 = layer_norm(channels)
+        self.dcn = build_operator(config, stage)
+        self.norm2 = layer_norm(channels)
+        self.mlp = MLP(channels, config.hidden[stage])
+        self.drop_path = DropPath(drop_path)
+        self.res_post_norm1 = self.res_post_norm2 = None
+        if config.norm == "res-post":
+            self.res_post_norm1 = layer_norm(channels)
+            self.res_post_norm2 = layer_norm(channels)
+        self.gamma1 = self.gamma2 = None
+        if config.layer_scale is not None:
+            self.gamma1 = nn.Parameter(torch.full((channels,), config.layer_scale))
+            self.gamma2 = nn.Parameter(torch.full((channels,), config.layer_scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self._residual(x, self.dcn, self.norm1, self.res_post_norm1, self.gamma1)
+        return self._residual(x, self.mlp, self.norm2, self.res_post_norm2, self.gamma2)
+
+    def _residual(
+        self,
+        x: Tensor,
+        branch: nn.Module,
+        norm: nn.Module,
+        res_post_norm: nn.Module | None,
+        gamma: Tensor | None,
+    ) -> Tensor:
+        y: Tensor = norm(branch(x)) if self.placement == "post" else branch(norm(x))
+        if res_post_norm is not None:
+            y = res_post_norm(y)
+        if gamma is not None:
+            y = gamma * y
+        return x + cast(Tensor, self.drop_path(y))
+
+
+class Stage(nn.Module):
+    """Blocks at one resolution, with the norms that stand between and after them."""
+
+    def __init__(self, config: ModelConfig, stage: int, drop_path: list[float]) -> None:
+        super().__init__()
+        channels = config.channels[stage]
+        self.blocks = nn.ModuleList(Block(config, stage, rate) for rate in drop_path)
+        self.extra_norm_blocks = config.extra_norm_blocks if stage == 2 else ()
+        self.post_norms = nn.ModuleList(layer_norm(channels) for _ in self.extra_norm_blocks)
+        self.norm = layer_norm(channels) if config.stage_end_norm else None
+        last = stage == STAGES - 1
+        self.downsample = None if last else Downsample(channels, config.channels[stage + 1])
+        self.gradient_checkpointing = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The stage's map ``(N, H, W, C)``, before downsampling."""
+        post_norms = dict(zip(self.extra_norm_blocks, self.post_norms, strict=True))
+        for i, block in enumerate(self.blocks):
+            if self.gradient_checkpointing and self.training:
+                x = cast(Tensor, checkpoint(block, x, use_reentrant=False))
+            else:
+                x = block(x)
+            if i in post_norms:
+                x = post_norms[i](x)
+        return x if self.norm is None else cast(Tensor, self.norm(x))
+
+
+class InternImage(nn.Module):
+    """An InternImage network as ``config`` describes it.
+
+    Args:
+        config: the network (``internimage.PRESETS["T"].config`` for a published one).
+        features_only: leave out the head; ``forward`` then returns the four stage maps, for a
+            detector or segmenter.
+
+    Build it under ``torch.device("meta")`` to look at it without its memory.
+    """
+
+    def __init__(self, config: ModelConfig, *, features_only: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_embed = Stem(config.channels[0])
+        rates = _split(drop_path_rates(config), config.depths)
+        self.levels = nn.ModuleList(Stage(config, i, rates[i]) for i in range(STAGES))
+        self.head: PlainHead | AttentionHead | None = None if features_only else build_head(config)
+        self.apply(_init_weights)
+
+    def forward(self, images: Tensor) -> Tensor | Maps:
+        """Logits ``(N, classes)`` of images ``(N, 3, H, W)``; the stage maps if ``features_only``.
+
+        Raises:
+            ValueError: the images are not ``(N, 3, H, W)``.
+        """
+        maps = self.forward_features(images)
+        return maps if self.head is None else cast(Tensor, self.head(maps))
+
+    def forward_features(self, images: Tensor) -> Maps:
+        """The four stage maps, NCHW in channels-last memory, at strides 4, 8, 16 and 32.
+
+        A side of the image that is no multiple of 32 is rounded up at each stride.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images: wanted (N, 3, H, W), got {tuple(images.shape)}")
+        x = self.patch_embed(images)
+        maps = []
+        for stage in self._stages():
+            x = stage(x)
+            maps.append(x.permute(0, 3, 1, 2))
+            if stage.downsample is not None:
+                x = stage.downsample(x)
+        return cast(Maps, tuple(maps))
+
+    def set_gradient_checkpointing(self, enable: bool = True) -> None:
+        """In training, keep only each block's input and compute the rest again going backward."""
+        for stage in self._stages():
+            stage.gradient_checkpointing = enable
+
+    def _stages(self) -> Iterable[Stage]:
+        return cast(Iterable[Stage], self.levels)
+
+
+def drop_path_rates(config: ModelConfig) -> list[float]:
+    """One rate per block of the network, growing linearly from 0 to ``config.drop_path``."""
+    blocks = sum(config.depths)
+    return [config.drop_path * i / max(blocks - 1, 1) for i in range(blocks)]
+
+
+def _split(rates: list[float], depths: tuple[int, ...]) -> list[list[float]]:
+    ends = [sum(depths[: i + 1]) for i in range(len(depths))]
+    return [rates[end - depth : end] for end, depth in zip(ends, depths, strict=True)]
+
+
+def _init_weights(module: nn.Module) -> None:
+    """Released models: every Linear truncated normal, but the DCNv3 layer has its own start."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, DCNv3):
+        module.reset_parameters()
+
+
+def create_model(name: str, *, features_only: bool = False, **overrides: Any) -> InternImage:
+    """A published model by name (T, S, B, L, XL, H), with fields of its configuration changed.
+
+    >>> model = create_model("T", num_classes=10, drop_path=0.0)
+
+    Raises:
+        ValueError: no such model, no such field, or the changed configuration makes no network.
+    """
+    return InternImage(preset_config(name, **overrides), features_only=features_only)

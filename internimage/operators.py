@@ -1,0 +1,123 @@
+"""Other core operators for the paper's ablations; InternImage itself needs only ``dcnv3.py``.
+
+Each keeps the DCNv3 layer and changes one thing. ``build_operator`` picks by the configuration.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cuda_ops import dcnv3
+from internimage.config import ModelConfig
+from internimage.dcnv3 import DCNv3, grid_points
+
+
+class SigmoidDCNv3(DCNv3):
+    """Modulation as in DCNv2 (Table 6, the row without softmax): a sigmoid for each point.
+
+    The scalars of one group then add up to anything between 0 and P (section 3.1, point 3).
+    """
+
+    def aggregate(self, x_proj: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
+        return self._sample(x_proj, offset, mask.sigmoid(), softmax=False)
+
+    def modulation(self, mask: Tensor) -> Tensor:
+        return self.per_group(mask).sigmoid()
+
+
+class UnsharedDCNv3(DCNv3):
+    """A C x C projection for each sampling point (``w_k`` of Eq. 1) instead of one for all.
+
+    ``output_proj`` becomes ``Linear(P*C, C)``; everything else stays. B with one group then has
+    146.3M parameters, Table F's printed 146M. Doubt: the paper does not say whether its variant
+    keeps the input projection; without it B would have 138.7M. Neither reading gives Table 6's
+    "66.1% more parameters" for T.
+    """
+
+    def __init__(self, channels: int, groups: int, kernel_size: int = 3, **options: Any) -> None:
+        super().__init__(channels, groups, kernel_size, **options)
+        self.output_proj = nn.Linear(self.points * channels, channels)
+        self.reset_parameters()
+
+    def aggregate(self, x_proj: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
+        """Modulated samples side by side, ``(N, H, W, P*C)``: they are summed after their weights.
+
+        Sampling with a 1x1 kernel, once per point, is the operator without its sum.
+        """
+        grid = grid_points(self.kernel_size, self.remove_center, offset.device)
+        offset = self.per_group(offset)
+        offset = (offset + grid.flatten().to(offset.dtype)) * self.offset_scale
+        weight = self.modulation(mask)
+        samples = [
+            dcnv3(
+                x_proj,
+                offset[..., 2 * k : 2 * k + 2].flatten(-2),
+                weight[..., k],
+                groups=self.groups,
+                kernel_size=1,
+                padding=0,
+            )
+            for k in range(self.points)
+        ]
+        return torch.cat(samples, -1)
+
+
+class DeformableAttention(DCNv3):
+    """Deformable DETR's attention at one scale (Table H's "dattn", the supplement's [67]).
+
+    Offsets and attention weights are read from the query itself by one Linear each, without a
+    convolution between, and the points start along a direction of their own for each head instead
+    of on a grid. Heads are the groups. Doubt: the paper names the method only. Here P stays K*K
+    and the points start evenly spread over K pixels (the original has four, one pixel apart: with
+    K*K of those most would lie outside a 7x7 map). The operator's own grid is taken back by the
+    offsets' bias.
+    """
+
+    def __init__(self, channels: int, groups: int, kernel_size: int = 3, **options: Any) -> None:
+        super().__init__(channels, groups, kernel_size, **options)
+        del self.dw_conv, self.dw_norm
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        grid = grid_points(self.kernel_size, self.remove_center)
+        start = _radial_points(self.groups, self.points, self.kernel_size)
+        with torch.no_grad():
+            self.offset.bias.copy_((start / self.offset_scale - grid).flatten())
+
+    def side_branch(self, x: Tensor) -> Tensor:
+        return x
+
+
+def _radial_points(groups: int, points: int, reach: float) -> Tensor:
+    """``(G, P, 2)`` as (x, y) in pixels: head g looks along angle 2*pi*g/G, out to ``reach``.
+
+    Directions are scaled to the unit square, as in Deformable DETR.
+    """
+    angle = torch.arange(groups, dtype=torch.float32) * (2 * math.pi / groups)
+    direction = torch.stack((angle.cos(), angle.sin()), -1)
+    direction = direction / direction.abs().amax(-1, keepdim=True)
+    distance = torch.arange(1, points + 1, dtype=torch.float32) * (reach / points)
+    return direction[:, None] * distance[:, None]
+
+
+_LAYERS: dict[str, type[DCNv3]] = {
+    "dcnv3": DCNv3,
+    "dcnv3-sigmoid": SigmoidDCNv3,
+    "dcnv3-unshared": UnsharedDCNv3,
+    "deformable-attention": DeformableAttention,
+}
+
+
+def build_operator(config: ModelConfig, stage: int) -> DCNv3:
+    """The core operator of a block in ``stage`` (0 to 3)."""
+    return _LAYERS[config.operator](
+        config.channels[stage],
+        config.groups[stage],
+        config.kernel_size,
+        dw_kernel_size=config.dw_kernel_size,
+        offset_scale=config.offset_scale,
+        remove_center=config.remove_center,
+        center_feature_scale=config.center_feature_scale,
+    )
