@@ -8,6 +8,7 @@
 // Offset and mask may be views of one wider projection: `offset_stride` and `mask_stride` are the distances, in
 // elements, from one output pixel to the next.
 #pragma once
+#include <cmath>
 #include <cstdint>
 
 #ifdef __CUDACC__
@@ -46,6 +47,42 @@ DCNV3_HOST_DEVICE T sample_position(int64_t out, int tap, T offset, const Geomet
   const int half = g.dilation * (g.kernel - 1) / 2;
   const T origin = static_cast<T>(out * g.stride - g.pad + half);
   return origin + (static_cast<T>(tap * g.dilation - half) + offset) * static_cast<T>(g.offset_scale);
+}
+
+// The two neighbours of a position along one axis: pixels `base` and `base + 1`, moved into an image of `size` pixels
+// (`size` 1: pixel 0 twice, the second without weight). `share` is the weight of each and `slope` the derivative of that
+// weight by the position. A neighbour outside the image has neither, so a far or infinite position weighs nothing; a
+// NaN position has NaN shares. On a pixel the derivative is the one to its right, from -1 on: reference.py agrees.
+template <typename T>
+struct AxisNeighbours {
+  int base;
+  T share[2], slope[2];
+};
+
+template <typename T>
+DCNV3_HOST_DEVICE void weigh_neighbour(T distance, T& share, T& slope) {
+  const T inside = 1 - (distance < 0 ? -distance : distance);
+  share = inside < 0 ? T(0) : inside;  // in this order a NaN stays
+  slope = distance < -1 || distance >= 1 ? T(0) : distance < 0 ? T(1) : T(-1);
+}
+
+template <typename T>
+DCNV3_HOST_DEVICE T first_neighbour(T position, int size) {
+  const T last = static_cast<T>(size > 1 ? size - 2 : 0);
+  const T below = std::floor(position);
+  const T inside = below > 0 ? below : T(0);  // in this order a NaN becomes 0
+  return inside < last ? inside : last;
+}
+
+template <typename T>
+DCNV3_HOST_DEVICE AxisNeighbours<T> axis_neighbours(T position, int size) {
+  AxisNeighbours<T> axis;
+  const T base = first_neighbour(position, size);
+  axis.base = static_cast<int>(base);
+  weigh_neighbour(position - base, axis.share[0], axis.slope[0]);
+  weigh_neighbour(position - base - 1, axis.share[1], axis.slope[1]);
+  if (size == 1) axis.share[1] = axis.slope[1] = 0;
+  return axis;
 }
 
 }  // namespace dcnv3

@@ -1,0 +1,65 @@
+// From the tensors and numbers of a call to its geometry, for every backend, through LibTorch's stable ABI.
+//
+// The public function has checked everything in words; what is checked here keeps a direct call of the operator from
+// reading memory that is not its own.
+#pragma once
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <cstdint>
+
+#include "geometry.h"
+
+namespace dcnv3 {
+
+using torch::stable::Tensor;
+
+// The distance in elements between neighbouring output pixels, or -1 where there is no single one. The axes of
+// offset and mask are (n, ho, wo, values); an axis of one element may have any stride.
+inline int64_t pixel_stride(const Tensor& t) {
+  int64_t found = -1, pixels = 1;
+  for (int axis = 2; axis >= 0; --axis) {
+    if (t.size(axis) == 1) continue;
+    if (found < 0) found = t.stride(axis);
+    if (t.stride(axis) != found * pixels) return -1;
+    pixels *= t.size(axis);
+  }
+  return found < 0 ? t.size(3) : found;
+}
+
+// The tensor itself where its pixels can be read in place (a slice of a merged projection can), else a copy.
+inline Tensor readable(const Tensor& t) {
+  const bool in_place = t.size(3) == 1 || t.stride(3) == 1;
+  return in_place && pixel_stride(t) >= t.size(3) ? t : torch::stable::contiguous(t);
+}
+
+inline int64_t output_size(int64_t size, const Geometry& g) {
+  return (size + 2 * g.pad - g.dilation * (g.kernel - 1) - 1) / g.stride + 1;
+}
+
+// `offset` and `mask` must have gone through `readable`.
+inline Geometry geometry_of(const Tensor& x, const Tensor& offset, const Tensor& mask, int64_t groups, int64_t kernel,
+                            int64_t stride, int64_t pad, int64_t dilation, double offset_scale, bool remove_center,
+                            bool softmax) {
+  STD_TORCH_CHECK(x.dim() == 4 && offset.dim() == 4 && mask.dim() == 4, "dcnv3: x, offset and mask have 4 axes");
+  STD_TORCH_CHECK(groups > 0 && kernel > 0 && stride > 0 && pad >= 0 && dilation > 0 && x.size(3) % groups == 0,
+                  "dcnv3: impossible groups, kernel, stride, padding or dilation");
+  Geometry g{};
+  g.n = x.size(0), g.h = x.size(1), g.w = x.size(2);
+  g.groups = groups, g.group_channels = x.size(3) / groups;
+  g.kernel = static_cast<int>(kernel), g.stride = static_cast<int>(stride), g.pad = static_cast<int>(pad);
+  g.dilation = static_cast<int>(dilation), g.offset_scale = offset_scale;
+  g.remove_center = remove_center, g.softmax = softmax;
+  g.points = g.kernel * g.kernel - (remove_center ? 1 : 0);
+  g.ho = output_size(g.h, g), g.wo = output_size(g.w, g);
+  const int64_t points = groups * g.points;
+  const auto fits = [&](const Tensor& t, int64_t values) {
+    return t.size(0) == g.n && t.size(1) == g.ho && t.size(2) == g.wo && t.size(3) == values;
+  };
+  STD_TORCH_CHECK(fits(offset, points * 2) && fits(mask, points), "dcnv3: offset or mask has another shape than x asks");
+  STD_TORCH_CHECK(offset.scalar_type() == mask.scalar_type(), "dcnv3: offset and mask have different dtypes");
+  g.offset_stride = pixel_stride(offset), g.mask_stride = pixel_stride(mask);
+  return g;
+}
+
+}  // namespace dcnv3
