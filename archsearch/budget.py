@@ -87,15 +87,21 @@ class Budget:
         )
 
     def __str__(self) -> str:
-        return readable(self.target, self.axis, digits=10)
+        """As one would type it: ``30M params``."""
+        suffix, unit = _suffix(self.target, self.axis)
+        return f"{self.target / unit:.12g}{suffix} {self.axis}"
 
 
-def readable(value: int, axis: Axis, digits: int = 3) -> str:
-    """``29.9M params``, ``4.89G macs``: ``digits`` significant digits and the unit."""
-    suffixes = [("G" if axis == "macs" else "B", 10**9), ("M", 10**6), ("K", 10**3), ("", 1)]
-    rounds_to_one = 1 - 0.5 / 10**digits  # 999,999 is 1M, not 1000K
-    suffix, unit = next((s, u) for s, u in suffixes if value >= u * rounds_to_one or u == 1)
-    return f"{value / unit:.{digits}g}{suffix} {axis}"
+def readable(value: int, axis: Axis) -> str:
+    """``36.0M params``, ``4.89G macs``: three significant digits and the unit."""
+    suffix, unit = _suffix(value, axis)
+    number = f"{value / unit:#.3g}".rstrip(".") if unit > 1 else str(value)
+    return f"{number}{suffix} {axis}"
+
+
+def _suffix(value: int, axis: Axis) -> tuple[str, int]:
+    units = [("G" if axis == "macs" else "B", 10**9), ("M", 10**6), ("K", 10**3)]
+    return next(((s, u) for s, u in units if value >= 0.9995 * u), ("", 1))  # 999,999 is 1.00M
 
 
 def _axis(word: str, implied: Axis | None, text: str) -> Axis:

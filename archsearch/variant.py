@@ -6,13 +6,10 @@ twelve hyper-parameters free.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 from internimage.config import ModelConfig, Norm, Operator
-
-ORIGIN_NUMBERS = (64, 16, 4, 18)
-"""(C1, C', L1, L3) of the paper's origin model, InternImage-T."""
 
 
 def rule_violations(c1: int, group_channels: int, l1: int, l3: int) -> list[str]:
@@ -70,6 +67,10 @@ class Variant:
     def name(self) -> str:
         return "-".join(map(str, self.numbers))
 
+    def with_numbers(self, c1: int, group_channels: int, l1: int, l3: int) -> "Variant":
+        """Other numbers, the same switches."""
+        return replace(self, c1=c1, group_channels=group_channels, l1=l1, l3=l3)
+
     def config(self, num_classes: int = 1000, drop_path: float = 0.0) -> ModelConfig:
         """The network, written out per stage."""
         channels = (self.c1, 2 * self.c1, 4 * self.c1, 8 * self.c1)
@@ -126,7 +127,26 @@ class FreeVariant:
 
 AnyVariant = Variant | FreeVariant
 
-Switch = Literal["kernel_size", "norm", "layer_scale", "offset_scale", "operator"]
+_scaled = Variant(64, 16, 4, 18, norm="post", layer_scale=1e-5)
+
+PUBLISHED: dict[str, Variant] = {
+    "T": Variant(64, 16, 4, 18),
+    "S": _scaled.with_numbers(80, 16, 4, 21),
+    "B": _scaled.with_numbers(112, 16, 4, 21),
+    "L": replace(_scaled.with_numbers(160, 16, 5, 22), offset_scale=2.0),
+    "XL": replace(_scaled.with_numbers(192, 16, 5, 24), offset_scale=2.0),
+}
+"""Table 1 as variants, with the blocks of the released models. H is no variant: its block and head
+have parts of their own (`internimage.config.PRESETS`)."""
+
+ORIGIN = PUBLISHED["T"]
+"""The paper's origin model, with T's block (pre-norm, no layer scale), which the grid uses."""
+
+SCALED_ORIGIN = _scaled
+"""The origin's numbers with the block of S and B (post-norm, layer scale), which ladders use."""
+
+PUBLISHED_ACCURACY = {"T": 83.5, "S": 84.2, "B": 84.9, "L": 87.7, "XL": 88.0}
+"""ImageNet-1K top-1 in percent (Table 2); L and XL at 384 x 384 after ImageNet-22K."""
 
 
 def _switches(v: AnyVariant) -> dict[str, Any]:
@@ -137,6 +157,33 @@ def _switches(v: AnyVariant) -> dict[str, Any]:
         "offset_scale": v.offset_scale,
         "operator": v.operator,
     }
+
+
+def paper_figures(variant: AnyVariant) -> dict[str, Any]:
+    """Name and accuracy that the paper prints for exactly this network; empty for any other."""
+    names = [name for name, known in PUBLISHED.items() if known == variant]
+    return {"model": names[0], "accuracy": PUBLISHED_ACCURACY[names[0]]} if names else {}
+
+
+def parse_variant(text: str, like: Variant = ORIGIN) -> Variant:
+    """A published name (``T`` ... ``XL``) or four numbers ``C1-C'-L1-L3`` (``64-16-4-18``).
+
+    Four numbers take their switches from ``like``; a name brings its own.
+
+    Raises:
+        ValueError: saying what is accepted, or which rule the numbers break.
+    """
+    name = text.strip()
+    if name.upper() in PUBLISHED:
+        return PUBLISHED[name.upper()]
+    numbers = name.split("-")
+    if len(numbers) != 4 or not all(n.isascii() and n.isdigit() for n in numbers):
+        raise ValueError(
+            f"a variant is one of {', '.join(PUBLISHED)} or four numbers C1-C'-L1-L3 like "
+            f"{ORIGIN.name}; got {text!r}"
+        )
+    c1, group_channels, l1, l3 = map(int, numbers)
+    return like.with_numbers(c1, group_channels, l1, l3)
 
 
 def variant_to_dict(variant: AnyVariant) -> dict[str, Any]:
