@@ -1,0 +1,73 @@
+"""What a cell can be judged by: one table of names, labels, units and directions.
+
+Every plot and table takes its label, unit and precision from here.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Source = Literal["metrics", "error", "budget", "trained", "record"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a cell or of a training.
+
+    ``source`` says where it is read: ``metrics`` from the record's metrics, ``error`` as 100 minus
+    one of them, ``budget`` from the cell's cost as the paper counts (1000 classes at 224 x 224),
+    ``trained`` from the cost of the trained model, ``record`` from the record itself. ``field`` is
+    the name there, ``scale`` what a stored number is divided by to have ``unit``, ``digits`` the
+    decimals that are printed at most.
+    """
+
+    name: str
+    label: str
+    unit: str
+    higher_is_better: bool
+    source: Source
+    field: str
+    scale: float = 1.0
+    digits: int = 2
+
+    @property
+    def axis(self) -> str:
+        """Label with its unit, as axes and columns print it."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is known before any training, so that seeds do not change it."""
+        return self.source in ("budget", "trained")
+
+    def text(self, value: float | None, digits: int | None = None) -> str:
+        """The number as printed, without its unit; a dash for a missing one."""
+        return "–" if value is None else f"{value:.{self.digits if digits is None else digits}f}"
+
+
+_ALL = (
+    Metric("val_accuracy", "Validation accuracy", "%", True, "metrics", "val_accuracy"),
+    Metric("test_accuracy", "Test accuracy", "%", True, "metrics", "test_accuracy"),
+    Metric("val_error", "Validation error", "%", False, "error", "val_accuracy"),
+    Metric("test_error", "Test error", "%", False, "error", "test_accuracy"),
+    Metric("val_loss", "Validation loss", "", False, "metrics", "val_loss", digits=3),
+    Metric("train_loss", "Training loss", "", False, "metrics", "train_loss", digits=3),
+    Metric("params", "Parameters", "M", False, "budget", "params", 1e6),
+    Metric("macs", "Multiply-adds", "G", False, "budget", "macs", 1e9),
+    Metric("activations", "Activations", "M", False, "budget", "activations", 1e6),
+    Metric("trained_params", "Parameters as trained", "M", False, "trained", "params", 1e6),
+    Metric("trained_macs", "Multiply-adds as trained", "G", False, "trained", "macs", 1e9, 3),
+    Metric("seconds", "Training time", "s", False, "record", "seconds", digits=1),
+)
+
+METRICS: dict[str, Metric] = {m.name: m for m in _ALL}
+
+
+def metric(name: str) -> Metric:
+    """The metric of that name.
+
+    Raises:
+        ValueError: for an unknown name, listing the known ones.
+    """
+    if name not in METRICS:
+        raise ValueError(f"unknown metric {name!r}; known: {', '.join(METRICS)}")
+    return METRICS[name]

@@ -1,0 +1,328 @@
+"""What a run gave, cell by cell: the one thing that every report reads.
+
+Nothing is hidden and nothing is invented: an infeasible, failed, diverged or pending cell stays in
+its place, and a missing number is None, never 0. Reading needs no torch.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from archsearch.metrics import METRICS, Metric, metric
+from archsearch.ranking import Ranking, tied_with_best
+from archsearch.stats import Interval, interval
+from archsearch.study import Cell, Data, Record, Study, Trial
+from archsearch.variant import AnyVariant, FreeVariant, Variant
+
+State = Literal["pending", "running", "interrupted", "complete", "diverged", "failed", "infeasible"]
+UNFINISHED = ("running", "interrupted", "pending")
+NUMBERS = ("c1", "group_channels", "l1", "l3")
+LEVEL = 0.95
+"""Confidence of every interval and tie that is reported."""
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One training: what was asked, where it stands and what it gave so far.
+
+    ``curve`` has one mapping per finished epoch, of an unfinished training too.
+    """
+
+    trial: Trial
+    state: State
+    record: Record | None = None
+    curve: tuple[Mapping[str, Any], ...] = ()
+
+    def value(self, by: Metric) -> float | None:
+        """The measured number in the metric's unit; None when it was not measured."""
+        if self.record is None or self.record.status != "complete":
+            return None
+        raw: float | None
+        if by.source == "record":
+            raw = getattr(self.record, by.field)
+        elif by.source == "trained":
+            raw = None if self.record.cost is None else getattr(self.record.cost, by.field)
+        else:
+            raw = self.record.metrics.get(by.field)
+        if raw is None or not math.isfinite(raw):
+            return None
+        return 100.0 - raw if by.source == "error" else raw / by.scale
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One cell of the plan with its trainings, ordered by seed.
+
+    ``label`` names its network; cells that repair to one network share label and trainings.
+    """
+
+    index: int
+    cell: Cell
+    label: str
+    trials: tuple[TrialResult, ...] = ()
+
+    @property
+    def state(self) -> State:
+        """Where the cell stands: unfinished before finished, then the best that came of it."""
+        if self.cell.variant is None:
+            return "infeasible"
+        states = {t.state for t in self.trials}
+        for state in (*UNFINISHED, "complete", "failed", "diverged"):
+            if state in states:
+                return state
+        return "pending"
+
+    @property
+    def lost(self) -> tuple[TrialResult, ...]:
+        """Trainings that ended without a result."""
+        return tuple(t for t in self.trials if t.state in ("diverged", "failed"))
+
+    @property
+    def told(self) -> str:
+        """State and reason in a few words, as tables print it."""
+        kinds = sorted({t.record.kind for t in self.lost if t.record and t.record.kind})
+        words = self.state + (f": {', '.join(kinds)}" if self.state == "failed" and kinds else "")
+        if self.lost and len(self.lost) < len(self.trials):
+            names = sorted({f"{t.state}" for t in self.lost})
+            words += f", {len(self.lost)} of {len(self.trials)} seeds {' or '.join(names)}"
+        return words
+
+    def values(self, by: Metric) -> dict[int, float | None]:
+        """Seed -> value of every training that ended; None where it ended without one."""
+        return {t.trial.seed: t.value(by) for t in self.trials if t.state not in UNFINISHED}
+
+    def counted(self, by: Metric) -> float | None:
+        """A number known without seeds: a cost."""
+        if by.source == "budget":
+            return getattr(self.cell.cost, by.field) / by.scale if self.cell.cost else None
+        return next((v for t in self.trials if (v := t.value(by)) is not None), None)
+
+    def estimate(self, by: Metric) -> Interval | None:
+        """Mean and interval over the seeds that gave a value; None without one."""
+        if by.counted:
+            value = self.counted(by)
+            return None if value is None else Interval(value, None, None, 1, "counted")
+        found = [v for v in self.values(by).values() if v is not None]
+        return interval(found, LEVEL) if found else None
+
+    def changes(self) -> dict[str, tuple[Any, Any]]:
+        """What a repair changed: coordinate -> (asked, used)."""
+        asked = self.cell.asked
+        used = {k: getattr(self.cell.variant, k, v) for k, v in asked.items()}
+        return {k: (v, used[k]) for k, v in asked.items() if used[k] != v}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The cells of a run by one metric: estimates in plan order, and who is best or tied with it.
+
+    ``ranking`` is over networks, by label. A network that diverged on a seed does not compete:
+    the mean of its survivors would flatter it.
+    """
+
+    metric: Metric
+    estimates: tuple[Interval | None, ...]
+    ranking: Ranking[str]
+
+    @property
+    def digits(self) -> int:
+        """Decimals worth printing: one less than the table's where the interval hides it."""
+        halves = [e.half_width for e in self.estimates if e and e.half_width is not None]
+        coarse = not halves or sorted(halves)[len(halves) // 2] >= 0.1
+        return max(self.metric.digits - (coarse and self.metric.unit == "%"), 0)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run: what was asked (`study.json`) and what every cell gave.
+
+    ``others`` are trainings in the folder that belong to no cell of the plan.
+    """
+
+    name: str
+    study: Study
+    data: Data
+    asked: Mapping[str, Any]
+    cells: tuple[CellResult, ...]
+    others: tuple[TrialResult, ...] = ()
+    _compared: dict[str, Comparison] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def trials(self) -> tuple[TrialResult, ...]:
+        """Every distinct training of the plan, in plan order."""
+        return tuple({t.trial.id: t for c in self.cells for t in c.trials}.values())
+
+    @property
+    def num_seeds(self) -> int:
+        """Most finished seeds that any cell has."""
+        done = (sum(t.state == "complete" for t in c.trials) for c in self.cells)
+        return max(done, default=0)
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        return dict(self.asked.get("versions", {}))
+
+    def network(self, label: str) -> CellResult:
+        """The cell that stands for a network: one that was asked for as it is, if there is one."""
+        found = [c for c in self.cells if c.label == label]
+        return min(found, key=lambda c: (c.cell.fate != "exact", c.index))
+
+    @property
+    def measured(self) -> tuple[Metric, ...]:
+        """The metrics that at least one training of this run has a value for."""
+        return tuple(
+            m
+            for m in METRICS.values()
+            if not m.counted and any(t.value(m) is not None for t in self.trials)
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat row per cell: asked, fate, network, budget cost, state and every estimate."""
+        return [_cell_row(cell, self.measured) for cell in self.cells]
+
+    def seed_rows(self) -> list[dict[str, Any]]:
+        """One flat row per training, those outside the plan too."""
+        trials = (*self.trials, *self.others)
+        labels = {t.trial.id: c.label for c in self.cells for t in c.trials}
+        return [_seed_row(t, labels.get(t.trial.id, ""), self.measured) for t in trials]
+
+    def frame(self) -> Any:
+        """`rows` as a pandas DataFrame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows())
+
+    def compare(self, metric_name: str | None = None) -> Comparison:
+        """Estimates of every cell and the tie with the best, at `LEVEL` family-wise.
+
+        Raises:
+            ValueError: for an unknown metric.
+        """
+        by = metric(metric_name or self.study.metric)
+        if by.name not in self._compared:
+            self._compared[by.name] = _compare(self.cells, by)
+        return self._compared[by.name]
+
+
+def _compare(cells: tuple[CellResult, ...], by: Metric) -> Comparison:
+    estimates = tuple(cell.estimate(by) for cell in cells)
+    table = {
+        cell.label: {0: cell.counted(by)} if by.counted else cell.values(by)
+        for cell in cells
+        if cell.cell.variant is not None and not any(t.state == "diverged" for t in cell.trials)
+    }
+    ranking = _order(table, by) if by.counted else tied_with_best(table, LEVEL, by.higher_is_better)
+    return Comparison(by, estimates, ranking)
+
+
+def _order(table: Mapping[str, Mapping[int, float | None]], by: Metric) -> Ranking[str]:
+    """A count has no noise: equal numbers tie, nothing else does."""
+    means = {k: v for k, row in table.items() for v in row.values() if v is not None}
+    order = sorted(means, key=lambda k: -means[k] if by.higher_is_better else means[k])
+    tied = tuple(k for k in order if means[k] == means[order[0]])
+    why = "" if order else "cannot rank: no cell has a value"
+    return Ranking(bool(order), why, next(iter(order), None), tied, means, {}, LEVEL, ())
+
+
+def assemble(
+    name: str,
+    study: Study,
+    data: Data,
+    asked: Mapping[str, Any],
+    trials: tuple[TrialResult, ...],
+) -> Results:
+    """Put trainings into the cells they belong to; a pure function.
+
+    Seeds beyond the study's own count (extra seeds for tied cells); a training without a cell (a
+    search's) gets one of its own if it has the study's recipe and data, and is kept apart if not.
+    """
+    mine = [t for t in trials if _belongs(t.trial, study, data)]
+    of: dict[AnyVariant, list[TrialResult]] = {}
+    for result in sorted(mine, key=lambda t: t.trial.seed):
+        of.setdefault(result.trial.variant, []).append(result)
+    planned = {c.variant for c in study.cells}
+    found = tuple(_found_cell(v) for v in of if v not in planned)
+    cells = (*study.cells, *found)
+    labels = _labels(cells)
+    rows = tuple(
+        CellResult(i, cell, labels[i], tuple(of.get(cell.variant, ())) if cell.variant else ())
+        for i, cell in enumerate(cells)
+    )
+    return Results(name, study, data, asked, rows, tuple(t for t in trials if t not in mine))
+
+
+def _belongs(trial: Trial, study: Study, data: Data) -> bool:
+    return trial.recipe == study.recipe and trial.data.fingerprint == data.fingerprint
+
+
+def _found_cell(variant: AnyVariant) -> Cell:
+    known = isinstance(variant, Variant)
+    return Cell({n: getattr(variant, n) for n in NUMBERS} if known else {}, "exact", variant, None)
+
+
+def _labels(cells: tuple[Cell, ...]) -> list[str]:
+    """A name per network: the paper's four numbers, and the switches that differ in this run."""
+    variants = [c.variant for c in cells if c.variant is not None]
+    switches = [f.name for f in fields(Variant) if f.name not in NUMBERS]
+    varying = [s for s in switches if len({getattr(v, s) for v in variants}) > 1]
+    return [_label(cell, varying) for cell in cells]
+
+
+def _label(cell: Cell, varying: list[str]) -> str:
+    variant = cell.variant
+    if variant is None:
+        return ", ".join(f"{k} {v}" for k, v in cell.asked.items())
+    numbers = variant.name if isinstance(variant, FreeVariant) else str(variant.numbers)
+    return " ".join([numbers, *(f"{s}={getattr(variant, s)}" for s in varying)])
+
+
+def _cell_row(cell: CellResult, measured: tuple[Metric, ...]) -> dict[str, Any]:
+    variant, cost = cell.cell.variant, cell.cell.cost
+    row: dict[str, Any] = {"cell": cell.index + 1, "network": cell.label}
+    row |= {f"asked_{k}": v for k, v in cell.cell.asked.items()}
+    row |= {"fate": cell.cell.fate, "reason": cell.cell.reason, "state": cell.told}
+    if not isinstance(variant, FreeVariant):
+        row |= {n: getattr(variant, n, None) for n in NUMBERS}
+    row |= {n: getattr(cost, n, None) for n in ("params", "macs", "activations")}
+    for by in measured:
+        estimate = cell.estimate(by)
+        row |= {f"{by.name}_{k}": getattr(estimate, k, None) for k in ("mean", "low", "high")}
+        row[f"{by.name}_n"] = estimate.n if estimate else 0
+    return row
+
+
+def _seed_row(result: TrialResult, label: str, measured: tuple[Metric, ...]) -> dict[str, Any]:
+    record = result.record
+    row: dict[str, Any] = {"network": label, "seed": result.trial.seed, "trial": result.trial.id}
+    row |= {"state": result.state, "epochs": len(result.curve)}
+    row |= {by.name: result.value(by) for by in measured}
+    row |= {n: getattr(record, n, None) for n in ("kind", "error", "attempts", "device")}
+    return row | {"seconds": getattr(record, "seconds", None)}
+
+
+def load(run_dir: str | Path) -> Results:
+    """Read a run's folder; any run, finished or not.
+
+    Raises:
+        ValueError: when the folder holds no study.
+    """
+    from archsearch.store import StudyFolder
+
+    folder = StudyFolder(Path(run_dir))
+    states = folder.states()
+    trials = tuple(
+        _read_trial(trial, states[trial.id], folder.trial(trial.id)) for trial in folder.trials()
+    )
+    name = Path(run_dir).resolve().name
+    return assemble(name, folder.study(), folder.data(), folder.asked(), trials)
+
+
+def _read_trial(trial: Trial, state: State, folder: Any) -> TrialResult:
+    record = folder.record()
+    if record is not None:
+        return TrialResult(trial, record.status, record, record.curve)
+    curve = tuple(e for e in folder.events() if "epoch" in e)
+    return TrialResult(trial, state, None, curve)
