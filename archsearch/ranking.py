@@ -1,33 +1,43 @@
-"""Which cells cannot be told from the best, and which of them deserve another seed.
+"""Which cells cannot be told from the best.
 
-Noise model: value[cell, seed] = mean[cell] + effect[seed] + noise, the seed's effect shared by
-all cells (same data order and split, so seeds are paired), the noise normal with a variance of
-its own per cell.
+Noise model: value[cell, seed] = mean[cell] + effect[seed] + noise. The effect of a seed (order of
+the data, split) is shared by all cells, so cells are compared on the same seeds; the noise is
+normal, with a standard deviation of its own per cell.
 """
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Index = NDArray[np.int64]
 Key = TypeVar("Key", bound=Hashable)
+_Design = tuple[bytes, bytes]
 Variance = Literal["moderated", "pooled"]
 Table = Mapping[Key, Mapping[int, float | None]]
-"""cell -> seed -> value; None (or NaN) is a trial that failed, a missing seed was not tried."""
+"""cell -> seed -> value. None or NaN: tried without a value; an absent seed was not tried."""
+
+SPREAD_FREEDOM = 2.5
+"""How unequal the cells' noise is taken to be: variances vary as an inverse chi-square with so
+many degrees of freedom, i.e. standard deviations differ about sixfold between the 5th and the
+95th percentile. Two to five seeds cannot measure this, so it is assumed, on the unequal side:
+measured coverage is in `tied_with_best`, and pooling instead dropped to 71% where half of 30
+equal cells were six times as noisy as the others."""
 
 
 @dataclass(frozen=True)
 class Ranking(Generic[Key]):
     """Who is best and who cannot be told from it.
 
-    ``best`` has the highest estimated mean. ``tied`` holds it and every cell not shown to be
-    worse, best first. ``means`` are adjusted for seeds a cell lacks. ``p_values`` are family-wise
-    adjusted: small where a cell is shown not to be the best. Where ``can_rank`` is False,
-    ``reason`` says why in words, and ``tied`` holds every cell that has a value. ``notes`` tells
-    what was missing and what was assumed.
+    ``best`` has the highest estimated mean; ``tied`` holds it and every cell not shown to be
+    worse, best first. ``means`` are adjusted for the seeds a cell lacks. ``p_values`` are
+    family-wise adjusted: small where a cell is shown not to be the best. If ``can_rank`` is
+    False, ``reason`` says why in words and ``tied`` holds every cell that has a value. ``notes``
+    tells what was missing or assumed.
     """
 
     can_rank: bool
@@ -38,21 +48,7 @@ class Ranking(Generic[Key]):
     p_values: Mapping[Key, float]
     level: float
     seeds: tuple[int, ...]
-    notes: tuple[str, ...] = field(default_factory=tuple)
-
-
-@dataclass(frozen=True)
-class SeedPlan(Generic[Key]):
-    """Which cells need which seed next; ``done`` with the ``reason`` when none does.
-
-    ``ranking`` is the one to report: its level pays for having looked more than once.
-    """
-
-    cells: tuple[Key, ...]
-    seed: int | None
-    done: bool
-    reason: str
-    ranking: Ranking[Key]
+    notes: tuple[str, ...] = ()
 
 
 def tied_with_best(
@@ -64,127 +60,188 @@ def tied_with_best(
 ) -> Ranking[Key]:
     """The cells that cannot be told from the best.
 
-    With probability ``level`` every truly best cell is in ``tied`` (family-wise over all cells).
+    With probability ``level`` no truly best cell is missing from ``tied``, however many share
+    the first place and however many cells are compared. One step-down max-t test (Westfall and
+    Young 1993) per cell of "no other cell is better" (Hsu's multiple comparisons with the best),
+    its distribution simulated for just these cells and seeds, gaps included.
+
+    ``variance`` is the noise that differences are divided by: ``moderated`` weighs each cell's
+    own variance with the average one (as `SPREAD_FREEDOM` says); ``pooled`` takes all cells as
+    equally noisy, which is exact if they are and too sure if they are not.
+
+    Measured on synthetic truth (3,000 studies a case; 3-30 cells, 2-5 seeds, `moderated`): one
+    true best kept in 97.8-100%, with its noise up to three times the others'. All cells equal,
+    the hardest case: 95-99.9% at equal noise or deviations spread by half a log unit, 93-98% at
+    three- to sixfold differences, the low end at 5-10 cells with 2 seeds.
+
+    Raises:
+        ValueError: for a level outside (0, 1).
     """
     if not 0 < level < 1:
         raise ValueError(f"a level lies between 0 and 1 (0.95 for 95%), got {level}")
-    layout = _Layout.of(table)
     sign = 1.0 if higher_is_better else -1.0
-    means = dict(zip(layout.keys, layout.estimates().tolist(), strict=True))
+    layout, notes = _Layout.of(table)
+    means = dict(zip(layout.keys, layout.means().tolist(), strict=True))
     order = tuple(sorted(means, key=lambda key: -sign * means[key]))
-    best = order[0] if order else None
-    seeds = layout.seed_names
-    if reason := layout.why_not():
-        return Ranking(False, reason, best, order, means, {}, level, seeds, layout.notes)
-    p_values = dict(zip(layout.keys, _p_values(layout, sign, variance, draws), strict=True))
-    tied = tuple(key for key in order if key == best or p_values[key] > 1 - level)
-    return Ranking(True, "", best, tied, means, p_values, level, seeds, layout.notes)
-
-
-def next_seeds(
-    table: Table[Key],
-    max_seeds: int = 5,
-    level: float = 0.95,
-    higher_is_better: bool = True,
-) -> SeedPlan[Key]:
-    """Which cells need another seed: the tied ones, until the tie breaks or seeds end."""
-    ranking = tied_with_best(table, level, higher_is_better)
-    tried = {key: len(table[key]) for key in ranking.tied}
-    fewest = min(tried.values(), default=0)
-    if ranking.can_rank and len(ranking.tied) == 1:
-        return SeedPlan((), None, True, "one cell is left", ranking)
-    if fewest >= max_seeds or not tried:
-        return SeedPlan((), None, True, f"still tied after {fewest} seeds", ranking)
-    cells = tuple(key for key in ranking.tied if tried[key] == fewest)
-    return SeedPlan(cells, fewest, False, "", ranking)
+    result = Ranking(
+        False, layout.why_not(), order[0] if order else None, order, means, {}, level,
+        layout.seed_names, notes,
+    )  # fmt: skip
+    if result.reason:
+        return result
+    seen = _statistic(_geometry(layout.design), sign * layout.values[None], variance)[0]
+    p = _p_values(seen, _null(layout.design, variance, draws))
+    p_values = dict(zip(layout.keys, p.tolist(), strict=True))
+    tied = tuple(key for key in order if key == result.best or p_values[key] > 1 - level)
+    return replace(result, can_rank=True, tied=tied, p_values=p_values)
 
 
 @dataclass(frozen=True)
 class _Layout(Generic[Key]):
-    """The observed values as one vector, and which cell and seed each belongs to."""
+    """The values as one vector, and which cell and which seed each belongs to."""
 
     keys: tuple[Key, ...]
     seed_names: tuple[int, ...]
     values: Array
-    cell: NDArray[np.int64]
-    seed: NDArray[np.int64]
-    notes: tuple[str, ...]
+    cell: Index
+    seed: Index
 
     @classmethod
-    def of(cls, table: Table[Key]) -> "_Layout[Key]":
+    def of(cls, table: Table[Key]) -> "tuple[_Layout[Key], tuple[str, ...]]":
+        """The largest part of the table whose cells are linked by shared seeds, and what is
+        missing from it, in words."""
         seen = {
             key: {s: float(v) for s, v in row.items() if v is not None and np.isfinite(v)}
             for key, row in table.items()
         }
-        keys = tuple(key for key, row in seen.items() if row)
-        seeds = tuple(sorted({s for row in seen.values() for s in row}))
-        rows = [(v, i, seeds.index(s)) for i, k in enumerate(keys) for s, v in seen[k].items()]
-        values, cell, seed = zip(*rows, strict=True) if rows else ((), (), ())
-        notes = [f"{key}: no value, left out of the ranking" for key in table if not seen[key]]
-        notes += [
-            f"{key}: {len(seen[key])} of {len(seeds)} seeds"
-            for key in keys
-            if len(seen[key]) < len(seeds)
+        keys = _linked({key: set(row) for key, row in seen.items() if row})
+        seeds = tuple(sorted({s for key in keys for s in seen[key]}))
+        rows = [
+            (seen[key][seed], i, j)
+            for i, key in enumerate(keys)
+            for j, seed in enumerate(seeds)
+            if seed in seen[key]
         ]
-        return cls(
-            keys,
-            seeds,
-            np.array(values, dtype=float),
-            np.array(cell, dtype=np.int64),
-            np.array(seed, dtype=np.int64),
-            tuple(notes),
+        values, cell, seed = zip(*rows, strict=True) if rows else ((), (), ())
+        layout = cls(
+            keys, seeds, np.array(values, float), np.array(cell, np.int64), np.array(seed, np.int64)
         )
+        return layout, _gaps(seen, keys, seeds)
 
-    def design(self) -> Array:
-        """One column per cell, one per seed but the last; seed columns sum to zero."""
-        k, n = len(self.keys), len(self.seed_names)
-        x = np.zeros((len(self.values), k + n - 1))
-        x[np.arange(len(x)), self.cell] = 1.0
-        effects = np.vstack([np.eye(n - 1), -np.ones(n - 1)])
-        x[:, k:] = effects[self.seed]
-        return x
+    @property
+    def design(self) -> "_Design":
+        return self.cell.tobytes(), self.seed.tobytes()
 
-    def estimates(self) -> Array:
-        """Least-squares cell means, adjusted for the seeds a cell lacks."""
-        if not len(self.values):
-            return np.zeros(0)
-        coefficients = np.linalg.pinv(self.design())[: len(self.keys)] @ self.values
-        return np.asarray(coefficients)
+    def means(self) -> Array:
+        return np.asarray(self.values @ _geometry(self.design).mean_of.T)
 
     def why_not(self) -> str:
-        k, n = len(self.keys), len(self.seed_names)
-        if k < 2:
-            return f"cannot rank: {k} cell(s) with a value, two are needed"
-        if n < 2 or len(self.values) <= k + n - 1:
-            return "cannot rank: one seed per cell shows no difference beyond the noise of training"
+        """Why these values cannot rank, in words; empty if they can."""
+        if len(self.keys) < 2:
+            return f"cannot rank: two cells with values are needed, got {len(self.keys)}"
+        geometry = _geometry(self.design)
+        if geometry.freedom.sum() < 0.5:
+            return (
+                "cannot rank: with one seed per cell, a difference between cells cannot be told "
+                "from the noise of training; run at least two seeds"
+            )
+        noise = np.abs(self.values @ geometry.residual).max()
+        if noise <= 1e-9 * np.abs(self.values).max():
+            return "cannot rank: the seeds show no spread at all, so the noise is unknown"
         return ""
 
 
-def _p_values(layout: _Layout[Key], sign: float, variance: Variance, draws: int) -> list[float]:
-    """Step-down max-t (Westfall and Young 1993) of 'this cell is the best', by simulation."""
-    x = layout.design()
-    k, n_cells = len(layout.keys), np.bincount(layout.cell, minlength=len(layout.keys))
-    inverse = np.linalg.pinv(x)
-    mean_of, hat = sign * inverse[:k], x @ inverse
-    residual = np.eye(len(x)) - hat
-    freedom = np.bincount(layout.cell, weights=np.diag(residual), minlength=k)
-    cell_of = np.eye(k)[layout.cell]
-    gram = mean_of @ mean_of.T
-    d = np.diag(gram)
-    weight = (d[:, None] + d - 2 * gram) / (1 / n_cells[:, None] + 1 / n_cells)
+def _linked(seeds_of: Mapping[Key, set[int]]) -> tuple[Key, ...]:
+    """The largest group of cells that can be compared through shared seeds, in table order."""
+    groups: list[tuple[set[Key], set[int]]] = []
+    for key, seeds in seeds_of.items():
+        joined = [group for group in groups if group[1] & seeds]
+        groups = [group for group in groups if not group[1] & seeds]
+        cells = {key}.union(*(group[0] for group in joined))
+        groups.append((cells, seeds.union(*(group[1] for group in joined))))
+    largest = max(groups, key=lambda group: len(group[0]), default=(set(), set()))[0]
+    return tuple(key for key in seeds_of if key in largest)
 
-    def statistic(y: Array) -> Array:
-        squares = (y @ residual) ** 2 @ cell_of
-        v = np.broadcast_to(squares.sum(1, keepdims=True) / freedom.sum(), squares.shape)
-        mu = y @ mean_of.T
-        se2 = (v / n_cells)[:, :, None] + (v / n_cells)[:, None, :]
-        return np.asarray(((mu[:, None, :] - mu[:, :, None]) / np.sqrt(se2 * weight)).max(2))
 
-    noise = np.random.default_rng(0).normal(size=(draws, len(x)))
-    seen, null = statistic(layout.values[None])[0], statistic(noise)
-    order = np.argsort(-seen)
-    highest = np.maximum.accumulate(null[:, order[::-1]], axis=1)[:, ::-1]
-    p = (1 + (highest >= seen[order]).sum(0)) / (draws + 1)
-    result = np.empty(k)
+def _gaps(
+    seen: Mapping[Key, Mapping[int, float]], keys: Sequence[Key], seeds: Sequence[int]
+) -> tuple[str, ...]:
+    none = [key for key, row in seen.items() if not row]
+    apart = [key for key, row in seen.items() if row and key not in keys]
+    fewer = [key for key in keys if len(seen[key]) < len(seeds)]
+    parts = [f"{key}: no value, not ranked" for key in none]
+    parts += [f"{key}: shares no seed with the others, not ranked" for key in apart]
+    parts += [f"{key}: {len(seen[key])} of {len(seeds)} seeds have a value" for key in fewer]
+    return tuple(parts)
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """Least squares of value = mean[cell] + effect[seed], for one pattern of cells and seeds.
+
+    ``mean_of`` (k, N) turns N values into k cell means; ``residual`` (N, N) into what is left;
+    ``freedom`` (k,) are the degrees of freedom in each cell's residuals; ``own`` (N, k) marks
+    whose value is whose; ``weight`` (k, k) corrects the variance of a difference for lost pairs.
+    """
+
+    mean_of: Array
+    residual: Array
+    freedom: Array
+    own: Array
+    count: Array
+    weight: Array
+
+
+@lru_cache(maxsize=16)
+def _geometry(design: _Design) -> _Geometry:
+    cell, seed = (np.frombuffer(part, dtype=np.int64) for part in design)
+    own: Array = np.eye(cell.max(initial=-1) + 1)[cell]
+    has: Array = np.eye(seed.max(initial=-1) + 1)[seed]
+    k = own.shape[1]
+    x = np.hstack([own, has[:, :-1] - has[:, -1:]])  # seed effects sum to zero
+    inverse: Array = np.asarray(np.linalg.pinv(x), dtype=np.float64)
+    residual = np.eye(len(cell)) - x @ inverse
+    count = own.sum(0)
+    gram = inverse[:k] @ inverse[:k].T
+    spread = np.diag(gram)[:, None] + np.diag(gram) - 2 * gram
+    weight = spread / (1 / count[:, None] + 1 / count) + np.eye(k)
+    return _Geometry(inverse[:k], residual, np.diag(residual) @ own, own, count, weight)
+
+
+def _statistic(g: _Geometry, values: Array, variance: Variance) -> Array:
+    """(R, N) values -> (R, k): the greatest t by which another cell beats each cell."""
+    squares = (values @ g.residual) ** 2 @ g.own
+    pooled = squares.sum(1, keepdims=True) / g.freedom.sum()
+    prior = SPREAD_FREEDOM if variance == "moderated" else np.inf
+    v = np.broadcast_to(pooled, squares.shape)
+    if np.isfinite(prior):
+        v = (prior * pooled + squares) / (prior + g.freedom)
+    mean, v = values @ g.mean_of.T, v / g.count
+    se = np.sqrt((v[:, :, None] + v[:, None, :]) * g.weight)
+    return np.asarray(((mean[:, None, :] - mean[:, :, None]) / se).max(2))
+
+
+@lru_cache(maxsize=16)
+def _null(design: _Design, variance: Variance, draws: int) -> Array:
+    """(draws, k): the statistic where no cell is better than another."""
+    g = _geometry(design)
+    rng = np.random.default_rng(0)
+    size, k = g.own.shape
+    sd = np.ones((draws, k))
+    if variance == "moderated":
+        sd = np.sqrt(SPREAD_FREEDOM / rng.chisquare(SPREAD_FREEDOM, (draws, k)))
+    noise = rng.normal(size=(draws, size)) * (sd @ g.own.T)
+    step = max(1, 4_000_000 // k**2)  # bounds memory to some 100 MB
+    parts = [_statistic(g, noise[i : i + step], variance) for i in range(0, draws, step)]
+    return np.concatenate(parts)
+
+
+def _p_values(seen: Array, null: Array) -> Array:
+    """Step-down adjusted p-values: the least plausible cell is tested against all of them, each
+    next one against those that are left."""
+    order = np.argsort(-seen, kind="stable")
+    greatest = np.maximum.accumulate(null[:, order[::-1]], axis=1)[:, ::-1]
+    p = (1 + (greatest >= seen[order]).sum(0)) / (len(null) + 1)
+    result = np.empty(len(seen))
     result[order] = np.maximum.accumulate(p)
-    return [float(v) for v in result]
+    return result

@@ -1,6 +1,7 @@
 """Intervals, rank agreement and trade-offs: pure functions on numbers, no files.
 
-Which cells cannot be told from the best is `archsearch.ranking`, re-exported here.
+Which cells cannot be told from the best is `archsearch.ranking`, who gets another seed
+`archsearch.seeds`; both are re-exported here.
 """
 
 import math
@@ -12,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats as sps
 
-from archsearch.ranking import Ranking, SeedPlan, next_seeds, tied_with_best
+from archsearch.ranking import Ranking, tied_with_best
+from archsearch.seeds import SeedPlan, next_seeds
 
 __all__ = [
     "Edf",
