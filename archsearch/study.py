@@ -7,7 +7,7 @@ Space -> Cell (what was asked, and its fate) -> Trial (what is trained; has an i
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from archsearch.count import Cost
@@ -25,6 +25,10 @@ Fate = Literal["exact", "repaired", "infeasible"]
 Status = Literal["complete", "diverged", "failed"]
 
 
+class Interrupted(Exception):
+    """Raised by the work of a trial that was asked to stop, after it saved its checkpoint."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One place of the plan and its fate; an infeasible cell has no variant and says why.
@@ -40,6 +44,21 @@ class Cell:
     cost: Cost | None
     reason: str = ""
     paper: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Cell":
+        variant, cost = values["variant"], values["cost"]
+        return cls(
+            asked=dict(values["asked"]),
+            fate=values["fate"],
+            variant=None if variant is None else variant_from_dict(variant),
+            cost=None if cost is None else Cost(**cost),
+            reason=values.get("reason", ""),
+            paper=dict(values.get("paper", {})),
+        )
 
 
 @dataclass(frozen=True)
@@ -163,6 +182,37 @@ class Study:
                     trial = Trial(cell.variant, self.recipe, data, seed)
                     found.setdefault(trial.id, trial)
         return tuple(found.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` is its inverse."""
+        cells = [cell.to_dict() for cell in self.cells]
+        lists = {"seeds": list(self.seeds), "reports": list(self.reports)}
+        axes = None if self.axes is None else list(self.axes)
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**plain, **lists, "axes": axes, "cells": cells, "recipe": asdict(self.recipe)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Study":
+        """Rebuild a study; keys that are not fields of it are left alone (study.json has more).
+
+        Raises:
+            KeyError: for a missing field.
+            ValueError: for a variant that breaks a rule.
+        """
+        axes = values["axes"]
+        return cls(
+            name=values["name"],
+            question=values["question"],
+            source=values["source"],
+            cells=tuple(Cell.from_dict(cell) for cell in values["cells"]),
+            recipe=Recipe(**values["recipe"]),
+            data=values["data"],
+            seeds=tuple(values["seeds"]),
+            axes=None if axes is None else (axes[0], axes[1], axes[2]),
+            metric=values["metric"],
+            budget=values["budget"],
+            reports=tuple(values["reports"]),
+        )
 
 
 def canonical_json(value: object) -> str:
