@@ -153,6 +153,20 @@ class Record:
 
 
 @dataclass(frozen=True)
+class About:
+    """What `archsearch studies` says of a file in `studies/`, which exports one as ``ABOUT``.
+
+    ``small`` and ``full`` are the cost on a CPU with the embedded data, and as the paper ran it.
+    """
+
+    question: str
+    source: str
+    command: str
+    small: str
+    full: str
+
+
+@dataclass(frozen=True)
 class Study:
     """A question and all that is needed to answer it.
 
