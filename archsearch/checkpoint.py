@@ -8,6 +8,7 @@ with ``weights_only=True``.
 import hashlib
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,9 +85,11 @@ def _read(checkpoint: Checkpoint) -> dict[str, Any]:
     with checkpoint.path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != checkpoint.sha256:
             raise ValueError("its sha256 is not the one in its name")
+    if not zipfile.is_zipfile(checkpoint.path):
+        raise ValueError("it is not in the format of torch.save")
     try:
         state = torch.load(checkpoint.path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError) as error:
+    except pickle.UnpicklingError as error:
         raise ValueError("it holds more than tensors and plain values") from error
     if not isinstance(state, dict):
         raise ValueError(f"it holds a {type(state).__name__}, not a state")

@@ -124,5 +124,5 @@ def test_a_malicious_pickle_is_never_executed(
     assert found is not None
     assert found[0] == 1
     assert not proof.exists()
-    assert "more than tensors" in caplog.text
+    assert ("more than tensors" if how == "torch" else "format") in caplog.text
     assert len(list(tmp_path.glob("*.corrupt"))) == 1

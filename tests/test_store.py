@@ -147,7 +147,7 @@ def test_other_data_is_refused_and_moved_data_is_not(folder: StudyFolder) -> Non
 
 
 def test_another_recipe_is_refused_even_when_extending(folder: StudyFolder) -> None:
-    with pytest.raises(ValueError, match="recipe.lr"):
+    with pytest.raises(ValueError, match=r"recipe\.lr"):
         folder.create(toy.study(cells=4, lr=0.2), toy.DATA, extend=True)
 
 
@@ -215,11 +215,11 @@ def test_a_folder_without_a_study_says_so(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_told_in_words(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="cannot write in .*Choose another folder with --out"):
+    with pytest.raises(ValueError, match=r"cannot write in .*Choose another folder with --out"):
         StudyFolder(tmp_path / "file" / "toy").create(toy.study(), toy.DATA)
     with pytest.raises(ValueError, match="cannot write in"):
         StudyFolder(Path("/proc/toy")).create(toy.study(), toy.DATA)
-    with pytest.raises(ValueError, match="cannot write in .*name too long"):
+    with pytest.raises(ValueError, match=r"cannot write in .*name too long"):
         StudyFolder(tmp_path / ("n" * 300)).create(toy.study(), toy.DATA)
 
 
@@ -231,8 +231,8 @@ def test_only_ids_become_paths(folder: StudyFolder, bad: str) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    ["", " ", ".", "..", "a/b", "/abs", "..\\up", "-rf", ".hidden", "nul\0", "line\nbreak", "é" * 61,
-     "right\u202eleft", "lone\udcff", "a:b", "trailing."],
+    ["", " ", ".", "..", "a/b", "/abs", "..\\up", "-rf", ".hidden", "nul\0", "line\nbreak",
+     "é" * 61, "right\u202eleft", "lone\udcff", "a:b", "trailing."],
 )  # fmt: skip
 def test_names_that_are_no_folder_are_refused(bad: str) -> None:
     with pytest.raises(ValueError, match="cannot be the name of a study"):
@@ -297,9 +297,8 @@ def test_asking_for_a_lock_does_not_take_it(tmp_path: Path) -> None:
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     files.write_json(path, {"a": 1})
-    with pytest.raises(TypeError), files.new_file(tmp_path) as file:
-        file.write(b"half")
-        raise TypeError
+    with files.new_file(tmp_path) as file:
+        file.write(b"never published")
     assert files.read_json(path) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 
