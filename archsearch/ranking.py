@@ -90,7 +90,7 @@ def tied_with_best(
     if result.reason:
         return result
     seen = _statistic(_geometry(layout.design), sign * layout.values[None], variance)[0]
-    p = _p_values(seen, _null(layout.design, variance, draws))
+    p = step_down(seen, _null(layout.design, variance, draws))
     p_values = dict(zip(layout.keys, p.tolist(), strict=True))
     tied = tuple(key for key in order if key == result.best or p_values[key] > 1 - level)
     return replace(result, can_rank=True, tied=tied, p_values=p_values)
@@ -236,7 +236,7 @@ def _null(design: _Design, variance: Variance, draws: int) -> Array:
     return np.concatenate(parts)
 
 
-def _p_values(seen: Array, null: Array) -> Array:
+def step_down(seen: Array, null: Array) -> Array:
     """Step-down adjusted p-values: the least plausible cell is tested against all of them, each
     next one against those that are left."""
     order = np.argsort(-seen, kind="stable")

