@@ -1,9 +1,9 @@
 """Closed-form cost of a network, without building it and without torch.
 
-Convention, which reproduces every figure the paper prints under "#FLOPs": multiply-adds of
-convolutions, linears and the attention head's two matrix products, plus 5 per element the operator
-samples (4 bilinear, 1 modulation), so ``5 * P * C`` per output pixel. Norms, activations, pooling
-and softmax are not counted. One image, batch 1.
+Convention, which gives the "#FLOPs" that the paper prints for T to XL: multiply-adds of
+convolutions, linears and attention (H's head), plus 5 per element the operator samples (4 bilinear,
+1 modulation), so ``5 * P * C`` per output pixel. Norms, activations, pooling and softmax are not
+counted. One image, batch 1.
 
 Each function below is named after the module whose cost it gives (`internimage.model`,
 `internimage.dcnv3`, `internimage.operators`); `archsearch.verify` holds the two to the same
@@ -18,8 +18,7 @@ from internimage.config import ModelConfig
 MACS_PER_SAMPLE = 5
 HEAD_TOKEN_CHANNELS = 1024
 HEAD_OUT_CHANNELS = 768
-ATTENTION_HEADS = 16
-"""Widths and heads of H's attention pooling (released model)."""
+"""Widths of H's attention pooling (released model)."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class Cost:
     """What a network costs at one image size.
 
     ``params`` are trainable numbers; ``macs`` multiply-adds for one image in the convention of this
-    module; ``activations`` the output elements of convolutions, linears, matrix products and the
-    operator for one image.
+    module; ``activations`` the output elements of convolutions, linears, attention and the operator
+    for one image.
     """
 
     params: int
@@ -227,7 +226,6 @@ def attention_head(config: ModelConfig, sides: tuple[int, int, int, int]) -> Tal
     tokens = sides[2] ** 2
     maps = linear(config.channels[2], c, tokens) + linear(config.channels[3], 4 * c, sides[3] ** 2)
     projections = linear(c, c) + linear(c, c, tokens) * 2
-    scores = Tally(0, c * tokens, ATTENTION_HEADS * tokens)
-    pooled = Tally(0, c * tokens, c)
+    attention = Tally(0, 2 * c * tokens, c)  # query times keys, weights times values
     out = linear(c, HEAD_OUT_CHANNELS) + norm(HEAD_OUT_CHANNELS)
-    return maps + norm(c) * 3 + projections + scores + pooled + out
+    return maps + norm(c) * 3 + projections + attention + out
