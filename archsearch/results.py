@@ -324,5 +324,4 @@ def _read_trial(trial: Trial, state: State, folder: Any) -> TrialResult:
     record = folder.record()
     if record is not None:
         return TrialResult(trial, record.status, record, record.curve)
-    curve = tuple(e for e in folder.events() if "epoch" in e)
-    return TrialResult(trial, state, None, curve)
+    return TrialResult(trial, state, None, folder.curve())

@@ -1,0 +1,168 @@
+"""Synthetic runs with every fate and every ending, for the tests of the reports.
+
+Accuracies are drawn around a known truth, so that what a report says can be checked against it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from archsearch.budget import Budget
+from archsearch.count import count
+from archsearch.recipe import QUICK, Recipe
+from archsearch.results import Results, TrialResult, assemble
+from archsearch.space import Space, plan
+from archsearch.study import Cell, Data, Record, Study, Trial
+from archsearch.variant import Variant
+
+DATA = Data("digits", "golden", 10, 1, 1078, 359, 360, "scikit-learn digits")
+COMMAND = ["archsearch", "grid", "--budget", "30M", "--seeds", "5", "--out", "runs/grid"]
+VERSIONS = {"archsearch": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "commit": "0123456789ab"}
+HOSTILE = "<script>alert(1)</script> $\\foo$ =cmd()|'\"&_%"
+
+
+def truth(variant: Variant) -> float:
+    """Validation accuracy without noise: C' = 16 above 32, best at L1 = 4, wider is better."""
+    wide = {48: -1.2, 64: -0.3, 80: 0.0}.get(variant.c1, 0.1)
+    shape = -0.35 * abs(variant.l1 - 4)
+    return 97.2 + wide + shape - (0.9 if variant.group_channels == 32 else 0.0)
+
+
+def grid_study(seeds: int = 5, **changes: Any) -> Study:
+    study = Study(
+        name="grid",
+        question="Which stacking of a 30M InternImage is best?",
+        source="Section 3.2; supplement C.1, Fig. A",
+        cells=plan(Space(), Budget.parse("30M")),
+        recipe=replace(QUICK, epochs=6),
+        seeds=tuple(range(seeds)),
+        axes=("group_channels", "c1", "l1"),
+        budget="30M",
+    )
+    return replace(study, **changes)
+
+
+def curve(final: float, epochs: int) -> tuple[Mapping[str, Any], ...]:
+    rise = 1 - 0.86 * np.exp(-1.2 * np.arange(1, epochs + 1))
+    return tuple(
+        {
+            "epoch": i + 1,
+            "epochs": epochs,
+            "train_loss": round(2.4 - 1.7 * float(r), 4),
+            "val_accuracy": round(final * float(r) / float(rise[-1]), 3),
+            "lr": 1e-3,
+            "seconds": 9.5,
+        }
+        for i, r in enumerate(rise)
+    )
+
+
+def complete(trial: Trial, accuracy: float) -> TrialResult:
+    record = Record(
+        trial.id,
+        "complete",
+        {
+            "val_accuracy": round(accuracy, 3),
+            "test_accuracy": round(accuracy - 0.4, 3),
+            "val_loss": round(0.6 - accuracy / 200, 4),
+            "train_loss": 0.71,
+        },
+        curve(round(accuracy, 3), trial.recipe.epochs),
+        count(trial.variant.config(num_classes=10), 32),
+        seconds=57.0 + trial.seed,
+        device="cpu (2 threads)",
+        versions=VERSIONS,
+    )
+    return TrialResult(trial, "complete", record, record.curve)
+
+
+def diverged(trial: Trial) -> TrialResult:
+    epochs = curve(60.0, trial.recipe.epochs)[:2]
+    record = Record(
+        trial.id, "diverged", {}, epochs, error="loss became nan in epoch 3", seconds=21.0
+    )
+    return TrialResult(trial, "diverged", record, epochs)
+
+
+def failed(trial: Trial, error: str = "asked for 9.1 GiB, 3.2 GiB free") -> TrialResult:
+    record = Record(
+        trial.id, "failed", {}, (), kind="out-of-memory", error=error, seconds=3.0, attempts=3
+    )
+    return TrialResult(trial, "failed", record)
+
+
+def golden_results(seeds: int = 5, spread: float = 0.25, hostile: bool = False) -> Results:
+    """The main grid: exact, repaired and infeasible cells; one failed, one that diverged on every
+    seed, one on one seed, one running, one interrupted and one pending."""
+    study = grid_study(seeds)
+    if hostile:
+        cells = tuple(replace(c, reason=c.reason and f"{c.reason} {HOSTILE}") for c in study.cells)
+        study = replace(study, question=HOSTILE, name=HOSTILE, cells=cells)
+    trials = study.trials(DATA)
+    rng = np.random.default_rng(7)
+    shared = rng.normal(0, 0.3, seeds)
+    results = tuple(
+        _ending(t, truth(t.variant) + shared[t.seed] + rng.normal(0, spread), hostile)
+        for t in trials
+        if isinstance(t.variant, Variant)
+    )
+    asked = {
+        "command": [*COMMAND, HOSTILE] if hostile else COMMAND,
+        "created": "2025-03-01T09:30:00Z",
+        "versions": VERSIONS,
+    }
+    return assemble("grid-30m", study, DATA, asked, results)
+
+
+def _ending(trial: Trial, accuracy: float, hostile: bool) -> TrialResult:
+    where = trial.variant.numbers[:3] if isinstance(trial.variant, Variant) else None
+    if where == (48, 16, 1):
+        return failed(trial, HOSTILE) if hostile else failed(trial)
+    if where == (48, 16, 2) or (where == (48, 16, 3) and trial.seed == 1):
+        return diverged(trial)
+    if where == (64, 16, 1) and trial.seed == 0:
+        return failed(trial)
+    if where == (64, 32, 5):
+        half = curve(80.0, trial.recipe.epochs)[:3]
+        return TrialResult(trial, "running" if trial.seed == 0 else "pending", None, half)
+    if where == (80, 16, 1):
+        return TrialResult(trial, "interrupted", None, curve(80.0, trial.recipe.epochs)[:1])
+    if where == (80, 16, 2):
+        return TrialResult(trial, "pending")
+    return complete(trial, accuracy)
+
+
+def scale_results(seeds: int = 3) -> Results:
+    """Table C's five pairs, as recovered, with accuracies of our own."""
+    rows = [
+        (1.03, 1.40, (128, 16, 4, 18), "118M", 84.5),
+        (1.06, 1.38, (112, 16, 4, 20), "95M", 83.8),
+        (1.09, 1.36, (112, 16, 4, 21), "97M", 84.9),
+        (1.12, 1.34, (112, 16, 4, 24), "105M", 83.1),
+        (1.15, 1.32, (96, 16, 5, 30), "95M", 81.8),
+    ]
+    cells = tuple(
+        _scale_cell(alpha, beta, Variant(*n, norm="post", layer_scale=1e-5), params, accuracy)
+        for alpha, beta, n, params, accuracy in rows
+    )
+    recipe: Recipe = replace(QUICK, epochs=4)
+    question = "Which (alpha, beta) scales a 30M InternImage best?"
+    study = Study(
+        "scale", question, "Table C", cells, recipe, seeds=tuple(range(seeds)), budget="100M"
+    )
+    rng = np.random.default_rng(3)
+    results = tuple(
+        complete(t, 96.0 + 0.02 * t.variant.config().channels[0] / 16 + rng.normal(0, 0.2))
+        for t in study.trials(DATA)
+    )
+    asked = {"command": ["archsearch", "scale"], "created": "2025-03-02T10:00:00Z"}
+    return assemble("scale-100m", study, DATA, {**asked, "versions": VERSIONS}, results)
+
+
+def _scale_cell(alpha: float, beta: float, variant: Variant, params: str, accuracy: float) -> Cell:
+    asked = {"alpha": alpha, "beta": beta, "phi": 2}
+    cost = count(variant.config())
+    paper = {"params": params, "accuracy": accuracy}
+    return Cell(asked, "exact", variant, cost, paper=paper)
