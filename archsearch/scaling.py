@@ -68,7 +68,7 @@ def growth(
     Raises:
         ValueError: naming every factor that is not a number >= 1.
     """
-    _check_factors(alpha, beta)
+    check_factors(alpha, beta)
     return alpha * pow(beta, exponent(origin, axis))
 
 
@@ -85,14 +85,21 @@ def growth_note(
     )
 
 
-def _check_factors(alpha: float, beta: float) -> None:
-    wrong = [
-        f"{name} wants a number >= 1 (Section 3.2), got {value:g}"
-        for name, value in (("alpha", alpha), ("beta", beta))
-        if not (isfinite(value) and value >= 1)
-    ]
-    if wrong:
+def check_factors(alpha: float | None, beta: float | None) -> tuple[float, float]:
+    """Both factors, if they are what the rule wants.
+
+    Raises:
+        ValueError: naming every factor that is missing or not a number >= 1.
+    """
+    wrong = []
+    for name, value in (("alpha", alpha), ("beta", beta)):
+        if value is None:
+            wrong.append(f"{name} is missing: the rule needs alpha and beta")
+        elif not (isfinite(value) and value >= 1):
+            wrong.append(f"{name} wants a number >= 1 (Section 3.2), got {value:g}")
+    if wrong or alpha is None or beta is None:
         raise ValueError("; ".join(wrong))
+    return alpha, beta
 
 
 def round_nearest(origin: Variant, depth: float, c1: float) -> Variant:
@@ -149,7 +156,7 @@ def scale(
     Raises:
         ValueError: for factors below 1, a negative phi or an unknown rounding.
     """
-    _check_factors(alpha, beta)
+    check_factors(alpha, beta)
     if phi < 0:
         raise ValueError(f"phi wants a whole number >= 0, got {phi}")
     if rounding not in ROUNDINGS:

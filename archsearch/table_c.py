@@ -51,6 +51,10 @@ def table_c(origin: Variant = SCALED_ORIGIN, rounding: str = "recovered") -> tup
     Raises:
         ValueError: for an unknown rounding, or ``recovered`` from another origin.
     """
+    if rounding not in (*ROUNDINGS, "recovered"):
+        raise ValueError(
+            f"rounding wants recovered or one of {', '.join(ROUNDINGS)}, got {rounding!r}"
+        )
     if rounding != "recovered":
         scaled = [scaled_cell(origin, row.alpha, row.beta, PHI, rounding) for row in ROWS]
         return tuple(_with_paper(cell, row) for cell, row in zip(scaled, ROWS, strict=True))

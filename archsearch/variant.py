@@ -179,8 +179,8 @@ def parse_variant(text: str, like: Variant = ORIGIN) -> Variant:
     numbers = name.split("-")
     if len(numbers) != 4 or not all(n.isascii() and n.isdigit() for n in numbers):
         raise ValueError(
-            f"a variant is one of {', '.join(PUBLISHED)} or four numbers C1-C'-L1-L3 like "
-            f"{ORIGIN.name}; got {text!r}"
+            f"wanted one of {', '.join(PUBLISHED)} or four numbers C1-C'-L1-L3 like {ORIGIN.name}, "
+            f"got {text!r} (H is no variant: it can be counted and built by name only)"
         )
     c1, group_channels, l1, l3 = map(int, numbers)
     return like.with_numbers(c1, group_channels, l1, l3)

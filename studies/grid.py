@@ -1,0 +1,59 @@
+"""Which stacking of one budget learns best: how wide (C1), how grouped (C') and how deep (L1)?"""
+
+from dataclasses import replace
+from typing import Any
+
+from archsearch.budget import Budget
+from archsearch.recipe import Recipe
+from archsearch.space import Invalid, named_space, plan
+from archsearch.study import About, Study
+from archsearch.variant import ORIGIN, Variant
+
+ABOUT = About(
+    question=(__doc__ or "").splitlines()[0],
+    source="Section 3.2 (stacking rules) and supplement C.1 (Fig. A)",
+    command="archsearch grid --budget 30M",
+    small="30 cells, two epochs of the digits: minutes on two cores",
+    full="30 models of 30M, 300 epochs of ImageNet-1K each (Table B)",
+)
+
+BUDGET = Budget(30_000_000)
+
+
+def study(
+    *,
+    recipe: Recipe,
+    budget: Budget = BUDGET,
+    preset: str = "main",
+    c1: tuple[int, ...] | None = None,
+    group_channels: tuple[int, ...] | None = None,
+    l1: tuple[int, ...] | None = None,
+    like: Variant = ORIGIN,
+    invalid: Invalid = "repair",
+    data: str = "digits",
+    seeds: tuple[int, ...] = (0,),
+) -> Study:
+    """The cells of a printed discretisation, ``main`` or ``supplement``, brought to ``budget``.
+
+    ``c1``, ``group_channels`` and ``l1`` replace the preset's values; ``like`` gives the block, T's
+    by default. The paper's accuracy stands beside the cell that is exactly T.
+
+    Raises:
+        ValueError: an unknown preset, values that make no space, or with ``invalid="error"`` any
+            cell that is not exact.
+    """
+    given = {"c1": c1, "group_channels": group_channels, "l1": l1}
+    lists: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+    space = replace(named_space(preset, like), **lists)
+    return Study(
+        name="grid",
+        question=ABOUT.question,
+        source=ABOUT.source,
+        cells=plan(space, budget, invalid),
+        recipe=recipe,
+        data=data,
+        seeds=seeds,
+        axes=("group_channels", "l1", "c1"),
+        budget=str(budget),
+        reports=("heatmap", "table"),
+    )

@@ -1,0 +1,62 @@
+"""How should an origin grow: how much depth (alpha) and how much width (beta) at each doubling?"""
+
+from archsearch.budget import Budget
+from archsearch.recipe import Recipe
+from archsearch.scaling import LADDER_BUDGET, check_factors, ladder
+from archsearch.study import About, Cell, Study
+from archsearch.table_c import table_c
+from archsearch.variant import SCALED_ORIGIN, Variant
+
+ABOUT = About(
+    question=(__doc__ or "").splitlines()[0],
+    source="Section 3.2 (scaling rules) and supplement C.2 (Table C)",
+    command="archsearch scale",
+    small="five models of ~100M, two epochs of the digits: tens of minutes on two cores",
+    full="five models of ~100M, 300 epochs of ImageNet-1K each (Table B)",
+)
+
+
+def study(
+    *,
+    recipe: Recipe,
+    alpha: float | None = None,
+    beta: float | None = None,
+    budget: Budget = LADDER_BUDGET,
+    origin: Variant = SCALED_ORIGIN,
+    rounding: str | None = None,
+    data: str = "digits",
+    seeds: tuple[int, ...] = (0,),
+) -> Study:
+    """A ladder phi = 0, 1, 2, ... with ``alpha`` and ``beta``; without them Table C's five pairs.
+
+    The ladder climbs from ``origin`` up to ``budget``, rounded to the nearest legal models. Table C
+    takes its recovered configurations; from an origin of one's own its pairs at phi = 2, rounded
+    likewise (``budget`` is then only a label: phi decides the size). All models have the origin's
+    block.
+
+    Raises:
+        ValueError: a factor below 1 or without the other, or what `archsearch.scaling.ladder` and
+            `archsearch.table_c.table_c` refuse.
+    """
+    if alpha is None and beta is None:
+        name, cells = "table-c", _table_c(origin, rounding)
+    else:
+        factors = check_factors(alpha, beta)
+        name, cells = "scale", ladder(origin, *factors, budget, rounding or "nearest")
+    return Study(
+        name=name,
+        question=ABOUT.question,
+        source=ABOUT.source,
+        cells=cells,
+        recipe=recipe,
+        data=data,
+        seeds=seeds,
+        budget=str(budget),
+        reports=("table",),
+    )
+
+
+def _table_c(origin: Variant, rounding: str | None) -> tuple[Cell, ...]:
+    """Recovered where that is possible, which is from the paper's origin only."""
+    from_paper = origin.numbers == SCALED_ORIGIN.numbers
+    return table_c(origin, rounding or ("recovered" if from_paper else "nearest"))
