@@ -1,0 +1,170 @@
+"""Commands that train: grid, scale, and a study of one's own."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from archsearch.budget import DEFAULT_TOLERANCE, Budget
+from archsearch.cli import options as o
+from archsearch.cli.session import start
+from archsearch.cli.show import print_json, print_rows
+from archsearch.scaling import check_factors
+from archsearch.space import plan_rows, summary
+from archsearch.study import Cell, Study
+from archsearch.variant import SCALED_ORIGIN, parse_variant
+
+Numbers = Annotated[str | None, Option(help="Values in place of the preset's, such as 16,24,32.")]
+SIGNS = {"c1": "C1", "group_channels": "C'", "l1": "L1", "alpha": "α", "beta": "β", "phi": "φ"}
+Tolerance = Annotated[float, Option(help="How far from the budget a model may be, as a fraction.")]
+
+
+def grid(
+    budget: Annotated[str, Option(help="30M parameters, 5G multiply-adds, ...")] = "30M",
+    preset: Annotated[str, Option(help="main: C1 48, 64, 80. supplement: C1 16, 32, 64.")] = "main",
+    c1: Numbers = None,
+    group_channels: Numbers = None,
+    l1: Numbers = None,
+    invalid: Annotated[
+        o.Invalid, Option(help="What becomes of a cell that breaks a rule.")
+    ] = o.Invalid.repair,
+    tolerance: Tolerance = DEFAULT_TOLERANCE,
+    data: o.DataName = "digits",
+    recipe: o.RecipeName = "quick",
+    epochs: o.Epochs = None,
+    seeds: o.Seeds = "1",
+    set_: o.Set = None,
+    out: o.Out = None,
+    runner: o.Runner = "auto",
+    workers: o.Workers = None,
+    device: o.Device = "auto",
+    ray_address: o.RayAddress = None,
+    max_hours: o.MaxHours = None,
+    extend: o.Extend = False,
+    plan: o.PlanOnly = False,
+    output: o.AsFormat = o.Format.table,
+) -> None:
+    """Train the 30-cell grid at a budget and draw its heatmap (supplement C.1, Fig. A)."""
+    from studies import grid as module
+
+    limit, training, launch, *lists = o.together(
+        lambda: Budget.parse(budget, tolerance),
+        lambda: o.training(data, recipe, epochs, seeds, set_),
+        lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours),
+        lambda: o.whole_numbers("--c1", c1),
+        lambda: o.whole_numbers("--group-channels", group_channels),
+        lambda: o.whole_numbers("--l1", l1),
+    )
+    study = module.study(
+        budget=limit, preset=preset, invalid=invalid.value,
+        c1=lists[0], group_channels=lists[1], l1=lists[2],
+        recipe=training.recipe, data=training.data, seeds=training.seeds,
+    )  # fmt: skip
+    _print_plan(study, output) if plan else start(study, training, launch)
+
+
+def scale(
+    alpha: Annotated[float | None, Option(help="Depth factor of one step of phi.")] = None,
+    beta: Annotated[float | None, Option(help="Width factor of one step of phi.")] = None,
+    budget: Annotated[str, Option(help="The ladder ends where it would exceed this.")] = "100M",
+    origin: Annotated[str, Option(help="Where the ladder starts: C1-C'-L1-L3.")] = "64-16-4-18",
+    rounding: Annotated[
+        str | None,
+        Option(help="nearest, floor or budget; Table C also recovered (its default)."),
+    ] = None,
+    tolerance: Tolerance = DEFAULT_TOLERANCE,
+    data: o.DataName = "digits",
+    recipe: o.RecipeName = "quick",
+    epochs: o.Epochs = None,
+    seeds: o.Seeds = "1",
+    set_: o.Set = None,
+    out: o.Out = None,
+    runner: o.Runner = "auto",
+    workers: o.Workers = None,
+    device: o.Device = "auto",
+    ray_address: o.RayAddress = None,
+    max_hours: o.MaxHours = None,
+    extend: o.Extend = False,
+    plan: o.PlanOnly = False,
+    output: o.AsFormat = o.Format.table,
+) -> None:
+    """Train a ladder phi = 0, 1, 2, ... for one (alpha, beta); without them Table C's five pairs."""
+    from studies import scale as module
+
+    limit, start_at, training, launch, _ = o.together(
+        lambda: Budget.parse(budget, tolerance),
+        lambda: parse_variant(origin, like=SCALED_ORIGIN),
+        lambda: o.training(data, recipe, epochs, seeds, set_),
+        lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours),
+        lambda: alpha is None and beta is None or check_factors(alpha, beta),
+    )
+    study = module.study(
+        alpha=alpha, beta=beta, budget=limit, origin=start_at, rounding=rounding,
+        recipe=training.recipe, data=training.data, seeds=training.seeds,
+    )  # fmt: skip
+    _print_plan(study, output) if plan else start(study, training, launch)
+
+
+def run(
+    file: Annotated[Path, Argument(help="A Python file that exports `study` (a Study).")],
+    out: o.Out = None,
+    runner: o.Runner = "auto",
+    workers: o.Workers = None,
+    device: o.Device = "auto",
+    ray_address: o.RayAddress = None,
+    max_hours: o.MaxHours = None,
+    extend: o.Extend = False,
+    plan: o.PlanOnly = False,
+    output: o.AsFormat = o.Format.table,
+) -> None:
+    """Run a study of one's own: a Python file that exports a Study."""
+    launch = o.Launch(out, runner, workers, device, ray_address, extend, max_hours)
+    study = load_study(file)
+    training = o.Training(study.recipe, study.data, study.seeds)
+    _print_plan(study, output) if plan else start(study, training, launch)
+
+
+def load_study(file: Path) -> Study:
+    """The Study that a file exports as ``study`` (a value, or a function without arguments).
+
+    Raises:
+        ValueError: when the file is not there, or exports none.
+    """
+    import runpy
+
+    if not file.is_file():
+        raise ValueError(f"{file} is not a file")
+    found = runpy.run_path(str(file)).get("study")
+    study = found() if callable(found) else found
+    if not isinstance(study, Study):
+        raise ValueError(
+            f"{file} must export `study`, an archsearch.study.Study or a function that returns "
+            f"one; it has {type(found).__name__}"
+        )
+    return replace(study, name=study.name or file.stem)
+
+
+def _print_plan(study: Study, output: o.Format) -> None:
+    if output is o.Format.json:
+        print_json(plan_rows(study.cells))
+        return
+    print_rows([_plan_line(cell) for cell in study.cells], title=study.question)
+    print(f"\n{summary(study.cells, Budget.parse(study.budget))}")
+
+
+def _plan_line(cell: Cell) -> dict[str, str]:
+    """A cell as a person reads it; `plan_rows` has the digits."""
+    asked = "  ".join(f"{SIGNS.get(key, key)} {value}" for key, value in cell.asked.items())
+    cost = cell.cost
+    return {
+        "asked": asked,
+        "C1-C'-L1-L3": cell.variant.name if cell.variant else "",
+        "params": f"{cost.params / 1e6:.2f}M" if cost else "",
+        "MACs": f"{cost.macs / 1e9:.2f}G" if cost else "",
+        "fate": cell.fate,
+        "reason": cell.reason,
+    }
+
+
+COMMANDS = (grid, scale, run)

@@ -1,0 +1,178 @@
+"""Options that several commands share, and how their text becomes values."""
+
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from archsearch.recipe import Recipe, resolve
+
+RUNNERS = ("auto", "inline", "local", "ray")
+
+
+class Format(StrEnum):
+    """How data is printed on stdout."""
+
+    table = "table"
+    json = "json"
+
+
+class Invalid(StrEnum):
+    """What becomes of a cell that breaks a stacking rule."""
+
+    repair = "repair"
+    skip = "skip"
+    error = "error"
+
+
+Run = Annotated[Path, Argument(help="Folder of a run, such as runs/grid-30M-digits.")]
+AsFormat = Annotated[Format, Option("--format", help="Print a table or JSON on stdout.")]
+PlanOnly = Annotated[bool, Option("--plan", help="Print the plan and its costs; train nothing.")]
+DataName = Annotated[
+    str, Option("--data", help="digits, cifar10[:PATH] or imagefolder:PATH.", metavar="NAME")
+]
+RecipeName = Annotated[
+    str, Option("--recipe", help="quick, cifar, table-b or one of its columns.", metavar="NAME")
+]
+Epochs = Annotated[int | None, Option("--epochs", help="Epochs, in place of the recipe's.")]
+Seeds = Annotated[
+    str, Option("--seeds", help="How many, a list such as 0,4,7, or auto.", metavar="N|LIST|auto")
+]
+Set = Annotated[
+    list[str] | None,
+    Option("--set", help="Change one field of the recipe; repeatable.", metavar="KEY=VALUE"),
+]
+Out = Annotated[
+    Path | None, Option("--out", help="Folder of the run. Default: runs/ and the study's name.")
+]
+Runner = Annotated[str, Option("--runner", help="auto, inline, local or ray.")]
+Workers = Annotated[
+    int | None, Option("--workers", help="Trials at once. Default: what the machine holds.")
+]
+Device = Annotated[str, Option("--device", help="auto, cpu or cuda.")]
+RayAddress = Annotated[
+    str | None, Option("--ray-address", help="An existing Ray cluster (with --runner ray).")
+]
+MaxHours = Annotated[
+    float | None, Option("--max-hours", help="Stop asking for more trials after this long.")
+]
+Extend = Annotated[bool, Option("--extend", help="Add new cells or seeds to a run that has fewer.")]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a study's cells are trained; ``auto_seeds`` adds seeds where cells are tied."""
+
+    recipe: Recipe
+    data: str
+    seeds: tuple[int, ...]
+    auto_seeds: bool = False
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Where and by whom; nothing here changes a result."""
+
+    out: Path | None = None
+    runner: str = "auto"
+    workers: int | None = None
+    device: str = "auto"
+    ray_address: str | None = None
+    extend: bool = False
+    max_hours: float | None = None
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.runner not in RUNNERS:
+            problems.append(f"--runner wants one of {', '.join(RUNNERS)}, got {self.runner!r}")
+        if self.workers is not None and self.workers < 1:
+            problems.append(f"--workers wants at least 1, got {self.workers}")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            problems.append(f"--device wants auto, cpu or cuda, got {self.device!r}")
+        if self.ray_address and self.runner != "ray":
+            problems.append("--ray-address goes with --runner ray")
+        if self.max_hours is not None and not self.max_hours > 0:
+            problems.append(f"--max-hours wants more than 0, got {self.max_hours:g}")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+def together(*builds: Callable[[], Any]) -> tuple[Any, ...]:
+    """The values of all, so that the user hears at once of everything that is wrong.
+
+    Raises:
+        ValueError: with every problem, on a line of its own when there are several.
+    """
+    values, problems = [], []
+    for build in builds:
+        try:
+            values.append(build())
+        except ValueError as error:
+            problems.append(str(error))
+    if len(problems) == 1:
+        raise ValueError(problems[0])
+    if problems:
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        raise ValueError(f"{len(problems)} things are wrong:{lines}")
+    return tuple(values)
+
+
+def training(
+    data: str, recipe: str, epochs: int | None, seeds: str, changes: list[str] | None
+) -> Training:
+    """What the options of a training command mean.
+
+    Raises:
+        ValueError: naming everything that is wrong with them.
+    """
+    overrides, numbers = together(lambda: key_values(changes), lambda: parse_seeds(seeds))
+    if epochs is not None:
+        overrides["epochs"] = str(epochs)
+    return Training(resolve(recipe, overrides), data, numbers, auto_seeds=seeds == "auto")
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """``3`` is three seeds, 0 1 2; ``0,4,7`` is those; ``auto`` begins with two."""
+    if text == "auto":
+        return (0, 1)
+    wanted = f"--seeds wants a number of seeds (3), a list (0,4,7) or auto, got {text!r}"
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(wanted) from None
+    if min(numbers) < (0 if "," in text else 1):
+        raise ValueError(wanted)
+    return tuple(dict.fromkeys(numbers)) if "," in text else tuple(range(numbers[0]))
+
+
+def whole_numbers(flag: str, text: str | None) -> tuple[int, ...] | None:
+    """``16,24,32`` as numbers; None where the flag was not given."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"{flag} wants whole numbers such as 16,24,32, got {text!r}") from None
+
+
+def key_values(pairs: Iterable[str] | None) -> dict[str, str]:
+    """``["lr=1e-3", ...]`` as a mapping, every malformed pair named."""
+    split = [pair.partition("=") for pair in pairs or ()]
+    if bad := [key for key, equals, _ in split if not (key and equals)]:
+        raise ValueError(f"--set wants KEY=VALUE, got {', '.join(map(repr, bad))}")
+    return {key.strip(): value.strip() for key, _, value in split}
+
+
+def command_line() -> list[str]:
+    """The command as typed, without the folder its program lies in."""
+    return ["archsearch", *sys.argv[1:]]
+
+
+def as_shell(command: Iterable[str]) -> str:
+    return shlex.join(command)
