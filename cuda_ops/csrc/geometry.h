@@ -61,7 +61,7 @@ struct AxisNeighbours {
 
 template <typename T>
 DCNV3_HOST_DEVICE void weigh_neighbour(T distance, T& share, T& slope) {
-  const T inside = 1 - (distance < 0 ? -distance : distance);
+  const T inside = 1 - std::fabs(distance);
   share = inside < 0 ? T(0) : inside;  // in this order a NaN stays
   slope = distance < -1 || distance >= 1 ? T(0) : distance < 0 ? T(1) : T(-1);
 }

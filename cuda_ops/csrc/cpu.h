@@ -1,0 +1,29 @@
+// The CPU backend's kernels, free of torch: cpu_register.cpp hands them tensors.
+#pragma once
+#include <cstdint>
+#include <functional>
+
+#include "geometry.h"
+
+namespace dcnv3::cpu {
+
+// X is the type of x and of the output, M that of offset and mask. float16, bfloat16 and float are computed in float,
+// double in double. Everything but offset and mask is contiguous.
+template <typename X, typename M>
+void forward(const Geometry& g, const X* x, const M* offset, const M* mask, X* out);
+
+// Null where no gradient is wanted.
+template <typename X, typename M>
+struct Gradients {
+  X* x;
+  M *offset, *mask;
+};
+
+template <typename X, typename M>
+void backward(const Geometry& g, const X* grad, const X* x, const M* offset, const M* mask, const Gradients<X, M>& to);
+
+// Runs `body(first, last)` over disjoint ranges that cover 0..count, on as many threads as torch is set to use. No
+// result depends on how the ranges are cut.
+void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body);
+
+}  // namespace dcnv3::cpu

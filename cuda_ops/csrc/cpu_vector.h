@@ -1,0 +1,182 @@
+// Vectors as wide as the instruction set's registers, and the few things done with them.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#include <torch/headeronly/util/BFloat16.h>
+#include <torch/headeronly/util/Half.h>
+
+namespace dcnv3::cpu {
+
+#if defined(__AVX512F__)
+constexpr int kRegisterBytes = 64;
+#elif defined(__AVX__)
+constexpr int kRegisterBytes = 32;
+#else
+constexpr int kRegisterBytes = 16;
+#endif
+
+// Four accumulators, one per corner, of this many registers each: with 16 registers in the file (below AVX-512) two
+// leave room for nothing else but a weight and a row, and hide the latency of the multiply-adds.
+constexpr int kRegistersPerRow = kRegisterBytes == 64 ? 1 : 2;
+
+template <typename A>
+constexpr int kLanes = kRegisterBytes / sizeof(A);
+
+// Channels that are computed together; group channels are padded to a multiple of it.
+template <typename A>
+constexpr int kRow = kLanes<A>* kRegistersPerRow;
+
+// Output pixels that are prepared together, one per lane.
+constexpr int kBlock = 16;
+
+template <typename A>
+struct VectorOf {
+  typedef A type __attribute__((vector_size(kRegisterBytes), aligned(sizeof(A)), may_alias));
+  typedef A quarter __attribute__((vector_size(4 * sizeof(A)), aligned(sizeof(A)), may_alias));
+};
+
+// kRow channels of one pixel.
+template <typename A>
+struct Row {
+  using V = typename VectorOf<A>::type;
+  V part[kRegistersPerRow];
+
+  static Row zero() { return Row{}; }
+  static Row load(const A* from) {
+    Row row;
+    for (int r = 0; r < kRegistersPerRow; ++r) row.part[r] = reinterpret_cast<const V*>(from)[r];
+    return row;
+  }
+  void store(A* to) const {
+    for (int r = 0; r < kRegistersPerRow; ++r) reinterpret_cast<V*>(to)[r] = part[r];
+  }
+  void add_scaled(A weight, const Row& row) {
+    for (int r = 0; r < kRegistersPerRow; ++r) part[r] += weight * row.part[r];
+  }
+};
+
+template <typename A>
+Row<A> operator+(const Row<A>& a, const Row<A>& b) {
+  Row<A> sum;
+  for (int r = 0; r < kRegistersPerRow; ++r) sum.part[r] = a.part[r] + b.part[r];
+  return sum;
+}
+
+template <typename A>
+inline void transpose_4x4(typename VectorOf<A>::quarter (&m)[4]) {
+  using Quarter = typename VectorOf<A>::quarter;
+  const Quarter a = __builtin_shufflevector(m[0], m[1], 0, 4, 1, 5), b = __builtin_shufflevector(m[2], m[3], 0, 4, 1, 5);
+  const Quarter c = __builtin_shufflevector(m[0], m[1], 2, 6, 3, 7), d = __builtin_shufflevector(m[2], m[3], 2, 6, 3, 7);
+  m[0] = __builtin_shufflevector(a, b, 0, 1, 4, 5), m[1] = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+  m[2] = __builtin_shufflevector(c, d, 0, 1, 4, 5), m[3] = __builtin_shufflevector(c, d, 2, 3, 6, 7);
+}
+
+// Dot products are taken in vectors of 8 floats or 4 doubles: summing within a vector costs shuffles, and half a wide
+// register needs fewer of them.
+#if defined(__AVX__)
+template <typename A>
+constexpr int kDotLanes = std::is_same_v<A, float> ? 8 : 4;
+#else
+template <typename A>
+constexpr int kDotLanes = 4;
+#endif
+
+template <typename A>
+struct DotVectorOf {
+  typedef A type __attribute__((vector_size(kDotLanes<A> * sizeof(A)), aligned(sizeof(A)), may_alias));
+};
+
+template <typename A>
+using DotVector = typename DotVectorOf<A>::type;
+
+// Neighbouring lanes summed: in each run of four, two sums of `a` and then two of `b`.
+template <typename V>
+inline V add_pairs(const V& a, const V& b) {
+  if constexpr (sizeof(V) / sizeof(a[0]) == 8) {
+    return __builtin_shufflevector(a, b, 0, 2, 8, 10, 4, 6, 12, 14) +
+           __builtin_shufflevector(a, b, 1, 3, 9, 11, 5, 7, 13, 15);
+  } else {
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
+  }
+}
+
+// The sums over the lanes of four vectors.
+template <typename A>
+inline typename VectorOf<A>::quarter sums(const DotVector<A> (&v)[4]) {
+  const DotVector<A> four = add_pairs(add_pairs(v[0], v[1]), add_pairs(v[2], v[3]));
+  if constexpr (kDotLanes<A> == 8)
+    return __builtin_shufflevector(four, four, 0, 1, 2, 3) + __builtin_shufflevector(four, four, 4, 5, 6, 7);
+  else
+    return four;
+}
+
+// Within 2 ulp of exp for x <= 0: 2^n times a Taylor series on |r| <= ln(2)/2, in which the eighth term is 5e-9. Below
+// the smallest normal number it gives 0; NaN stays NaN.
+inline float exp_negative(float x) {
+  const float bounded = x < -87.0f ? -87.0f : x;
+  const float n = std::floor(bounded * 1.44269504f + 0.5f);
+  const float r = (bounded - n * 0.693145752f) - n * 1.42860677e-6f;  // ln(2) in two pieces: n times the first is exact
+  float series = 1.0f / 5040;
+  series = series * r + 1.0f / 720;
+  series = series * r + 1.0f / 120;
+  series = series * r + 1.0f / 24;
+  series = series * r + 1.0f / 6;
+  series = series * r + 0.5f;
+  series = series * r + 1.0f;
+  series = series * r + 1.0f;
+  const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
+  float power;
+  std::memcpy(&power, &bits, sizeof(power));
+  return x < -87.0f ? 0.0f : series * power;
+}
+inline double exp_negative(double x) { return std::exp(x); }
+
+// From the layout of tensors (one pixel after the other) to that of blocks (one value after the other, a pixel per
+// lane), and back. Of the block's lanes `pixels` exist; the rest repeats the last pixel, or is not stored.
+template <typename A, typename T>
+inline void load_transposed(const T* from, int64_t pixel_stride, int pixels, int values, A* to) {
+  const auto pixel = [&](int b) { return from + (b < pixels ? b : pixels - 1) * pixel_stride; };
+  if constexpr (std::is_same_v<A, T>) {
+    if (values >= 4) {
+      using Quarter = typename VectorOf<A>::quarter;
+      for (int b = 0; b < kBlock; b += 4) {
+        const T* rows[4] = {pixel(b), pixel(b + 1), pixel(b + 2), pixel(b + 3)};
+        for (int v = 0; v < values; v += 4) {
+          const int at = v + 4 <= values ? v : values - 4;  // the last tile overlaps the one before
+          Quarter m[4];
+          for (int r = 0; r < 4; ++r) m[r] = *reinterpret_cast<const Quarter*>(rows[r] + at);
+          transpose_4x4<A>(m);
+          for (int r = 0; r < 4; ++r) *reinterpret_cast<Quarter*>(to + (at + r) * kBlock + b) = m[r];
+        }
+      }
+      return;
+    }
+  }
+  for (int b = 0; b < kBlock; ++b)
+    for (int v = 0; v < values; ++v) to[v * kBlock + b] = static_cast<A>(pixel(b)[v]);
+}
+
+template <typename A, typename T>
+inline void store_transposed(const A* from, int64_t pixel_stride, int pixels, int values, T* to) {
+  int done = 0;
+  if constexpr (std::is_same_v<A, T>) {
+    using Quarter = typename VectorOf<A>::quarter;
+    for (; values >= 4 && done + 4 <= pixels; done += 4) {
+      for (int v = 0; v < values; v += 4) {
+        const int at = v + 4 <= values ? v : values - 4;
+        Quarter m[4];
+        for (int r = 0; r < 4; ++r) m[r] = *reinterpret_cast<const Quarter*>(from + (at + r) * kBlock + done);
+        transpose_4x4<A>(m);
+        for (int r = 0; r < 4; ++r) *reinterpret_cast<Quarter*>(to + (done + r) * pixel_stride + at) = m[r];
+      }
+    }
+  }
+  for (int b = done; b < pixels; ++b)
+    for (int v = 0; v < values; ++v) to[b * pixel_stride + v] = static_cast<T>(from[v * kBlock + b]);
+}
+
+}  // namespace dcnv3::cpu
