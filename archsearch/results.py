@@ -176,7 +176,8 @@ class Results:
         return tuple(
             m
             for m in METRICS.values()
-            if not m.counted and any(t.value(m) is not None for t in self.trials)
+            if m.source in ("metrics", "record")
+            and any(t.value(m) is not None for t in self.trials)
         )
 
     def rows(self) -> list[dict[str, Any]]:
@@ -209,18 +210,19 @@ class Results:
 
 def _compare(cells: tuple[CellResult, ...], by: Metric) -> Comparison:
     estimates = tuple(cell.estimate(by) for cell in cells)
+    if by.counted:
+        return Comparison(by, estimates, _counted_order(cells, by))
     table = {
-        cell.label: {0: cell.counted(by)} if by.counted else cell.values(by)
+        cell.label: cell.values(by)
         for cell in cells
         if cell.cell.variant is not None and not any(t.state == "diverged" for t in cell.trials)
     }
-    ranking = _order(table, by) if by.counted else tied_with_best(table, LEVEL, by.higher_is_better)
-    return Comparison(by, estimates, ranking)
+    return Comparison(by, estimates, tied_with_best(table, LEVEL, by.higher_is_better))
 
 
-def _order(table: Mapping[str, Mapping[int, float | None]], by: Metric) -> Ranking[str]:
+def _counted_order(cells: tuple[CellResult, ...], by: Metric) -> Ranking[str]:
     """A count has no noise: equal numbers tie, nothing else does."""
-    means = {k: v for k, row in table.items() for v in row.values() if v is not None}
+    means = {c.label: v for c in cells if (v := c.counted(by)) is not None}
     order = sorted(means, key=lambda k: -means[k] if by.higher_is_better else means[k])
     tied = tuple(k for k in order if means[k] == means[order[0]])
     why = "" if order else "cannot rank: no cell has a value"
@@ -289,16 +291,22 @@ def _cell_row(cell: CellResult, measured: tuple[Metric, ...]) -> dict[str, Any]:
     row |= {n: getattr(cost, n, None) for n in ("params", "macs", "activations")}
     for by in measured:
         estimate = cell.estimate(by)
-        row |= {f"{by.name}_{k}": getattr(estimate, k, None) for k in ("mean", "low", "high")}
+        for k in ("mean", "low", "high"):
+            row[f"{by.name}_{k}"] = _rounded(getattr(estimate, k, None))
         row[f"{by.name}_n"] = estimate.n if estimate else 0
     return row
+
+
+def _rounded(value: float | None) -> float | None:
+    """Six decimals: below them stands only the rounding of sums."""
+    return None if value is None else round(value, 6)
 
 
 def _seed_row(result: TrialResult, label: str, measured: tuple[Metric, ...]) -> dict[str, Any]:
     record = result.record
     row: dict[str, Any] = {"network": label, "seed": result.trial.seed, "trial": result.trial.id}
     row |= {"state": result.state, "epochs": len(result.curve)}
-    row |= {by.name: result.value(by) for by in measured}
+    row |= {by.name: _rounded(result.value(by)) for by in measured}
     row |= {n: getattr(record, n, None) for n in ("kind", "error", "attempts", "device")}
     return row | {"seconds": getattr(record, "seconds", None)}
 

@@ -171,7 +171,9 @@ def legend_entries(grid: Grid, compared: Comparison) -> list[tuple[str, str]]:
         if len(ranking.tied) > 1:
             found.append(("tied", f"cannot be told from it ({percent(ranking.level)})"))
     if any(c.cell.fate == "repaired" for c in cells):
-        found.append(("repaired", "repaired: C₁ moved to a multiple of C′"))
+        moved = {name for c in cells for name in c.changes() if c.cell.fate == "repaired"}
+        how = f": {', '.join(map(symbol, sorted(moved)))} moved to a legal value" if moved else ""
+        found.append(("repaired", f"repaired{how}"))
     empty = {c.state for c in cells if compared.estimates[c.index] is None}
     found += [(state, state) for state in HATCHES if state in empty]
     if any(c.lost and compared.estimates[c.index] is not None for c in cells):

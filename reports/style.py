@@ -4,6 +4,7 @@ Text in an SVG stays text, so it can be searched and takes the page's font. Neut
 constants below and nothing else uses them, so that the page can swap them for its dark theme.
 """
 
+import html
 import re
 import warnings
 from collections.abc import Iterator
@@ -20,16 +21,6 @@ from matplotlib.figure import Figure
 
 INK, MUTED, FAINT, PAPER = "#1b1f1d", "#66706b", "#d9dedb", "#fefefe"
 HATCH_FILL, HATCH_LINE = "#f1f3f2", "#b3bbb6"
-THEME = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    FAINT: "var(--faint)",
-    PAPER: "var(--paper)",
-    HATCH_FILL: "var(--hatch-fill)",
-    HATCH_LINE: "var(--hatch-line)",
-}
-"""Neutral colour -> the page's variable for it."""
-
 GREENS = LinearSegmentedColormap.from_list(
     "greens", ["#eff7ea", "#c9e7c1", "#93cd92", "#51aa66", "#1f7f45", "#075a2e", "#013a1b"]
 )
@@ -37,6 +28,16 @@ GREENS = LinearSegmentedColormap.from_list(
 
 LINES = ("#00573b", "#c4541b", "#3b6ea8", "#8a4f9e", "#a58200", "#5b6570", "#2f8f83", "#b3446c")
 """For up to eight series; dark enough on white, light enough on black."""
+
+THEME = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    FAINT: "var(--faint)",
+    PAPER: "var(--paper)",
+    HATCH_FILL: "var(--hatch-fill)",
+    HATCH_LINE: "var(--hatch-line)",
+} | {colour: f"var(--line-{i})" for i, colour in enumerate(LINES)}
+"""Colour -> the page's variable for it."""
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 
@@ -133,7 +134,7 @@ def inline(svg_text: str, prefix: str, title: str) -> str:
         body = body.replace(colour, variable)
     size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', body)
     assert size is not None
-    label = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    label = html.escape(title)
     head = f'role="img" aria-label="{label}" style="max-width: {float(size[1]) * 4 / 3:.0f}px"'
     return body.replace(size[0], head, 1)
 

@@ -38,7 +38,7 @@ def grid_study(seeds: int = 5, **changes: Any) -> Study:
         cells=plan(Space(), Budget.parse("30M")),
         recipe=replace(QUICK, epochs=6),
         seeds=tuple(range(seeds)),
-        axes=("group_channels", "c1", "l1"),
+        axes=("group_channels", "l1", "c1"),
         budget="30M",
     )
     return replace(study, **changes)

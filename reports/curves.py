@@ -1,0 +1,255 @@
+"""Pictures of lines and points: learning curves, trade-offs, error distributions, ladders.
+
+Each figure function returns None when the run has nothing to show in it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
+
+from archsearch.metrics import METRICS, Metric, metric
+from archsearch.results import CellResult, Results
+from archsearch.stats import edf
+from reports import style
+from reports.style import DASHES, FAINT, INK, LINES, MUTED, symbol
+from reports.tables import pareto_cells, ranked_cells
+
+MAX_SERIES = 8
+SHOWN = ("alpha", "beta", "phi")
+WIDTH, HEIGHT = 4.4, 3.1
+"""Inches: one picture, as wide as a phone shows at its size."""
+
+
+def learning_figure(results: Results, metric_name: str | None = None) -> Figure | None:
+    """Validation accuracy by epoch: the tied and leading networks in colour, all others faint.
+
+    A line is the mean over the seeds that have the epoch; a diverged training ends in a cross.
+    """
+    compared = results.compare(metric_name)
+    seen: dict[str, CellResult] = {}
+    for cell in ranked_cells(results, compared):
+        if any(t.curve for t in cell.trials):
+            seen.setdefault(cell.label, cell)
+    if not seen:
+        return None
+    fig, ax = _axes("Epoch", "Validation error (%), log scale")
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    named = [c for c in seen.values() if compared.estimates[c.index] is not None][:MAX_SERIES]
+    for cell in reversed(seen.values()):
+        if cell not in named:
+            _mean_curve(ax, cell, color=FAINT, linewidth=0.9)
+    for i, cell in enumerate(named):
+        _mean_curve(ax, cell, color=LINES[i], linestyle=DASHES[i % 4], label=cell.label)
+    for cell in seen.values():
+        _mark_diverged(ax, cell)
+    _legend(ax, "best first" if len(named) > 1 else "", "upper right")
+    return fig
+
+
+def _error(accuracy: float, num_images: int) -> float:
+    """In percent; no error at all is drawn as half an image, since a log scale has no zero."""
+    return max(100.0 - accuracy, 50.0 / max(num_images, 1))
+
+
+def _mean_curve(ax: Axes, cell: CellResult, **style_of_line: Any) -> None:
+    images = cell.trials[0].trial.data.num_val
+    points = [(epoch, _error(value, images)) for epoch, value in _epoch_means(cell)]
+    if points:
+        ax.plot(*zip(*points, strict=True), **style_of_line)
+
+
+def _epoch_means(cell: CellResult) -> list[tuple[int, float]]:
+    by_epoch: dict[int, list[float]] = {}
+    for trial in cell.trials:
+        for event in trial.curve:
+            if event.get("val_accuracy") is not None:
+                by_epoch.setdefault(event["epoch"], []).append(event["val_accuracy"])
+    return [(epoch, float(np.mean(by_epoch[epoch]))) for epoch in sorted(by_epoch)]
+
+
+def _mark_diverged(ax: Axes, cell: CellResult) -> None:
+    for trial in cell.trials:
+        ends = [e for e in trial.curve if e.get("val_accuracy") is not None]
+        if trial.state == "diverged" and ends:
+            x, y = ends[-1]["epoch"], _error(ends[-1]["val_accuracy"], trial.trial.data.num_val)
+            ax.plot([x], [y], "x", color=INK, markersize=5, markeredgewidth=1.2, zorder=5)
+
+
+def tradeoff_figure(
+    results: Results, cost: Metric, metric_name: str | None = None
+) -> Figure | None:
+    """The metric against a cost, one point a network with its interval, and the Pareto front."""
+    compared = results.compare(metric_name)
+    by = compared.metric
+    points = {c.label: c for c in results.cells if compared.estimates[c.index] is not None}
+    if by.counted or not points:
+        return None
+    fig, ax = _axes(cost.axis, by.axis)
+    front = pareto_cells(results, metric_name, cost)
+    steps = sorted((c.counted(cost) or 0.0, _mean(c, by)) for c in front)
+    ax.plot(*zip(*steps, strict=True), color=LINES[1], linewidth=1.1, zorder=1)
+    on_front = {c.label for c in front}
+    for cell in points.values():
+        _point(ax, cell, cost, by, cell.label in on_front)
+    _name_front(ax, steps, [c.label for c in sorted(front, key=lambda c: c.counted(cost) or 0.0)])
+    ax.margins(x=0.08, y=0.1)
+    return fig
+
+
+def _mean(cell: CellResult, by: Metric) -> float:
+    estimate = cell.estimate(by)
+    assert estimate is not None
+    return estimate.mean
+
+
+def _point(ax: Axes, cell: CellResult, cost: Metric, by: Metric, on_front: bool) -> None:
+    estimate, x = cell.estimate(by), cell.counted(cost)
+    if estimate is None or x is None:
+        return
+    colour = LINES[1] if on_front else MUTED
+    if estimate.low is not None and estimate.high is not None:
+        ax.plot([x, x], [estimate.low, estimate.high], color=colour, linewidth=0.8, alpha=0.6)
+    face = colour if not cell.lost else "none"
+    marker = "D" if on_front else "o"
+    ax.plot(
+        [x], [estimate.mean], marker, color=colour, markerfacecolor=face,
+        markersize=5 if on_front else 4, zorder=3,
+    )  # fmt: skip
+
+
+def _name_front(ax: Axes, steps: list[tuple[float, float]], labels: list[str]) -> None:
+    """Names of up to four points of the front, evenly picked; the table has them all."""
+    keep = np.unique(np.linspace(0, len(steps) - 1, min(4, len(steps))).round().astype(int))
+    for i in keep:
+        (x, y), text = steps[int(i)], labels[int(i)]
+        left = x > float(np.mean(ax.get_xlim()))
+        ax.annotate(
+            text, (x, y), xytext=(-7 if left else 7, 5), textcoords="offset points",
+            ha="right" if left else "left", size=7.5, color=LINES[1],
+        )  # fmt: skip
+
+
+def edf_figure(results: Results, metric_name: str | None = None) -> Figure | None:
+    """Error distribution functions over the space: one line per value of the first coordinate.
+
+    A curve further left is a better part of the space (Radosavovic et al. 2019). A full grid is
+    the whole space, so no band is drawn.
+    """
+    by = _error_metric(results.compare(metric_name).metric)
+    if by is None:
+        return None
+    groups = _groups(results, by)
+    if max((len(v) for v in groups.values()), default=0) < 3:
+        return None
+    fig, ax = _axes(by.axis, "Share of networks with at most this error")
+    for i, (name, errors) in enumerate(groups.items()):
+        curve = edf(errors)
+        x, y = [curve.error[0], *curve.error], [0.0, *curve.share]
+        ax.step(x, y, where="post", color=LINES[i], linestyle=DASHES[i % 4], label=name)
+    ax.set_ylim(0, 1.02)
+    _legend(ax, "", "lower right")
+    return fig
+
+
+def _error_metric(by: Metric) -> Metric | None:
+    twin = {"val_accuracy": "val_error", "test_accuracy": "test_error"}.get(by.name, by.name)
+    return metric(twin) if metric(twin).source in ("error", "metrics") else None
+
+
+def _groups(results: Results, by: Metric) -> dict[str, list[float]]:
+    """Errors of every network, then by the panel coordinate of the study, if it has one."""
+    networks = {c.label: results.network(c.label) for c in results.cells}
+    found = {k: e.mean for k, c in networks.items() if (e := c.estimate(by)) is not None}
+    groups = {f"all {len(found)} networks": list(found.values())}
+    if results.study.axes:
+        axis = results.study.axes[0]
+        for value in sorted({str(c.cell.asked.get(axis)) for c in results.cells}):
+            mine = [v for k, v in found.items() if str(networks[k].cell.asked.get(axis)) == value]
+            if len(mine) >= 2:
+                groups[f"{symbol(axis)} = {value}"] = mine
+    return dict(list(groups.items())[: len(LINES)])
+
+
+def ladder_figure(results: Results, metric_name: str | None = None) -> Figure | None:
+    """Depth against width along a scaling ladder, factors and result beside each rung."""
+    cells = [c for c in results.cells if "alpha" in c.cell.asked and c.cell.variant is not None]
+    if len(cells) < 2:
+        return None
+    fig, ax = _axes("Width C₁", "Depth D = 3 L₁ + L₃")
+    pairs = sorted({(c.cell.asked["alpha"], c.cell.asked["beta"]) for c in cells})
+    for i, pair in enumerate(pairs):
+        mine = [c for c in cells if (c.cell.asked["alpha"], c.cell.asked["beta"]) == pair]
+        places = sorted(_place(c) for c in mine)
+        ax.plot(*zip(*places, strict=True), marker="o", markersize=4.5, color=LINES[i % 8])
+    for cell in cells:
+        _name_rung(ax, cell, results, metric_name)
+    low, high = ax.get_xlim()
+    ax.set_xlim(low, high + 0.42 * (high - low))
+    ax.margins(y=0.1)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    return fig
+
+
+def _place(cell: CellResult) -> tuple[int, int]:
+    variant = cell.cell.variant
+    assert variant is not None
+    config = variant.config()
+    return config.channels[0], sum(config.depths)
+
+
+def _name_rung(ax: Axes, cell: CellResult, results: Results, metric_name: str | None) -> None:
+    compared = results.compare(metric_name)
+    estimate = compared.estimates[cell.index]
+    value = cell.state if estimate is None else compared.metric.text(estimate.mean, compared.digits)
+    factors = " ".join(f"{symbol(k)} {v:g}" for k, v in cell.cell.asked.items() if k in SHOWN)
+    ax.annotate(
+        f"{factors}: {value}", _place(cell), xytext=(6, 0), textcoords="offset points",
+        va="center", size=7, color=INK,
+    )  # fmt: skip
+
+
+def _axes(x: str, y: str) -> tuple[Figure, Axes]:
+    fig = Figure(figsize=(WIDTH, HEIGHT))
+    ax = fig.add_axes((0.6 / WIDTH, 0.46 / HEIGHT, (WIDTH - 0.7) / WIDTH, (HEIGHT - 0.76) / HEIGHT))
+    ax.set_xlabel(x)
+    ax.set_title(y, weight="normal", size=8.5, pad=8, x=-0.5 / (WIDTH - 0.7))
+    ax.grid(axis="y", color=FAINT, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    return fig, ax
+
+
+def _legend(ax: Axes, title: str, loc: Any) -> None:
+    ax.legend(loc=loc, title=title or None, title_fontsize=7.5, fontsize=7.5, alignment="left")
+
+
+def figures(results: Results, metric_name: str | None = None) -> dict[str, tuple[str, Figure]]:
+    """Name -> (caption, figure) of all that this run can show. Call within `style.styled`."""
+    costs = (METRICS["params"], METRICS["macs"])
+    label = results.compare(metric_name).metric.label
+    made: dict[str, tuple[str, Figure | None]] = {
+        "learning": ("Learning curves", learning_figure(results, metric_name)),
+        "ladder": ("Depth and width along the ladder", ladder_figure(results, metric_name)),
+    }
+    for cost in costs:
+        caption = f"{label} against {cost.label.lower()}"
+        made[f"tradeoff-{cost.name}"] = (caption, tradeoff_figure(results, cost, metric_name))
+    made["edf"] = ("Error distribution over the space", edf_figure(results, metric_name))
+    return {name: (caption, fig) for name, (caption, fig) in made.items() if fig is not None}
+
+
+def render(results: Results, out_dir: Path, metric_name: str | None = None) -> list[Path]:
+    """Write every picture as PNG and SVG into ``out_dir``."""
+    with style.styled():
+        made = figures(results, metric_name)
+        return [p for name, (_, fig) in made.items() for p in style.save(fig, out_dir, name)]

@@ -1,0 +1,240 @@
+"""One self-contained page: the answer first, then pictures, tables and every record.
+
+No script, nothing loaded from anywhere; whatever a study or an error says is shown as text.
+"""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from archsearch.metrics import METRICS
+from archsearch.results import CellResult, Comparison, Results
+from reports import curves, heatmap, style, tables
+from reports.answer import answer
+from reports.formats import Table, as_csv, as_html, table
+from reports.words import plural, seeds_words, with_interval
+
+CAPTIONS = {
+    "learning": "Mean over seeds, by epoch. Faint: all other networks. A cross: diverged there.",
+    "ladder": "One point a network; beside it the scaling factors and the result.",
+    "tradeoff-params": "Line and diamonds: not beaten in both. Bars: 95% intervals over seeds. "
+    "Open circles lost a seed.",
+    "tradeoff-macs": "As before, against the multiply-adds of one image.",
+    "edf": "Further left is better: the share of networks that reach an error.",
+}
+
+
+def page(results: Sequence[Results], metric: str | None = None) -> str:
+    """The page of one run, or of several side by side, as HTML."""
+    folder = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    with style.styled():
+        runs = [run_view(run, metric, f"r{i}") for i, run in enumerate(results, 1)]
+    several = len(results) > 1
+    return environment.get_template("page.html").render(
+        title=" · ".join(r.name for r in results),
+        css=Markup((folder / "page.css").read_text(encoding="utf-8")),
+        compared=Markup(as_html(side_by_side(results, metric))) if several else "",
+        runs=runs,
+    )
+
+
+def run_view(results: Results, metric: str | None, prefix: str) -> dict[str, Any]:
+    """Everything the template says about one run."""
+    compared = results.compare(metric)
+    panels, legend, no_map = _map(results, metric, prefix)
+    return {
+        "name": results.name,
+        "question": results.study.question,
+        "source": results.study.source,
+        "answer": answer(results, metric),
+        "can_rank": compared.ranking.can_rank,
+        "metric_axis": compared.metric.axis,
+        "cell_words": seeds_words(results, compared),
+        "panels": panels,
+        "legend": legend,
+        "no_map": no_map,
+        "pictures": _pictures(results, metric, prefix),
+        "tables": [Markup(as_html(t)) for t in _main_tables(results, metric)],
+        "cells": [_cell_view(c, results, compared) for c in results.cells],
+        "command": shlex.join(results.asked.get("command", ())) or "not recorded",
+        "made": made(results),
+        "folded": _folded(results, metric),
+    }
+
+
+def _map(results: Results, metric: str | None, prefix: str) -> tuple[list[Markup], Markup, str]:
+    """The panels of the heatmap and its legend, or why there is none."""
+    if results.study.axes is None:
+        return [], Markup(""), ""
+    try:
+        grid = heatmap.grid_of(results)
+    except ValueError as error:
+        return [], Markup(""), f"No map: {error}."
+    label = results.compare(metric).metric.label
+    panels = [
+        _inline(
+            heatmap.panel_figure(results, value, metric),
+            f"{prefix}-map{i}",
+            f"{label}, {style.symbol(grid.axes[0])} = {value}",
+        )
+        for i, value in enumerate(grid.panels)
+    ]
+    legend = _inline(heatmap.legend_figure(results, metric), f"{prefix}-legend", "Legend")
+    return panels, legend, ""
+
+
+def _inline(figure: Any, prefix: str, title: str) -> Markup:
+    return Markup(style.inline(style.svg(figure), prefix, title))
+
+
+def _pictures(results: Results, metric: str | None, prefix: str) -> list[tuple[str, Markup, str]]:
+    made_figures = curves.figures(results, metric)
+    return [
+        (caption, _inline(figure, f"{prefix}-{name}", caption), CAPTIONS[name])
+        for name, (caption, figure) in made_figures.items()
+    ]
+
+
+def _main_tables(results: Results, metric: str | None) -> list[Table]:
+    found = (tables.table_c(results, metric), tables.results_table(results, metric))
+    return [t for t in (*found, tables.pareto_table(results, metric)) if t is not None and t.body]
+
+
+def _folded(results: Results, metric: str | None) -> list[tuple[str, Markup]]:
+    csv = as_csv(tables.results_table(results, metric))
+    return [
+        ("Recipe", Markup(as_html(tables.recipe_table(results.study.recipe)))),
+        ("Model family", Markup(as_html(tables.family_table()))),
+        ("The results as CSV", Markup("<pre>{}</pre>").format(csv)),
+    ]
+
+
+def _cell_view(cell: CellResult, results: Results, compared: Comparison) -> dict[str, Any]:
+    asked = ", ".join(f"{style.symbol(k)} {v}" for k, v in cell.cell.asked.items())
+    estimate = compared.estimates[cell.index]
+    shared = with_interval(compared.metric, estimate, compared.digits)
+    return {
+        "name": cell.label if cell.cell.variant else asked,
+        "state": " · ".join(filter(None, (asked if cell.cell.variant else "", _state(cell)))),
+        "value": "" if estimate is None else shared,
+        "lines": _cell_lines(cell),
+        "seeds": Markup(as_html(_seed_table(cell, results))) if cell.trials else "",
+        "errors": [t.record.error for t in cell.trials if t.record and t.record.error],
+    }
+
+
+def _state(cell: CellResult) -> str:
+    fate = cell.cell.fate if cell.cell.fate == "repaired" else ""
+    return ", ".join(filter(None, (fate, cell.told)))
+
+
+def _cell_lines(cell: CellResult) -> list[str]:
+    lines = [cell.cell.reason] if cell.cell.reason else []
+    if cost := cell.cell.cost:
+        lines.append(
+            f"As the paper counts: {cost.params:,} parameters, {cost.macs:,} multiply-adds and "
+            f"{cost.activations:,} activations at {cost.image_size}²."
+        )
+    trained = next((t.record.cost for t in cell.trials if t.record and t.record.cost), None)
+    if trained:
+        lines.append(
+            f"As trained: {trained.params:,} parameters, {trained.macs:,} multiply-adds at "
+            f"{trained.image_size}²."
+        )
+    if cell.cell.paper:
+        lines.append("Paper: " + ", ".join(f"{k} {v}" for k, v in cell.cell.paper.items()) + ".")
+    notes = {note for t in cell.trials if t.record for note in t.record.notes}
+    return [*lines, *sorted(notes)]
+
+
+def _seed_table(cell: CellResult, results: Results) -> Table:
+    measured = [m for m in results.measured if m.name != "seconds"]
+    trials = cell.trials
+    columns = {
+        "Seed": [str(t.trial.seed) for t in trials],
+        "State": [
+            " ".join(filter(None, (t.state, t.record.kind if t.record else ""))) for t in trials
+        ],
+    }
+    columns |= {m.axis: [m.text(t.value(m)) for t in trials] for m in measured}
+    columns |= {
+        "Epochs": [f"{len(t.curve)}/{t.trial.recipe.epochs}" for t in trials],
+        "Time": [METRICS["seconds"].text(t.record and t.record.seconds) for t in trials],
+        "Attempts": [str(t.record.attempts) if t.record else "–" for t in trials],
+        "Device": [t.record.device if t.record else "" for t in trials],
+        "Trial": [t.trial.id for t in trials],
+    }
+    return table("seeds", "", columns, [])
+
+
+def made(results: Results) -> list[tuple[str, str]]:
+    """What it takes to make this again."""
+    data, asked = results.data, results.asked
+    images = f"{data.num_train:,} training, {data.num_val:,} validation, {data.num_test:,} test"
+    seeds = ", ".join(map(str, results.study.seeds))
+    versions = {**results.versions}
+    for trial in results.trials:
+        versions |= dict(trial.record.versions) if trial.record else {}
+    devices = sorted({t.record.device for t in results.trials if t.record and t.record.device})
+    pairs = [
+        ("Asked", str(asked.get("created", "not recorded"))),
+        ("Data", f"{data.name}: {images} images, {data.num_classes} classes"),
+        ("Data fingerprint", data.fingerprint),
+        ("Recipe", f"{results.study.recipe.name}, {plural(results.study.recipe.epochs, 'epoch')}"),
+        ("Seeds", seeds),
+        ("Device", "; ".join(devices) or "none yet"),
+        ("Commit", versions.pop("commit", "not recorded")),
+        ("Versions", ", ".join(f"{k} {v}" for k, v in sorted(versions.items())) or "not recorded"),
+    ]
+    return [(name, value) for name, value in pairs if value]
+
+
+def side_by_side(results: Sequence[Results], metric: str | None = None) -> Table:
+    """One row a run: what it asked, who won, how sure, at what cost."""
+    rows = [_summary(r, metric) for r in results]
+    columns = {
+        "Run": [str(r["run"]) for r in rows],
+        "Best": [str(r["best"] or "–") for r in rows],
+        "Result": [str(r["shown"]) for r in rows],
+        "Cannot be told from it": [
+            "not ranked" if r["tied"] is None else str(r["tied"] - 1) for r in rows
+        ],
+        "Params (M)": [METRICS["params"].text(r["params_m"]) for r in rows],
+        "MACs (G)": [METRICS["macs"].text(r["macs_g"]) for r in rows],
+        "Data": [str(r["data"]) for r in rows],
+        "Recipe": [str(r["recipe"]) for r in rows],
+        "Seeds": [str(r["seeds"]) for r in rows],
+    }
+    alike = len({(r["data"], r["recipe"]) for r in rows}) == 1
+    note = "" if alike else "Other data or recipes: the results of different rows do not compare."
+    return table("runs", "Runs side by side", columns, rows, note=note)
+
+
+def _summary(results: Results, metric: str | None) -> dict[str, Any]:
+    compared = results.compare(metric)
+    ranking = compared.ranking
+    best = results.network(ranking.best) if ranking.best else None
+    estimate = compared.estimates[best.index] if best else None
+    return {
+        "run": results.name,
+        "metric": compared.metric.name,
+        "best": ranking.best,
+        "shown": with_interval(compared.metric, estimate, compared.digits),
+        "tied": len(ranking.tied) if ranking.can_rank else None,
+        "params_m": best.counted(METRICS["params"]) if best else None,
+        "macs_g": best.counted(METRICS["macs"]) if best else None,
+        "data": results.data.name,
+        "recipe": results.study.recipe.name,
+        "seeds": results.num_seeds,
+    }

@@ -1,0 +1,240 @@
+"""The tables of a report: the run's own, and the paper's with our figures in columns apart."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from archsearch.count import count
+from archsearch.metrics import METRICS, Metric
+from archsearch.recipe import TABLE_B, Recipe
+from archsearch.results import CellResult, Comparison, Results
+from archsearch.stats import pareto
+from internimage.config import PRESETS
+from reports.formats import Table, table, write
+from reports.style import symbol
+from reports.words import seeds_words
+
+MISSING = "–"
+
+
+def results_table(results: Results, metric: str | None = None) -> Table:
+    """Every cell of the plan, best first; those without a value at the end, with the reason."""
+    compared = results.compare(metric)
+    order = ranked_cells(results, compared)
+    asked = list(dict.fromkeys(name for c in results.cells for name in c.cell.asked))
+    columns = {symbol(a): [str(c.cell.asked.get(a, MISSING)) for c in order] for a in asked}
+    if "l3" not in asked:
+        columns["L₃"] = [str(getattr(c.cell.variant, "l3", MISSING)) for c in order]
+    columns |= {
+        "Params (M)": [METRICS["params"].text(c.counted(METRICS["params"])) for c in order],
+        "MACs (G)": [METRICS["macs"].text(c.counted(METRICS["macs"])) for c in order],
+        compared.metric.axis: [estimate_text(c, compared) for c in order],
+        "Seeds": [str(n) if (n := _num_values(c, compared.metric)) else MISSING for c in order],
+        "Standing": [standing(c, compared) for c in order],
+        "Remarks": [remarks(c) for c in order],
+    }
+    note = f"{compared.metric.label}: {seeds_words(results, compared)}."
+    marks = [_mark(c, compared) for c in order]
+    rows = [
+        row | {"standing": standing(cell, compared)}
+        for row, cell in zip(results.rows(), results.cells, strict=True)
+    ]
+    return table("results", _title(results), columns, rows, marks, note)
+
+
+def _title(results: Results) -> str:
+    budget = f" at {results.study.budget}" if results.study.budget else ""
+    return f"{results.study.name}{budget}: {len(results.cells)} cells"
+
+
+def ranked_cells(results: Results, compared: Comparison) -> list[CellResult]:
+    """Best first, the rest in plan order; of cells that share a network, the exact one first."""
+
+    def key(cell: CellResult) -> tuple[float, float, bool, int]:
+        estimate = compared.estimates[cell.index]
+        sign = -1.0 if compared.metric.higher_is_better else 1.0
+        value = 0.0 if estimate is None else sign * estimate.mean
+        return (estimate is None, value, cell.cell.fate != "exact", cell.index)
+
+    return sorted(results.cells, key=key)
+
+
+def estimate_text(cell: CellResult, compared: Comparison) -> str:
+    """97.4 ± 0.3, without unit."""
+    estimate, by = compared.estimates[cell.index], compared.metric
+    if estimate is None:
+        return MISSING
+    half = estimate.half_width
+    spread = "" if half is None else f" ± {by.text(half, compared.digits)}"
+    return by.text(estimate.mean, compared.digits) + spread
+
+
+def _num_values(cell: CellResult, by: Metric) -> int:
+    return sum(v is not None for v in cell.values(by).values())
+
+
+def standing(cell: CellResult, compared: Comparison) -> str:
+    """best, tied, behind; or not ranked, when nothing can be said."""
+    ranking = compared.ranking
+    if not ranking.can_rank or cell.label not in ranking.means:
+        return "" if compared.estimates[cell.index] is None else "not ranked"
+    if cell.label == ranking.best:
+        return "best"
+    return "tied with best" if cell.label in ranking.tied else "behind"
+
+
+def remarks(cell: CellResult) -> str:
+    """State and fate, each with its reason; empty for a cell that simply worked."""
+    told = [] if cell.told in ("complete", "infeasible") else [cell.told]
+    if cell.cell.fate != "exact":
+        told.append(f"{cell.cell.fate}: {cell.cell.reason}" if cell.cell.reason else cell.cell.fate)
+    return "; ".join(told)
+
+
+def _mark(cell: CellResult, compared: Comparison) -> str:
+    if compared.estimates[cell.index] is None:
+        return "missing"
+    return {"best": "best", "tied with best": "tied"}.get(standing(cell, compared), "")
+
+
+def pareto_cells(results: Results, metric: str | None, cost: Metric) -> list[CellResult]:
+    """Networks that no other beats in both the metric and the cost, cheapest last."""
+    by = results.compare(metric).metric
+    networks = {c.label: results.network(c.label) for c in results.cells}
+    points = {
+        label: (estimate.mean, size)
+        for label, cell in networks.items()
+        if (estimate := cell.estimate(by)) and (size := cell.counted(cost)) is not None
+    }
+    front = pareto(points, (by.higher_is_better, False)) if points else ()
+    return [networks[label] for label in front]
+
+
+def pareto_table(results: Results, metric: str | None = None) -> Table:
+    """The fronts against parameters and against multiply-adds."""
+    compared = results.compare(metric)
+    costs = (METRICS["params"], METRICS["macs"])
+    pairs = [(cost, cell) for cost in costs for cell in pareto_cells(results, metric, cost)]
+    columns = {
+        "Front against": [cost.label.lower() for cost, _ in pairs],
+        "Network": [c.label for _, c in pairs],
+        "Params (M)": [costs[0].text(c.counted(costs[0])) for _, c in pairs],
+        "MACs (G)": [costs[1].text(c.counted(costs[1])) for _, c in pairs],
+        compared.metric.axis: [estimate_text(c, compared) for _, c in pairs],
+    }
+    rows = [{"front": cost.name, **_row_of(results, c)} for cost, c in pairs]
+    note = (
+        "Fronts are of means. A network may be on one by the luck of its seeds: the intervals say "
+        "how far to trust a step."
+    )
+    return table("pareto", "Trade-off between size and result", columns, rows, note=note)
+
+
+def _row_of(results: Results, cell: CellResult) -> dict[str, Any]:
+    return results.rows()[cell.index]
+
+
+def table_c(results: Results, metric: str | None = None) -> Table | None:
+    """Scaling factors as the paper's Table C; None for a run that has none."""
+    cells = [c for c in results.cells if {"alpha", "beta"} <= set(c.cell.asked)]
+    if not cells:
+        return None
+    compared = results.compare(metric)
+    columns = {
+        "α": [f"{c.cell.asked['alpha']:.2f}" for c in cells],
+        "β": [f"{c.cell.asked['beta']:.2f}" for c in cells],
+        "φ": [f"{c.cell.asked.get('phi', MISSING)}" for c in cells],
+        "Network": [c.label for c in cells],
+        "#parameters, ours": [_millions(c) for c in cells],
+        "#parameters, paper": [str(c.cell.paper.get("params", MISSING)) for c in cells],
+        f"{compared.metric.axis}, ours": [estimate_text(c, compared) for c in cells],
+        "top-1 (%), paper": [str(c.cell.paper.get("accuracy", MISSING)) for c in cells],
+        "Standing": [standing(c, compared) for c in cells],
+    }
+    rows = [_row_of(results, c) | {f"paper_{k}": v for k, v in c.cell.paper.items()} for c in cells]
+    note = (
+        f"Ours: {compared.metric.label.lower()} on {results.data.name}, recipe "
+        f"{results.study.recipe.name}. The paper's: ImageNet-1K top-1 after 300 epochs, one "
+        "training each; the two columns are not comparable, only their order is."
+    )
+    marks = [_mark(c, compared) for c in cells]
+    return table("table-c", "Scaling factors, as Table C", columns, rows, marks, note)
+
+
+def _millions(cell: CellResult) -> str:
+    return f"{cell.cell.cost.params / 1e6:.1f}M" if cell.cell.cost else MISSING
+
+
+def family_table() -> Table:
+    """Table 1 and the sizes of Table 2: our counts beside the printed ones."""
+    rows = [
+        {
+            "model": f"InternImage-{name}",
+            "c1": preset.config.channels[0],
+            "group_channels": preset.config.channels[0] // preset.config.groups[0],
+            "depths": ", ".join(map(str, preset.config.depths)),
+            "params": preset.params,
+            "params_paper": preset.printed_params,
+            "image_size": size,
+            "macs": count(preset.config, size).macs,
+            "macs_paper": printed,
+        }
+        for name, preset in PRESETS.items()
+        for size, printed in preset.printed_gmacs.items()
+    ]
+    columns = {
+        "Model": [str(r["model"]) for r in rows],
+        "C₁": [str(r["c1"]) for r in rows],
+        "C′": [str(r["group_channels"]) for r in rows],
+        "L₁, L₂, L₃, L₄": [str(r["depths"]) for r in rows],
+        "#params, ours": [f"{r['params']:,}" for r in rows],
+        "#params, paper": [str(r["params_paper"]) for r in rows],
+        "Image": [f"{r['image_size']}²" for r in rows],
+        "MACs, ours": [f"{int(str(r['macs'])) / 1e9:.2f} G" for r in rows],
+        "#FLOPs, paper": [str(r["macs_paper"]) for r in rows],
+    }
+    note = (
+        "1000 classes. The paper prints multiply-adds as #FLOPs. Its two figures for H do not "
+        "agree with each other: 1478G at 640 is 181G at 224."
+    )
+    return table("family", "Model family, as Table 1", columns, rows, note=note)
+
+
+def recipe_table(recipe: Recipe) -> Table:
+    """This run's recipe beside the columns of Table B."""
+    names = [f.name for f in fields(Recipe) if f.name != "name"]
+    columns = {
+        "Setting": [n.replace("_", " ") for n in names],
+        f"this run ({recipe.name})": [setting(getattr(recipe, n)) for n in names],
+    }
+    for column, theirs in TABLE_B.items():
+        columns[column] = [setting(getattr(theirs, n)) for n in names]
+    rows: list[dict[str, Any]] = [
+        {"setting": n, "this_run": getattr(recipe, n)}
+        | {column: getattr(theirs, n) for column, theirs in TABLE_B.items()}
+        for n in names
+    ]
+    note = (
+        "AdamW, cosine schedule and cross entropy throughout. Precision, threads and the "
+        "validation split are not in the paper."
+    )
+    return table("recipe", "Training recipe beside Table B", columns, rows, note=note)
+
+
+def setting(value: Any) -> str:
+    """A setting as one reads it: yes, none, 0.001."""
+    if value is None or value is False:
+        return "no" if value is False else MISSING
+    return "yes" if value is True else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def all_tables(results: Results, metric: str | None = None) -> list[Table]:
+    """Every table that this run can fill."""
+    found = [results_table(results, metric), table_c(results, metric)]
+    found += [pareto_table(results, metric), recipe_table(results.study.recipe), family_table()]
+    return [t for t in found if t is not None and t.body]
+
+
+def render(results: Results, out_dir: Path, metric: str | None = None) -> list[Path]:
+    """Write every table in every format into ``out_dir``."""
+    return [path for content in all_tables(results, metric) for path in write(content, out_dir)]
