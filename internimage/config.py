@@ -107,6 +107,8 @@ def _problems(c: ModelConfig) -> list[str]:
         problems.append(f"mlp_ratio wants a positive number, got {c.mlp_ratio}")
     if c.layer_scale is not None and c.norm == "res-post":
         problems.append("residual-post-norm has no layer scale: set layer_scale=None")
+    if c.kernel_size == 1 and c.remove_center:
+        problems.append("remove_center leaves a 1x1 kernel no point: take kernel_size 3 or more")
     if c.operator == "dcnv3-unshared" and c.center_feature_scale:
         problems.append("unshared weights leave no output of C channels for center_feature_scale")
     return problems
