@@ -125,13 +125,14 @@ def _taus(x: Array, y: Array) -> Array:
 
 def _normal_interval(tau: float, n: int, level: float) -> tuple[float, float]:
     """The taus of a bivariate normal that do not make the tau seen an exception."""
+    return _normal_low(tau, n, (1 - level) / 2), -_normal_low(-tau, n, (1 - level) / 2)
+
+
+def _normal_low(tau: float, n: int, tail: float) -> float:
+    """The greatest true tau (on a grid) below all that show so high a tau more often than tail."""
     taus, samples = _normal_taus(n)
-    tail, slack = (1 - level) / 2, 1e-9
-    above = (samples >= tau - slack).mean(axis=1) > tail
-    below = (samples <= tau + slack).mean(axis=1) > tail
-    first = max(int(above.argmax()) - 1, 0) if above.any() else len(taus) - 1
-    last = min(len(taus) - int(below[::-1].argmax()), len(taus) - 1) if below.any() else 0
-    return float(taus[first]), float(taus[last])
+    plausible = (samples >= tau - 1e-9).mean(axis=1) > tail
+    return float(taus[max(int(plausible.argmax()) - 1, 0)])
 
 
 @lru_cache(maxsize=4)
@@ -141,7 +142,7 @@ def _normal_taus(n: int) -> tuple[Array, Array]:
     tau = 2 asin(rho) / pi (Kruskal 1958).
     """
     taus = np.linspace(-1.0, 1.0, 81)
-    z = np.random.default_rng(0).normal(size=(2, 1000, n))
+    z = np.random.default_rng(0).normal(size=(2, max(1000, 30_000 // n), n))
     rhos = np.sin(np.pi / 2 * taus)
     samples = [_taus(z[0], r * z[0] + math.sqrt(max(0.0, 1 - r * r)) * z[1]) for r in rhos]
     return taus, np.stack(samples)
