@@ -35,7 +35,9 @@ class Checkpoint:
 
 
 def stored(folder: Path, kind: str = "checkpoint") -> list[Checkpoint]:
-    """The checkpoints of ``kind`` in ``folder``, newest first."""
+    """The checkpoints of ``kind`` in ``folder``, newest first; an absent folder has none."""
+    if not folder.is_dir():
+        return []
     matches = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
     found = [Checkpoint(int(m[2]), m[1], m[3], path) for m, path in matches if m and m[1] == kind]
     return sorted(found, reverse=True)

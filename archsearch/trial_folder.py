@@ -21,6 +21,7 @@ from archsearch.files import (
     quarantine,
     read_json,
     read_lines,
+    sync_folder,
     write_json,
 )
 from archsearch.study import SCHEMA, Record, Trial, canonical_json
@@ -126,8 +127,8 @@ class TrialFolder:
             raise RuntimeError(f"{path} exists: a record is written once")
         if path.exists():
             quarantine(path, "it is damaged")
-        damaged = [f"damaged, not used: {p.name}" for p in sorted(self.path.glob("*.corrupt"))]
-        full = replace(record, attempts=len(self.attempts()) + 1, notes=(*record.notes, *damaged))
+        notes = (*record.notes, *self._history())
+        full = replace(record, attempts=len(self.attempts()) + 1, notes=notes)
         write_json(path, {"schema": SCHEMA, **full.to_dict()})
 
     def record(self) -> Record | None:
@@ -140,6 +141,24 @@ class TrialFolder:
         except Damaged as error:
             log.warning("%s; the trial counts as not finished", error)
             return None
+
+    def _history(self) -> list[str]:
+        """What a reader of the record should know of the folder: damage, and earlier failures."""
+        damaged = [f"damaged, not used: {p.name}" for p in sorted(self.path.glob("*.corrupt"))]
+        return damaged + [f"failed before: {old.kind}" for old in self.earlier_records()]
+
+    def set_record_aside(self) -> None:
+        """Make a failed trial runnable again: its record and attempts stay, numbered."""
+        n = len(self.earlier_records()) + 1
+        for name in ("attempts.jsonl", "record.json"):  # the record last: it is what finishes
+            path = self.path / name
+            with suppress(FileNotFoundError):
+                path.replace(path.with_name(f"{path.stem}.failed-{n}{path.suffix}"))
+        sync_folder(self.path)
+
+    def earlier_records(self) -> list[Record]:
+        """The records that were set aside, in no order that matters."""
+        return [Record.from_dict(read_checked(p)) for p in self.path.glob("record.failed-*.json")]
 
     def status(self) -> State | None:
         """The record's status by its first and last bytes alone: 10,000 are asked at once."""

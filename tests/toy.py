@@ -1,15 +1,36 @@
-"""Small studies and toy work for the tests of folders, runners and faults."""
+"""Small studies, and work that is over at once or goes wrong on purpose."""
 
+import errno
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from archsearch.files import write_json
 from archsearch.recipe import Recipe
-from archsearch.study import Cell, Data, Study
+from archsearch.store import StudyFolder, TrialFolder
+from archsearch.study import Cell, Data, Interrupted, Record, Status, Study
 from archsearch.variant import Variant
 
 DATA = Data("toy", "f" * 16, num_classes=10, channels=1, num_train=8, num_val=4, num_test=4)
+EPOCHS = 3
 
 
-def recipe(**changes: object) -> Recipe:
-    values: dict[str, object] = {"epochs": 3, "batch_size": 4, "image_size": 8, "lr": 0.1}
-    return Recipe("toy", **{**values, **changes})  # type: ignore[arg-type]
+class DataError(ValueError):
+    """Known by its name, as the data module's own."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """Known by its name, as torch's own."""
+
+
+def recipe(**changes: Any) -> Recipe:
+    values = {"epochs": EPOCHS, "batch_size": 4, "image_size": 8, "lr": 0.1, **changes}
+    return Recipe("toy", **values)
 
 
 def cell(l1: int) -> Cell:
@@ -17,8 +38,8 @@ def cell(l1: int) -> Cell:
     return Cell(asked={"c1": 16, "l1": l1}, fate="exact", variant=variant, cost=None)
 
 
-def study(cells: int = 3, seeds: tuple[int, ...] = (0,), **changes: object) -> Study:
-    """A study of ``cells`` different networks, one of them asked for twice, one infeasible."""
+def study(cells: int = 3, seeds: tuple[int, ...] = (0,), **changes: Any) -> Study:
+    """``cells`` different networks, then one of them asked for again, and an infeasible one."""
     twice = Cell({"c1": 17, "l1": 1}, "repaired", Variant(16, 16, 1, 4), None, "17 -> 16")
     never = Cell({"c1": 15, "l1": 1}, "infeasible", None, None, "odd")
     return Study(
@@ -31,3 +52,152 @@ def study(cells: int = 3, seeds: tuple[int, ...] = (0,), **changes: object) -> S
         seeds=seeds,
         axes=("c1", "c1", "l1"),
     )
+
+
+def create(path: Path, cells: int = 3, **changes: Any) -> StudyFolder:
+    return StudyFolder(path).create(study(cells, **changes), DATA, ["archsearch", "toy"])
+
+
+def total_after(epochs: int, trial_id: str) -> int:
+    """What `train` computes: every epoch must have counted once, in order."""
+    total = int(trial_id, 16) % 1009
+    for epoch in range(1, epochs + 1):
+        total = (31 * total + epoch) % 100_003
+    return total
+
+
+def metrics(folder: StudyFolder) -> dict[str, Any]:
+    """What each trial gave, by its id: what must not depend on runners and faults."""
+    records = {i: folder.trial(i).record() for i in folder.ids()}
+    return {i: r and (r.status, r.metrics, r.curve) for i, r in records.items()}
+
+
+def expected(folder: StudyFolder) -> dict[str, Any]:
+    """`metrics` of an uninterrupted run of `train`, by arithmetic."""
+    return {
+        i: ("complete", {"val_accuracy": float(total_after(EPOCHS, i))}, curve(EPOCHS, i))
+        for i in folder.ids()
+    }
+
+
+def curve(epochs: int, trial_id: str) -> tuple[dict[str, Any], ...]:
+    values = (total_after(epoch, trial_id) for epoch in range(1, epochs + 1))
+    return tuple(
+        {"epoch": epoch, "val_accuracy": float(value), "images_per_second": 100.0}
+        for epoch, value in enumerate(values, 1)
+    )
+
+
+Stop = Callable[[], bool]
+
+
+def train(folder: Path, device: str, stop: Stop, seconds: float = 0.0) -> None:
+    """Like a training without torch: state.json is the checkpoint, with an event per epoch."""
+    del device
+    trial, state = TrialFolder(folder), folder / "state.json"
+    assert trial.record() is None
+    epochs = trial.trial().recipe.epochs
+    epoch, total = 0, total_after(0, trial.id)
+    if state.exists():
+        epoch, total = json.loads(state.read_text())["at"]
+    while epoch < epochs:
+        if stop():
+            raise Interrupted
+        time.sleep(seconds)
+        epoch += 1
+        total = (31 * total + epoch) % 100_003
+        trial.append_event(curve(epoch, trial.id)[-1])
+        write_json(state, {"at": [epoch, total]})
+    finish(trial, metrics={"val_accuracy": float(total)}, curve=trial.curve())
+
+
+def finish(trial: TrialFolder, status: Status = "complete", **values: Any) -> None:
+    trial.write_record(Record(trial.id, status, **values))
+
+
+def slow(folder: Path, device: str, stop: Stop) -> None:
+    train(folder, device, stop, seconds=0.05)
+
+
+def patient(folder: Path, device: str, stop: Stop) -> None:
+    """Runs until it is asked to stop."""
+    del device
+    TrialFolder(folder).append_event({"epoch": 1, "val_accuracy": 1.0, "images_per_second": 9.0})
+    while not stop():
+        time.sleep(0.01)
+    (folder / "stopped").touch()
+    raise Interrupted
+
+
+def deaf(folder: Path, device: str, stop: Stop) -> None:
+    """Never asks whether to stop."""
+    del device, stop
+    (folder / "pid").write_text(str(os.getpid()))
+    TrialFolder(folder).append_event({"epoch": 1})
+    time.sleep(600)
+
+
+def no_op(folder: Path, device: str, stop: Stop) -> None:
+    del device, stop
+    finish(TrialFolder(folder), metrics={"val_accuracy": 1.0})
+
+
+def diverge(folder: Path, device: str, stop: Stop) -> None:
+    del device, stop
+    finish(TrialFolder(folder), "diverged", error="the loss is nan")
+
+
+def die_once(folder: Path, device: str, stop: Stop) -> None:
+    """The process goes at the second epoch, once; then `train`."""
+    if not (folder / "died").exists():
+        calls = iter(range(10))
+        (folder / "died").touch()
+        train(folder, device, lambda: next(calls) == 2 and os._exit(3))  # type: ignore[func-returns-value]
+    train(folder, device, stop)
+
+
+def die(folder: Path, device: str, stop: Stop) -> None:
+    del device, stop
+    print(f"last words of {folder.name}", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_later_each_time(folder: Path, device: str, stop: Stop) -> None:
+    """One more epoch before each death: always progress, so never given up."""
+    calls = iter(range(10))
+    train(folder, device, lambda: next(calls) == 1 and os._exit(3))  # type: ignore[func-returns-value]
+    del stop
+
+
+def crash(folder: Path, device: str, stop: Stop) -> None:
+    del device, stop
+    raise RuntimeError(f"broken in {folder.name}")
+
+
+def crash_if_deep(folder: Path, device: str, stop: Stop) -> None:
+    """Only the network with l1 = 2 breaks."""
+    if getattr(TrialFolder(folder).trial().variant, "l1", 0) == 2:
+        raise RuntimeError("too deep")
+    train(folder, device, stop)
+
+
+def crash_unless_mended(folder: Path, device: str, stop: Stop) -> None:
+    if not (folder.parent.parent / "mended").exists():
+        raise RuntimeError("not mended")
+    train(folder, device, stop)
+
+
+def run_out_of_memory(folder: Path, device: str, stop: Stop) -> None:
+    del folder, device, stop
+    raise OutOfMemoryError("CUDA out of memory")
+
+
+def find_no_data(folder: Path, device: str, stop: Stop) -> None:
+    del folder, device, stop
+    raise DataError("images/7.png is no image")
+
+
+def fill_the_disk(folder: Path, device: str, stop: Stop) -> None:
+    if (folder.parent.parent / "freed").exists():
+        train(folder, device, stop)
+    raise OSError(errno.ENOSPC, "No space left on device")
