@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cuda_ops import dcnv3
+from internimage.conv import conv_nhwc
 
 LAYER_NORM_EPS = 1e-6
 
@@ -77,8 +78,7 @@ class DCNv3(nn.Module):
 
     def side_branch(self, x: Tensor) -> Tensor:
         """What offsets, modulation and gate are read from: ``(N, H, W, C)``."""
-        side: Tensor = self.dw_conv(x.permute(0, 3, 1, 2))
-        return F.gelu(self.dw_norm(side.permute(0, 2, 3, 1)))
+        return F.gelu(self.dw_norm(conv_nhwc(self.dw_conv, x)))
 
     def offset_and_mask(self, side: Tensor) -> tuple[Tensor, Tensor]:
         """Offsets ``(N, H, W, G*P*2)`` in pixels and mask logits ``(N, H, W, G*P)``.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from internimage.config import ModelConfig, preset_config
+from internimage.conv import conv_nhwc
 from internimage.dcnv3 import LAYER_NORM_EPS, DCNv3
 from internimage.heads import AttentionHead, PlainHead, build_head
 from internimage.operators import build_operator
@@ -24,10 +25,6 @@ Maps = tuple[Tensor, Tensor, Tensor, Tensor]
 def layer_norm(channels: int) -> nn.LayerNorm:
     """LayerNorm over the channels of an NHWC map."""
     return nn.LayerNorm(channels, eps=LAYER_NORM_EPS)
-
-
-def _conv_nhwc(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    return cast(Tensor, conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
 
 class DropPath(nn.Module):
@@ -73,7 +70,7 @@ class Stem(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         x = self.conv1(images.contiguous(memory_format=torch.channels_last))
         x = F.gelu(self.norm1(x.permute(0, 2, 3, 1)))
-        return cast(Tensor, self.norm2(_conv_nhwc(self.conv2, x)))
+        return cast(Tensor, self.norm2(conv_nhwc(self.conv2, x)))
 
 
 class Downsample(nn.Module):
@@ -85,7 +82,7 @@ class Downsample(nn.Module):
         self.norm = layer_norm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.norm(_conv_nhwc(self.conv, x)))
+        return cast(Tensor, self.norm(conv_nhwc(self.conv, x)))
 
 
 class Block(nn.Module):
