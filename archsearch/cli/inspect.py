@@ -1,1 +1,80 @@
-COMMANDS = ()
+"""Commands that look at a run: report, status, retry."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Exit, Option
+
+from archsearch.cli.options import AsFormat, Format, Run
+from archsearch.cli.session import RUNS, draw, say
+from archsearch.cli.show import print_json, print_rows
+
+Runs = Annotated[
+    list[Path] | None, Argument(help="Folders of runs; without one, the newest in runs/.")
+]
+
+
+def report(
+    runs: Runs = None,
+    metric: Annotated[str | None, Option(help="Compare by this metric.")] = None,
+    out: Annotated[Path | None, Option(help="Where to write. Default: RUN/reports.")] = None,
+    verify: Annotated[
+        bool,
+        Option("--verify", help="Recompute every number from the records; exit 1 on a change."),
+    ] = False,
+) -> None:
+    """Draw a run again from its records alone: heatmap, tables, and one HTML page."""
+    folders = runs or [newest(RUNS)]
+    if verify:
+        _verify(folders, out)
+    else:
+        draw(folders, out, metric)
+
+
+def newest(parent: Path) -> Path:
+    """The run that was written to last.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    found = [path.parent for path in parent.glob("*/study.json")]
+    if not found:
+        raise ValueError(f"no run in {parent}/: name one, or begin with `archsearch grid`")
+    return max(found, key=lambda run: (run / "trials").stat().st_mtime)
+
+
+def _verify(folders: list[Path], out: Path | None) -> None:
+    from reports.verify import verify
+
+    differences = {folder: verify(folder, out) for folder in folders}
+    for folder, lines in differences.items():
+        say(f"{folder}: {'every number follows from the records' if not lines else 'CHANGED'}")
+        for line in lines:
+            say(f"  {line}")
+    if any(differences.values()):
+        raise Exit(1)
+
+
+def status(run: Run, output: AsFormat = Format.table) -> None:
+    """Where every trial of a run stands, also while it runs."""
+    from archsearch.status import status as state_of
+
+    rows = state_of(run)
+    print_json(rows) if output is Format.json else print_rows(rows)
+
+
+def retry(
+    run: Run,
+    failed: Annotated[bool, Option("--failed", help="The trials that failed.")] = False,
+) -> None:
+    """Make failed trials runnable again; their old records stay beside the new ones."""
+    from archsearch.run import retry as make_runnable
+    from archsearch.store import StudyFolder
+
+    if not failed:
+        raise ValueError("say which trials: archsearch retry RUN --failed")
+    ids = make_runnable(StudyFolder(run))
+    say(f"{len(ids)} trials can run again: the command that made the run trains them")
+
+
+COMMANDS = (report, status, retry)

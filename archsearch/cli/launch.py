@@ -89,7 +89,7 @@ def scale(
     plan: o.PlanOnly = False,
     output: o.AsFormat = o.Format.table,
 ) -> None:
-    """Train a ladder phi = 0, 1, 2, ... for one (alpha, beta); without them Table C's five pairs."""
+    """Train a ladder phi = 0, 1, 2, ... of (alpha, beta); without them Table C's five pairs."""
     from studies import scale as module
 
     limit, start_at, training, launch, _ = o.together(
@@ -97,7 +97,7 @@ def scale(
         lambda: parse_variant(origin, like=SCALED_ORIGIN),
         lambda: o.training(data, recipe, epochs, seeds, set_),
         lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours),
-        lambda: alpha is None and beta is None or check_factors(alpha, beta),
+        lambda: (alpha is None and beta is None) or check_factors(alpha, beta),
     )
     study = module.study(
         alpha=alpha, beta=beta, budget=limit, origin=start_at, rounding=rounding,

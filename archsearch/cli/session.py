@@ -1,2 +1,98 @@
-def start(*a):
-    raise SystemExit(1)
+"""From a study to its report: the folder, the trainings, the pictures, the last word."""
+
+import re
+import sys
+from pathlib import Path
+
+from typer import Exit
+
+from archsearch.cli.options import Launch, Training, command_line
+from archsearch.study import Data, Study
+
+RUNS = Path("runs")
+
+
+def start(study: Study, training: Training, launch: Launch) -> None:
+    """Train what is not trained yet, then draw the reports; the same command goes on with it.
+
+    Raises:
+        Exit: with 1 when a trial failed.
+        ValueError: for data, folders or runners that cannot be used, before anything is trained.
+        archsearch.run.StudyStopped: when it ended before its plan did.
+    """
+    from archsearch.data import describe
+    from archsearch.store import StudyFolder
+
+    data = describe(study.data, study.recipe.val_fraction)
+    path = launch.out or RUNS / folder_name(study)
+    folder = StudyFolder(path).create(study, data, command_line(), extend=launch.extend)
+    say(
+        f"{study.question}\n{_what(study, data)}\nFolder: {path}. Ctrl-C stops; the same command goes on."
+    )
+    counts = _train(folder.path, launch)
+    draw([folder.path])
+    if counts.get("failed"):
+        say(f"{counts['failed']} failed: archsearch retry {path} makes them runnable again")
+        raise Exit(1)
+
+
+def folder_name(study: Study) -> str:
+    """``grid-30M-digits``: what was asked, short enough to type."""
+    budget = study.budget.removesuffix(" params").replace(" ", "")
+    source, _, place = study.data.partition(":")
+    parts = (study.name, budget, source, Path(place).name)
+    return re.sub(r"[^\w.-]+", "_", "-".join(filter(None, parts)))
+
+
+def _what(study: Study, data: Data) -> str:
+    fates = [cell.fate for cell in study.cells]
+    told = ", ".join(f"{fates.count(f)} {f}" for f in dict.fromkeys(fates))
+    num = len(study.trials(data))
+    return (
+        f"{len(fates)} cells ({told}), {len(study.seeds)} seed(s): {num} trainings of "
+        f"{study.recipe.epochs} epoch(s), recipe {study.recipe.name}, on {data.name}: "
+        f"{data.num_train} images to train, {data.num_val} to choose, {data.num_test} to test"
+    )
+
+
+def _train(path: Path, launch: Launch) -> dict[str, int]:
+    from archsearch.cli.live import display
+    from archsearch.run import run_study
+    from archsearch.store import StudyFolder
+
+    folder = StudyFolder(path)
+    trials = folder.trials()
+    several = len({t.seed for t in trials}) > 1
+    labels = {t.id: t.variant.name + (f" seed {t.seed}" if several else "") for t in trials}
+    with display(labels) as show:
+        return dict(
+            run_study(
+                folder,
+                trials,
+                runner=launch.runner,
+                workers=launch.workers,
+                device=launch.device,
+                ray_address=launch.ray_address,
+                max_hours=launch.max_hours,
+                on_change=show,
+            )
+        )
+
+
+def draw(paths: list[Path], out: Path | None = None, metric: str | None = None) -> None:
+    """Draw what the records say and tell where it lies, the answer first."""
+    from archsearch.results import load
+    from reports.answer import answer
+    from reports.render import render_all
+
+    written = render_all(paths, out or paths[0] / "reports", metric)
+    for path in paths:
+        told = answer(load(path), metric)
+        say("\n" + "\n".join(filter(None, (told.headline, told.sure))))
+    page = written.pop("page")
+    say(f"Report: {page}\nBeside it: {', '.join(sorted(file.name for file in written.values()))}")
+
+
+def say(text: str) -> None:
+    """Talk goes to stderr: stdout is for data."""
+    print(text, file=sys.stderr, flush=True)
