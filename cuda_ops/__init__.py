@@ -13,13 +13,18 @@ from typing import TYPE_CHECKING, Any
 from cuda_ops.geometry import Window, dcnv3_macs
 
 if TYPE_CHECKING:
+    from cuda_ops.native import Backend, backends
     from cuda_ops.ops import dcnv3, dcnv3_macs_handle
 
-__all__ = ["Window", "dcnv3", "dcnv3_macs", "dcnv3_macs_handle"]
+__all__ = ["Backend", "Window", "backends", "dcnv3", "dcnv3_macs", "dcnv3_macs_handle"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name in ("Backend", "backends"):
+        from cuda_ops import native
+
+        return getattr(native, name)
+    if name in ("dcnv3", "dcnv3_macs_handle"):
         from cuda_ops import ops
 
         return getattr(ops, name)

@@ -7,6 +7,7 @@ native library, which registers kernels of its own for that device, and from the
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -22,12 +23,12 @@ _WINDOW = (
     "int groups, int kernel_size, int stride, int padding, int dilation, float offset_scale, "
     "bool remove_center, bool softmax"
 )
-_library = torch.library.Library("archsearch", "DEF")
-_library.define(
+_library = torch.library.Library("archsearch", "DEF")  # type: ignore[no-untyped-call]
+_library.define(  # type: ignore[no-untyped-call]
     f"dcnv3(Tensor x, Tensor offset, Tensor mask, {_WINDOW}) -> Tensor",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
-_library.define(
+_library.define(  # type: ignore[no-untyped-call]
     f"dcnv3_backward(Tensor grad, Tensor x, Tensor offset, Tensor mask, {_WINDOW}, "
     "bool needs_x, bool needs_offset, bool needs_mask) -> (Tensor, Tensor, Tensor)",
     tags=(torch.Tag.pt2_compliant_tag,),
@@ -91,15 +92,13 @@ def dcnv3(
     return out
 
 
-@torch.library.register_fake("archsearch::dcnv3", lib=_library)
-def _fake(x: Tensor, offset: Tensor, mask: Tensor, *args: Any) -> Tensor:
+def _fake(x: Tensor, _offset: Tensor, _mask: Tensor, *args: Any) -> Tensor:
     height, width = Window(*args).output_size(x.shape[1], x.shape[2])
     return x.new_empty((x.shape[0], height, width, x.shape[3]))
 
 
-@torch.library.register_fake("archsearch::dcnv3_backward", lib=_library)
 def _fake_backward(
-    grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, *args: Any
+    _grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, *args: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     needs = args[len(Window._fields) :]
     gx, goffset, gmask = (
@@ -129,11 +128,7 @@ def _backward(
     return dcnv3_torch_backward(grad, x, offset, mask, window, (needs[0], needs[1], needs[2]))
 
 
-_library.impl("dcnv3", _forward, "CompositeExplicitAutograd")
-_library.impl("dcnv3_backward", _backward, "CompositeExplicitAutograd")
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
     ctx.save_for_backward(*inputs[:3])
     ctx.window = inputs[3:]
 
@@ -147,22 +142,14 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return (*wanted, *(None for _ in ctx.window))
 
 
-def _refuse_second_derivative(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+def _refuse_second_derivative(_ctx: Any, *_grads: Tensor) -> tuple[Tensor | None, ...]:
     raise NotImplementedError(
         "dcnv3 has first derivatives only; for second ones call it with backend='torch'"
     )
 
 
-torch.library.register_autograd(
-    "archsearch::dcnv3", _differentiate, setup_context=_save, lib=_library
-)
-torch.library.register_autograd(
-    "archsearch::dcnv3_backward", _refuse_second_derivative, lib=_library
-)
-
-
 def _forward_flops(
-    x_shape: Any, offset_shape: Any, mask_shape: Any, groups: int, *args: Any, **kwargs: Any
+    x_shape: Any, _offset_shape: Any, mask_shape: Any, groups: int, *_: Any, **__: Any
 ) -> int:
     """For FlopCounterMode, which counts a multiply-add as two."""
     pixels, points = mask_shape[:-1].numel(), mask_shape[-1] // groups
@@ -170,19 +157,32 @@ def _forward_flops(
     return flops
 
 
-def _backward_flops(grad_shape: Any, *args: Any, **kwargs: Any) -> int:
+def _backward_flops(_grad_shape: Any, *args: Any, **_: Any) -> int:
     """Twice the forward, as torch counts convolutions: one gradient for x, one for the weights."""
     return 2 * _forward_flops(*args)
-
-
-register_flop_formula(torch.ops.archsearch.dcnv3)(_forward_flops)
-register_flop_formula(torch.ops.archsearch.dcnv3_backward)(_backward_flops)
 
 
 def dcnv3_macs_handle(inputs: list[Any], outputs: list[Any]) -> int:
     """Multiply-adds for fvcore: `set_op_handle("archsearch::dcnv3", dcnv3_macs_handle)`."""
     points = inputs[2].type().sizes()[-1] // inputs[3].toIValue()
-    macs = MACS_PER_SAMPLED_ELEMENT * points
-    for size in outputs[0].type().sizes():
-        macs *= size
-    return macs
+    return MACS_PER_SAMPLED_ELEMENT * int(points) * int(math.prod(outputs[0].type().sizes()))
+
+
+def _register() -> None:
+    for name, fake, kernel in (
+        ("dcnv3", _fake, _forward),
+        ("dcnv3_backward", _fake_backward, _backward),
+    ):
+        torch.library.register_fake(f"archsearch::{name}", fake, lib=_library)
+        _library.impl(name, kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    torch.library.register_autograd(
+        "archsearch::dcnv3", _differentiate, setup_context=_save, lib=_library
+    )
+    torch.library.register_autograd(
+        "archsearch::dcnv3_backward", _refuse_second_derivative, lib=_library
+    )
+    register_flop_formula(torch.ops.archsearch.dcnv3)(_forward_flops)
+    register_flop_formula(torch.ops.archsearch.dcnv3_backward)(_backward_flops)
+
+
+_register()

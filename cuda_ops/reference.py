@@ -176,14 +176,10 @@ def _corners(x: Tensor, offset: Tensor, window: Window) -> Iterator[_Corner]:
         for below in (False, True):
             line, share_y, sign_y = _side(py, height, below)
             row = ((image * height + line) * width + column) * groups + group
-            yield _Corner(
-                *(t.reshape(-1, points) for t in (row, share_x, share_y, sign_x, sign_y))
-            )
+            yield _Corner(*(t.reshape(-1, points) for t in (row, share_x, share_y, sign_x, sign_y)))
 
 
-def _positions(
-    offset: Tensor, window: Window, height: int, width: int
-) -> tuple[Tensor, Tensor]:
+def _positions(offset: Tensor, window: Window, height: int, width: int) -> tuple[Tensor, Tensor]:
     """px and py, each (N, Ho, Wo, G, P), drawn in to two pixels outside the image, past which
     nothing changes."""
     num_images, out_height, out_width, _ = offset.shape

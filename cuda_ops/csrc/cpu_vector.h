@@ -39,6 +39,18 @@ struct VectorOf {
   typedef A quarter __attribute__((vector_size(4 * sizeof(A)), aligned(sizeof(A)), may_alias));
 };
 
+// Lanes of `a` and then of `b`, by number. GCC has the first name only from version 12 on.
+template <int... kLane, typename V>
+inline V shuffle(const V& a, const V& b) {
+#if defined(__clang__) || __GNUC__ >= 12
+  return __builtin_shufflevector(a, b, kLane...);
+#else
+  using Lane = std::conditional_t<sizeof(a[0]) == 8, int64_t, int32_t>;
+  typedef Lane Lanes __attribute__((vector_size(sizeof(V))));
+  return __builtin_shuffle(a, b, Lanes{kLane...});
+#endif
+}
+
 // kRow channels of one pixel.
 template <typename A>
 struct Row {
@@ -69,10 +81,10 @@ Row<A> operator+(const Row<A>& a, const Row<A>& b) {
 template <typename A>
 inline void transpose_4x4(typename VectorOf<A>::quarter (&m)[4]) {
   using Quarter = typename VectorOf<A>::quarter;
-  const Quarter a = __builtin_shufflevector(m[0], m[1], 0, 4, 1, 5), b = __builtin_shufflevector(m[2], m[3], 0, 4, 1, 5);
-  const Quarter c = __builtin_shufflevector(m[0], m[1], 2, 6, 3, 7), d = __builtin_shufflevector(m[2], m[3], 2, 6, 3, 7);
-  m[0] = __builtin_shufflevector(a, b, 0, 1, 4, 5), m[1] = __builtin_shufflevector(a, b, 2, 3, 6, 7);
-  m[2] = __builtin_shufflevector(c, d, 0, 1, 4, 5), m[3] = __builtin_shufflevector(c, d, 2, 3, 6, 7);
+  const Quarter a = shuffle<0, 4, 1, 5>(m[0], m[1]), b = shuffle<0, 4, 1, 5>(m[2], m[3]);
+  const Quarter c = shuffle<2, 6, 3, 7>(m[0], m[1]), d = shuffle<2, 6, 3, 7>(m[2], m[3]);
+  m[0] = shuffle<0, 1, 4, 5>(a, b), m[1] = shuffle<2, 3, 6, 7>(a, b);
+  m[2] = shuffle<0, 1, 4, 5>(c, d), m[3] = shuffle<2, 3, 6, 7>(c, d);
 }
 
 // Dot products are taken in vectors of 8 floats or 4 doubles: summing within a vector costs shuffles, and half a wide
@@ -97,10 +109,10 @@ using DotVector = typename DotVectorOf<A>::type;
 template <typename V>
 inline V add_pairs(const V& a, const V& b) {
   if constexpr (sizeof(V) / sizeof(a[0]) == 8) {
-    return __builtin_shufflevector(a, b, 0, 2, 8, 10, 4, 6, 12, 14) +
-           __builtin_shufflevector(a, b, 1, 3, 9, 11, 5, 7, 13, 15);
+    return shuffle<0, 2, 8, 10, 4, 6, 12, 14>(a, b) +
+           shuffle<1, 3, 9, 11, 5, 7, 13, 15>(a, b);
   } else {
-    return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
+    return shuffle<0, 2, 4, 6>(a, b) + shuffle<1, 3, 5, 7>(a, b);
   }
 }
 
@@ -108,10 +120,10 @@ inline V add_pairs(const V& a, const V& b) {
 template <typename A>
 inline typename VectorOf<A>::quarter sums(const DotVector<A> (&v)[4]) {
   const DotVector<A> four = add_pairs(add_pairs(v[0], v[1]), add_pairs(v[2], v[3]));
-  if constexpr (kDotLanes<A> == 8)
-    return __builtin_shufflevector(four, four, 0, 1, 2, 3) + __builtin_shufflevector(four, four, 4, 5, 6, 7);
-  else
-    return four;
+  typename VectorOf<A>::quarter halves[kDotLanes<A> / 4];
+  std::memcpy(halves, &four, sizeof(four));
+  for (int i = 1; i < kDotLanes<A> / 4; ++i) halves[0] += halves[i];
+  return halves[0];
 }
 
 // Within 2 ulp of exp for x <= 0: 2^n times a Taylor series on |r| <= ln(2)/2, in which the eighth term is 5e-9. Below

@@ -1,0 +1,72 @@
+"""`python -m cuda_ops build` compiles the native backends; `python -m cuda_ops doctor` explains."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+
+import torch
+
+from cuda_ops import build
+from cuda_ops.native import backends
+from cuda_ops.toolchain import BuildError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m cuda_ops", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    builder = commands.add_parser("build", help="compile the native backends into the cache")
+    builder.add_argument(
+        "--backend",
+        choices=("cpu", "cuda", "all"),
+        help="default: cpu, and cuda where --arch names one or a GPU is visible",
+    )
+    builder.add_argument(
+        "--arch",
+        help="compute capabilities for CUDA, such as 80,86,89,90; no GPU is needed then",
+    )
+    commands.add_parser("doctor", help="what is built, for what, and why a backend is not used")
+    options = parser.parse_args(arguments)
+    if options.command == "doctor":
+        return doctor()
+    return build_backends(options.backend, options.arch)
+
+
+def build_backends(backend: str | None, arch: str | None) -> int:
+    """Builds what was asked for; prints each library's path. Returns 1 if one failed."""
+    architectures = tuple(arch.split(",")) if arch else None
+    wants_cuda = backend in ("cuda", "all") or (
+        backend is None and (arch is not None or torch.cuda.is_available())
+    )
+    failed = 0
+    for name, wanted in (("cpu", backend != "cuda"), ("cuda", wants_cuda)):
+        if not wanted:
+            continue
+        try:
+            recipe = build.cpu_recipe() if name == "cpu" else build.cuda_recipe(architectures)
+            print(f"{name}: {build.build(recipe)}")
+        except BuildError as error:
+            print(f"{name}: not built. {error}", file=sys.stderr)
+            failed = 1
+    return failed
+
+
+def doctor() -> int:
+    """Prints what a report of a problem should hold."""
+    print(f"python {platform.python_version()}, {platform.platform()}, {platform.machine()}")
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, "
+        f"vectors as wide as {torch.backends.cpu.get_cpu_capability()}"
+    )
+    for index in range(torch.cuda.device_count()):
+        print(f"GPU {index}: {torch.cuda.get_device_name(index)}")
+    print(f"cache {build.cache_root()}")
+    for name, backend in backends().items():
+        state = "built" if backend.built else "usable" if backend.usable else "not usable"
+        print(f"{name:6}{state:11}{backend.detail}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
