@@ -10,6 +10,10 @@ Axis = Literal["params", "macs"]
 
 DEFAULT_TOLERANCE = 0.05
 
+_WORDS: dict[str, Axis] = {
+    "params": "params", "param": "params", "parameters": "params", "macs": "macs", "mac": "macs",
+}  # fmt: skip
+
 _UNITS: dict[str, tuple[int, Axis | None]] = {
     "": (1, None),
     "K": (10**3, "params"),
@@ -19,6 +23,10 @@ _UNITS: dict[str, tuple[int, Axis | None]] = {
 }
 """Multiplier and the axis that the suffix alone means; the paper writes 30M and 1.08B for
 parameters and 5G for multiply-adds."""
+
+_PATTERN = re.compile(
+    r"\s*(\d+(?:\.\d+)?)\s*([kmgb]?)\s*(|params?|parameters|macs?|flops?)\s*", re.I
+)
 
 _EXPECTED = (
     "a budget is a positive number with a unit, like 30M (parameters), 5G (multiply-adds), "
@@ -60,12 +68,19 @@ class Budget:
         Raises:
             ValueError: when the text is no budget, saying what one looks like.
         """
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgb]?)\s*([a-z]*)\s*", text, re.IGNORECASE)
+        match = _PATTERN.fullmatch(text)
         if match is None:
             raise ValueError(f"{_EXPECTED}; got {text!r}")
         number, suffix, word = match[1], match[2].upper(), match[3].lower()
+        if word.startswith("flop"):
+            raise ValueError(
+                f"what the paper prints as FLOPs are multiply-adds: write macs in {text!r}"
+            )
         multiplier, implied = _UNITS[suffix]
-        return cls(round(float(number) * multiplier), _axis(word, implied, text), tolerance)
+        axis = _WORDS.get(word, implied)
+        if axis is None:
+            raise ValueError(f"{_EXPECTED}; got {text!r}")
+        return cls(round(float(number) * multiplier), axis, tolerance)
 
     def value(self, cost: Cost) -> int:
         """The figure of ``cost`` that this budget limits."""
@@ -77,13 +92,13 @@ class Budget:
 
     def refusal(self, cost: Cost) -> str | None:
         """Why ``cost`` does not meet this budget, in words; None when it does."""
-        deviation = self.deviation(cost)
-        if abs(deviation) <= self.tolerance:
+        if abs(self.value(cost) - self.target) <= self.tolerance * self.target:
             return None
+        deviation = self.deviation(cost)
         side = "over" if deviation > 0 else "under"
         return (
             f"{readable(self.value(cost), self.axis)} is {abs(deviation):.1%} {side} the budget of "
-            f"{self} (tolerance {self.tolerance:.0%})"
+            f"{self} (tolerance {100 * self.tolerance:g}%)"
         )
 
     def __str__(self) -> str:
@@ -102,19 +117,3 @@ def readable(value: int, axis: Axis) -> str:
 def _suffix(value: int, axis: Axis) -> tuple[str, int]:
     units = [("G" if axis == "macs" else "B", 10**9), ("M", 10**6), ("K", 10**3)]
     return next(((s, u) for s, u in units if value >= 0.9995 * u), ("", 1))  # 999,999 is 1.00M
-
-
-def _axis(word: str, implied: Axis | None, text: str) -> Axis:
-    if word in ("flop", "flops"):
-        raise ValueError(
-            f"what the paper prints as FLOPs are multiply-adds: write macs instead of {word!r} "
-            f"in {text!r}"
-        )
-    named: dict[str, Axis] = {
-        "params": "params", "parameters": "params", "param": "params",
-        "macs": "macs", "mac": "macs",
-    }  # fmt: skip
-    axis = named.get(word) if word else implied
-    if axis is None:
-        raise ValueError(f"{_EXPECTED}; got {text!r}")
-    return axis

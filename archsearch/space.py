@@ -238,5 +238,5 @@ def summary(cells: Iterable[Cell], budget: Budget) -> str:
         f"{fates.count(f)} {f}" for f in ("exact", "repaired", "infeasible") if f in fates
     )
     sizes = [budget.value(cell.cost) for cell in listed if cell.cost]
-    spread = f"; {readable(min(sizes), budget.axis)} to {readable(max(sizes), budget.axis)}"
-    return f"{len(listed)} cells: {fate_counts}{spread if sizes else ''}"
+    spread = [readable(size, budget.axis) for size in (min(sizes), max(sizes))] if sizes else []
+    return "; ".join(filter(None, (f"{len(listed)} cells: {fate_counts}", " to ".join(spread))))
