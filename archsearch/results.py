@@ -320,6 +320,8 @@ def load(run_dir: str | Path) -> Results:
     from archsearch.store import StudyFolder
 
     folder = StudyFolder(Path(run_dir))
+    if not (folder.path / "study.json").exists():
+        raise ValueError(f"{run_dir} holds no study: it has no study.json")
     states = folder.states()
     trials = tuple(
         _read_trial(trial, states[trial.id], folder.trial(trial.id)) for trial in folder.trials()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from archsearch.metrics import METRICS, metric
 from archsearch.results import CellResult, Comparison, Results
+from archsearch.variant import Variant
 from reports.words import (
     confounding,
     duration,
@@ -33,7 +34,7 @@ def answer(results: Results, metric_name: str | None = None) -> Answer:
     if best is None:
         return Answer(_nothing_yet(results), "", _progress(results), _caveats(results, compared))
     winner = results.network(best)
-    facts = (*_cost(winner), *_test(results, winner, compared), *_progress(results))
+    facts = (*_name(winner), *_cost(winner), *_test(results, winner, compared), *_progress(results))
     return Answer(
         _headline(winner, compared), _sure(results, compared), facts, _caveats(results, compared)
     )
@@ -92,6 +93,11 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
+def _name(cell: CellResult) -> tuple[tuple[str, str], ...]:
+    known = isinstance(cell.cell.variant, Variant)
+    return (("Network (C₁, C′, L₁, L₃)", cell.label),) if known else ()
+
+
 def _cost(cell: CellResult) -> tuple[tuple[str, str], ...]:
     cost = cell.cell.cost
     if cost is None:
@@ -136,7 +142,10 @@ def _resolution(results: Results, compared: Comparison) -> str:
     number = images.get(compared.metric.name, 0)
     if not number:
         return ""
-    return f"One of the {number:,} images is {100 / number:.2g} points; seeds share all of them."
+    return (
+        f"The split has {number:,} images: one is {100 / number:.2g} points, and every seed is "
+        "measured on the same ones."
+    )
 
 
 def _left_out(results: Results, compared: Comparison) -> str:
@@ -149,7 +158,7 @@ def _left_out(results: Results, compared: Comparison) -> str:
         word = "diverged on some seeds" if cell.state == "complete" else cell.state
         states[word] = states.get(word, 0) + 1
     told = listed([f"{n} {word}" for word, n in states.items()])
-    return f"{plural(len(out), 'cell')} without a part in the ranking: {told}."
+    return f"{plural(len(out), 'cell')} not in the ranking: {told}."
 
 
 def _fates(results: Results) -> str:

@@ -19,6 +19,8 @@ from reports.style import DASHES, FAINT, INK, LINES, MUTED, symbol
 from reports.tables import pareto_cells, ranked_cells
 
 MAX_SERIES = 8
+MIN_EDF = 8
+"""Networks below which a distribution over the space says nothing."""
 SHOWN = ("alpha", "beta", "phi")
 WIDTH, HEIGHT = 4.4, 3.1
 """Inches: one picture, as wide as a phone shows at its size."""
@@ -147,7 +149,7 @@ def edf_figure(results: Results, metric_name: str | None = None) -> Figure | Non
     if by is None:
         return None
     groups = _groups(results, by)
-    if max((len(v) for v in groups.values()), default=0) < 3:
+    if max((len(v) for v in groups.values()), default=0) < MIN_EDF:
         return None
     fig, ax = _axes(by.axis, "Share of networks with at most this error")
     for i, (name, errors) in enumerate(groups.items()):

@@ -33,9 +33,9 @@ from reports.words import confounding, percent, seeds_words, single_seed_warning
 
 Axes3 = tuple[str, str, str]
 
-LEFT, RIGHT, TOP, GAP, LINE, MIN_WIDTH = 0.55, 0.66, 0.80, 0.22, 0.17, 5.0
+LEFT, RIGHT, TOP, GAP, LINE, MIN_WIDTH = 0.48, 0.66, 0.80, 0.22, 0.17, 5.0
 """Inches: margins, between panels, one line of text, the narrowest figure."""
-SWATCH = 0.17
+SWATCH, LEGEND_WIDTH = 0.17, 2.35
 
 
 @dataclass(frozen=True)
@@ -114,12 +114,11 @@ def panel_figure(
 
 
 def legend_figure(results: Results, metric: str | None = None, axes: Axes3 | None = None) -> Figure:
-    """The legend alone, as narrow as a phone. Call within `style.styled`."""
-    grid, compared = grid_of(results, axes), results.compare(metric)
-    width = LEFT + len(grid.columns) * CELL_WIDTH
-    rows = _legend_rows(legend_entries(grid, compared), width)
-    fig = Figure(figsize=(width, LINE * 1.35 * len(rows)))
-    _draw_legend(fig, rows, LINE * 1.35 * (len(rows) - 0.5))
+    """The legend alone, one mark a line. Call within `style.styled`."""
+    entries = legend_entries(grid_of(results, axes), results.compare(metric))
+    rows: list[Row] = [[(0.01, kind, text)] for kind, text in entries]
+    fig = Figure(figsize=(LEGEND_WIDTH, LINE * 1.5 * max(len(rows), 1)))
+    _draw_legend(fig, rows, LINE * 1.5 * (len(rows) - 0.5), LINE * 1.5)
     return fig
 
 
@@ -138,7 +137,7 @@ def draw_panel(
     ax.set_yticks(np.arange(len(grid.rows)) + 0.5, [str(r) for r in grid.rows])
     ax.set_xlabel(symbol(grid.axes[2]), labelpad=2)
     if row_labels:
-        ax.text(-0.42, len(grid.rows) / 2, symbol(grid.axes[1]), ha="right", va="center")
+        ax.text(-0.36, len(grid.rows) / 2, symbol(grid.axes[1]), ha="right", va="center")
     else:
         ax.set_yticklabels([])
     ax.tick_params(length=0, pad=4)
@@ -154,7 +153,7 @@ def _colour_bar(
     bar = fig.colorbar(ScalarMappable(shade.norm, shade.colours), cax=ax, extend=extend)
     bar.locator = MaxNLocator(5)
     bar.update_ticks()
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     ax.tick_params(length=2, pad=2, labelsize=7.5)
     if not up:
         ax.invert_yaxis()
@@ -201,7 +200,7 @@ def _legend_rows(entries: list[tuple[str, str]], width: float) -> list[Row]:
     return rows
 
 
-def _draw_legend(fig: Figure, rows: list[Row], top: float) -> float:
+def _draw_legend(fig: Figure, rows: list[Row], top: float, line: float = LINE * 1.35) -> float:
     """Draw from ``top`` (inches) downwards; returns where the next line stands."""
     width, height = fig.get_size_inches()
     ax = fig.add_axes((0, 0, 1, 1))
@@ -209,11 +208,11 @@ def _draw_legend(fig: Figure, rows: list[Row], top: float) -> float:
     ax.set_xlim(0, width)
     ax.set_ylim(0, height)
     for k, row in enumerate(rows):
-        y = top - k * LINE * 1.35
+        y = top - k * line
         for x, kind, text in row:
             swatch(ax, x, y, kind, SWATCH)
             ax.text(x + SWATCH + 0.06, y - 0.005, text, size=7.5, va="center")
-    return top - len(rows) * LINE * 1.35
+    return top - len(rows) * line
 
 
 def wrapped_notes(results: Results, compared: Comparison, width: float) -> list[str]:

@@ -105,7 +105,7 @@ def _draw_empty(ax: Axes, i: int, j: int, cell: CellResult) -> None:
     for k, line in enumerate(words):
         y = j + 0.5 + 0.19 * ((len(words) - 1) / 2 - k)
         _words(ax, i, y, line, 6.4, INK, bbox=box)
-    _mark_repair(ax, i, j, cell, INK)
+    _mark_repair(ax, i, j, cell, INK, bbox=box)
 
 
 def _words(ax: Axes, i: int, y: float, text: str, size: float, colour: str, **more: Any) -> None:
@@ -130,13 +130,13 @@ def _fill(
     )  # fmt: skip
 
 
-def _mark_repair(ax: Axes, i: int, j: int, cell: CellResult, colour: str) -> None:
+def _mark_repair(ax: Axes, i: int, j: int, cell: CellResult, colour: str, **more: Any) -> None:
     """A folded corner, and what was changed: 48→64."""
     if cell.cell.fate != "repaired":
         return
     folded_corner(ax, i + 1 - MARGIN, j + 1 - MARGIN, 0.16, CELL_WIDTH / CELL_HEIGHT, colour)
     text = ", ".join(f"{asked}→{used}" for asked, used in cell.changes().values())
-    _words(ax, i, j + 0.855, text, 6.2, colour)
+    _words(ax, i, j + 0.855, text, 6.2, colour, **more)
 
 
 def folded_corner(
@@ -158,13 +158,12 @@ def outline(
     The best has a solid line with white inside, a tied one dashes on white. ``box`` is x, y, width
     and height in the axes' units, ``inches`` the size of one unit.
     """
-    black = (2.0 if best else 1.1) * weight
     if best:
-        _frame(ax, box, inches, black, 0.0, "#000000")
-        _frame(ax, box, inches, 1.0 * weight, black, "#ffffff")
+        _frame(ax, box, inches, 1.7 * weight, 0.0, "#000000")
+        _frame(ax, box, inches, 1.7 * weight, 1.7 * weight, "#ffffff")
     else:
-        _frame(ax, box, inches, 2.4 * weight, 0.0, "#ffffff")
-        _frame(ax, box, inches, black, 0.65 * weight, "#000000", (0, (3, 1.8)))
+        _frame(ax, box, inches, 2.0 * weight, 0.0, "#ffffff")
+        _frame(ax, box, inches, 1.1 * weight, 0.45 * weight, "#000000", (0, (3, 1.8)))
 
 
 def _frame(

@@ -10,8 +10,8 @@ from typing import Any
 from archsearch.results import Comparison, Results
 from archsearch.study import Record, canonical_json
 from reports import tables
+from reports.across import across
 from reports.answer import answer
-from reports.page import side_by_side
 
 SCHEMA = 1
 
@@ -25,12 +25,11 @@ def numbers(
     runs = [_run(r, metric) for r in results]
     for run, folder in zip(runs, run_dirs, strict=True):
         run["path"] = Path(os.path.relpath(folder.resolve(), out_dir.resolve())).as_posix()
-    several = [dict(row) for row in side_by_side(results, metric).rows] if len(runs) > 1 else []
     return {
         "schema": SCHEMA,
         "metric": metric,
         "drawn_with": f"matplotlib {matplotlib.__version__}",
-        "side_by_side": several,
+        "across": {t.name: [dict(row) for row in t.rows] for t in across(results, metric)},
         "runs": runs,
     }
 

@@ -3,8 +3,10 @@
 No script, nothing loaded from anywhere; whatever a study or an error says is shown as text.
 """
 
+import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from archsearch.metrics import METRICS
+from archsearch.recipe import Recipe
 from archsearch.results import CellResult, Comparison, Results
 from reports import curves, heatmap, style, tables
+from reports.across import across
 from reports.answer import answer
 from reports.formats import Table, as_csv, as_html, table
-from reports.words import plural, seeds_words, with_interval
+from reports.words import seeds_words, with_interval
 
 CAPTIONS = {
     "learning": "Mean over seeds, by epoch. Faint: all other networks. A cross: diverged there.",
@@ -38,15 +42,21 @@ def page(results: Sequence[Results], metric: str | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["whole"] = whole
     with style.styled():
         runs = [run_view(run, metric, f"r{i}") for i, run in enumerate(results, 1)]
-    several = len(results) > 1
     return environment.get_template("page.html").render(
         title=" · ".join(r.name for r in results),
         css=Markup((folder / "page.css").read_text(encoding="utf-8")),
-        compared=Markup(as_html(side_by_side(results, metric))) if several else "",
+        compared=[Markup(as_html(t)) for t in across(results, metric)],
         runs=runs,
     )
+
+
+def whole(text: str) -> str:
+    """Keeps (64, 16, 4, 18) and numbers with their units on one line."""
+    text = re.sub(r"\(\d+(, \d+)+\)", lambda m: m[0].replace(" ", "\u00a0"), text)
+    return re.sub(r"(?<=\d) (?=±|[GM] )|(?<=±) (?=\d)", "\u00a0", text)
 
 
 def run_view(results: Results, metric: str | None, prefix: str) -> dict[str, Any]:
@@ -114,8 +124,8 @@ def _main_tables(results: Results, metric: str | None) -> list[Table]:
 def _folded(results: Results, metric: str | None) -> list[tuple[str, Markup]]:
     csv = as_csv(tables.results_table(results, metric))
     return [
-        ("Recipe", Markup(as_html(tables.recipe_table(results.study.recipe)))),
-        ("Model family", Markup(as_html(tables.family_table()))),
+        ("The recipe beside Table B", Markup(as_html(tables.recipe_table(results.study.recipe)))),
+        ("The model family, as Table 1", Markup(as_html(tables.family_table()))),
         ("The results as CSV", Markup("<pre>{}</pre>").format(csv)),
     ]
 
@@ -170,7 +180,7 @@ def _seed_table(cell: CellResult, results: Results) -> Table:
     columns |= {m.axis: [m.text(t.value(m)) for t in trials] for m in measured}
     columns |= {
         "Epochs": [f"{len(t.curve)}/{t.trial.recipe.epochs}" for t in trials],
-        "Time": [METRICS["seconds"].text(t.record and t.record.seconds) for t in trials],
+        "Time": [METRICS["seconds"].text(t.record.seconds if t.record else None) for t in trials],
         "Attempts": [str(t.record.attempts) if t.record else "–" for t in trials],
         "Device": [t.record.device if t.record else "" for t in trials],
         "Trial": [t.trial.id for t in trials],
@@ -188,10 +198,10 @@ def made(results: Results) -> list[tuple[str, str]]:
         versions |= dict(trial.record.versions) if trial.record else {}
     devices = sorted({t.record.device for t in results.trials if t.record and t.record.device})
     pairs = [
-        ("Asked", str(asked.get("created", "not recorded"))),
+        ("Started", str(asked.get("created", "not recorded"))),
         ("Data", f"{data.name}: {images} images, {data.num_classes} classes"),
         ("Data fingerprint", data.fingerprint),
-        ("Recipe", f"{results.study.recipe.name}, {plural(results.study.recipe.epochs, 'epoch')}"),
+        ("Recipe", _recipe_words(results.study.recipe)),
         ("Seeds", seeds),
         ("Device", "; ".join(devices) or "none yet"),
         ("Commit", versions.pop("commit", "not recorded")),
@@ -200,41 +210,8 @@ def made(results: Results) -> list[tuple[str, str]]:
     return [(name, value) for name, value in pairs if value]
 
 
-def side_by_side(results: Sequence[Results], metric: str | None = None) -> Table:
-    """One row a run: what it asked, who won, how sure, at what cost."""
-    rows = [_summary(r, metric) for r in results]
-    columns = {
-        "Run": [str(r["run"]) for r in rows],
-        "Best": [str(r["best"] or "–") for r in rows],
-        "Result": [str(r["shown"]) for r in rows],
-        "Cannot be told from it": [
-            "not ranked" if r["tied"] is None else str(r["tied"] - 1) for r in rows
-        ],
-        "Params (M)": [METRICS["params"].text(r["params_m"]) for r in rows],
-        "MACs (G)": [METRICS["macs"].text(r["macs_g"]) for r in rows],
-        "Data": [str(r["data"]) for r in rows],
-        "Recipe": [str(r["recipe"]) for r in rows],
-        "Seeds": [str(r["seeds"]) for r in rows],
-    }
-    alike = len({(r["data"], r["recipe"]) for r in rows}) == 1
-    note = "" if alike else "Other data or recipes: the results of different rows do not compare."
-    return table("runs", "Runs side by side", columns, rows, note=note)
-
-
-def _summary(results: Results, metric: str | None) -> dict[str, Any]:
-    compared = results.compare(metric)
-    ranking = compared.ranking
-    best = results.network(ranking.best) if ranking.best else None
-    estimate = compared.estimates[best.index] if best else None
-    return {
-        "run": results.name,
-        "metric": compared.metric.name,
-        "best": ranking.best,
-        "shown": with_interval(compared.metric, estimate, compared.digits),
-        "tied": len(ranking.tied) if ranking.can_rank else None,
-        "params_m": best.counted(METRICS["params"]) if best else None,
-        "macs_g": best.counted(METRICS["macs"]) if best else None,
-        "data": results.data.name,
-        "recipe": results.study.recipe.name,
-        "seeds": results.num_seeds,
-    }
+def _recipe_words(recipe: Recipe) -> str:
+    """Every setting, so that a print of the page has it too."""
+    settings = [(f.name, getattr(recipe, f.name)) for f in fields(recipe) if f.name != "name"]
+    told = (f"{n.replace('_', ' ')} {tables.setting(v)}" for n, v in settings if v is not None)
+    return f"{recipe.name}: {', '.join(told)}"

@@ -12,7 +12,7 @@ from archsearch.stats import pareto
 from internimage.config import PRESETS
 from reports.formats import Table, table, write
 from reports.style import symbol
-from reports.words import seeds_words
+from reports.words import estimate_text, seeds_words
 
 MISSING = "–"
 
@@ -57,16 +57,6 @@ def ranked_cells(results: Results, compared: Comparison) -> list[CellResult]:
         return (estimate is None, value, cell.cell.fate != "exact", cell.index)
 
     return sorted(results.cells, key=key)
-
-
-def estimate_text(cell: CellResult, compared: Comparison) -> str:
-    """97.4 ± 0.3, without unit."""
-    estimate, by = compared.estimates[cell.index], compared.metric
-    if estimate is None:
-        return MISSING
-    half = estimate.half_width
-    spread = "" if half is None else f" ± {by.text(half, compared.digits)}"
-    return by.text(estimate.mean, compared.digits) + spread
 
 
 def _num_values(cell: CellResult, by: Metric) -> int:

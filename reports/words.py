@@ -1,7 +1,7 @@
 """What the numbers say, in plain words. Every sentence is derived from records."""
 
 from archsearch.metrics import Metric
-from archsearch.results import Comparison, Results
+from archsearch.results import CellResult, Comparison, Results
 from archsearch.stats import Interval, chance_winner_is_best
 
 
@@ -32,6 +32,16 @@ def with_interval(by: Metric, estimate: Interval | None, digits: int) -> str:
     half = estimate.half_width
     text = by.text(estimate.mean, digits) + (f" ± {by.text(half, digits)}" if half else "")
     return text + ("%" if by.unit == "%" else f" {by.unit}" if by.unit else "")
+
+
+def estimate_text(cell: CellResult, compared: Comparison) -> str:
+    """97.4 ± 0.3, without unit."""
+    estimate, by = compared.estimates[cell.index], compared.metric
+    if estimate is None:
+        return "–"
+    half = estimate.half_width
+    spread = "" if half is None else f" ± {by.text(half, compared.digits)}"
+    return by.text(estimate.mean, compared.digits) + spread
 
 
 def seeds_words(results: Results, compared: Comparison) -> str:

@@ -5,6 +5,7 @@ Accuracies are drawn around a known truth, so that what a report says can be che
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from archsearch.count import count
 from archsearch.recipe import QUICK, Recipe
 from archsearch.results import Results, TrialResult, assemble
 from archsearch.space import Space, plan
+from archsearch.store import StudyFolder
 from archsearch.study import Cell, Data, Record, Study, Trial
 from archsearch.variant import Variant
 
@@ -166,3 +168,16 @@ def _scale_cell(alpha: float, beta: float, variant: Variant, params: str, accura
     cost = count(variant.config())
     paper = {"params": params, "accuracy": accuracy}
     return Cell(asked, "exact", variant, cost, paper=paper)
+
+
+def write_run(results: Results, folder: Path) -> Path:
+    """The same run as files, as a real one leaves them; what runs is interrupted there."""
+    run = StudyFolder(folder).create(results.study, results.data, results.asked["command"])
+    for result in (*results.trials, *results.others):
+        trial = run.trial(result.trial.id)
+        trial.write_spec(result.trial)
+        for event in result.curve:
+            trial.append_event(event)
+        if result.record is not None:
+            trial.write_record(result.record)
+    return folder
