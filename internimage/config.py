@@ -79,7 +79,7 @@ def _problems(c: ModelConfig) -> list[str]:
     problems = []
     for name in ("channels", "depths", "groups"):
         values = getattr(c, name)
-        if len(values) != 4 or any(not isinstance(v, int) or v < 1 for v in values):
+        if not _four_positive(values):
             problems.append(f"{name} wants four positive whole numbers, got {values}")
     if not problems:
         problems += [
@@ -92,6 +92,8 @@ def _problems(c: ModelConfig) -> list[str]:
     for name, kernel in (("kernel_size", c.kernel_size), ("dw_kernel_size", c.side_kernel_size)):
         if kernel < 1 or kernel % 2 == 0:
             problems.append(f"{name} wants a positive odd number, got {kernel}")
+    if c.remove_center and c.kernel_size == 1:
+        problems.append("remove_center leaves a 1x1 kernel no point")
     for name, value, allowed in (
         ("norm", c.norm, get_args(Norm)),
         ("head", c.head, get_args(Head)),
@@ -112,6 +114,14 @@ def _problems(c: ModelConfig) -> list[str]:
     if c.operator == "dcnv3-unshared" and c.center_feature_scale:
         problems.append("unshared weights leave no output of C channels for center_feature_scale")
     return problems
+
+
+def _four_positive(values: object) -> bool:
+    return (
+        isinstance(values, tuple)
+        and len(values) == 4
+        and all(isinstance(v, int) and v > 0 for v in values)
+    )
 
 
 def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:

@@ -79,7 +79,7 @@ def load_official(
     Raises:
         ValueError: the file is no such checkpoint, or its keys do not fit the network (all named).
     """
-    state = _rename(_read_official(Path(path)))
+    state = rename_official(_read_official(Path(path)))
     if offset_scale is not None:
         known["offset_scale"] = offset_scale
     return _assemble(infer_config(state, **known), state, features_only, Path(path)).eval()
@@ -174,7 +174,8 @@ def _count(state: State, prefix: str) -> int:
     return len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)})
 
 
-def _rename(released: State) -> dict[str, Tensor]:
+def rename_official(released: State) -> dict[str, Tensor]:
+    """The same tensors under our names instead of those of a released checkpoint."""
     return {_our_name(key.removeprefix("module.")): value for key, value in released.items()}
 
 

@@ -231,9 +231,7 @@ def _linear(state: State, name: str, x: Tensor, axis: int = -1) -> Tensor:
 
 def _norm(state: State, name: str, x: Tensor, axis: int = 1) -> Tensor:
     x = x.movedim(axis, -1)
-    x = (x - x.mean(-1, keepdim=True)) / torch.sqrt(
-        x.var(-1, correction=0, keepdim=True) + 1e-6
-    )
+    x = (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, correction=0, keepdim=True) + 1e-6)
     x = x * state[f"{name}.weight"].double() + state[f"{name}.bias"].double()
     return x.movedim(-1, axis)
 
