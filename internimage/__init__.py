@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from internimage.config import PRESETS, ModelConfig, Preset
     from internimage.dcnv3 import DCNv3, sampling_points
     from internimage.model import InternImage, create_model
-    from internimage.weights import load_official, load_weights, save_weights
+    from internimage.official import load_official
+    from internimage.weights import load_weights, save_weights
 
 _HOME = {
     "PRESETS": "config",
@@ -23,7 +24,7 @@ _HOME = {
     "ModelConfig": "config",
     "Preset": "config",
     "create_model": "model",
-    "load_official": "weights",
+    "load_official": "official",
     "load_weights": "weights",
     "sampling_points": "dcnv3",
     "save_weights": "weights",

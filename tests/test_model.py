@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from internimage.config import PRESETS, ModelConfig
 from internimage.heads import AttentionHead
 from internimage.model import Block, DropPath, InternImage, Stage, create_model, drop_path_rates
-from internimage.weights import rename_official
+from internimage.official import rename_official
 from tests.plain_network import plain_logits, released_state
 
 SMALL = ModelConfig((8, 16, 32, 64), (1, 2, 2, 1), (2, 4, 8, 16), num_classes=7)

@@ -10,7 +10,8 @@ from safetensors import safe_open
 
 from internimage.config import PRESETS, ModelConfig
 from internimage.model import InternImage
-from internimage.weights import infer_config, load_official, load_weights, save_weights
+from internimage.official import infer_config, load_official
+from internimage.weights import load_weights, save_weights
 from tests.plain_network import plain_logits, released_state
 
 SMALL = ModelConfig((8, 16, 32, 64), (1, 2, 2, 1), (2, 4, 8, 16), num_classes=7)
