@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from archsearch.metrics import METRICS, Metric, metric
 from archsearch.ranking import Ranking, tied_with_best
+from archsearch.seeds import next_seeds
 from archsearch.stats import Interval, interval
 from archsearch.study import Cell, Data, Record, Study, Trial
 from archsearch.variant import AnyVariant, FreeVariant, Variant
@@ -204,11 +205,12 @@ class Results:
         """
         by = metric(metric_name or self.study.metric)
         if by.name not in self._compared:
-            self._compared[by.name] = _compare(self.cells, by)
+            self._compared[by.name] = _compare(self.cells, by, self.study.max_seeds)
         return self._compared[by.name]
 
 
-def _compare(cells: tuple[CellResult, ...], by: Metric) -> Comparison:
+def _compare(cells: tuple[CellResult, ...], by: Metric, max_seeds: int | None) -> Comparison:
+    """With seeds that were added where cells were tied, the ranking pays for having looked."""
     estimates = tuple(cell.estimate(by) for cell in cells)
     if by.counted:
         return Comparison(by, estimates, _counted_order(cells, by))
@@ -217,7 +219,10 @@ def _compare(cells: tuple[CellResult, ...], by: Metric) -> Comparison:
         for cell in cells
         if cell.cell.variant is not None and not any(t.state == "diverged" for t in cell.trials)
     }
-    return Comparison(by, estimates, tied_with_best(table, LEVEL, by.higher_is_better))
+    if max_seeds is None:
+        return Comparison(by, estimates, tied_with_best(table, LEVEL, by.higher_is_better))
+    ranking = next_seeds(table, max_seeds, LEVEL, by.higher_is_better).ranking
+    return Comparison(by, estimates, ranking)
 
 
 def _counted_order(cells: tuple[CellResult, ...], by: Metric) -> Ranking[str]:

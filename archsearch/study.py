@@ -171,6 +171,7 @@ class Study:
     """A question and all that is needed to answer it.
 
     ``axes`` names the coordinates of ``Cell.asked`` that a heatmap uses, as (panel, y, x).
+    ``max_seeds`` lets tied cells have more seeds than ``seeds``, up to so many (``--seeds auto``).
     ``metric`` is what cells are compared by, always from the validation split. ``reports`` names
     modules of the package `reports`.
     """
@@ -182,6 +183,7 @@ class Study:
     recipe: Recipe
     data: str = "digits"
     seeds: tuple[int, ...] = (0,)
+    max_seeds: int | None = None
     axes: tuple[str, str, str] | None = None
     metric: str = "val_accuracy"
     budget: str = ""
@@ -222,6 +224,7 @@ class Study:
             recipe=Recipe(**values["recipe"]),
             data=values["data"],
             seeds=tuple(values["seeds"]),
+            max_seeds=values.get("max_seeds"),
             axes=None if axes is None else (axes[0], axes[1], axes[2]),
             metric=values["metric"],
             budget=values["budget"],

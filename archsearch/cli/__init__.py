@@ -9,8 +9,10 @@ import sys
 
 import typer
 
-from archsearch.cli import inspect, launch, plan
-from archsearch.study import Interrupted
+import archsearch.cli.inspect as inspect
+import archsearch.cli.launch as launch
+import archsearch.cli.plan as plan
+from archsearch.stopping import StudyStopped
 
 app = typer.Typer(
     help="Choose an InternImage variant under a budget, and a scaling rule one can trust.",
@@ -28,7 +30,7 @@ def main() -> None:
     """Entry point: one clear message for bad input, a traceback for our own mistakes."""
     try:
         app()
-    except Interrupted as stop:
+    except StudyStopped as stop:
         print(stop, file=sys.stderr)
         sys.exit(stop.exit_code)
     except KeyboardInterrupt:

@@ -61,7 +61,8 @@ def grid(
         c1=lists[0], group_channels=lists[1], l1=lists[2],
         recipe=training.recipe, data=training.data, seeds=training.seeds,
     )  # fmt: skip
-    _print_plan(study, output) if plan else start(study, training, launch)
+    study = replace(study, max_seeds=training.max_seeds)
+    _print_plan(study, output) if plan else start(study, launch)
 
 
 def scale(
@@ -103,7 +104,8 @@ def scale(
         alpha=alpha, beta=beta, budget=limit, origin=start_at, rounding=rounding,
         recipe=training.recipe, data=training.data, seeds=training.seeds,
     )  # fmt: skip
-    _print_plan(study, output) if plan else start(study, training, launch)
+    study = replace(study, max_seeds=training.max_seeds)
+    _print_plan(study, output) if plan else start(study, launch)
 
 
 def run(
@@ -121,8 +123,7 @@ def run(
     """Run a study of one's own: a Python file that exports a Study."""
     launch = o.Launch(out, runner, workers, device, ray_address, extend, max_hours)
     study = load_study(file)
-    training = o.Training(study.recipe, study.data, study.seeds)
-    _print_plan(study, output) if plan else start(study, training, launch)
+    _print_plan(study, output) if plan else start(study, launch)
 
 
 def load_study(file: Path) -> Study:

@@ -78,7 +78,7 @@ def _row(trial: Progress, labels: Mapping[str, str]) -> tuple[str, ...]:
     state = trial.state if not trial.note else f"{trial.state}: {trial.note[:60]}"
     speed = "" if trial.images_per_second is None else f"{trial.images_per_second:.0f}"
     return (
-        labels.get(trial.trial_id, trial.trial_id),
+        labels[trial.trial_id],
         state,
         f"{trial.epoch}/{trial.epochs}",
         value_text(trial.metric),
@@ -101,7 +101,7 @@ def headline(snapshot: Snapshot, labels: Mapping[str, str]) -> str:
     left = snapshot.eta_seconds
     parts.append(clock(snapshot.seconds) + (f", about {clock(left)} left" if left else ""))
     if best := snapshot.best:
-        name = labels.get(best.trial_id, best.trial_id)
+        name = labels[best.trial_id]
         parts.append(f"best so far {name} {value_text(best.metric)}")
     return " · ".join(parts)
 
@@ -121,7 +121,7 @@ class Lines:
                 print(self._line(snapshot, trial), file=sys.stderr, flush=True)
 
     def _line(self, snapshot: Snapshot, trial: Progress) -> str:
-        name = self._labels.get(trial.trial_id, trial.trial_id)
+        name = self._labels[trial.trial_id]
         what = f"{snapshot.metric} {value_text(trial.metric)}"
         state = f"{trial.state} {trial.note}".strip()
         left = snapshot.eta_seconds

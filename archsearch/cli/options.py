@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from typer import Argument, Option
 
 from archsearch.recipe import Recipe, resolve
 
-RUNNERS = ("auto", "inline", "local", "ray")
+RunnerName = Literal["auto", "inline", "local", "ray"]
 
 
 class Format(StrEnum):
@@ -42,7 +42,12 @@ RecipeName = Annotated[
 ]
 Epochs = Annotated[int | None, Option("--epochs", help="Epochs, in place of the recipe's.")]
 Seeds = Annotated[
-    str, Option("--seeds", help="How many, a list such as 0,4,7, or auto.", metavar="N|LIST|auto")
+    str,
+    Option(
+        "--seeds",
+        help="How many, a list (0,4,7), or auto: more where cells are tied.",
+        metavar="N|LIST|auto[:MOST]",
+    ),
 ]
 Set = Annotated[
     list[str] | None,
@@ -51,7 +56,7 @@ Set = Annotated[
 Out = Annotated[
     Path | None, Option("--out", help="Folder of the run. Default: runs/ and the study's name.")
 ]
-Runner = Annotated[str, Option("--runner", help="auto, inline, local or ray.")]
+Runner = Annotated[RunnerName, Option("--runner", help="Where trials run.")]
 Workers = Annotated[
     int | None, Option("--workers", help="Trials at once. Default: what the machine holds.")
 ]
@@ -67,12 +72,12 @@ Extend = Annotated[bool, Option("--extend", help="Add new cells or seeds to a ru
 
 @dataclass(frozen=True)
 class Training:
-    """How a study's cells are trained; ``auto_seeds`` adds seeds where cells are tied."""
+    """How a study's cells are trained; with ``max_seeds``, tied cells get more seeds up to it."""
 
     recipe: Recipe
     data: str
     seeds: tuple[int, ...]
-    auto_seeds: bool = False
+    max_seeds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class Launch:
     """Where and by whom; nothing here changes a result."""
 
     out: Path | None = None
-    runner: str = "auto"
+    runner: RunnerName = "auto"
     workers: int | None = None
     device: str = "auto"
     ray_address: str | None = None
@@ -89,8 +94,6 @@ class Launch:
 
     def __post_init__(self) -> None:
         problems = []
-        if self.runner not in RUNNERS:
-            problems.append(f"--runner wants one of {', '.join(RUNNERS)}, got {self.runner!r}")
         if self.workers is not None and self.workers < 1:
             problems.append(f"--workers wants at least 1, got {self.workers}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
@@ -134,21 +137,28 @@ def training(
     overrides, numbers = together(lambda: key_values(changes), lambda: parse_seeds(seeds))
     if epochs is not None:
         overrides["epochs"] = str(epochs)
-    return Training(resolve(recipe, overrides), data, numbers, auto_seeds=seeds == "auto")
+    return Training(resolve(recipe, overrides), data, *numbers)
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """``3`` is three seeds, 0 1 2; ``0,4,7`` is those; ``auto`` begins with two."""
-    if text == "auto":
-        return (0, 1)
-    wanted = f"--seeds wants a number of seeds (3), a list (0,4,7) or auto, got {text!r}"
+def parse_seeds(text: str) -> tuple[tuple[int, ...], int | None]:
+    """Seeds, and up to how many tied cells may have.
+
+    ``3`` is three seeds, 0 1 2; ``0,4,7`` is those; ``auto`` begins with two and adds more to the
+    tied cells, up to five; ``auto:8`` up to eight.
+    """
+    wanted = f"--seeds wants a number of seeds (3), a list (0,4,7), auto or auto:8, got {text!r}"
+    if match := re.fullmatch(r"auto(?::(\d+))?", text):
+        most = int(match[1] or 5)
+        if most < 2:
+            raise ValueError(wanted)
+        return (0, 1), most
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         raise ValueError(wanted) from None
     if min(numbers) < (0 if "," in text else 1):
         raise ValueError(wanted)
-    return tuple(dict.fromkeys(numbers)) if "," in text else tuple(range(numbers[0]))
+    return (tuple(dict.fromkeys(numbers)) if "," in text else tuple(range(numbers[0]))), None
 
 
 def whole_numbers(flag: str, text: str | None) -> tuple[int, ...] | None:

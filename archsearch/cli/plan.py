@@ -36,7 +36,7 @@ def count(
 ) -> None:
     """Parameters, multiply-adds and activations of one network, in closed form."""
     numbers = {"--c1": c1, "--group-channels": group_channels, "--l1": l1, "--l3": l3}
-    changes = {
+    changes: dict[str, Any] = {
         "kernel_size": kernel, "norm": norm, "layer_scale": layer_scale, "operator": operator,
         "num_classes": classes,
     }  # fmt: skip
@@ -65,7 +65,8 @@ def _network(name: str | None, numbers: dict[str, int | None]) -> ModelConfig:
             "count wants a name (T, S, B, L, XL, H), four numbers in one (64-16-4-18), or "
             f"--c1 --group-channels --l1 --l3; missing: {', '.join(missing)}"
         )
-    return Variant(*given.values()).config()
+    c1, group_channels, l1, l3 = given.values()
+    return Variant(c1, group_channels, l1, l3).config()
 
 
 def _verify(config: ModelConfig, image_size: int) -> None:

@@ -2,17 +2,22 @@
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from typer import Exit
 
-from archsearch.cli.options import Launch, Training, command_line
+from archsearch.cli.options import Launch, command_line
 from archsearch.study import Data, Study
+
+if TYPE_CHECKING:
+    from archsearch.store import State, StudyFolder
 
 RUNS = Path("runs")
 
 
-def start(study: Study, training: Training, launch: Launch) -> None:
+def start(study: Study, launch: Launch) -> None:
     """Train what is not trained yet, then draw the reports; the same command goes on with it.
 
     Raises:
@@ -26,10 +31,9 @@ def start(study: Study, training: Training, launch: Launch) -> None:
     data = describe(study.data, study.recipe.val_fraction)
     path = launch.out or RUNS / folder_name(study)
     folder = StudyFolder(path).create(study, data, command_line(), extend=launch.extend)
-    say(
-        f"{study.question}\n{_what(study, data)}\nFolder: {path}. Ctrl-C stops; the same command goes on."
-    )
-    counts = _train(folder.path, launch)
+    say(f"{study.question}\n{_what(study, data)}")
+    say(f"Folder: {path}. Ctrl-C stops; the same command goes on.")
+    counts = _train(folder, launch)
     draw([folder.path])
     if counts.get("failed"):
         say(f"{counts['failed']} failed: archsearch retry {path} makes them runnable again")
@@ -55,28 +59,44 @@ def _what(study: Study, data: Data) -> str:
     )
 
 
-def _train(path: Path, launch: Launch) -> dict[str, int]:
+def _train(folder: "StudyFolder", launch: Launch) -> Mapping["State", int]:
     from archsearch.cli.live import display
+    from archsearch.more_seeds import MoreSeeds
     from archsearch.run import run_study
-    from archsearch.store import StudyFolder
 
-    folder = StudyFolder(path)
-    trials = folder.trials()
-    several = len({t.seed for t in trials}) > 1
-    labels = {t.id: t.variant.name + (f" seed {t.seed}" if several else "") for t in trials}
-    with display(labels) as show:
-        return dict(
-            run_study(
-                folder,
-                trials,
-                runner=launch.runner,
-                workers=launch.workers,
-                device=launch.device,
-                ray_address=launch.ray_address,
-                max_hours=launch.max_hours,
-                on_change=show,
-            )
+    study, planned = folder.study(), folder.trials()
+    more = MoreSeeds(study, folder.data(), study.max_seeds) if study.max_seeds else None
+    several = len({trial.seed for trial in planned}) > 1
+    with display(Labels(folder, several)) as show:
+        counts = run_study(
+            folder,
+            more.trials() if more else planned,
+            runner=launch.runner,
+            workers=launch.workers,
+            device=launch.device,
+            ray_address=launch.ray_address,
+            max_hours=launch.max_hours,
+            on_change=show,
+            on_record=more.heard if more else None,
         )
+    if more:
+        say(f"Seeds: {more.reason}")
+    return counts
+
+
+class Labels(dict[str, str]):
+    """What the table calls a trial, by its id: its four numbers, and the seed if there are several.
+
+    Read when first asked for: a study may launch trials that were not planned.
+    """
+
+    def __init__(self, folder: "StudyFolder", seeds: bool) -> None:
+        self._folder, self._seeds = folder, seeds
+
+    def __missing__(self, trial_id: str) -> str:
+        trial = self._folder.trial(trial_id).trial()
+        self[trial_id] = trial.variant.name + (f"  seed {trial.seed}" if self._seeds else "")
+        return self[trial_id]
 
 
 def draw(paths: list[Path], out: Path | None = None, metric: str | None = None) -> None:
