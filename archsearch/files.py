@@ -154,6 +154,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+@contextmanager
+def well_formed(path: Path) -> Iterator[None]:
+    """Turn what a mapping without the wanted fields raises into Damaged."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Damaged(f"{path} is damaged: {type(error).__name__} {error}") from error
+
+
 def append_json(path: Path, value: object) -> None:
     """Add one line, flushed to the disk; a torn line before it stays a line of its own."""
     fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)

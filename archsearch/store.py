@@ -15,10 +15,10 @@ from typing import Any
 
 from archsearch import lock
 from archsearch.asked import data_of, differences, ids_of, study_of, to_asked, union, versions
-from archsearch.files import DISK_FULL, Damaged, quarantine, write_json
+from archsearch.files import DISK_FULL, Damaged, quarantine, well_formed, write_json
 from archsearch.lock import Locked
 from archsearch.study import Data, Study, Trial
-from archsearch.trial_folder import FINISHED, State, TrialFolder, read_checked
+from archsearch.trial_folder import FINISHED, Glance, State, TrialFolder, glance, read_checked
 
 __all__ = ["FINISHED", "State", "StudyFolder", "TrialFolder", "checked_name"]
 
@@ -56,6 +56,7 @@ class StudyFolder:
         if "\0" in str(path):
             raise ValueError(f"a folder's name holds no NUL character, got {str(path)!r}")
         self.path = Path(path)
+        self._trials = self.path / "trials"
 
     def create(
         self, study: Study, data: Data, command: Iterable[str] = (), *, extend: bool = False
@@ -70,10 +71,10 @@ class StudyFolder:
             archsearch.lock.Locked: when another process works here.
         """
         with self._writing():
-            (self.path / "trials").mkdir(parents=True, exist_ok=True)
+            self._trials.mkdir(parents=True, exist_ok=True)
         with self.lock():
             try:
-                old = self.asked()
+                old = self._read()
             except FileNotFoundError:
                 self._begin(study, data, command)
             except Damaged as error:
@@ -120,35 +121,40 @@ class StudyFolder:
                 write_json(self.path / "study.json", new, indent=1)
 
     def open(self) -> "StudyFolder":
-        """This folder, known to hold a readable study.
+        """This folder, known to hold a readable study; raises as `asked`."""
+        self.asked()
+        return self
+
+    def asked(self) -> dict[str, Any]:
+        """The whole of study.json, as plain values.
 
         Raises:
-            ValueError: when it does not, saying what is there instead.
+            ValueError: when there is no readable study, saying what is there instead.
         """
         try:
-            self.asked()
+            return self._read()
         except (FileNotFoundError, NotADirectoryError):
             raise ValueError(f"{self.path} holds no study (study.json is not there)") from None
         except Damaged as error:
             raise ValueError(f"{error}. The command that started it writes it again") from error
-        return self
 
-    def asked(self) -> dict[str, Any]:
-        """The whole of study.json, as plain values."""
+    def _read(self) -> dict[str, Any]:
         return read_checked(self.path / "study.json")
 
     def study(self) -> Study:
-        return study_of(self.asked())
+        with well_formed(self.path / "study.json"):
+            return study_of(self.asked())
 
     def data(self) -> Data:
-        return data_of(self.asked())
+        with well_formed(self.path / "study.json"):
+            return data_of(self.asked())
 
     def trials(self) -> tuple[Trial, ...]:
         """Every planned trial in plan order, then those that a search launched beyond the plan."""
         asked = self.asked()
         planned = study_of(asked).trials(data_of(asked))
         known = {trial.id for trial in planned}
-        more = (self.trial(i) for i in self._launched() if i not in known)
+        more = (self.trial(i) for i in self.launched() if i not in known)
         return planned + tuple(folder.trial() for folder in more)
 
     def trial(self, trial_id: str) -> TrialFolder:
@@ -159,24 +165,32 @@ class StudyFolder:
         """
         if not _TRIAL_ID.fullmatch(trial_id):
             raise ValueError(f"a trial's id is 16 hexadecimal digits, got {trial_id!r}")
-        return TrialFolder(self.path / "trials" / trial_id)
+        return TrialFolder(self._trials / trial_id)
 
-    def _launched(self) -> list[str]:
-        """Ids of the trials that have a folder, in order of the ids."""
+    def launched(self) -> dict[str, None]:
+        """Ids of the trials that have a folder, in the order of the ids."""
         try:
-            names = [path.name for path in (self.path / "trials").iterdir()]
+            names = [path.name for path in self._trials.iterdir()]
         except FileNotFoundError:
-            return []
-        return sorted(name for name in names if _TRIAL_ID.fullmatch(name))
+            return {}
+        return dict.fromkeys(sorted(name for name in names if _TRIAL_ID.fullmatch(name)))
 
     def ids(self) -> tuple[str, ...]:
         """The ids of `trials`, without making a trial of each."""
-        return tuple(dict.fromkeys((*ids_of(self.asked()), *self._launched())))
+        return tuple(dict.fromkeys((*ids_of(self.asked()), *self.launched())))
+
+    def glance(self, trial_id: str) -> Glance | None:
+        """A launched trial's status and metrics, at little cost; None while it has no record."""
+        return glance(f"{self._trials}/{trial_id}")
 
     def states(self) -> dict[str, State]:
         """Where every trial stands."""
-        launched = set(self._launched())
-        return {i: self.trial(i).state() if i in launched else "pending" for i in self.ids()}
+        launched = self.launched()
+        return {i: self._state(i) if i in launched else "pending" for i in self.ids()}
+
+    def _state(self, trial_id: str) -> State:
+        seen = self.glance(trial_id)
+        return self.trial(trial_id).state() if seen is None else seen[0]
 
     @contextmanager
     def lock(self, wait_seconds: float = 1.0) -> Iterator[None]:

@@ -5,13 +5,14 @@ line per attempt that broke, and ``record.json`` comes once and at last. A recor
 held lock, running; a checkpoint or an event, interrupted; else the trial is pending.
 """
 
+import json
 import os
 import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from archsearch import checkpoint, lock
 from archsearch.files import (
@@ -22,16 +23,21 @@ from archsearch.files import (
     read_json,
     read_lines,
     sync_folder,
+    well_formed,
     write_json,
 )
 from archsearch.study import SCHEMA, Record, Trial, canonical_json
 
 State = Literal["pending", "running", "interrupted", "complete", "diverged", "failed"]
+Glance = tuple[State, Mapping[str, float | None]]
 FINISHED: tuple[State, ...] = ("complete", "diverged", "failed")
 
 _RECORD_HEAD = re.compile(
-    rb'\{"schema":\d+,"trial_id":"[0-9a-f]{16}","status":"(complete|diverged|failed)"'
+    rf'{{"schema":{SCHEMA},"trial_id":"[0-9a-f]{{16}}",'
+    r'"status":"(complete|diverged|failed)","metrics":'
 )
+_HEAD_BYTES = 4096
+_JSON = json.JSONDecoder()
 
 
 def read_checked(path: Path) -> dict[str, Any]:
@@ -47,6 +53,28 @@ def read_checked(path: Path) -> dict[str, Any]:
             "use the version that wrote it, or another folder"
         )
     return values
+
+
+def glance(folder: str) -> Glance | None:
+    """A trial's status and metrics from the first and last bytes of its record, None without one.
+
+    A record is one line in which these come first; its curve may be long. 10,000 are asked at once,
+    so this goes without a `TrialFolder` and its paths.
+    """
+    try:
+        fd = os.open(folder + "/record.json", os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        head = os.pread(fd, _HEAD_BYTES, 0).decode(errors="replace")
+        whole = os.pread(fd, 2, max(0, os.fstat(fd).st_size - 2)) == b"}\n"
+    finally:
+        os.close(fd)
+    if whole and (begin := _RECORD_HEAD.match(head)):
+        with suppress(json.JSONDecodeError):
+            return cast(State, begin[1]), _JSON.raw_decode(head, begin.end())[0]
+    record = TrialFolder(folder).record()
+    return None if record is None else (record.status, dict(record.metrics))
 
 
 class TrialFolder:
@@ -71,7 +99,8 @@ class TrialFolder:
             ValueError: when the file is damaged, or is not the spec of this folder.
         """
         path = self.path / "spec.json"
-        trial = Trial.from_dict(read_checked(path))
+        with well_formed(path):
+            trial = Trial.from_dict(read_checked(path))
         if trial.id != self.id:
             raise ValueError(f"{path} describes the trial {trial.id}, not {self.id}")
         return trial
@@ -128,14 +157,17 @@ class TrialFolder:
         if path.exists():
             quarantine(path, "it is damaged")
         notes = (*record.notes, *self._history())
-        full = replace(record, attempts=len(self.attempts()) + 1, notes=notes)
+        broke = len(self.attempts())  # a failure's last attempt is among them
+        attempts = max(1, broke) if record.status == "failed" else broke + 1
+        full = replace(record, attempts=attempts, notes=notes)
         write_json(path, {"schema": SCHEMA, **full.to_dict()})
 
     def record(self) -> Record | None:
         """What came of the trial, or None while nothing has (or the file is damaged: told)."""
         path = self.path / "record.json"
         try:
-            return Record.from_dict(read_checked(path))
+            with well_formed(path):
+                return Record.from_dict(read_checked(path))
         except FileNotFoundError:
             return None
         except Damaged as error:
@@ -160,26 +192,14 @@ class TrialFolder:
         """The records that were set aside, in no order that matters."""
         return [Record.from_dict(read_checked(p)) for p in self.path.glob("record.failed-*.json")]
 
-    def status(self) -> State | None:
-        """The record's status by its first and last bytes alone: 10,000 are asked at once."""
-        try:
-            fd = os.open(self.path / "record.json", os.O_RDONLY)
-        except FileNotFoundError:
-            return None
-        try:
-            head = _RECORD_HEAD.match(os.pread(fd, 128, 0))
-            whole = os.pread(fd, 2, max(0, os.fstat(fd).st_size - 2)) == b"}\n"
-        finally:
-            os.close(fd)
-        if head and whole:
-            return head[1].decode()  # type: ignore[return-value]
-        record = self.record()
-        return None if record is None else record.status
+    def glance(self) -> Glance | None:
+        """See `glance`."""
+        return glance(str(self.path))
 
     def state(self) -> State:
         """Where the trial stands, from its files and lock."""
-        if status := self.status():
-            return status
+        if seen := self.glance():
+            return seen[0]
         if lock.is_held(self.path / "lock"):
             return "running"
         begun = (self.path / "events.jsonl").exists() or checkpoint.stored(self.path)

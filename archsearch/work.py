@@ -82,10 +82,10 @@ def attempt(job: Job, stop: Stop = never) -> Outcome:
     folder = StudyFolder(job.study).trial(job.trial_id)
     try:
         with folder.lock(ORPHAN_SECONDS):
-            if folder.status() is None:
+            if folder.glance() is None:
                 remove_leftovers(folder.path)
                 resolve(job.work)(folder.path, job.device, stop)
-            if folder.status() is None:
+            if folder.glance() is None:
                 raise RuntimeError(f"{job.work} returned without a record")
     except Interrupted:
         return Outcome(job.trial_id, "interrupted")

@@ -85,7 +85,7 @@ def test_every_truncation_of_a_record_is_no_record(trial: TrialFolder) -> None:
     whole = path.read_bytes()
     for size in range(len(whole) - 1):
         path.write_bytes(whole[:size])
-        assert trial.status() is None, size
+        assert trial.glance() is None, size
         assert trial.record() is None, size
     trial.write_record(record(trial))
     found = trial.record()

@@ -12,6 +12,8 @@ from typing import Any
 
 from archsearch.files import write_json
 from archsearch.recipe import Recipe
+from archsearch.run import StudyStopped, run_study
+from archsearch.runners import Name
 from archsearch.store import StudyFolder, TrialFolder
 from archsearch.study import Cell, Data, Interrupted, Record, Status, Study
 from archsearch.variant import Variant
@@ -73,7 +75,7 @@ def metrics(folder: StudyFolder) -> dict[str, Any]:
 
 
 def expected(folder: StudyFolder) -> dict[str, Any]:
-    """`metrics` of an uninterrupted run of `train`, by arithmetic."""
+    """`metrics` of an uninterrupted run, by arithmetic."""
     return {
         i: ("complete", {"val_accuracy": float(total_after(EPOCHS, i))}, curve(EPOCHS, i))
         for i in folder.ids()
@@ -109,6 +111,22 @@ def train(folder: Path, device: str, stop: Stop, seconds: float = 0.0) -> None:
         trial.append_event(curve(epoch, trial.id)[-1])
         write_json(state, {"at": [epoch, total]})
     finish(trial, metrics={"val_accuracy": float(total)}, curve=trial.curve())
+
+
+def train_with_torch(folder: Path, device: str, stop: Stop) -> None:
+    """As `train`, with checkpoints as trainings have them."""
+    del device
+    trial = TrialFolder(folder)
+    epoch, state = trial.load_checkpoint() or (0, {"total": total_after(0, trial.id), "curve": []})
+    while epoch < EPOCHS:
+        if stop():
+            raise Interrupted
+        epoch += 1
+        row = curve(epoch, trial.id)[-1]
+        state = {"total": (31 * state["total"] + epoch) % 100_003, "curve": [*state["curve"], row]}
+        trial.save_checkpoint(state, epoch, best=epoch == 2)
+        trial.append_event(row)
+    finish(trial, metrics={"val_accuracy": float(state["total"])}, curve=tuple(state["curve"]))
 
 
 def finish(trial: TrialFolder, status: Status = "complete", **values: Any) -> None:
@@ -152,7 +170,7 @@ def die_once(folder: Path, device: str, stop: Stop) -> None:
     if not (folder / "died").exists():
         calls = iter(range(10))
         (folder / "died").touch()
-        train(folder, device, lambda: next(calls) == 2 and os._exit(3))  # type: ignore[func-returns-value]
+        train(folder, device, lambda: next(calls) == 2 and os._exit(3))
     train(folder, device, stop)
 
 
@@ -165,7 +183,7 @@ def die(folder: Path, device: str, stop: Stop) -> None:
 def die_later_each_time(folder: Path, device: str, stop: Stop) -> None:
     """One more epoch before each death: always progress, so never given up."""
     calls = iter(range(10))
-    train(folder, device, lambda: next(calls) == 1 and os._exit(3))  # type: ignore[func-returns-value]
+    train(folder, device, lambda: next(calls) == 1 and os._exit(3))
     del stop
 
 
@@ -201,3 +219,19 @@ def fill_the_disk(folder: Path, device: str, stop: Stop) -> None:
     if (folder.parent.parent / "freed").exists():
         train(folder, device, stop)
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def main(path: str, runner: Name, work: str, workers: str = "2") -> int:
+    """A driver in a process of its own, to be killed: the same command starts and continues."""
+    folder = create(Path(path), cells=4)
+    try:
+        count = None if runner == "inline" else int(workers)
+        run_study(folder, folder.trials(), runner=runner, work=f"tests.toy:{work}", workers=count)
+    except StudyStopped as stopped:
+        print(stopped)
+        return stopped.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from archsearch import machine
 from archsearch.files import TEMP_PREFIX, log
 from archsearch.runners import Place, num_workers
 from archsearch.store import StudyFolder
-from archsearch.work import Job, Outcome, attempt, kind_of, output_to
+from archsearch.work import Job, Outcome, attempt, kind_of, output_to, tail
 
 START_SECONDS = 45.0
 """Starting takes 3-6 s; a start that hangs is given up within a minute."""
@@ -180,8 +180,9 @@ class OnRay:
         try:
             return Outcome(**self._ray.get(ref))
         except self._ray.exceptions.RayError as error:
+            log_file = StudyFolder(job.study).trial(job.trial_id).path / "log.txt"
             kind, words = kind_of(error), f"worker died: {_first_line(error)}"
-            return Outcome(job.trial_id, "broke", kind, words, str(error))
+            return Outcome(job.trial_id, "broke", kind, words, f"{tail(log_file)}\n{error}")
 
     def ask_stop(self) -> None:
         if self._study is not None:

@@ -1,0 +1,199 @@
+"""The contract of the three runners: the same study gives the same records, and faults the same
+outcomes, in this process, in local workers and on Ray."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archsearch import machine
+from archsearch.run import StudyStopped, run_study
+from archsearch.runners import Place, choose
+from archsearch.runners.local import Local
+from archsearch.runners.on_ray import OnRay
+from archsearch.store import StudyFolder
+from archsearch.study import Record
+from archsearch.work import kind_of, resolve
+from tests import toy
+
+RUNNERS = ("inline", "local", "ray")
+IN_PROCESSES = ("local", "ray")
+
+
+@pytest.fixture(scope="module")
+def one_ray() -> Iterator[None]:
+    """A Ray for all tests here: what is started outside is used, and left running."""
+    runner = OnRay(Place(workers=2, device="cpu"))
+    yield
+    runner.close()
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """``run(work, cells) -> the folder`` after a run through the runner that the test names."""
+
+    def go(work: str, cells: int = 3, epochs: int = toy.EPOCHS, **options: Any) -> StudyFolder:
+        if request.param == "ray":
+            request.getfixturevalue("one_ray")
+        folder = toy.create(tmp_path / "toy", cells, epochs=epochs)
+        workers = None if request.param == "inline" else 2
+        options = {"runner": request.param, "workers": workers, "device": "cpu", **options}
+        run_study(folder, folder.trials(), work=f"tests.toy:{work}", **options)
+        return folder
+
+    return go
+
+
+def record_of(folder: StudyFolder, index: int = 0) -> Record:
+    record = folder.trial(folder.ids()[index]).record()
+    assert record is not None
+    return record
+
+
+@pytest.mark.parametrize("run", RUNNERS, indirect=True)
+def test_the_same_study_gives_the_same_records(run: Any) -> None:
+    folder = run("train")
+    assert toy.metrics(folder) == toy.expected(folder)
+    assert {record_of(folder, i).attempts for i in range(3)} == {1}
+
+
+@pytest.mark.parametrize("run", RUNNERS, indirect=True)
+def test_one_broken_trial_is_a_record_and_the_rest_goes_on(run: Any) -> None:
+    folder = run("crash_if_deep")
+    assert list(folder.states().values()) == ["complete", "failed", "complete"]
+    broken = record_of(folder, 1)
+    assert (broken.kind, broken.attempts) == ("crash", 3)
+    assert broken.error.startswith("RuntimeError: too deep\nTraceback")
+    assert "crash_if_deep" in broken.error
+    assert broken.versions["python"]
+
+
+@pytest.mark.parametrize("run", RUNNERS, indirect=True)
+@pytest.mark.parametrize(
+    ("work", "kind", "attempts"),
+    [("run_out_of_memory", "out-of-memory", 2), ("find_no_data", "data", 1)],
+)
+def test_failures_have_their_kind(run: Any, work: str, kind: str, attempts: int) -> None:
+    broken = record_of(run(work, cells=1))
+    assert (broken.status, broken.kind, broken.attempts) == ("failed", kind, attempts)
+
+
+@pytest.mark.parametrize("run", RUNNERS, indirect=True)
+def test_a_full_disk_pauses_the_study_and_loses_nothing(run: Any) -> None:
+    with pytest.raises(StudyStopped, match="the disk is full") as stopped:
+        run("fill_the_disk")
+    assert stopped.value.exit_code == 1
+    assert "Go on with: archsearch toy" in str(stopped.value)
+    assert "failed" not in run("train").states().values()
+
+
+@pytest.mark.parametrize("run", RUNNERS, indirect=True)
+def test_running_work_is_asked_to_stop_and_goes_on_later(run: Any) -> None:
+    with pytest.raises(StudyStopped, match="the time is up"):
+        run("patient", cells=1, max_hours=0.5 / 3600)
+    folder = run("train", cells=1)
+    assert (folder.trial(folder.ids()[0]).path / "stopped").exists()
+    assert record_of(folder).metrics == toy.expected(folder)[folder.ids()[0]][1]
+
+
+@pytest.mark.parametrize("run", IN_PROCESSES, indirect=True)
+def test_a_worker_that_dies_once_costs_an_attempt_and_no_epoch(run: Any) -> None:
+    folder = run("die_once")
+    assert toy.metrics(folder) == toy.expected(folder)
+    assert [record_of(folder, i).attempts for i in range(3)] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("run", IN_PROCESSES, indirect=True)
+def test_a_worker_that_always_dies_is_given_up_with_its_last_words(run: Any) -> None:
+    folder = run("die", cells=1)
+    broken = record_of(folder)
+    assert (broken.kind, broken.attempts) == ("crash", 3)
+    assert broken.error.startswith("worker died: ")
+    assert f"last words of {folder.ids()[0]}" in broken.error
+
+
+@pytest.mark.parametrize("run", IN_PROCESSES, indirect=True)
+def test_progress_renews_the_attempts(run: Any) -> None:
+    folder = run("die_later_each_time", cells=1, epochs=6)
+    broken_off = [attempt["epoch"] for attempt in folder.trial(folder.ids()[0]).attempts()]
+    assert broken_off == [1, 2, 3, 4, 5]
+    assert record_of(folder).status == "complete"
+
+
+@pytest.mark.parametrize("run", IN_PROCESSES, indirect=True)
+def test_what_a_trial_prints_is_in_its_log(run: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = run("die", cells=1)
+    log = folder.trial(folder.ids()[0]).path / "log.txt"
+    assert log.read_text().count("last words") == 3
+    assert "last words" not in capfd.readouterr().out
+
+
+def test_auto_takes_the_simplest_that_uses_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "gpus", tuple)
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    assert choose("auto", Place(), num_trials=30) == "local"
+    assert choose("auto", Place(), num_trials=1) == "inline"
+    assert choose("auto", Place(workers=1), num_trials=30) == "inline"
+    assert choose("auto", Place(threads=8), num_trials=30) == "inline"
+    assert choose("ray", Place(), num_trials=1) == "ray"
+
+
+def test_all_wrong_options_are_told_at_once() -> None:
+    with pytest.raises(ValueError, match=r"one of auto, inline.*workers wants.*for the runner ray"):
+        choose("slurm", Place(workers=0, ray_address="here:1"), None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="inline has one worker, got 2: take local"):
+        choose("inline", Place(workers=2), None)
+
+
+def test_each_worker_has_its_gpu_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "gpus", lambda: ("GPU-a", "GPU-b"))
+    runner = Local(Place(workers=3))
+    seats = [runner._seat(i) for i in range(3)]
+    assert [label for label, _ in seats] == ["gpu 0", "gpu 1", "gpu 0"]
+    assert [env["CUDA_VISIBLE_DEVICES"] for _, env in seats] == ["GPU-a", "GPU-b", "GPU-a"]
+    assert Local(Place()).slots == 2
+
+
+@pytest.mark.parametrize(
+    ("visible", "found"), [("0,2", ("0", "2")), ("", ()), ("-1", ()), (" GPU-a ", ("GPU-a",))]
+)
+def test_visible_gpus_are_those_that_are_named(
+    monkeypatch: pytest.MonkeyPatch, visible: str, found: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert machine.gpus() == found
+
+
+def test_workers_share_the_cores_and_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 16)
+    monkeypatch.setattr(machine, "memory", lambda: None)
+    assert [machine.default_workers(threads, 0) for threads in (1, 4, 32)] == [16, 4, 1]
+    monkeypatch.setattr(machine, "memory", lambda: 5 << 30)
+    assert machine.default_workers(1, 0) == 5
+    assert machine.default_workers(1, 4) == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MemoryError(), "out-of-memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out-of-memory"),
+        (OSError(12, "Cannot allocate memory"), "out-of-memory"),
+        (OSError(28, "No space left on device"), "disk-full"),
+        (OSError(122, "Disk quota exceeded"), "disk-full"),
+        (toy.DataError("x"), "data"),
+        (ValueError("x"), "crash"),
+    ],
+)
+def test_the_kind_of_a_failure(error: Exception, kind: str) -> None:
+    wrapped = RuntimeError("while saving")
+    wrapped.__cause__ = error
+    assert kind_of(error) == kind_of(wrapped) == kind
+
+
+def test_work_is_named_by_module_and_function() -> None:
+    assert resolve("tests.toy:train") is toy.train
+    for bad in ("tests.toy", "tests.toy:", ":train"):
+        with pytest.raises(ValueError, match="is named"):
+            resolve(bad)
