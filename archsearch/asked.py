@@ -67,6 +67,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differen
     return [
         *_changed("", old, new, ("name", "numerics")),
         *_changed("recipe.", old["recipe"], new["recipe"], _keys(old["recipe"], new["recipe"])),
+        *_plan_changes(old.get("plan", {}), new.get("plan", {})),
         *_changed("data.", old["data"], new["data"], ("fingerprint",)),
         *_members(
             "seed", dict.fromkeys(map(str, old["seeds"])), dict.fromkeys(map(str, new["seeds"]))
@@ -78,6 +79,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differen
 def _keys(*mappings: Mapping[str, Any]) -> list[str]:
     """Every key of either, in order; a recipe's name is a word, not a number."""
     return list(dict.fromkeys(k for m in mappings for k in m if k != "name"))
+
+
+def _plan_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
+    """More trials or seeds of the same plan extend it; any other change makes another plan."""
+    for difference in _changed("plan.", old, new, list(dict.fromkeys((*old, *new)))):
+        key = difference.text.partition(":")[0].removeprefix("plan.")
+        yield replace(difference, extends=key in ("num_trials", "max_seeds"))
 
 
 def _changed(

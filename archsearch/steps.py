@@ -4,8 +4,8 @@ Such a plan keeps nothing of its own. Started again over the same records it ask
 trials in the same order, so an interrupted run goes on where it was.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
 
 from archsearch.study import Record, Trial
 
@@ -43,3 +43,32 @@ def drive(
     except StopIteration as end:
         outcome: Outcome = end.value
         return outcome
+
+
+class Streamed(Generic[Outcome]):
+    """A plan as `archsearch.run.run_study` takes it: give it `trials` and `heard`.
+
+    One driver then runs all batches, and its workers stay warm between them. ``outcome`` is None
+    until the plan has come to its end.
+    """
+
+    def __init__(self, steps: Steps[Outcome]) -> None:
+        self._steps = steps
+        self._records: dict[str, Record] = {}
+        self.outcome: Outcome | None = None
+
+    def heard(self, trial: Trial, record: Record) -> None:
+        """A trial has its record."""
+        self._records[trial.id] = record
+
+    def trials(self) -> Iterator[Trial | None]:
+        """The trials of batch after batch; None while a batch is waited for."""
+        try:
+            batch = next(self._steps)
+            while True:
+                yield from batch
+                while any(trial.id not in self._records for trial in batch):
+                    yield None
+                batch = self._steps.send({t.id: self._records[t.id] for t in batch})
+        except StopIteration as end:
+            self.outcome = end.value

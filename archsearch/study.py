@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal
 
 from archsearch.count import Cost
@@ -87,14 +88,14 @@ class Trial:
     data: Data
     seed: int
 
-    @property
+    @cached_property
     def id(self) -> str:
         """First 16 hex digits of sha256 over the canonical JSON of all that changes the result.
 
         Device, paths, workers and times are not in it: the same command starts or resumes, a
         changed recipe never reuses an old result, and duplicates collapse.
         """
-        recipe = {k: v for k, v in asdict(self.recipe).items() if k != "name"}
+        recipe = {k: v for k, v in vars(self.recipe).items() if k != "name"}
         content = {
             "schema": SCHEMA,
             "numerics": NUMERICS,
@@ -171,8 +172,8 @@ class Study:
     """A question and all that is needed to answer it.
 
     ``axes`` names the coordinates of ``Cell.asked`` that a heatmap uses, as (panel, y, x).
-    ``max_seeds`` lets tied cells have more seeds than ``seeds``, up to so many (``--seeds auto``).
-    ``metric`` is what cells are compared by, always from the validation split. ``reports`` names
+    ``plan`` says, in plain JSON values under ``kind``, how trials beyond the cells and seeds are
+    chosen: ``more-seeds``, ``search`` or ``halving``; empty when there are none. ``metric`` is what cells are compared by, always from the validation split. ``reports`` names
     modules of the package `reports`.
     """
 
@@ -183,11 +184,16 @@ class Study:
     recipe: Recipe
     data: str = "digits"
     seeds: tuple[int, ...] = (0,)
-    max_seeds: int | None = None
+    plan: Mapping[str, Any] = field(default_factory=dict)
     axes: tuple[str, str, str] | None = None
     metric: str = "val_accuracy"
     budget: str = ""
     reports: tuple[str, ...] = ("heatmap", "table")
+
+    @property
+    def max_seeds(self) -> int | None:
+        """Up to how many seeds tied cells may have (``--seeds auto``); None for the seeds alone."""
+        return self.plan.get("max_seeds")
 
     def trials(self, data: Data) -> tuple[Trial, ...]:
         """Every distinct trial, in plan order; cells that repair to one variant share it."""
@@ -224,7 +230,7 @@ class Study:
             recipe=Recipe(**values["recipe"]),
             data=values["data"],
             seeds=tuple(values["seeds"]),
-            max_seeds=values.get("max_seeds"),
+            plan=dict(values.get("plan", {})),
             axes=None if axes is None else (axes[0], axes[1], axes[2]),
             metric=values["metric"],
             budget=values["budget"],

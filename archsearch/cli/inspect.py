@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Exit, Option
 
-from archsearch.cli.options import AsFormat, Format, Run
+from archsearch.cli.options import AsFormat, Format, Run, metrics
 from archsearch.cli.session import RUNS, draw, say
 from archsearch.cli.show import print_json, print_rows
 
@@ -57,10 +57,17 @@ def _verify(folders: list[Path], out: Path | None) -> None:
 
 def status(run: Run, output: AsFormat = Format.table) -> None:
     """Where every trial of a run stands, also while it runs."""
-    from archsearch.status import status as state_of
+    from archsearch.status import overview
 
-    rows = state_of(run)
-    print_json(rows) if output is Format.json else print_rows(rows)
+    seen = overview(run)
+    if output is Format.json:
+        print_json([dict(row) for row in seen.rows])
+        return
+    print_rows(seen.rows)
+    counts = ", ".join(f"{n} {state}" for state, n in seen.counts.items())
+    say(f"{seen.name}: {counts}. {'It is running.' if seen.running else 'Go on with:'}")
+    if not seen.running:
+        say(f"  {seen.command}")
 
 
 def retry(
@@ -77,4 +84,18 @@ def retry(
     say(f"{len(ids)} trials can run again: the command that made the run trains them")
 
 
-COMMANDS = (report, status, retry)
+def export(
+    run: Run,
+    optuna: Annotated[
+        str, Option(help="Database for optuna-dashboard, such as sqlite:///runs.db.")
+    ],
+    objectives: Annotated[str | None, Option(help="Metrics, in place of the study's own.")] = None,
+) -> None:
+    """Write a run as an Optuna study, trials still to come enqueued."""
+    from archsearch.optuna_study import export_optuna
+
+    num = export_optuna(run, optuna, metrics(objectives) if objectives else ())
+    say(f"{num} trials of {run} are in {optuna}")
+
+
+COMMANDS = (report, status, retry, export)

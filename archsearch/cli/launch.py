@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typer import Argument, Option
 
@@ -61,7 +61,7 @@ def grid(
         c1=lists[0], group_channels=lists[1], l1=lists[2],
         recipe=training.recipe, data=training.data, seeds=training.seeds,
     )  # fmt: skip
-    study = replace(study, max_seeds=training.max_seeds)
+    study = replace(study, plan=training.plan)
     _print_plan(study, output) if plan else start(study, launch)
 
 
@@ -104,7 +104,7 @@ def scale(
         alpha=alpha, beta=beta, budget=limit, origin=start_at, rounding=rounding,
         recipe=training.recipe, data=training.data, seeds=training.seeds,
     )  # fmt: skip
-    study = replace(study, max_seeds=training.max_seeds)
+    study = replace(study, plan=training.plan)
     _print_plan(study, output) if plan else start(study, launch)
 
 
@@ -124,6 +124,46 @@ def run(
     launch = o.Launch(out, runner, workers, device, ray_address, extend, max_hours)
     study = load_study(file)
     _print_plan(study, output) if plan else start(study, launch)
+
+
+def search(
+    budget: Annotated[str, Option(help="30M parameters, 5G multiply-adds, ...")] = "30M",
+    trials: Annotated[int, Option(min=1, help="How many variants to train.")] = 60,
+    over: Annotated[
+        Literal["four", "twelve"], Option(help="The four numbers, or all twelve, rules aside.")
+    ] = "four",
+    sampler: Annotated[Literal["tpe", "random"], Option(help="How to propose.")] = "tpe",
+    objectives: Annotated[
+        str, Option(help="Metrics, such as val_accuracy,macs; several give a Pareto front.")
+    ] = "val_accuracy",
+    search_seed: Annotated[int, Option(min=0, help="Seed of the proposals.")] = 0,
+    tolerance: Tolerance = DEFAULT_TOLERANCE,
+    data: o.DataName = "digits",
+    recipe: o.RecipeName = "quick",
+    epochs: o.Epochs = None,
+    set_: o.Set = None,
+    out: o.Out = None,
+    runner: o.Runner = "auto",
+    workers: o.Workers = None,
+    device: o.Device = "auto",
+    ray_address: o.RayAddress = None,
+    max_hours: o.MaxHours = None,
+    extend: o.Extend = False,
+) -> None:
+    """Search under a budget with Optuna; the same command proposes the same again."""
+    from studies import search as module
+
+    limit, training, launch, names = o.together(
+        lambda: Budget.parse(budget, tolerance),
+        lambda: o.training(data, recipe, epochs, "1", set_),
+        lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours),
+        lambda: o.metrics(objectives),
+    )
+    study = module.study(
+        recipe=training.recipe, budget=limit, num_trials=trials, over=over, sampler=sampler,
+        objectives=names, seed=search_seed, data=data,
+    )  # fmt: skip
+    start(study, launch)
 
 
 def load_study(file: Path) -> Study:
@@ -168,4 +208,4 @@ def _plan_line(cell: Cell) -> dict[str, str]:
     }
 
 
-COMMANDS = (grid, scale, run)
+COMMANDS = (grid, scale, search, run)

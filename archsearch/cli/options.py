@@ -79,6 +79,11 @@ class Training:
     seeds: tuple[int, ...]
     max_seeds: int | None = None
 
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What `archsearch.study.Study.plan` says of it."""
+        return {"kind": "more-seeds", "max_seeds": self.max_seeds} if self.max_seeds else {}
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -169,6 +174,15 @@ def whole_numbers(flag: str, text: str | None) -> tuple[int, ...] | None:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"{flag} wants whole numbers such as 16,24,32, got {text!r}") from None
+
+
+def metrics(text: str) -> tuple[str, ...]:
+    """``val_accuracy,macs`` as names of metrics, every unknown one told."""
+    from archsearch.metrics import metric
+
+    names = tuple(part.strip() for part in text.split(","))
+    together(*((lambda name=name: metric(name)) for name in names))
+    return names
 
 
 def key_values(pairs: Iterable[str] | None) -> dict[str, str]:

@@ -61,11 +61,13 @@ def _what(study: Study, data: Data) -> str:
 
 def _train(folder: "StudyFolder", launch: Launch) -> Mapping["State", int]:
     from archsearch.cli.live import display
-    from archsearch.more_seeds import MoreSeeds
+    from archsearch.plans import steps_of
     from archsearch.run import run_study
+    from archsearch.steps import Streamed
 
-    study, planned = folder.study(), folder.trials()
-    more = MoreSeeds(study, folder.data(), study.max_seeds) if study.max_seeds else None
+    planned = folder.trials()
+    steps = steps_of(folder.study(), folder.data())
+    more = None if steps is None else Streamed(steps)
     several = len({trial.seed for trial in planned}) > 1
     with display(Labels(folder, several)) as show:
         counts = run_study(
@@ -79,8 +81,8 @@ def _train(folder: "StudyFolder", launch: Launch) -> Mapping["State", int]:
             on_change=show,
             on_record=more.heard if more else None,
         )
-    if more:
-        say(f"Seeds: {more.reason}")
+    if more and more.outcome:
+        say(more.outcome)
     return counts
 
 
