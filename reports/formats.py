@@ -61,8 +61,10 @@ def as_csv(content: Table) -> str:
 
 
 def _inert(value: Any) -> Any:
-    risky = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
-    return f"'{value}" if risky else value
+    if not isinstance(value, str):
+        return value
+    text = re.sub(r"\r\n?", "\n", value)  # pandas leaves a lone \r unquoted, which breaks the row
+    return f"'{text}" if re.match(r"\s*[=+\-@]|[\t\n]", text) else text
 
 
 def as_markdown(content: Table) -> str:

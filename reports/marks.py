@@ -24,7 +24,7 @@ HATCHES = {
     "pending": "++",
 }
 LOST_HATCH = "\\\\\\"
-DARK_TEXT, LIGHT_TEXT = "#04210f", "#ffffff"
+DARK_TEXT, LIGHT_TEXT = "#000000", "#ffffff"
 MARGIN = 0.018
 """White around a cell, as a share of it."""
 
@@ -190,7 +190,7 @@ def readable_on(rgba: tuple[float, ...]) -> str:
     """Dark or light text, whichever has more contrast by WCAG's relative luminance."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgba[:3]]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return DARK_TEXT if luminance > 0.19 else LIGHT_TEXT
+    return DARK_TEXT if luminance > 0.179 else LIGHT_TEXT
 
 
 def swatch(ax: Axes, x: float, y: float, kind: str, side: float) -> None:

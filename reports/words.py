@@ -58,7 +58,7 @@ def seeds_words(results: Results, compared: Comparison) -> str:
 
 def single_seed_warning(results: Results, compared: Comparison) -> str:
     """Said wherever a ranking is shown that one seed per cell cannot carry."""
-    if compared.metric.counted or compared.ranking.can_rank or results.num_seeds == 0:
+    if compared.metric.counted or compared.ranking.can_rank or results.num_seeds != 1:
         return ""
     cells = len(compared.ranking.means)
     if cells < 2:

@@ -1,0 +1,89 @@
+"""Pictures of lines and points say what the records say."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from archsearch.metrics import METRICS
+from archsearch.results import Results
+from reports import curves, style
+from reports.tables import pareto_cells
+from tests.golden import golden_results, scale_results
+
+
+@pytest.fixture(scope="module")
+def grid() -> Results:
+    return golden_results()
+
+
+def lines(figure: Any) -> dict[str, Any]:
+    return {line.get_label(): line for line in figure.axes[0].get_lines()}
+
+
+def test_a_learning_curve_is_the_mean_error_over_seeds(grid: Results) -> None:
+    with style.styled():
+        figure = curves.learning_figure(grid)
+    best = grid.network(str(grid.compare().ranking.best))
+    expected = [100 - np.mean([t.curve[i]["val_accuracy"] for t in best.trials]) for i in range(6)]
+    assert lines(figure)[best.label].get_ydata() == pytest.approx(expected)
+
+
+def test_a_diverged_training_ends_in_a_cross(grid: Results) -> None:
+    with style.styled():
+        figure = curves.learning_figure(grid)
+    assert figure is not None
+    crosses = [line for line in figure.axes[0].get_lines() if line.get_marker() == "x"]
+    diverged = sum(t.state == "diverged" for t in grid.trials)
+    assert len(crosses) == diverged == 6
+
+
+def test_a_perfect_model_is_drawn_at_half_an_image() -> None:
+    assert curves._error(100.0, 200) == 0.25
+    assert curves._error(97.0, 200) == 3.0
+
+
+@pytest.mark.parametrize("cost", ["params", "macs"])
+def test_the_front_is_drawn_through_the_pareto_cells(cost: str) -> None:
+    results = scale_results()
+    by = METRICS[cost]
+    with style.styled():
+        figure = curves.tradeoff_figure(results, by)
+    assert figure is not None
+    front = next(line for line in figure.axes[0].get_lines() if line.get_zorder() == 1)
+    cells = pareto_cells(results, None, by)
+    assert sorted(front.get_xdata()) == sorted(c.counted(by) for c in cells)  # type: ignore[type-var]
+
+
+def test_the_error_distribution_ends_at_one_and_counts_each_network_once(grid: Results) -> None:
+    with style.styled():
+        figure = curves.edf_figure(grid)
+    drawn = lines(figure)
+    networks = {c.label for c, e in zip(grid.cells, grid.compare().estimates, strict=True) if e}
+    whole = drawn[f"all {len(networks)} networks"]
+    assert whole.get_ydata()[-1] == 1.0
+    assert len(whole.get_xdata()) == len(networks) + 1
+    assert {"C′ = 16", "C′ = 32"} <= set(drawn)
+
+
+def test_the_ladder_shows_depth_against_width(grid: Results) -> None:
+    results = scale_results()
+    with style.styled():
+        figure = curves.ladder_figure(results)
+    assert figure is not None
+    points = {(x, y) for line in figure.axes[0].get_lines() for x, y in line.get_xydata()}
+    assert points == {(128, 30), (112, 32), (112, 33), (112, 36), (96, 45)}
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert any(w.startswith("α 1.09 β 1.36 φ 2: 9") for w in words)
+    assert curves.ladder_figure(grid) is None
+
+
+def test_what_a_run_cannot_show_is_left_out(grid: Results) -> None:
+    empty = replace(grid, cells=tuple(replace(c, trials=()) for c in grid.cells), _compared={})
+    with style.styled():
+        assert curves.figures(empty) == {}
+        assert "edf" not in curves.figures(scale_results())
+        assert set(curves.figures(grid)) == {
+            "learning", "tradeoff-params", "tradeoff-macs", "edf",
+        }  # fmt: skip

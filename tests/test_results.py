@@ -1,0 +1,198 @@
+"""Rows from records: nothing hidden, nothing invented."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats as sps
+
+from archsearch.metrics import METRICS, metric
+from archsearch.results import CellResult, Results, assemble, load
+from archsearch.study import Trial
+from archsearch.variant import Variant
+from tests.golden import (
+    COMMAND,
+    DATA,
+    complete,
+    golden_results,
+    grid_study,
+    scale_results,
+    write_run,
+)
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def grid() -> Results:
+    return golden_results()
+
+
+def at(results: Results, c1: int, group_channels: int, l1: int) -> CellResult:
+    asked = {"c1": c1, "group_channels": group_channels, "l1": l1}
+    return next(c for c in results.cells if c.cell.asked == asked)
+
+
+def test_every_cell_of_the_plan_stays_in_its_place(grid: Results) -> None:
+    assert [c.cell for c in grid.cells] == list(grid.study.cells)
+    assert len(grid.rows()) == 30
+
+
+@pytest.mark.parametrize(
+    ("where", "state", "told"),
+    [
+        ((64, 16, 4), "complete", "complete"),
+        ((80, 16, 5), "infeasible", "infeasible"),
+        ((48, 16, 1), "failed", "failed: out-of-memory"),
+        ((48, 16, 2), "diverged", "diverged"),
+        ((48, 16, 3), "complete", "complete, 1 of 5 seeds diverged"),
+        ((64, 16, 1), "complete", "complete, 1 of 5 seeds failed"),
+        ((64, 32, 5), "running", "running"),
+        ((80, 16, 1), "interrupted", "interrupted"),
+        ((80, 16, 2), "pending", "pending"),
+    ],
+)
+def test_state_of_a_cell(grid: Results, where: tuple[int, int, int], state: str, told: str) -> None:
+    cell = at(grid, *where)
+    assert (cell.state, cell.told) == (state, told)
+
+
+def test_a_missing_number_is_none_and_never_zero(grid: Results) -> None:
+    for row, cell in zip(grid.rows(), grid.cells, strict=True):
+        if cell.state != "complete":
+            assert row["val_accuracy_mean"] is None
+            assert row["val_accuracy_n"] == 0
+    infeasible = grid.rows()[at(grid, 80, 16, 5).index]
+    assert infeasible["params"] is None
+    assert infeasible["l3"] is None
+
+
+def test_the_estimate_is_the_students_interval_over_seeds(grid: Results) -> None:
+    cell = at(grid, 64, 16, 4)
+    values = [t.record.metrics["val_accuracy"] for t in cell.trials if t.record]
+    low, high = sps.t.interval(0.95, 4, np.mean(values), sps.sem(values))
+    estimate = cell.estimate(METRICS["val_accuracy"])
+    assert estimate is not None
+    assert (estimate.mean, estimate.n) == (pytest.approx(np.mean(values)), 5)
+    assert (estimate.low, estimate.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_errors_and_costs_come_in_the_unit_of_their_metric(grid: Results) -> None:
+    cell = at(grid, 64, 16, 4)
+    trial = cell.trials[0]
+    accuracy = trial.value(METRICS["val_accuracy"])
+    assert accuracy is not None
+    assert trial.value(METRICS["val_error"]) == pytest.approx(100 - accuracy)
+    assert cell.counted(METRICS["params"]) == pytest.approx(29.918424)
+    trained = cell.counted(METRICS["trained_params"])
+    assert trained is not None
+    assert trained < 29.918424  # ten classes instead of 1000
+
+
+def test_cells_repaired_to_one_network_share_its_trainings(grid: Results) -> None:
+    repaired, exact = at(grid, 48, 32, 4), at(grid, 64, 32, 4)
+    assert repaired.cell.fate == "repaired"
+    assert repaired.changes() == {"c1": (48, 64)}
+    assert repaired.trials == exact.trials
+    assert repaired.label == exact.label
+    assert grid.network(repaired.label) == exact
+
+
+def test_a_network_that_diverged_on_a_seed_does_not_compete(grid: Results) -> None:
+    compared = grid.compare()
+    survivor = at(grid, 48, 16, 3)
+    assert compared.estimates[survivor.index] is not None
+    assert survivor.label not in compared.ranking.means
+    assert at(grid, 64, 16, 1).label in compared.ranking.means  # lost a seed to the machine
+
+
+def test_the_ranking_finds_the_truth_it_was_made_from(grid: Results) -> None:
+    ranking = grid.compare().ranking
+    assert ranking.can_rank
+    assert at(grid, 80, 16, 4).label in ranking.tied
+    assert at(grid, 64, 32, 1).label not in ranking.tied
+    worst = grid.compare("val_error").ranking
+    assert set(worst.tied) == set(ranking.tied)
+
+
+def test_one_seed_cannot_rank() -> None:
+    ranking = golden_results(1).compare().ranking
+    assert not ranking.can_rank
+    assert "one seed" in ranking.reason
+
+
+def test_counts_are_ordered_without_noise(grid: Results) -> None:
+    ranking = grid.compare("params").ranking
+    assert ranking.can_rank
+    smallest = min(c.cell.cost.params for c in grid.cells if c.cell.cost)
+    assert ranking.means[str(ranking.best)] == pytest.approx(smallest / 1e6)
+
+
+def test_extra_seeds_count_and_strangers_are_kept_apart() -> None:
+    study = grid_study(2)
+    variant = Variant(64, 16, 4, 18)
+    extra = complete(Trial(variant, study.recipe, DATA, 7), 97.0)
+    other = complete(Trial(variant, replace(study.recipe, epochs=9), DATA, 0), 12.0)
+    found = complete(Trial(Variant(64, 16, 4, 19), study.recipe, DATA, 0), 96.0)
+    results = assemble("x", study, DATA, {"command": COMMAND}, (extra, other, found))
+    assert [t.trial.seed for t in at(results, 64, 16, 4).trials] == [7]
+    assert results.others == (other,)
+    assert [c.label for c in results.cells[30:]] == ["(64, 16, 4, 19)"]
+    assert len(results.seed_rows()) == 3
+
+
+def test_switches_are_named_only_where_they_differ() -> None:
+    assert {c.label for c in scale_results().cells} >= {"(112, 16, 4, 21)"}
+    study = grid_study(1)
+    cells = tuple(
+        replace(study.cells[7], variant=Variant(64, 16, 4, 18, kernel_size=k)) for k in (3, 5)
+    )
+    results = assemble("k", replace(study, cells=cells), DATA, {}, ())
+    assert [c.label for c in results.cells] == [
+        "(64, 16, 4, 18) kernel_size=3",
+        "(64, 16, 4, 18) kernel_size=5",
+    ]
+
+
+def test_a_run_reads_back_from_its_folder_as_it_was(tmp_path: Path) -> None:
+    made = golden_results(2)
+    read = load(write_run(made, tmp_path / "grid-30m"))
+    assert read.name == "grid-30m"
+    assert read.study == made.study
+    assert read.compare().estimates == made.compare().estimates
+    assert at(read, 48, 16, 1).told == "failed: out-of-memory"
+    assert at(read, 64, 32, 5).state == "interrupted"  # nobody holds its lock
+    assert [len(t.curve) for t in at(read, 64, 32, 5).trials] == [3, 3]
+
+
+def test_a_folder_without_a_study_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no study"):
+        load(tmp_path)
+
+
+def test_an_unknown_metric_is_refused_with_the_known_ones(grid: Results) -> None:
+    with pytest.raises(ValueError, match=r"'speed'; known: val_accuracy, "):
+        grid.compare("speed")
+    assert metric("macs").axis == "Multiply-adds (G)"
+
+
+def test_the_frame_has_a_row_per_cell(grid: Results) -> None:
+    frame = grid.frame()
+    assert len(frame) == 30
+    assert frame["val_accuracy_mean"].notna().sum() == sum(
+        e is not None for e in grid.compare().estimates
+    )
+
+
+def test_reading_and_drawing_need_no_torch(tmp_path: Path) -> None:
+    write_run(golden_results(1), tmp_path / "run")
+    code = (
+        "import sys; from reports.render import render_all; "
+        f"render_all([{str(tmp_path / 'run')!r}], {str(tmp_path / 'out')!r}); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
