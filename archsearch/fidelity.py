@@ -210,8 +210,14 @@ def halving(
 
 
 def pilot_cells(variants: Sequence[AnyVariant], num: int) -> tuple[AnyVariant, ...]:
-    """``num`` of the variants, spread evenly over the plan's order; all if there are no more."""
+    """``num`` of the variants, spread evenly over the plan's order; all if there are no more.
+
+    Raises:
+        ValueError: for fewer than two, which have no order to compare.
+    """
     n = len(variants)
+    if num < 2:
+        raise ValueError(f"a pilot compares two cells at least, got {num}")
     if n <= num:
         return tuple(variants)
     return tuple(variants[round(i * (n - 1) / (num - 1))] for i in range(num))

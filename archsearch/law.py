@@ -161,7 +161,8 @@ def recommend(
 
     ``studies`` gives the points of each rule, say ``{(1.09, 1.36): {size: errors}}``. The misfit
     is taken as equal for all rules and pooled over them, which is what makes three sizes a rule
-    enough. A start that the rules share makes the comparison a little too careful.
+    enough, and the rules as trained on the same seeds. A start that they share makes the
+    comparison a little too careful.
 
     Raises:
         ValueError: without rules, or for points that `fit` refuses.
