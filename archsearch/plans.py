@@ -9,6 +9,7 @@ from archsearch.domain import Domain, four_numbers, twelve_numbers
 from archsearch.fidelity import halving, rungs
 from archsearch.more_seeds import more_seeds
 from archsearch.search import search
+from archsearch.space import Space
 from archsearch.steps import Steps
 from archsearch.study import Data, Study
 
@@ -52,8 +53,12 @@ def _search(study: Study, data: Data) -> Steps[str]:
 
 def domain_of(study: Study) -> Domain:
     """What a search study searches."""
-    budget = Budget.parse(study.budget, study.plan["tolerance"])
-    return twelve_numbers(budget) if study.plan["over"] == "twelve" else four_numbers(budget)
+    plan = study.plan
+    budget = Budget.parse(study.budget, plan["tolerance"])
+    if plan["over"] == "twelve":
+        return twelve_numbers(budget)
+    space = Space(tuple(plan["c1"]), tuple(plan["group_channels"]), tuple(plan["l1"]))
+    return four_numbers(budget, space)
 
 
 def _halving(study: Study, data: Data) -> Steps[str]:

@@ -1,9 +1,12 @@
 """Which variant under this budget learns best, found without training them all?"""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from archsearch.budget import Budget
+from archsearch.domain import SEARCH_SPACE, four_numbers
 from archsearch.recipe import Recipe
+from archsearch.space import Space
 from archsearch.study import About, Study
 
 ABOUT = About(
@@ -14,7 +17,7 @@ ABOUT = About(
     full="60 models of 30M, 300 epochs of ImageNet-1K each (Table B)",
 )
 
-SPACES = ("four", "twelve")
+Over = Literal["four", "twelve"]
 """The four numbers under the rules, or all twelve hyper-parameters (C_i, G_i, L_i) free."""
 
 
@@ -23,7 +26,8 @@ def study(
     recipe: Recipe,
     budget: Budget,
     num_trials: int = 60,
-    over: str = "four",
+    over: Over = "four",
+    space: Space = SEARCH_SPACE,
     sampler: str = "tpe",
     objectives: Sequence[str] = ("val_accuracy",),
     seed: int = 0,
@@ -31,11 +35,16 @@ def study(
 ) -> Study:
     """A search by Optuna: no cells are planned, the records decide what is trained next.
 
+    ``space`` bounds C1, C' and L1 of the four numbers.
+
     Raises:
-        ValueError: for an unknown space.
+        ValueError: when no variant of the four numbers meets the budget.
     """
-    if over not in SPACES:
-        raise ValueError(f"the space wants one of {', '.join(SPACES)}, got {over!r}")
+    if over == "four" and next(four_numbers(budget, space).variants(), None) is None:
+        raise ValueError(
+            f"no legal variant with C1 in {space.c1}, C' in {space.group_channels} and L1 in "
+            f"{space.l1} is within {budget.tolerance:.0%} of {budget}: give other values"
+        )
     return Study(
         name="search" if over == "four" else "search-twelve",
         question=ABOUT.question,
@@ -49,6 +58,9 @@ def study(
         plan={
             "kind": "search",
             "over": over,
+            "c1": list(space.c1),
+            "group_channels": list(space.group_channels),
+            "l1": list(space.l1),
             "sampler": sampler,
             "objectives": list(objectives),
             "seed": seed,

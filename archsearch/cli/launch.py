@@ -10,12 +10,13 @@ from archsearch.budget import DEFAULT_TOLERANCE, Budget
 from archsearch.cli import options as o
 from archsearch.cli.session import start
 from archsearch.cli.show import print_json, print_rows
+from archsearch.domain import SEARCH_SPACE
 from archsearch.scaling import check_factors
 from archsearch.space import plan_rows, summary
 from archsearch.study import Cell, Study
 from archsearch.variant import SCALED_ORIGIN, parse_variant
 
-Numbers = Annotated[str | None, Option(help="Values in place of the preset's, such as 16,24,32.")]
+Numbers = Annotated[str | None, Option(help="Values in place of the preset's, such as 16,32.")]
 SIGNS = {"c1": "C1", "group_channels": "C'", "l1": "L1", "alpha": "α", "beta": "β", "phi": "φ"}
 Tolerance = Annotated[float, Option(help="How far from the budget a model may be, as a fraction.")]
 
@@ -48,17 +49,15 @@ def grid(
     """Train the 30-cell grid at a budget and draw its heatmap (supplement C.1, Fig. A)."""
     from studies import grid as module
 
-    limit, training, launch, *lists = o.together(
+    limit, training, launch, lists = o.together(
         lambda: Budget.parse(budget, tolerance),
         lambda: o.training(data, recipe, epochs, seeds, set_),
         lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours),
-        lambda: o.whole_numbers("--c1", c1),
-        lambda: o.whole_numbers("--group-channels", group_channels),
-        lambda: o.whole_numbers("--l1", l1),
+        lambda: o.space_lists(c1, group_channels, l1),
     )
     study = module.study(
         budget=limit, preset=preset, invalid=invalid.value,
-        c1=lists[0], group_channels=lists[1], l1=lists[2],
+        **lists,
         recipe=training.recipe, data=training.data, seeds=training.seeds,
     )  # fmt: skip
     study = replace(study, plan=training.plan)
@@ -132,6 +131,9 @@ def search(
     over: Annotated[
         Literal["four", "twelve"], Option(help="The four numbers, or all twelve, rules aside.")
     ] = "four",
+    c1: Numbers = None,
+    group_channels: Numbers = None,
+    l1: Numbers = None,
     sampler: Annotated[Literal["tpe", "random"], Option(help="How to propose.")] = "tpe",
     objectives: Annotated[
         str, Option(help="Metrics, such as val_accuracy,macs; several give a Pareto front.")
@@ -153,15 +155,16 @@ def search(
     """Search under a budget with Optuna; the same command proposes the same again."""
     from studies import search as module
 
-    limit, training, launch, names = o.together(
+    limit, training, launch, names, lists = o.together(
         lambda: Budget.parse(budget, tolerance),
         lambda: o.training(data, recipe, epochs, "1", set_),
         lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours),
         lambda: o.metrics(objectives),
+        lambda: o.space_lists(c1, group_channels, l1),
     )
     study = module.study(
         recipe=training.recipe, budget=limit, num_trials=trials, over=over, sampler=sampler,
-        objectives=names, seed=search_seed, data=data,
+        objectives=names, seed=search_seed, data=data, space=replace(SEARCH_SPACE, **lists),
     )  # fmt: skip
     start(study, launch)
 

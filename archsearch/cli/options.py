@@ -176,6 +176,19 @@ def whole_numbers(flag: str, text: str | None) -> tuple[int, ...] | None:
         raise ValueError(f"{flag} wants whole numbers such as 16,24,32, got {text!r}") from None
 
 
+def space_lists(
+    c1: str | None, group_channels: str | None, l1: str | None
+) -> dict[str, tuple[int, ...]]:
+    """The lists of a space that were given, by the names of `archsearch.space.Space`."""
+    values = together(
+        lambda: whole_numbers("--c1", c1),
+        lambda: whole_numbers("--group-channels", group_channels),
+        lambda: whole_numbers("--l1", l1),
+    )
+    named = zip(("c1", "group_channels", "l1"), values, strict=True)
+    return {name: numbers for name, numbers in named if numbers is not None}
+
+
 def metrics(text: str) -> tuple[str, ...]:
     """``val_accuracy,macs`` as names of metrics, every unknown one told."""
     from archsearch.metrics import metric
