@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from archsearch.files import parse_lines
@@ -34,7 +33,7 @@ class Progress:
 class Snapshot:
     """A study at one moment. ``total`` is None while nobody knows how many trials there will be.
 
-    ``trials`` is a live view, in plan order. ``eta_seconds`` weighs epochs by their network's
+    ``trials`` is in plan order. ``eta_seconds`` weighs epochs by their network's
     multiply-adds and is None until an epoch has been seen. ``message`` is for the reader, such as
     that the study is stopping.
     """
@@ -162,7 +161,7 @@ class Tracker:
             metric=self._study.metric,
             total=self._total,
             counts=self.counts,
-            trials=MappingProxyType(self._trials),
+            trials=dict(self._trials),
             best=self._best,
             images_per_second=sum(speed for speed in speeds if speed),
             seconds=seconds,

@@ -20,7 +20,8 @@ from archsearch.store import StudyFolder
 from archsearch.work import TAIL, Job, Outcome, tail
 
 FRESH_AFTER = ("crash", "out-of-memory")
-"""After these a worker may be poisoned (CUDA errors stick, memory is in pieces): take a new one."""
+"""After these a worker may be poisoned (CUDA errors stick, memory is in pieces): take a new one.
+One that was interrupted is about to go."""
 
 
 class Worker:
@@ -140,7 +141,7 @@ class Local:
 
     def _release(self, worker: Worker, outcome: Outcome) -> None:
         worker.job = None
-        if outcome.end == "broke" and outcome.kind in FRESH_AFTER:
+        if outcome.end == "interrupted" or outcome.kind in FRESH_AFTER:
             worker.kill()
             self._workers[self._workers.index(worker)] = None
 

@@ -20,9 +20,12 @@ from typing import Any, BinaryIO
 
 from archsearch.files import write_all
 from archsearch.store import StudyFolder
-from archsearch.work import Job, attempt, output_to, resolve
+from archsearch.work import Job, Outcome, attempt, output_to, resolve
 
 EXIT_ORPHAN = 75
+
+IDLE_SECONDS = 1.0
+"""How often an idle worker looks whether SIGTERM has come."""
 
 LONG_SECONDS = 1.0
 """After a trial this long, collecting cycles (and the memory they hold on a GPU) costs nothing."""
@@ -37,9 +40,9 @@ def main(reply_fd: int, work: str) -> None:
     faulthandler.enable()
     with suppress(Exception):  # the attempt meets the same error and tells it
         resolve(work)
-    while not stop.is_set():
+    while not stop.is_set() or not jobs.empty():
         with suppress(queue.Empty):
-            _work(jobs.get(timeout=1.0), stop, reply_fd)
+            _work(jobs.get(timeout=IDLE_SECONDS), stop, reply_fd)
     os._exit(0)  # the listening thread cannot be joined
 
 
@@ -63,10 +66,12 @@ def _listen(commands: BinaryIO, jobs: "queue.SimpleQueue[Job]", stop: threading.
 
 
 def _work(job: Job, stop: threading.Event, reply_fd: int) -> None:
+    """A job that comes with the stop is answered too, without beginning it."""
     began = time.monotonic()
     folder = StudyFolder(job.study).trial(job.trial_id).path
     with output_to(folder / "log.txt"):
-        outcome = attempt(job, stop.is_set)
+        stopped = Outcome(job.trial_id, "interrupted")
+        outcome = stopped if stop.is_set() else attempt(job, stop.is_set)
     write_all(reply_fd, (json.dumps(asdict(outcome)) + "\n").encode())
     if time.monotonic() - began > LONG_SECONDS:
         gc.collect()
