@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_type_hints
 
+from archsearch.variant import AnyVariant
+from internimage.config import ModelConfig
+
 Precision = Literal["fp32", "bf16", "fp16"]
 Crop = Literal["none", "pad", "resized"]
 
@@ -246,6 +249,14 @@ def resolve(name: str, overrides: Mapping[str, str] | None = None, model: str = 
     if problems:
         raise ValueError("; ".join(problems))
     return replace(recipe, **changes)
+
+
+def trained_config(variant: AnyVariant, recipe: Recipe, num_classes: int) -> ModelConfig:
+    """The network that is trained: the variant with the recipe's drop path and layer scale."""
+    config = variant.config(num_classes, recipe.drop_path)
+    if recipe.layer_scale is None or config.layer_scale is None:
+        return config
+    return replace(config, layer_scale=recipe.layer_scale)
 
 
 def _names() -> list[str]:

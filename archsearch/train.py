@@ -1,0 +1,161 @@
+"""One trial: from its folder to its record."""
+
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from archsearch.data import DataError, Dataset, load
+from archsearch.loop import Diverged, Training, fit
+from archsearch.memory import PeakMemory
+from archsearch.recipe import Recipe, trained_config
+from archsearch.store import TrialFolder
+from archsearch.study import Record, Trial
+
+
+def never() -> bool:
+    return False
+
+
+def train_trial(folder: Path, device: str = "auto", stop: Callable[[], bool] = never) -> None:
+    """Train the trial in ``folder`` to its record, from its newest checkpoint if it has one.
+
+    Every epoch adds an event and a checkpoint. The record is ``complete``, or ``diverged`` when
+    the loss is no longer finite; everything else is raised, for whoever runs trials to judge.
+    ``stop`` is asked at every optimizer step. The caller holds the folder's lock.
+
+    Raises:
+        Interrupted: ``stop()`` was true; a checkpoint holds the state.
+        DataError: the data is missing, damaged, or not what the trial was planned with.
+        ValueError: the device is not there, or cannot compute in the recipe's precision.
+    """
+    trial_folder = TrialFolder(folder)
+    trial = trial_folder.trial()
+    place = device_of(device)
+    with settings(trial.recipe, place):
+        dataset = _planned_data(trial)
+        config = trained_config(trial.variant, trial.recipe, trial.data.num_classes)
+        peak = PeakMemory(place)
+        training = Training(config, trial.recipe, dataset, trial.seed, place)
+        _resume(training, trial_folder)
+        try:
+            fit(training, stop, trial_folder.save_checkpoint, trial_folder.append_event)
+        except Diverged as error:
+            record = _record(trial, training, peak, status="diverged", error=str(error))
+        else:
+            record = _record(trial, training, peak, status="complete")
+        trial_folder.write_record(record)
+
+
+def device_of(name: str) -> torch.device:
+    """``auto`` is the GPU if there is one.
+
+    Raises:
+        ValueError: the device asked for is not on this machine.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"no device {name!r} here, use auto, cpu or cuda: {reason}") from None
+    return device
+
+
+@contextmanager
+def settings(recipe: Recipe, device: torch.device) -> Iterator[None]:
+    """Threads, TF32 and random state as a training needs them, put back afterwards."""
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            torch.set_num_threads(recipe.threads)
+            torch.set_float32_matmul_precision("high")  # TF32 on a GPU, nothing on a CPU
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_float32_matmul_precision(precision)
+
+
+def _planned_data(trial: Trial) -> Dataset:
+    dataset = load(trial.data.name)
+    if dataset.fingerprint != trial.data.fingerprint:
+        raise DataError(
+            f"{dataset.source} is not the data this trial was planned with: fingerprint "
+            f"{dataset.fingerprint}, wanted {trial.data.fingerprint}"
+        )
+    return dataset
+
+
+def _resume(training: Training, folder: TrialFolder) -> None:
+    found = folder.load_checkpoint()
+    if found is None:
+        return
+    training.load_state(found[1])
+    told = {event["epoch"] for event in folder.events() if "epoch" in event}
+    for row in training.progress.curve:  # killed between a checkpoint and its event
+        if row["epoch"] not in told:
+            folder.append_event(row)
+
+
+def _record(trial: Trial, training: Training, peak: PeakMemory, **values: Any) -> Record:
+    p = training.progress
+    return Record(
+        trial_id=trial.id,
+        metrics=_metrics(training, peak, finished=values["status"] == "complete"),
+        curve=tuple(p.curve),
+        cost=training.cost,
+        seconds=sum(row["seconds"] for row in p.curve) + p.epoch_seconds,
+        device=device_name(training.device),
+        versions=versions(),
+        notes=tuple(p.notes),
+        **values,
+    )
+
+
+def _metrics(training: Training, peak: PeakMemory, finished: bool) -> dict[str, float | None]:
+    """The last epoch's numbers, not the best epoch's: a best over epochs is chosen on the
+    validation split, is biased upwards, and the more so the noisier a cell is.
+    """
+    rows = training.progress.curve
+    last = rows[-1] if rows else {}
+    accuracies = [row["val_accuracy"] for row in rows if row["val_accuracy"] is not None]
+    test = training.test() if finished else None
+    return {
+        "val_accuracy": last.get("val_accuracy") if finished else None,
+        "val_loss": last.get("val_loss") if finished else None,
+        "train_loss": last.get("train_loss") if finished else None,
+        "best_val_accuracy": max(accuracies, default=None),
+        "test_accuracy": test.accuracy if test else None,
+        "test_loss": test.loss if test else None,
+        "images_per_second": training.images_per_second,
+        "peak_memory_bytes": peak.bytes(),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """What a person calls it, e.g. ``NVIDIA H200`` or ``cpu (AMD EPYC)``."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return f"cpu ({platform.machine()})"
+    model = next((s.partition(":")[2].strip() for s in lines if s.startswith("model name")), "")
+    return f"cpu ({model or platform.machine()})"
+
+
+def versions() -> dict[str, str]:
+    """Of all that computes a trial's numbers."""
+    found = {"python": platform.python_version()}
+    for package in ("archsearch", "torch", "numpy", "kornia"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
