@@ -37,7 +37,7 @@ def _window_problems(window: Window) -> list[str]:
     size = window.kernel_size
     if window.remove_center and isinstance(size, int) and (size % 2 == 0 or size < 3):
         problems.append(f"remove_center: wanted an odd kernel_size >= 3, got kernel_size {size}")
-    if not math.isfinite(window.offset_scale):
+    if not -math.inf < window.offset_scale < math.inf:
         problems.append(f"offset_scale: wanted a finite number, got {window.offset_scale!r}")
     return problems
 

@@ -98,7 +98,7 @@ def dcnv3_torch(x: Tensor, offset: Tensor, mask: Tensor, window: Window) -> Tens
     for corner in _corners(x, offset, window):
         weight_LP = corner.share_x * corner.share_y * mask_LP
         for row, weight in zip(corner.row.unbind(1), weight_LP.unbind(1), strict=True):
-            out_LD = out_LD + x_rows.index_select(0, row) * weight[:, None]
+            out_LD = torch.addcmul(out_LD, x_rows.index_select(0, row), weight[:, None])
     return out_LD.reshape(*offset.shape[:3], x.shape[-1]).to(x.dtype)
 
 

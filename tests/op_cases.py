@@ -1,0 +1,101 @@
+"""The calls on which every backend of the operator has to agree with its definition."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from cuda_ops import Window
+from cuda_ops.reference import dcnv3_loops
+
+
+@dataclass(frozen=True)
+class Case:
+    """Sizes are lopsided by default, so that a swapped axis shows."""
+
+    window: Window = field(default_factory=lambda: Window(2))
+    num_images: int = 2
+    height: int = 4
+    width: int = 3
+    group_channels: int = 3
+    spread: float = 0.7  # standard deviation of the offsets in pixels
+    step: float = 0.0  # round offsets to multiples of this, so that positions meet pixels and edges
+
+    def tensors(self, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+        """x, offset, mask and a gradient for the output, the same numbers in every dtype."""
+        window = self.window
+        generator = torch.Generator().manual_seed(20240607)
+        height, width = window.output_size(self.height, self.width)
+        pixels = (self.num_images, height, width)
+        points = window.groups * window.num_points
+        channels = window.groups * self.group_channels
+        x, offset, mask, grad = (
+            torch.randn(*shape, generator=generator, dtype=torch.float64)
+            for shape in (
+                (self.num_images, self.height, self.width, channels),
+                (*pixels, points * 2),
+                (*pixels, points),
+                (*pixels, channels),
+            )
+        )
+        offset *= self.spread
+        if self.step:
+            offset = (offset / self.step).round() * self.step
+        return [tensor.bfloat16().to(dtype) for tensor in (x, offset, mask, grad)]
+
+
+CASES = {
+    "plain": Case(),
+    "offsets of zero": Case(spread=0.0),
+    "positions on pixels and half-way, edges too": Case(spread=2.0, step=0.5),
+    "mostly outside": Case(spread=12.0),
+    "kernel 1": Case(Window(2, kernel_size=1, padding=0)),
+    "kernel 2": Case(Window(2, kernel_size=2)),
+    "kernel 5": Case(Window(1, kernel_size=5, padding=2), num_images=1),
+    "kernel 7": Case(Window(1, kernel_size=7, padding=3), num_images=1, height=3),
+    "stride 2": Case(Window(2, stride=2), height=6, width=7),
+    "dilation 2": Case(Window(2, dilation=2, padding=2)),
+    "dilation 3, kernel 2": Case(Window(2, kernel_size=2, dilation=3, padding=2)),
+    "no padding": Case(Window(2, padding=0)),
+    "padding 3": Case(Window(1, padding=3), height=3, width=2, num_images=1),
+    "no centre": Case(Window(2, remove_center=True)),
+    "no centre, kernel 5": Case(Window(1, kernel_size=5, padding=2, remove_center=True), 1),
+    "offset scale 2": Case(Window(2, offset_scale=2.0)),
+    "softmax": Case(Window(2, softmax=True)),
+    "softmax, no centre, scale 2": Case(Window(2, 3, 1, 1, 1, 2.0, True, True)),
+    "all at once": Case(Window(3, 3, 2, 2, 2, 1.5, True, True), height=8, width=9),
+    "1 channel a group": Case(num_images=1, group_channels=1),
+    "12 channels a group": Case(num_images=1, group_channels=12),
+    "16 channels a group": Case(num_images=1, group_channels=16),
+    "30 channels a group": Case(num_images=1, group_channels=30),
+    "32 channels a group": Case(num_images=1, group_channels=32),
+    "64 channels a group": Case(num_images=1, group_channels=64),
+    "48 channels a group": Case(num_images=1, group_channels=48),
+    "1x1 map": Case(height=1, width=1, num_images=5),
+    "1 row": Case(height=1, width=6),
+    "1 column": Case(height=6, width=1),
+    "2x2 maps, many images": Case(Window(1), height=2, width=2, num_images=11),
+}
+
+
+@functools.cache
+def expected(name: str) -> tuple[Tensor, ...]:
+    """Output and the gradients of x, offset and mask by the definition."""
+    *inputs, grad = CASES[name].tensors()
+    for tensor in inputs:
+        tensor.requires_grad_()
+    out = dcnv3_loops(*inputs, CASES[name].window)
+    # allow_unused: where every point is outside, the output is a constant.
+    grads = torch.autograd.grad(out, inputs, grad, allow_unused=True, materialize_grads=True)
+    return (out.detach(), *grads)
+
+
+def distance(got: Tensor, wanted: Tensor) -> float:
+    """Largest difference, as a share of the largest value."""
+    if wanted.numel() == 0:
+        return 0.0
+    difference = (got.detach().double().cpu() - wanted.detach().double()).abs().max()
+    return float(difference / wanted.detach().abs().max().clamp_min(1.0))

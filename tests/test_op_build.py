@@ -1,0 +1,227 @@
+"""Building and falling back: with a stand-in for the compiler, except where a call must compute."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cuda_ops import build, toolchain
+from cuda_ops.build import Recipe
+from cuda_ops.toolchain import BuildError
+
+# Notes each of its calls, waits if told to, and creates the file after -o.
+COMPILER = """#!/bin/sh
+echo "$@" >> "{log}"
+if [ -e "{log}.slow" ]; then echo $$ >> "{log}.slow"; sleep 60; fi
+while [ "$1" != -o ]; do shift; done
+echo built > "$2"
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """Of two sources, in folders whose names a shell or ninja could trip over."""
+    folder = tmp_path / "it's a $HOME: folder"
+    folder.mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    compiler = folder / "compiler"
+    compiler.write_text(COMPILER.format(log=log_of(folder)))
+    compiler.chmod(0o755)
+    sources = (folder / "a.cpp", folder / "b.cpp")
+    for source in sources:
+        source.write_text(source.name)
+    return Recipe("cpu", str(compiler), sources, ("-DX='$1'",), ("-shared",))
+
+
+def log_of(folder: Path) -> Path:
+    return folder.parent / "log"
+
+
+def calls(recipe: Recipe) -> list[str]:
+    return log_of(recipe.sources[0].parent).read_text().splitlines()
+
+
+def test_builds_once_and_says_so_in_one_line(
+    recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert recipe.find_built() is None
+    path = build.build(recipe)
+    assert path.read_text() == "built\n"
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("cuda_ops: building the cpu backend")
+    assert " s (kept in " in said
+    assert sorted(line.split()[-1] for line in calls(recipe)) == ["a.cpp.o", "b.cpp.o", path.name]
+    assert all("-DX='$1'" in line for line in calls(recipe) if "-c" in line)
+    assert build.build(recipe) == path
+    assert len(calls(recipe)) == 3
+    assert capsys.readouterr().err == ""
+
+
+def test_a_changed_source_or_flag_is_another_library(recipe: Recipe) -> None:
+    first = recipe.digest
+    changed = Recipe("cpu", recipe.compiler, recipe.sources, ("-O2",), ("-shared",))
+    assert changed.digest != first
+    recipe.sources[0].write_text("other")
+    again = Recipe("cpu", recipe.compiler, recipe.sources, recipe.flags, recipe.link_flags)
+    assert again.digest != first
+    (recipe.sources[0].parent / "new.h").write_text("a header")
+    header = Recipe("cpu", recipe.compiler, recipe.sources, recipe.flags, recipe.link_flags)
+    assert header.digest != again.digest
+
+
+def test_a_library_for_more_architectures_will_do(recipe: Recipe) -> None:
+    def of(*architectures: str) -> Recipe:
+        return Recipe("cuda", recipe.compiler, recipe.sources, (), (), architectures)
+
+    path = build.build(of("80", "90"))
+    assert path.parent.name.endswith("-sm80_90")
+    assert of("90").find_built() == path
+    assert of("86").find_built() is None
+
+
+def test_a_failure_names_the_compilers_last_lines(
+    recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(recipe.compiler).write_text(
+        "#!/bin/sh\necho 'a.cpp:1: error: no such thing' >&2; exit 1\n"
+    )
+    with pytest.raises(BuildError, match="error: no such"):
+        build.build(recipe)
+    assert capsys.readouterr().err.endswith("failed\n")
+    assert [path.suffix for path in build.cache_root().iterdir()] == [".lock"]
+
+
+def test_builds_at_once_wait_for_one_another(recipe: Recipe) -> None:
+    found: list[Path] = []
+    threads = [threading.Thread(target=lambda: found.append(build.build(recipe))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [recipe.library] * 4
+    assert len(calls(recipe)) == 3
+
+
+def test_a_killed_build_does_not_hold_up_the_next(recipe: Recipe) -> None:
+    slow = Path(str(log_of(recipe.sources[0].parent)) + ".slow")
+    slow.touch()
+    program = (
+        "from pathlib import Path; from cuda_ops import build; "
+        f"build.build(build.Recipe('cpu', {recipe.compiler!r}, "
+        f"tuple(map(Path, {tuple(map(str, recipe.sources))!r})), "
+        f"{recipe.flags!r}, {recipe.link_flags!r}))"
+    )
+    compiling: list[int] = []
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not slow.read_text():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        leftover = list(build.cache_root().glob("*.part-*"))
+        assert leftover
+        compiling = [int(line) for line in slow.read_text().split()]
+        slow.unlink()
+        assert build.build(recipe).read_text() == "built\n"  # while the orphans still compile
+        assert not leftover[0].exists()
+    finally:
+        process.kill()
+        for pid in compiling:
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(recipe.sources[0]))  # a file
+    with pytest.raises(BuildError, match="set XDG_CACHE_HOME"):
+        build.build(recipe)
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    with pytest.raises(BuildError, match="no C\\+\\+ compiler was found"):
+        toolchain.find_compiler()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(BuildError, match="'no-such-compiler'"):
+        toolchain.find_compiler()
+    with pytest.raises(BuildError, match="nvcc was not found"):
+        toolchain.find_nvcc()
+    assert Path(toolchain.find_ninja()).exists()  # of the ninja package, though PATH is empty
+
+
+def test_the_cuda_recipe_names_its_architectures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "cuda").mkdir()
+    (tmp_path / "cuda" / "kernels.cu").touch()
+    monkeypatch.setattr(build, "SOURCES", tmp_path)
+    monkeypatch.setattr(build, "find_nvcc", lambda: "nvcc")
+    recipe = build.cuda_recipe(("90", "80", "90"))
+    assert recipe.architectures == ("80", "90")
+    assert "-gencode=arch=compute_90,code=sm_90" in recipe.flags
+    with pytest.raises(BuildError, match="wanted compute capabilities such as 80,90"):
+        build.cuda_recipe(("hopper",))
+
+
+WITHOUT_A_COMPILER = """
+import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    from cuda_ops import backends, dcnv3
+    import torch
+    before = backends()["cpu"]
+    inputs = [torch.randn(2, 4, 3, last, requires_grad=True) for last in (6, 36, 18)]
+    out = dcnv3(*inputs, groups=2, softmax=True)
+    grads = torch.autograd.grad(out.sum(), inputs)
+    dcnv3(*inputs, groups=2)
+wanted = dcnv3(*inputs, groups=2, softmax=True, backend="torch")
+assert torch.allclose(out, wanted, atol=1e-6)
+for got, true in zip(grads, torch.autograd.grad(wanted.sum(), inputs)):
+    assert torch.allclose(got, true, atol=1e-5)
+assert len(caught) == 1, [str(w.message) for w in caught]
+said = str(caught[0].message)
+assert "no C++ compiler was found" in said and "install one" in said, said
+assert "python -m cuda_ops build" in said
+assert not before.usable and "no C++ compiler" in before.detail
+try:
+    dcnv3(*inputs, groups=2, backend="cpu")
+except RuntimeError as error:
+    assert "no C++ compiler was found" in str(error)
+else:
+    raise AssertionError("backend='cpu' went on without it")
+"""
+
+
+def test_without_a_compiler_one_warning_and_the_same_results(tmp_path: Path) -> None:
+    environment = {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_COMPILER],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_macs_need_no_torch_and_import_builds_nothing() -> None:
+    program = (
+        "import sys, cuda_ops; assert cuda_ops.dcnv3_macs(10, 16) == 7200; "
+        "assert 'torch' not in sys.modules; from cuda_ops import dcnv3; "
+        "from cuda_ops import native; assert not native._refusals"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,106 @@
+"""A wrong call: one ValueError with every problem, wanted and got, the same from every backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cuda_ops import dcnv3
+
+BACKENDS = [None, "loops", "torch", "cpu"]
+
+
+def message(*tensors: Tensor, **arguments: Any) -> list[str]:
+    with pytest.raises(ValueError, match="dcnv3 was called wrongly") as caught:
+        dcnv3(*tensors, **arguments)
+    return str(caught.value).splitlines()[1:]
+
+
+def tensors(dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    return [torch.zeros(2, 4, 3, last, dtype=dtype) for last in (6, 36, 18)]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_problem_of_the_arguments_is_told_at_once(backend: str | None) -> None:
+    x, offset, mask = tensors()
+    arguments: dict[str, Any] = {
+        "groups": 0,
+        "kernel_size": 4,
+        "stride": 0,
+        "padding": -1,
+        "dilation": 1.5,
+        "offset_scale": float("inf"),
+        "remove_center": True,
+    }
+    assert message(x[0], offset, mask, **arguments, backend=backend) == [
+        "  - groups: wanted a whole number >= 1, got 0",
+        "  - stride: wanted a whole number >= 1, got 0",
+        "  - padding: wanted a whole number >= 0, got -1",
+        "  - dilation: wanted a whole number >= 1, got 1.5",
+        "  - remove_center: wanted an odd kernel_size >= 3, got kernel_size 4",
+        "  - offset_scale: wanted a finite number, got inf",
+        "  - x: wanted 4 dimensions (N, H, W, C), got shape (4, 3, 6)",
+    ]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_shapes(backend: str | None) -> None:
+    x, offset, mask = tensors()
+    assert message(x[..., :5], offset[:, :3], mask[0], groups=2, backend=backend) == [
+        "  - x: wanted channels (last axis) in 2 equal groups, got 5",
+        "  - offset: wanted shape (2, 4, 3, 36), got (2, 3, 3, 36)",
+        "  - mask: wanted shape (2, 4, 3, 18), got (4, 3, 18)",
+    ]
+    assert message(x, offset, mask, groups=2, padding=0, dilation=2, backend=backend) == [
+        "  - x: wanted an image that, with padding 0, holds the window of 5x5 pixels, got 4x3"
+    ]
+    assert message(x, offset, mask, groups=2, remove_center=True, backend=backend) == [
+        "  - offset: wanted shape (2, 4, 3, 32), got (2, 4, 3, 36)",
+        "  - mask: wanted shape (2, 4, 3, 16), got (2, 4, 3, 18)",
+    ]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_dtypes(backend: str | None) -> None:
+    x, offset, mask = tensors()
+    assert message(x.int(), offset, mask, groups=2, backend=backend) == [
+        "  - x: wanted dtype float16, bfloat16, float32 or float64, got torch.int32"
+    ]
+    assert message(x.double(), offset, mask.half(), groups=2, backend=backend) == [
+        "  - offset: wanted dtype torch.float64 beside x of torch.float64, got torch.float32",
+        "  - mask: wanted dtype torch.float64 beside x of torch.float64, got torch.float16",
+    ]
+    assert message(x.half(), offset.bfloat16(), mask, groups=2, backend=backend) == [
+        "  - offset: wanted dtype torch.float16 or torch.float32 beside x of torch.float16, "
+        "got torch.bfloat16"
+    ]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_devices(backend: str | None) -> None:
+    x, offset, mask = tensors()
+    assert message(x, offset.to("meta"), mask, groups=2, backend=backend) == [
+        "  - offset: wanted device cpu where x is, got meta"
+    ]
+
+
+def test_backends() -> None:
+    assert message(*tensors(), groups=2, backend="gpu") == [
+        "  - backend: wanted None or one of loops, torch, cpu, cuda, got 'gpu'"
+    ]
+    assert message(*tensors(), groups=2, backend="cuda") == [
+        "  - backend: 'cuda' wants tensors on cuda, got x on cpu"
+    ]
+
+
+@pytest.mark.parametrize("change", ["offset", "mask", "dtype"])
+def test_the_bare_operator_reads_no_memory_that_is_not_its_own(change: str) -> None:
+    x, offset, mask = tensors()
+    dcnv3(x, offset, mask, groups=2)  # the native kernels are in place
+    offset = offset[:, :2] if change == "offset" else offset
+    mask = {"mask": mask[..., :9], "dtype": mask.double()}.get(change, mask)
+    with pytest.raises(RuntimeError, match="dcnv3: offset"):
+        torch.ops.archsearch.dcnv3(x, offset, mask, 2, 3, 1, 1, 1, 1.0, False, False)
