@@ -172,6 +172,7 @@ class InternImage(nn.Module):
         self.levels = nn.ModuleList(Stage(config, i, rates[i]) for i in range(STAGES))
         self.head: PlainHead | AttentionHead | None = None if features_only else build_head(config)
         self.apply(_init_weights)
+        self.use_channels_last()
 
     def forward(self, images: Tensor) -> Tensor | Maps:
         """Logits ``(N, classes)`` of images ``(N, 3, H, W)``; the stage maps if ``features_only``.
@@ -197,6 +198,10 @@ class InternImage(nn.Module):
             if stage.downsample is not None:
                 x = stage.downsample(x)
         return cast(Maps, tuple(maps))
+
+    def use_channels_last(self) -> None:
+        """Lay the convolutions' weights out as the maps are; DDP warns and copies otherwise."""
+        self.to(memory_format=torch.channels_last)
 
     def set_gradient_checkpointing(self, enable: bool = True) -> None:
         """In training, keep only each block's input and compute the rest again going backward."""

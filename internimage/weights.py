@@ -61,6 +61,7 @@ def assemble(
         raise ValueError(f"{source} does not fit the network: " + "; ".join(problems))
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     model.load_state_dict(state, assign=True)
+    model.use_channels_last()
     return model.eval()
 
 

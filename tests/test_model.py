@@ -174,6 +174,11 @@ def test_every_parameter_takes_part() -> None:
         assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 
+def test_convolution_weights_lie_as_the_maps_do() -> None:
+    weights = [p for p in InternImage(SMALL).parameters() if p.ndim == 4]
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
+
+
 def test_the_whole_graph_compiles() -> None:
     torch.manual_seed(0)
     config = replace(SMALL, depths=(1, 1, 1, 1), drop_path=0.2, norm="post", layer_scale=0.1)
