@@ -86,6 +86,7 @@ def test_every_bad_factor_is_named(alpha: float, beta: float | None, named: list
         ("nearest", 2, "112-16-4-24"),
         ("floor", 1, "80-16-4-20"),
         ("floor", 2, "112-16-4-23"),
+        ("floor", 3, "160-16-4-26"),
         ("budget", 1, "80-16-4-29"),
     ],
 )
@@ -188,6 +189,7 @@ def test_recovered_configurations_have_the_printed_parameters() -> None:
     assert all(cell.reason.startswith("recovered: not printed") for cell in cells)
     assert {cell.fate for cell in cells} == {"repaired"}
     assert cells[2].variant == PUBLISHED["B"]
+    assert cells[2].paper["model"] == "B"
 
 
 def test_table_c_by_a_rounding_keeps_the_papers_figures_beside() -> None:

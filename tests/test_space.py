@@ -186,6 +186,13 @@ def test_no_other_l3_is_closer(
     assert gap(l1) >= gap(found.l3)
 
 
+def test_of_two_equally_close_the_shallower() -> None:
+    near, far = (count(replace(ORIGIN, l3=l3).config()).macs for l3 in (18, 19))
+    assert (near + far) % 2 == 0
+    assert solve_l3(64, 16, 4, Budget((near + far) // 2, "macs")).l3 == 18
+    assert solve_l3(64, 16, 4, Budget((near + far) // 2 + 1, "macs")).l3 == 19
+
+
 @pytest.mark.parametrize(
     ("c1", "group_channels", "legal"),
     [

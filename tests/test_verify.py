@@ -15,6 +15,7 @@ from cuda_ops import dcnv3
 from internimage.config import PRESETS, Head, ModelConfig, Norm, Operator
 from internimage.model import InternImage
 
+
 def random_config(seed: int) -> ModelConfig:
     """Any network that the configuration can say, small; widths and groups of no common rule."""
     rng = Random(seed)
@@ -22,13 +23,13 @@ def random_config(seed: int) -> ModelConfig:
     groups = tuple(rng.randint(1, 3) for _ in range(4))
     norm, operator, kernel = pick(get_args(Norm)), pick(get_args(Operator)), pick((1, 3, 5))
     return ModelConfig(
-        channels=tuple(2 * g * rng.randint(1, 5) for g in groups),
+        channels=tuple(g * rng.randint(1, 9) * (2 if i == 0 else 1) for i, g in enumerate(groups)),
         depths=(1, 1, pick((1, 1, 2, 7)), 1),  # an extra norm follows the sixth block
         groups=groups,
         kernel_size=kernel,
         dw_kernel_size=pick((None, 1, 3, 5)),
         num_classes=rng.randint(1, 7),
-        mlp_ratio=pick((0.5, 2.7, 4.0)),
+        mlp_ratio=pick((1.5, 2.7, 4.0)),
         norm=norm,
         layer_scale=None if norm == "res-post" else pick((None, 0.1)),
         stage_end_norm=pick((True, False)),
@@ -51,7 +52,7 @@ def test_parameters_of_five_hundred_networks() -> None:
         assert count(config).params == by_module == by_fvcore, config
 
 
-@pytest.mark.parametrize("seed", range(1000, 1016))
+@pytest.mark.parametrize("seed", range(1000, 1010))
 def test_every_figure_of_random_networks(seed: int) -> None:
     """Image sizes of every remainder, most of them odd at some stage."""
     assert verify(random_config(seed), image_size=seed - 979) == []
