@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from archsearch.count import count
 from archsearch.metrics import METRICS, Metric, metric
 from archsearch.ranking import Ranking, tied_with_best
 from archsearch.seeds import next_seeds
@@ -243,7 +244,7 @@ def assemble(
 ) -> Results:
     """Put trainings into the cells they belong to; a pure function.
 
-    Seeds beyond the study's own count (extra seeds for tied cells); a training without a cell (a
+    Seeds beyond the study's own are extra seeds for tied cells; a training without a cell (a
     search's) gets one of its own if it has the study's recipe and data, and is kept apart if not.
     """
     mine = [t for t in trials if _belongs(t.trial, study, data)]
@@ -267,7 +268,8 @@ def _belongs(trial: Trial, study: Study, data: Data) -> bool:
 
 def _found_cell(variant: AnyVariant) -> Cell:
     known = isinstance(variant, Variant)
-    return Cell({n: getattr(variant, n) for n in NUMBERS} if known else {}, "exact", variant, None)
+    asked = {n: getattr(variant, n) for n in NUMBERS} if known else {}
+    return Cell(asked, "exact", variant, count(variant.config()))
 
 
 def _labels(cells: tuple[Cell, ...]) -> list[str]:

@@ -164,8 +164,12 @@ def _left_out(results: Results, compared: Comparison) -> str:
 def _fates(results: Results) -> str:
     fates = [c.cell.fate for c in results.cells]
     told = [f"{fates.count(f)} {f}" for f in ("repaired", "infeasible") if f in fates]
-    exact = f"{fates.count('exact')} cells are exactly as asked for"
-    return f"{exact}, {listed(told)}; the table says why." if told else ""
+    return (
+        f"Of {len(fates)} cells {fates.count('exact')} are exactly as asked for, {listed(told)}; "
+        "the table says why."
+        if told
+        else ""
+    )
 
 
 def _kept_apart(results: Results) -> str:

@@ -3,7 +3,6 @@
 Each figure function returns None when the run has nothing to show in it.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,19 +10,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
-from archsearch.metrics import METRICS, Metric, metric
-from archsearch.results import CellResult, Results
+from archsearch.metrics import Metric, metric
+from archsearch.results import CellResult, Comparison, Results
 from archsearch.stats import edf
-from reports import style
-from reports.style import DASHES, FAINT, INK, LINES, MUTED, symbol
+from reports.style import (
+    DASHES,
+    FAINT,
+    INK,
+    LINES,
+    MUTED,
+    axes_with_title,
+    legend_inside,
+    symbol,
+)
 from reports.tables import pareto_cells, ranked_cells
+from reports.words import estimate_text
 
 MAX_SERIES = 8
 MIN_EDF = 8
 """Networks below which a distribution over the space says nothing."""
-SHOWN = ("alpha", "beta", "phi")
-WIDTH, HEIGHT = 4.4, 3.1
-"""Inches: one picture, as wide as a phone shows at its size."""
+FACTORS = ("alpha", "beta", "phi")
 
 
 def learning_figure(results: Results, metric_name: str | None = None) -> Figure | None:
@@ -38,7 +44,7 @@ def learning_figure(results: Results, metric_name: str | None = None) -> Figure 
             seen.setdefault(cell.label, cell)
     if not seen:
         return None
-    fig, ax = _axes("Epoch", "Validation error (%), log scale")
+    fig, ax = axes_with_title("Epoch", "Validation error (%), log scale")
     ax.set_yscale("log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
@@ -52,7 +58,7 @@ def learning_figure(results: Results, metric_name: str | None = None) -> Figure 
         _mean_curve(ax, cell, color=LINES[i], linestyle=DASHES[i % 4], label=cell.label)
     for cell in seen.values():
         _mark_diverged(ax, cell)
-    _legend(ax, "best first" if len(named) > 1 else "", "upper right")
+    legend_inside(ax, "best first" if len(named) > 1 else "", "upper right")
     return fig
 
 
@@ -94,7 +100,7 @@ def tradeoff_figure(
     points = {c.label: c for c in results.cells if compared.estimates[c.index] is not None}
     if by.counted or not points:
         return None
-    fig, ax = _axes(cost.axis, by.axis)
+    fig, ax = axes_with_title(cost.axis, by.axis)
     front = pareto_cells(results, metric_name, cost)
     steps = sorted((c.counted(cost) or 0.0, _mean(c, by)) for c in front)
     ax.plot(*zip(*steps, strict=True), color=LINES[1], linewidth=1.1, zorder=1)
@@ -134,7 +140,7 @@ def _name_front(ax: Axes, steps: list[tuple[float, float]], labels: list[str]) -
         (x, y), text = steps[int(i)], labels[int(i)]
         left = x > float(np.mean(ax.get_xlim()))
         ax.annotate(
-            text, (x, y), xytext=(-7 if left else 7, 5), textcoords="offset points",
+            text, (x, y), xytext=(-7, 5) if left else (7, -9), textcoords="offset points",
             ha="right" if left else "left", size=7.5, color=LINES[1],
         )  # fmt: skip
 
@@ -151,13 +157,13 @@ def edf_figure(results: Results, metric_name: str | None = None) -> Figure | Non
     groups = _groups(results, by)
     if max((len(v) for v in groups.values()), default=0) < MIN_EDF:
         return None
-    fig, ax = _axes(by.axis, "Share of networks with at most this error")
+    fig, ax = axes_with_title(by.axis, "Share of networks with at most this error")
     for i, (name, errors) in enumerate(groups.items()):
         curve = edf(errors)
         x, y = [curve.error[0], *curve.error], [0.0, *curve.share]
         ax.step(x, y, where="post", color=LINES[i], linestyle=DASHES[i % 4], label=name)
     ax.set_ylim(0, 1.02)
-    _legend(ax, "", "lower right")
+    legend_inside(ax, "", "lower right")
     return fig
 
 
@@ -185,14 +191,19 @@ def ladder_figure(results: Results, metric_name: str | None = None) -> Figure | 
     cells = [c for c in results.cells if "alpha" in c.cell.asked and c.cell.variant is not None]
     if len(cells) < 2:
         return None
-    fig, ax = _axes("Width C₁", "Depth D = 3 L₁ + L₃")
+    factors = {k: {c.cell.asked.get(k) for c in cells} for k in FACTORS}
+    fixed = ", ".join(f"{symbol(k)} {v:g}" for k, (v, *more) in factors.items() if not more and v)
+    title = "Depth D = 3 L₁ + L₃" + (f", at {fixed}" if fixed else "")
+    fig, ax = axes_with_title("Width C₁", title)
     pairs = sorted({(c.cell.asked["alpha"], c.cell.asked["beta"]) for c in cells})
     for i, pair in enumerate(pairs):
         mine = [c for c in cells if (c.cell.asked["alpha"], c.cell.asked["beta"]) == pair]
         places = sorted(_place(c) for c in mine)
         ax.plot(*zip(*places, strict=True), marker="o", markersize=4.5, color=LINES[i % 8])
     for cell in cells:
-        _name_rung(ax, cell, results, metric_name)
+        named = (k for k in FACTORS if len(factors[k]) > 1 and k in cell.cell.asked)
+        told = " ".join(f"{symbol(k)} {cell.cell.asked[k]:g}" for k in named)
+        _name_rung(ax, cell, told, results.compare(metric_name))
     low, high = ax.get_xlim()
     ax.set_xlim(low, high + 0.42 * (high - low))
     ax.margins(y=0.1)
@@ -208,50 +219,9 @@ def _place(cell: CellResult) -> tuple[int, int]:
     return config.channels[0], sum(config.depths)
 
 
-def _name_rung(ax: Axes, cell: CellResult, results: Results, metric_name: str | None) -> None:
-    compared = results.compare(metric_name)
-    estimate = compared.estimates[cell.index]
-    value = cell.state if estimate is None else compared.metric.text(estimate.mean, compared.digits)
-    factors = " ".join(f"{symbol(k)} {v:g}" for k, v in cell.cell.asked.items() if k in SHOWN)
+def _name_rung(ax: Axes, cell: CellResult, factors: str, compared: Comparison) -> None:
+    value = cell.state if cell.state != "complete" else estimate_text(cell, compared)
     ax.annotate(
         f"{factors}: {value}", _place(cell), xytext=(6, 0), textcoords="offset points",
         va="center", size=7, color=INK,
     )  # fmt: skip
-
-
-def _axes(x: str, y: str) -> tuple[Figure, Axes]:
-    fig = Figure(figsize=(WIDTH, HEIGHT))
-    ax = fig.add_axes((0.6 / WIDTH, 0.46 / HEIGHT, (WIDTH - 0.7) / WIDTH, (HEIGHT - 0.76) / HEIGHT))
-    ax.set_xlabel(x)
-    ax.set_title(y, weight="normal", size=8.5, pad=8, x=-0.5 / (WIDTH - 0.7))
-    ax.grid(axis="y", color=FAINT, linewidth=0.6)
-    ax.set_axisbelow(True)
-    ax.spines["left"].set_visible(False)
-    ax.tick_params(axis="y", length=0)
-    return fig, ax
-
-
-def _legend(ax: Axes, title: str, loc: Any) -> None:
-    ax.legend(loc=loc, title=title or None, title_fontsize=7.5, fontsize=7.5, alignment="left")
-
-
-def figures(results: Results, metric_name: str | None = None) -> dict[str, tuple[str, Figure]]:
-    """Name -> (caption, figure) of all that this run can show. Call within `style.styled`."""
-    costs = (METRICS["params"], METRICS["macs"])
-    label = results.compare(metric_name).metric.label
-    made: dict[str, tuple[str, Figure | None]] = {
-        "learning": ("Learning curves", learning_figure(results, metric_name)),
-        "ladder": ("Depth and width along the ladder", ladder_figure(results, metric_name)),
-    }
-    for cost in costs:
-        caption = f"{label} against {cost.label.lower()}"
-        made[f"tradeoff-{cost.name}"] = (caption, tradeoff_figure(results, cost, metric_name))
-    made["edf"] = ("Error distribution over the space", edf_figure(results, metric_name))
-    return {name: (caption, fig) for name, (caption, fig) in made.items() if fig is not None}
-
-
-def render(results: Results, out_dir: Path, metric_name: str | None = None) -> list[Path]:
-    """Write every picture as PNG and SVG into ``out_dir``."""
-    with style.styled():
-        made = figures(results, metric_name)
-        return [p for name, (_, fig) in made.items() for p in style.save(fig, out_dir, name)]

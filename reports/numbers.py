@@ -12,6 +12,7 @@ from archsearch.study import Record, canonical_json
 from reports import tables
 from reports.across import across
 from reports.answer import answer
+from reports.importances import shares
 
 SCHEMA = 1
 
@@ -42,6 +43,7 @@ def _run(results: Results, metric: str | None) -> dict[str, Any]:
         "states": {t.trial.id: t.state for t in results.trials},
         "answer": asdict(answer(results, metric)),
         "ranking": _ranking(compared),
+        "importances": shares(results, metric),
         "cells": results.rows(),
         "trainings": results.seed_rows(),
         "tables": {

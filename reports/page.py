@@ -16,20 +16,12 @@ from markupsafe import Markup
 from archsearch.metrics import METRICS
 from archsearch.recipe import Recipe
 from archsearch.results import CellResult, Comparison, Results
-from reports import curves, heatmap, style, tables
+from reports import heatmap, pictures, style, tables
 from reports.across import across
 from reports.answer import answer
 from reports.formats import Table, as_csv, as_html, table
+from reports.scaling_law import recommendation
 from reports.words import seeds_words, with_interval
-
-CAPTIONS = {
-    "learning": "Mean over seeds, by epoch. Faint: all other networks. A cross: diverged there.",
-    "ladder": "One point a network; beside it the scaling factors and the result.",
-    "tradeoff-params": "Line and diamonds: not beaten in both. Bars: 95% intervals over seeds. "
-    "Open circles lost a seed.",
-    "tradeoff-macs": "As before, against the multiply-adds of one image.",
-    "edf": "Further left is better: the share of networks that reach an error.",
-}
 
 
 def page(results: Sequence[Results], metric: str | None = None) -> str:
@@ -48,6 +40,7 @@ def page(results: Sequence[Results], metric: str | None = None) -> str:
     return environment.get_template("page.html").render(
         title=" · ".join(r.name for r in results),
         css=Markup((folder / "page.css").read_text(encoding="utf-8")),
+        recommended=recommendation(results) if len(results) > 1 else "",
         compared=[Markup(as_html(t)) for t in across(results, metric)],
         runs=runs,
     )
@@ -109,16 +102,16 @@ def _inline(figure: Any, prefix: str, title: str) -> Markup:
 
 
 def _pictures(results: Results, metric: str | None, prefix: str) -> list[tuple[str, Markup, str]]:
-    made_figures = curves.figures(results, metric)
+    made_figures = pictures.figures(results, metric)
     return [
-        (caption, _inline(figure, f"{prefix}-{name}", caption), CAPTIONS[name])
+        (caption, _inline(figure, f"{prefix}-{name}", caption), pictures.HOW_TO_READ[name])
         for name, (caption, figure) in made_figures.items()
     ]
 
 
 def _main_tables(results: Results, metric: str | None) -> list[Table]:
-    found = (tables.table_c(results, metric), tables.results_table(results, metric))
-    return [t for t in (*found, tables.pareto_table(results, metric)) if t is not None and t.body]
+    shown = ("table-c", "law", "results", "pareto")
+    return [t for t in tables.all_tables(results, metric) if t.name in shown]
 
 
 def _folded(results: Results, metric: str | None) -> list[tuple[str, Markup]]:

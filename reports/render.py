@@ -6,7 +6,7 @@ from pathlib import Path
 
 from archsearch.metrics import metric as known_metric
 from archsearch.results import Results, load
-from reports import curves, heatmap, tables
+from reports import heatmap, pictures, tables
 from reports.numbers import numbers
 from reports.page import page
 
@@ -63,7 +63,7 @@ def draw(results: Results, folder: Path, metric: str | None = None) -> list[Path
     paths = []
     if has_map(results):
         paths += heatmap.render(results, folder, metric)
-    paths += curves.render(results, folder, metric)
+    paths += pictures.render(results, folder, metric)
     return paths + tables.render(results, folder, metric)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
@@ -105,6 +106,27 @@ def styled() -> Iterator[None]:
         # A study may be named in any script; a sign the font lacks is drawn as a box.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
+
+
+WIDTH, HEIGHT = 4.4, 3.1
+"""Inches."""
+
+
+def axes_with_title(x: str, y: str) -> tuple[Figure, Axes]:
+    """One picture as wide as a phone shows at its size; the y label stands flat on top."""
+    fig = Figure(figsize=(WIDTH, HEIGHT))
+    ax = fig.add_axes((0.6 / WIDTH, 0.46 / HEIGHT, (WIDTH - 0.7) / WIDTH, (HEIGHT - 0.76) / HEIGHT))
+    ax.set_xlabel(x)
+    ax.set_title(y, weight="normal", size=8.5, pad=8, x=-0.5 / (WIDTH - 0.7))
+    ax.grid(axis="y", color=FAINT, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    return fig, ax
+
+
+def legend_inside(ax: Axes, title: str, loc: Any) -> None:
+    ax.legend(loc=loc, title=title or None, title_fontsize=7.5, fontsize=7.5, alignment="left")
 
 
 def png(figure: Figure, dpi: int = 200) -> bytes:

@@ -11,6 +11,7 @@ from archsearch.results import CellResult, Comparison, Results
 from archsearch.stats import pareto
 from internimage.config import PRESETS
 from reports.formats import Table, table, write
+from reports.scaling_law import law_table
 from reports.style import symbol
 from reports.words import estimate_text, seeds_words
 
@@ -211,6 +212,22 @@ def recipe_table(recipe: Recipe) -> Table:
     return table("recipe", "Training recipe beside Table B", columns, rows, note=note)
 
 
+def others_table(results: Results) -> Table:
+    """Trainings in the run's folder with another recipe or data: cheaper rungs of a halving."""
+    by = METRICS["val_accuracy"]
+    columns = {
+        "Network": [t.trial.variant.name for t in results.others],
+        "Recipe": [t.trial.recipe.name for t in results.others],
+        "Epochs": [f"{t.trial.recipe.epochs}" for t in results.others],
+        "Image": [f"{t.trial.recipe.image_size}²" for t in results.others],
+        "Seed": [str(t.trial.seed) for t in results.others],
+        "State": [str(t.state) for t in results.others],
+        by.axis: [by.text(t.value(by)) for t in results.others],
+    }
+    rows = results.seed_rows()[len(results.trials) :]
+    return table("others", "Trainings with another recipe or data", columns, rows)
+
+
 def setting(value: Any) -> str:
     """A setting as one reads it: yes, none, 0.001."""
     if value is None or value is False:
@@ -220,8 +237,15 @@ def setting(value: Any) -> str:
 
 def all_tables(results: Results, metric: str | None = None) -> list[Table]:
     """Every table that this run can fill."""
-    found = [results_table(results, metric), table_c(results, metric)]
-    found += [pareto_table(results, metric), recipe_table(results.study.recipe), family_table()]
+    found = [
+        table_c(results, metric),
+        law_table([results]),
+        results_table(results, metric),
+        pareto_table(results, metric),
+        others_table(results),
+        recipe_table(results.study.recipe),
+        family_table(),
+    ]
     return [t for t in found if t is not None and t.body]
 
 

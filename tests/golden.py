@@ -14,10 +14,11 @@ from archsearch.budget import Budget
 from archsearch.count import count
 from archsearch.recipe import QUICK, Recipe
 from archsearch.results import Results, TrialResult, assemble
+from archsearch.scaling import ladder
 from archsearch.space import Space, plan
 from archsearch.store import StudyFolder
 from archsearch.study import Cell, Data, Record, Study, Trial
-from archsearch.variant import Variant
+from archsearch.variant import SCALED_ORIGIN, Variant
 
 DATA = Data("digits", "golden", 10, 1, 1078, 359, 360, "scikit-learn digits")
 COMMAND = ["archsearch", "grid", "--budget", "30M", "--seeds", "5", "--out", "runs/grid"]
@@ -181,3 +182,18 @@ def write_run(results: Results, folder: Path) -> Path:
         if result.record is not None:
             trial.write_record(result.record)
     return folder
+
+
+def ladder_results(alpha: float = 1.09, beta: float = 1.36, exponent: float = 0.3) -> Results:
+    """phi = 0 to 3 of one pair, three seeds, the largest model not trained yet."""
+    cells = ladder(SCALED_ORIGIN, alpha, beta, Budget.parse("250M"))
+    study = replace(scale_results(1).study, name="ladder", cells=cells, seeds=(0, 1, 2))
+    rng = np.random.default_rng(int(1000 * alpha))
+    results = []
+    for trial in study.trials(DATA):
+        size = count(trial.variant.config()).params / 30e6
+        error = 6.0 * size**-exponent * float(np.exp(rng.normal(0, 0.02)))
+        last = trial.variant == cells[-1].variant
+        results.append(TrialResult(trial, "pending") if last else complete(trial, 100 - error))
+    asked = {"command": ["archsearch", "scale"], "versions": VERSIONS}
+    return assemble(f"ladder-{alpha}", study, DATA, asked, tuple(results))

@@ -8,9 +8,9 @@ import pytest
 
 from archsearch.metrics import METRICS
 from archsearch.results import Results
-from reports import curves, style
+from reports import curves, importances, pictures, style
 from reports.tables import pareto_cells
-from tests.golden import golden_results, scale_results
+from tests.golden import golden_results, ladder_results, scale_results
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +75,35 @@ def test_the_ladder_shows_depth_against_width(grid: Results) -> None:
     points = {(x, y) for line in figure.axes[0].get_lines() for x, y in line.get_xydata()}
     assert points == {(128, 30), (112, 32), (112, 33), (112, 36), (96, 45)}
     words = [text.get_text() for text in figure.axes[0].texts]
-    assert any(w.startswith("α 1.09 β 1.36 φ 2: 9") for w in words)
+    assert any(w.startswith("α 1.09 β 1.36: 9") for w in words)
     assert curves.ladder_figure(grid) is None
+
+
+def test_a_ladder_of_one_pair_names_its_rungs_by_phi() -> None:
+    with style.styled():
+        figure = curves.ladder_figure(ladder_results())
+    assert figure is not None
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert [w.split(":")[0] for w in words] == ["φ 0", "φ 1", "φ 2", "φ 3"]
+    assert words[-1].endswith("pending")
+    assert "at α 1.09, β 1.36" in figure.axes[0].get_title("left")
+
+
+def test_importances_rank_what_the_truth_was_made_of(grid: Results) -> None:
+    found = importances.shares(grid)
+    assert next(iter(found)) in ("group_channels", "c1", "l3")
+    assert sum(found.values()) == pytest.approx(1, abs=0.01)
+    assert importances.shares(grid, "params") == {}
+    assert importances.shares(golden_results(1)) == importances.shares(golden_results(1))
+    few = replace(grid, cells=grid.cells[:2], _compared={})
+    assert importances.shares(few) == {}
 
 
 def test_what_a_run_cannot_show_is_left_out(grid: Results) -> None:
     empty = replace(grid, cells=tuple(replace(c, trials=()) for c in grid.cells), _compared={})
     with style.styled():
-        assert curves.figures(empty) == {}
-        assert "edf" not in curves.figures(scale_results())
-        assert set(curves.figures(grid)) == {
-            "learning", "tradeoff-params", "tradeoff-macs", "edf",
+        assert pictures.figures(empty) == {}
+        assert "edf" not in pictures.figures(scale_results())
+        assert set(pictures.figures(grid)) == {
+            "learning", "tradeoff-params", "tradeoff-macs", "edf", "importances",
         }  # fmt: skip

@@ -1,0 +1,45 @@
+"""Every picture of a run but the map, with its caption and how to read it."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from archsearch.metrics import METRICS
+from archsearch.results import Results
+from reports import curves, importances, scaling_law, style
+
+HOW_TO_READ = {
+    "law": "Line: the fitted power law. Bars: all seeds of a size.",
+    "ladder": "One point a network; beside it the scaling factors and the result.",
+    "learning": "Mean over seeds, by epoch. Faint: all other networks. A cross: diverged there.",
+    "tradeoff-params": "Diamonds: no network is better at less. Bars: 95% intervals over seeds. "
+    "Open circles lost a seed.",
+    "tradeoff-macs": "The same against the multiply-adds of one image.",
+    "edf": "The share of networks that reach an error; further left is better.",
+    "importances": "fANOVA. On a budget L₃ follows from the others: a share says which number "
+    "goes with the result, not which causes it.",
+}
+
+
+def figures(results: Results, metric: str | None = None) -> dict[str, tuple[str, Figure]]:
+    """Name -> (caption, figure) of all that this run can show. Call within `style.styled`."""
+    label = results.compare(metric).metric.label
+    made: dict[str, tuple[str, Figure | None]] = {
+        "law": ("Scaling law", scaling_law.law_figure([results])),
+        "ladder": ("Depth and width along the ladder", curves.ladder_figure(results, metric)),
+        "learning": ("Learning curves", curves.learning_figure(results, metric)),
+    }
+    for cost in (METRICS["params"], METRICS["macs"]):
+        caption = f"{label} against {cost.label.lower()}"
+        made[f"tradeoff-{cost.name}"] = (caption, curves.tradeoff_figure(results, cost, metric))
+    made["edf"] = ("Error distribution over the space", curves.edf_figure(results, metric))
+    bars = importances.importance_figure(results, metric)
+    made["importances"] = ("What goes with the result", bars)
+    return {name: (caption, fig) for name, (caption, fig) in made.items() if fig is not None}
+
+
+def render(results: Results, out_dir: Path, metric: str | None = None) -> list[Path]:
+    """Write every picture as PNG and SVG into ``out_dir``."""
+    with style.styled():
+        made = figures(results, metric)
+        return [p for name, (_, fig) in made.items() for p in style.save(fig, out_dir, name)]
