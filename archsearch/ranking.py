@@ -181,7 +181,7 @@ class _Geometry:
 
     ``mean_of`` (k, N) turns N values into k cell means; ``residual`` (N, N) into what is left;
     ``freedom`` (k,) are the degrees of freedom in each cell's residuals; ``own`` (N, k) marks
-    whose value is whose; ``weight`` (k, k) corrects the variance of a difference for lost pairs.
+    whose value is whose; ``count`` (k,) is how many each has.
     """
 
     mean_of: Array
@@ -189,7 +189,6 @@ class _Geometry:
     freedom: Array
     own: Array
     count: Array
-    weight: Array
 
 
 @lru_cache(maxsize=16)
@@ -201,11 +200,7 @@ def _geometry(design: _Design) -> _Geometry:
     x = np.hstack([own, has[:, :-1] - has[:, -1:]])  # seed effects sum to zero
     inverse: Array = np.asarray(np.linalg.pinv(x), dtype=np.float64)
     residual = np.eye(len(cell)) - x @ inverse
-    count = own.sum(0)
-    gram = inverse[:k] @ inverse[:k].T
-    spread = np.diag(gram)[:, None] + np.diag(gram) - 2 * gram
-    weight = spread / (1 / count[:, None] + 1 / count) + np.eye(k)
-    return _Geometry(inverse[:k], residual, np.diag(residual) @ own, own, count, weight)
+    return _Geometry(inverse[:k], residual, np.diag(residual) @ own, own, own.sum(0))
 
 
 def _statistic(g: _Geometry, values: Array, variance: Variance) -> Array:
@@ -217,7 +212,7 @@ def _statistic(g: _Geometry, values: Array, variance: Variance) -> Array:
     if np.isfinite(prior):
         v = (prior * pooled + squares) / (prior + g.freedom)
     mean, v = values @ g.mean_of.T, v / g.count
-    se = np.sqrt((v[:, :, None] + v[:, None, :]) * g.weight)
+    se = np.sqrt(v[:, :, None] + v[:, None, :])
     return np.asarray(((mean[:, None, :] - mean[:, :, None]) / se).max(2))
 
 

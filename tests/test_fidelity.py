@@ -29,15 +29,15 @@ class Trainer:
     """Gives each trial a record; ``accuracy(trial, share of a full training)`` is the truth."""
 
     def __init__(self, accuracy, stop_after=None):
-        self.accuracy, self.records, self.batches = accuracy, {}, []
+        self.accuracy, self.records, self.trials = accuracy, {}, []
         self.stop_after = stop_after
 
     def run(self, trials):
-        self.batches.append(len(trials))
         for trial in trials:
             assert trial.id not in self.records
             if self.stop_after is not None and len(self.records) >= self.stop_after:
                 return
+            self.trials.append(trial)
             value = self.accuracy(trial, trial.recipe.epochs / CIFAR.epochs)
             status = "failed" if value is None else "complete"
             self.records[trial.id] = Record(trial.id, status, {"val_accuracy": value})
@@ -163,8 +163,12 @@ def test_full_trainings_use_all_seeds_and_cheap_ones_the_first():
     found = trainer.drive(seeds=(3, 4))
     assert found.grid == 60
     alive = [v for v in found.finalists if v not in found.pruned]
-    assert trainer.batches[-1] <= 2 * len(alive)
-    assert len(trainer.records) == sum(trainer.batches)
+    pilot = set(pilot_cells(VARIANTS, 10))
+    assert set(alive) < set(found.finalists)
+    assert pilot < set(found.finalists)
+    full = {(t.variant, t.seed) for t in trainer.trials if t.recipe == CIFAR}
+    assert full == {(v, 3) for v in found.finalists} | {(v, 4) for v in alive}
+    assert {t.seed for t in trainer.trials if t.recipe != CIFAR} == {3}
 
 
 def test_an_interrupted_halving_goes_on_to_the_same_end():

@@ -123,6 +123,15 @@ def test_the_best_rule_is_among_those_recommended(exponents):
         assert sure / runs > 0.5
 
 
+def test_few_sizes_make_the_choice_as_careful_as_it_must_be():
+    """Two rules of three sizes leave two degrees of freedom for the deviation."""
+    runs, rng, kept = 300, np.random.default_rng(6), 0
+    for _ in range(runs):
+        studies = {p: noisy(rng, 0.2, SIZES[:3], 1, noise=0, seed=0.0) for p in PAIRS[:2]}
+        kept += len(recommend(studies, SIZES[3], draws=2000).tied) == 2
+    assert kept / runs >= 0.95 - 4 * math.sqrt(0.95 * 0.05 / runs)
+
+
 def test_a_recommendation_says_when_there_is_no_choice():
     points = {s: [e] for s, e in zip(SIZES[:2], errors(0.2), strict=False)}
     alone = recommend({PAIRS[2]: points}, 1e8)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as sps
 
-from archsearch.ranking import tied_with_best
+from archsearch.ranking import step_down, tied_with_best
 from archsearch.seeds import next_seeds
 
 NOISES = {
@@ -104,6 +104,13 @@ def test_two_cells_are_the_paired_t_test():
     found = tied_with_best(as_table(y), draws=40_000)
     # the worse of the two is out if |t| passes the two-sided limit: both are under test
     assert found.p_values[1] == pytest.approx(2 * sps.t.sf(abs(t), 4), abs=0.01)
+
+
+def test_no_cell_is_out_before_a_less_plausible_one():
+    """Stage 1 cannot reject the worse cell, so stage 2, which alone could, is not reached."""
+    null = np.column_stack([np.full(99, 3.0), np.zeros(99)])
+    assert step_down(np.array([2.0, 1.0]), null).tolist() == [1.0, 1.0]
+    assert step_down(np.array([4.0, 1.0]), null).tolist() == [0.01, 0.01]
 
 
 def test_lower_is_better_turns_the_order_around():

@@ -9,7 +9,8 @@ import pytest
 from archsearch.budget import Budget
 from archsearch.count import count
 from archsearch.domain import four_numbers, twelve_numbers
-from archsearch.optuna_study import export_optuna, importances, params_of
+from archsearch.metrics import metric
+from archsearch.optuna_study import export_optuna, importances, memory_study, params_of
 from archsearch.recipe import QUICK
 from archsearch.results import load
 from archsearch.search import search
@@ -183,6 +184,14 @@ def test_a_run_is_exported_whole(run_dir, tmp_path):
     assert set(waiting.system_attrs["fixed_params"]) == set(best.params)
     with pytest.raises(ValueError, match="already holds a study"):
         export_optuna(run_dir, url)
+
+
+def test_objectives_keep_their_direction_and_a_lost_training_has_no_value(run_dir):
+    trials = [(t.trial, t.record) for t in load(run_dir).trials]
+    study = memory_study(trials, [metric("val_accuracy"), metric("macs")])
+    assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    counted = memory_study(trials, [metric("macs")])  # known even where the training was lost
+    assert [t.state.name for t in counted.trials[:3]] == ["FAIL", "FAIL", "COMPLETE"]
 
 
 def test_importances_find_what_matters(run_dir):

@@ -101,6 +101,7 @@ def test_edf_counts_and_its_band_holds_everywhere_at_once():
         x, low, high = (np.array(v) for v in (band.error, band.low, band.high))
         held += bool((low <= x).all() and (high >= x - 1 / 50).all())  # F(x) = x
     assert held / 400 >= 0.95
+    assert band.low[-1] == pytest.approx(1 - math.sqrt(math.log(40) / 100))
 
 
 def test_pareto_keeps_what_nothing_beats():
