@@ -42,6 +42,8 @@ def grid(
     device: o.Device = "auto",
     ray_address: o.RayAddress = None,
     max_hours: o.MaxHours = None,
+    prune: o.Prune = "off",
+    prune_over: o.PruneOver = "epochs",
     extend: o.Extend = False,
     plan: o.PlanOnly = False,
     output: o.AsFormat = o.Format.table,
@@ -51,7 +53,7 @@ def grid(
 
     limit, training, launch, lists = o.together(
         lambda: Budget.parse(budget, tolerance),
-        lambda: o.training(data, recipe, epochs, seeds, set_),
+        lambda: o.training(data, recipe, epochs, seeds, set_, prune, prune_over),
         lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours),
         lambda: o.space_lists(c1, group_channels, l1),
     )

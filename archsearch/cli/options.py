@@ -3,7 +3,7 @@
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -64,6 +64,19 @@ Device = Annotated[str, Option("--device", help="auto, cpu or cuda.")]
 RayAddress = Annotated[
     str | None, Option("--ray-address", help="An existing Ray cluster (with --runner ray).")
 ]
+PruneName = Literal["off", "gated", "force"]
+PruneOverName = Literal["epochs", "image_size", "data_fraction"]
+HALVING = {"rungs": 3, "factor": 3.0}
+"""Three rungs, each a third of the work of the next (`archsearch.fidelity.rungs`)."""
+
+Prune = Annotated[
+    PruneName,
+    Option(
+        help="Halve the cells by cheap trainings: gated, where a pilot shows that they rank like "
+        "full ones; force, in any case."
+    ),
+]
+PruneOver = Annotated[PruneOverName, Option(help="What makes a training cheap.")]
 MaxHours = Annotated[
     float | None, Option("--max-hours", help="Stop asking for more trials after this long.")
 ]
@@ -72,17 +85,12 @@ Extend = Annotated[bool, Option("--extend", help="Add new cells or seeds to a ru
 
 @dataclass(frozen=True)
 class Training:
-    """How a study's cells are trained; with ``max_seeds``, tied cells get more seeds up to it."""
+    """How a study's cells are trained; ``plan`` is `archsearch.study.Study.plan`."""
 
     recipe: Recipe
     data: str
     seeds: tuple[int, ...]
-    max_seeds: int | None = None
-
-    @property
-    def plan(self) -> dict[str, Any]:
-        """What `archsearch.study.Study.plan` says of it."""
-        return {"kind": "more-seeds", "max_seeds": self.max_seeds} if self.max_seeds else {}
+    plan: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -132,7 +140,13 @@ def together(*builds: Callable[[], Any]) -> tuple[Any, ...]:
 
 
 def training(
-    data: str, recipe: str, epochs: int | None, seeds: str, changes: list[str] | None
+    data: str,
+    recipe: str,
+    epochs: int | None,
+    seeds: str,
+    changes: list[str] | None,
+    prune: PruneName = "off",
+    prune_over: PruneOverName = "epochs",
 ) -> Training:
     """What the options of a training command mean.
 
@@ -142,7 +156,13 @@ def training(
     overrides, numbers = together(lambda: key_values(changes), lambda: parse_seeds(seeds))
     if epochs is not None:
         overrides["epochs"] = str(epochs)
-    return Training(resolve(recipe, overrides), data, *numbers)
+    first, most = numbers
+    plan: dict[str, Any] = {"kind": "more-seeds", "max_seeds": most} if most else {}
+    if prune != "off":
+        if most:
+            raise ValueError("--prune and --seeds auto are two plans: choose one")
+        plan = {"kind": "halving", "over": prune_over, "force": prune == "force", **HALVING}
+    return Training(resolve(recipe, overrides), data, first, plan)
 
 
 def parse_seeds(text: str) -> tuple[tuple[int, ...], int | None]:
