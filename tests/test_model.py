@@ -238,7 +238,7 @@ def test_names_of_the_weights_stay() -> None:
     }
 
 
-@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 1, 32, 32)])
+@pytest.mark.parametrize("shape", [(3, 3, 32), (1, 1, 32, 32)])
 def test_other_images_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"wanted \(N, 3, H, W\), got"):
         InternImage(SMALL)(torch.zeros(shape))
