@@ -65,12 +65,12 @@ def test_the_truly_best_cells_are_kept(truth, noise, cells, seeds):
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("truth", TRUTHS)
 @pytest.mark.parametrize("cells", [3, 10, 30])
-@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("seeds", [2, 5])
 def test_the_truly_best_cells_are_kept_in_many_studies(truth, noise, cells, seeds):
     """0.93 is the lowest that `tied_with_best` owns up to: all equal, unequal noise."""
-    kept, _ = coverage(truth, noise, cells, seeds, runs=2000)
+    kept, _ = coverage(truth, noise, cells, seeds, runs=800)
     hard = truth in ("all equal", "two best") and noise != "equal"
-    assert kept >= at_least(0.93 if hard else 0.95, 2000)
+    assert kept >= at_least(0.93 if hard else 0.95, 800)
 
 
 def test_pooling_is_exact_for_equal_noise_and_too_sure_for_unequal():
