@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archsearch.data import Dataset
+from archsearch.images import Dataset
 from archsearch.recipe import Recipe
 
 Change = Callable[[Tensor], Tensor]

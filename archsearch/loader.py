@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from archsearch.data import Images, decode, read_file
+from archsearch.images import Images, decode, read_file
 
 Batch = tuple[Tensor, Tensor]
 """Images ``(N, C, H, W)`` uint8 and labels ``(N,)`` int64, both on the device."""

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from archsearch.augment import Pipeline
 from archsearch.count import count
-from archsearch.data import Dataset, split
+from archsearch.data import split
 from archsearch.evaluate import Score, calibrate, evaluate
+from archsearch.images import Dataset
 from archsearch.loader import Batch, Read, epoch_batches, even_parts, mixed_seed, reader
 from archsearch.memory import fitting_batch, is_out_of_memory
 from archsearch.optim import averaged, optimizer_of, rate, set_rate

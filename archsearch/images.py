@@ -1,0 +1,111 @@
+"""What a data set is in memory, and how an image file is read. No torch here."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+DATA_FOLDER_VARIABLE = "ARCHSEARCH_DATA"
+"""Environment variable that names the folder where `cifar10` is looked for; ./data otherwise."""
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
+
+
+class DataError(ValueError):
+    """Data that cannot be trained on; the message names the file or folder."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images of one split: pixels ``(N, C, H, W)`` in memory, or files to decode."""
+
+    pixels: Pixels | None
+    files: tuple[Path, ...]
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set as it lies on disk, before a validation split is held out of ``train``.
+
+    ``mean`` and ``std`` are per channel, of pixels scaled to 0..1.
+    """
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    train: Images
+    test: Images
+    fingerprint: str
+
+
+def read_file(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror}") from error
+
+
+def decode(content: bytes, name: str) -> Any:
+    """A pillow image in RGB of a file's content.
+
+    Raises:
+        DataError: not an image, or cut short; names ``name``.
+    """
+    from PIL import Image
+
+    if not content:
+        raise DataError(f"{name} is empty")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name} cannot be read as an image: {error}") from error
+
+
+def in_memory(
+    name: str, source: str, classes: tuple[str, ...], train: Images, test: Images
+) -> Dataset:
+    """A small set, fingerprinted by its pixels and labels: the same images are the same data."""
+    assert train.pixels is not None
+    assert test.pixels is not None
+    digest = hashlib.sha256()
+    for array in (train.pixels, train.labels, test.pixels, test.labels):
+        digest.update(repr(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    mean, std = _statistics(train.pixels)
+    return Dataset(
+        name,
+        source,
+        classes,
+        train.pixels.shape[1],
+        mean,
+        std,
+        train,
+        test,
+        digest.hexdigest()[:16],
+    )
+
+
+def _statistics(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of pixels scaled to 0..1, from a histogram."""
+    values = np.arange(256) / 255
+    counts = [np.bincount(pixels[:, c].ravel(), minlength=256) for c in range(pixels.shape[1])]
+    means = [float(n @ values / n.sum()) for n in counts]
+    return tuple(means), tuple(
+        float(np.sqrt(n @ (values - m) ** 2 / n.sum())) or 1.0
+        for n, m in zip(counts, means, strict=True)
+    )
