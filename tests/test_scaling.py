@@ -86,12 +86,16 @@ def test_every_bad_factor_is_named(alpha: float, beta: float | None, named: list
         ("nearest", 2, "112-16-4-24"),
         ("floor", 1, "80-16-4-20"),
         ("floor", 2, "112-16-4-23"),
-        ("floor", 3, "160-16-4-26"),
         ("budget", 1, "80-16-4-29"),
     ],
 )
 def test_roundings_from_t_with_the_best_pair(rounding: str, phi: int, name: str) -> None:
     assert scale(SCALED_ORIGIN, *BEST, phi, rounding).name == name
+
+
+def test_floor_never_goes_up() -> None:
+    """C1' = 125.4, D' = 31.8 (Table C's first row): 128 would be nearer."""
+    assert scale(SCALED_ORIGIN, 1.03, 1.40, 2, "floor").name == "112-16-4-19"
 
 
 def test_nearest_at_phi_one_is_s() -> None:
