@@ -173,8 +173,9 @@ class Study:
 
     ``axes`` names the coordinates of ``Cell.asked`` that a heatmap uses, as (panel, y, x).
     ``plan`` says, in plain JSON values under ``kind``, how trials beyond the cells and seeds are
-    chosen: ``more-seeds``, ``search`` or ``halving``; empty when there are none. ``metric`` is what cells are compared by, always from the validation split. ``reports`` names
-    modules of the package `reports`.
+    chosen: ``more-seeds``, ``search`` or ``halving``; empty when there are none. ``metric`` is what
+    cells are compared by, always from the validation split. ``reports`` names modules of the
+    package `reports`.
     """
 
     name: str

@@ -42,6 +42,7 @@ def grid(
     device: o.Device = "auto",
     ray_address: o.RayAddress = None,
     max_hours: o.MaxHours = None,
+    quote: o.Quote = True,
     prune: o.Prune = "off",
     prune_over: o.PruneOver = "epochs",
     extend: o.Extend = False,
@@ -54,7 +55,7 @@ def grid(
     limit, training, launch, lists = o.together(
         lambda: Budget.parse(budget, tolerance),
         lambda: o.training(data, recipe, epochs, seeds, set_, prune, prune_over),
-        lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours),
+        lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours, quote),
         lambda: o.space_lists(c1, group_channels, l1),
     )
     study = module.study(
@@ -87,6 +88,7 @@ def scale(
     device: o.Device = "auto",
     ray_address: o.RayAddress = None,
     max_hours: o.MaxHours = None,
+    quote: o.Quote = True,
     extend: o.Extend = False,
     plan: o.PlanOnly = False,
     output: o.AsFormat = o.Format.table,
@@ -98,7 +100,7 @@ def scale(
         lambda: Budget.parse(budget, tolerance),
         lambda: parse_variant(origin, like=SCALED_ORIGIN),
         lambda: o.training(data, recipe, epochs, seeds, set_),
-        lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours),
+        lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours, quote),
         lambda: (alpha is None and beta is None) or check_factors(alpha, beta),
     )
     study = module.study(
@@ -117,12 +119,13 @@ def run(
     device: o.Device = "auto",
     ray_address: o.RayAddress = None,
     max_hours: o.MaxHours = None,
+    quote: o.Quote = True,
     extend: o.Extend = False,
     plan: o.PlanOnly = False,
     output: o.AsFormat = o.Format.table,
 ) -> None:
     """Run a study of one's own: a Python file that exports a Study."""
-    launch = o.Launch(out, runner, workers, device, ray_address, extend, max_hours)
+    launch = o.Launch(out, runner, workers, device, ray_address, extend, max_hours, quote)
     study = load_study(file)
     _print_plan(study, output) if plan else start(study, launch)
 
@@ -152,6 +155,7 @@ def search(
     device: o.Device = "auto",
     ray_address: o.RayAddress = None,
     max_hours: o.MaxHours = None,
+    quote: o.Quote = True,
     extend: o.Extend = False,
 ) -> None:
     """Search under a budget with Optuna; the same command proposes the same again."""
@@ -160,7 +164,7 @@ def search(
     limit, training, launch, names, lists = o.together(
         lambda: Budget.parse(budget, tolerance),
         lambda: o.training(data, recipe, epochs, "1", set_),
-        lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours),
+        lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours, quote),
         lambda: o.metrics(objectives),
         lambda: o.space_lists(c1, group_channels, l1),
     )

@@ -80,6 +80,9 @@ PruneOver = Annotated[PruneOverName, Option(help="What makes a training cheap.")
 MaxHours = Annotated[
     float | None, Option("--max-hours", help="Stop asking for more trials after this long.")
 ]
+Quote = Annotated[
+    bool, Option("--quote/--no-quote", help="Time a few steps first and say what it will take.")
+]
 Extend = Annotated[bool, Option("--extend", help="Add new cells or seeds to a run that has fewer.")]
 
 
@@ -104,6 +107,7 @@ class Launch:
     ray_address: str | None = None
     extend: bool = False
     max_hours: float | None = None
+    quote: bool = True
 
     def __post_init__(self) -> None:
         problems = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from typer import Exit
 
 from archsearch.cli.options import Launch, command_line
+from archsearch.cli.quoting import quote_after, quote_before
 from archsearch.study import Data, Study
 
 if TYPE_CHECKING:
@@ -33,7 +34,11 @@ def start(study: Study, launch: Launch) -> None:
     folder = StudyFolder(path).create(study, data, command_line(), extend=launch.extend)
     say(f"{study.question}\n{_what(study, data)}")
     say(f"Folder: {path}. Ctrl-C stops; the same command goes on.")
+    if launch.quote:
+        quote_before(folder, launch)
     counts = _train(folder, launch)
+    if compared := quote_after(folder):
+        say(compared)
     draw([folder.path])
     if counts.get("failed"):
         say(f"{counts['failed']} failed: archsearch retry {path} makes them runnable again")
