@@ -52,11 +52,13 @@ def _headline(winner: CellResult, compared: Comparison) -> str:
     value = with_interval(compared.metric, estimate, compared.digits)
     name, label = winner.label, compared.metric.label.lower()
     others = len(compared.ranking.tied) - 1
+    end = "highest" if compared.metric.higher_is_better else "lowest"
     if not compared.ranking.can_rank:
-        end = "highest" if compared.metric.higher_is_better else "lowest"
         return f"No cell can be called best. {name} shows the {end} {label}, {value}."
     if not others:
         return f"{name} is best, with {value} {label}."
+    if others + 1 == len(compared.ranking.means):
+        return f"No network stands out. {name} has the {end} mean {label}, {value}."
     return f"{name} leads with {value} {label}, but not alone."
 
 
@@ -70,9 +72,14 @@ def _sure(results: Results, compared: Comparison) -> str:
     how = f"at {percent(ranking.level)} confidence over all {networks} networks at once"
     if tied == 1:
         return f"Each of the other {networks - 1} networks is shown to be worse, {how}."
-    worse = "none is" if tied == networks else f"{networks - tied} are"
+    if tied == networks:
+        return (
+            f"None of the {networks} networks is shown to be worse than the best, {how}. "
+            f"{_cheapest(results, compared)}"
+        )
     return (
-        f"{plural(tied - 1, 'other network')} cannot be told from it; {worse} shown to be worse, "
+        f"{plural(tied - 1, 'other network')} cannot be told from it; {networks - tied} "
+        f"{'is' if networks - tied == 1 else 'are'} shown to be worse, "
         f"{how}. {_cheapest(results, compared)}"
     )
 

@@ -11,9 +11,18 @@ MIN_TRAININGS = 10
 
 
 def shares(results: Results, metric: str | None = None) -> dict[str, float]:
-    """Number -> share of the variance, largest first; empty where it would say nothing."""
-    by = results.compare(metric).metric
-    if by.counted or sum(t.value(by) is not None for t in results.trials) < MIN_TRAININGS:
+    """Number -> share of the variance, largest first.
+
+    Empty where it would say nothing: few trainings, or seeds that tell no two networks apart.
+    """
+    compared = results.compare(metric)
+    by, ranking = compared.metric, compared.ranking
+    noise_alone = ranking.can_rank and len(ranking.tied) == len(ranking.means)
+    if (
+        by.counted
+        or noise_alone
+        or sum(t.value(by) is not None for t in results.trials) < MIN_TRAININGS
+    ):
         return {}
     found = importances(results, by.name)
     return dict(sorted(((k, round(v, 3)) for k, v in found.items()), key=lambda kv: -kv[1]))

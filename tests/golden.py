@@ -39,7 +39,7 @@ def grid_study(seeds: int = 5, **changes: Any) -> Study:
         question="Which stacking of a 30M InternImage is best?",
         source="Section 3.2; supplement C.1, Fig. A",
         cells=plan(Space(), Budget.parse("30M")),
-        recipe=replace(QUICK, epochs=6),
+        recipe=replace(QUICK, epochs=6, lr=1e-3),
         seeds=tuple(range(seeds)),
         axes=("group_channels", "l1", "c1"),
         budget="30M",
@@ -150,7 +150,7 @@ def scale_results(seeds: int = 3) -> Results:
         _scale_cell(alpha, beta, Variant(*n, norm="post", layer_scale=1e-5), params, accuracy)
         for alpha, beta, n, params, accuracy in rows
     )
-    recipe: Recipe = replace(QUICK, epochs=4)
+    recipe: Recipe = replace(QUICK, epochs=4, lr=1e-3)
     question = "Which (alpha, beta) scales a 30M InternImage best?"
     study = Study(
         "scale", question, "Table C", cells, recipe, seeds=tuple(range(seeds)), budget="100M"

@@ -164,5 +164,5 @@ def test_pictures_ignore_the_users_own_matplotlib_settings(grid: Results) -> Non
     import matplotlib
 
     before = drawn(grid)
-    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red"}):
+    with matplotlib.rc_context({"font.size": 30, "axes.labelweight": "bold"}):
         assert drawn(grid) == before

@@ -70,6 +70,13 @@ def test_a_missing_number_is_none_and_never_zero(grid: Results) -> None:
     assert infeasible["l3"] is None
 
 
+def test_what_did_not_complete_has_no_value_at_all(grid: Results) -> None:
+    lost = at(grid, 48, 16, 1).trials[0]
+    assert lost.record is not None
+    assert lost.record.seconds > 0
+    assert lost.value(METRICS["seconds"]) is None
+
+
 def test_the_estimate_is_the_students_interval_over_seeds(grid: Results) -> None:
     cell = at(grid, 64, 16, 4)
     values = [t.record.metrics["val_accuracy"] for t in cell.trials if t.record]

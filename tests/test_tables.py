@@ -34,6 +34,13 @@ def test_the_grid_is_listed_best_first_and_keeps_every_cell(grid: Results) -> No
     assert content.marks.count("missing") == 30 - len(numbers)
 
 
+def test_lowest_first_where_lower_is_better(grid: Results) -> None:
+    values = column(tables.results_table(grid, "val_error"), "Validation error (%)")
+    numbers = [float(v.split(" ")[0]) for v in values if v != "–"]
+    assert numbers == sorted(numbers)
+    assert values[len(numbers) :] == ["–"] * (30 - len(numbers))
+
+
 def test_standing_says_best_tied_behind_or_not_ranked(grid: Results) -> None:
     content = tables.results_table(grid)
     standings = column(content, "Standing")
