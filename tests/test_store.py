@@ -267,6 +267,7 @@ def test_one_driver_per_folder_and_the_other_is_named(folder: StudyFolder) -> No
         pass
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_lock_is_not_kept_by_a_forked_child(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with lock.hold(path):

@@ -12,7 +12,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -66,6 +66,27 @@ def look(path: str) -> str:
         return f"{socket.gethostname()}: {error}"
 
 
+def needs_of(place: Place, have: Mapping[str, float]) -> dict[str, float]:
+    """CPUs and GPUs of one trial: a whole GPU where there are any, unless told a fraction."""
+    gpus = place.gpus_per_trial
+    if gpus is None:
+        gpus = 1.0 if place.device != "cpu" and have.get("GPU", 0) > 0 else 0.0
+    return {"num_cpus": place.threads, "num_gpus": gpus}
+
+
+def num_slots(place: Place, have: Mapping[str, float], needs: Mapping[str, float]) -> int:
+    """How many trials fit at once, at most ``place.workers``.
+
+    Raises:
+        ValueError: when not one fits.
+    """
+    names = {"num_cpus": "CPU", "num_gpus": "GPU"}
+    fits = min(int(have.get(names[key], 0) / need) for key, need in needs.items() if need)
+    if fits < 1:
+        raise ValueError(f"Ray has {dict(have)}: no room for a trial that takes {dict(needs)}")
+    return fits if place.workers is None else min(fits, place.workers)
+
+
 class OnRay:
     """See the module's words; the contract is `archsearch.runners.Runner`."""
 
@@ -77,13 +98,18 @@ class OnRay:
         """
         self._place = place
         self._closed = threading.Event()
-        self._ray = self._start()
-        self._needs = self._needs_of_a_trial()
-        self.slots = self._num_slots()
-        self._remote = self._ray.remote(max_retries=0, **self._needs)(work_remotely)
         self._stop_name = f"{TEMP_PREFIX}stop-{secrets.token_hex(8)}"
         self._study: Path | None = None
         self._tasks: dict[Any, Job] = {}
+        self._ray = self._start()
+        have = self._ray.cluster_resources()
+        needs = needs_of(place, have)
+        self._remote = self._ray.remote(max_retries=0, **needs)(work_remotely)
+        try:
+            self.slots = num_slots(place, have, needs)
+        except ValueError:
+            self.close()
+            raise
 
     def _start(self) -> Any:
         ray = _import_ray(local=self._place.ray_address is None)
@@ -109,24 +135,6 @@ class OnRay:
             "object_store_memory": OBJECT_STORE_BYTES,
             "_node_ip_address": "127.0.0.1",
         }
-
-    def _needs_of_a_trial(self) -> dict[str, float]:
-        """CPUs and GPUs of one trial: a whole GPU where there are any, unless told a fraction."""
-        gpus = self._place.gpus_per_trial
-        if gpus is None:
-            has = self._place.device != "cpu" and self._ray.cluster_resources().get("GPU", 0) > 0
-            gpus = 1.0 if has else 0.0
-        return {"num_cpus": self._place.threads, "num_gpus": gpus}
-
-    def _num_slots(self) -> int:
-        have = self._ray.cluster_resources()
-        names = {"num_cpus": "CPU", "num_gpus": "GPU"}
-        fits = [int(have.get(names[k], 0) / v) for k, v in self._needs.items() if v]
-        slots = min([*fits, self._place.workers or fits[0]])
-        if slots < 1:
-            self.close()
-            raise ValueError(f"Ray has {have}, and no room for a trial that takes {self._needs}")
-        return slots
 
     def submit(self, job: Job) -> str:
         if self._study is None:
