@@ -87,8 +87,9 @@ class DCNv3(nn.Module):
         """
         weight = torch.cat((self.offset.weight, self.mask.weight))
         bias = torch.cat((self.offset.bias, self.mask.bias))
-        both = F.linear(side, weight, bias)
-        return both[..., : self.offset.out_features], both[..., self.offset.out_features :]
+        sizes = [self.offset.out_features, self.mask.out_features]
+        offset, mask = torch.split(F.linear(side, weight, bias), sizes, -1)
+        return offset, mask
 
     def aggregate(self, x_proj: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
         """Sample and sum: ``(N, H, W, C)``; the softmax over P runs inside the operator."""

@@ -201,7 +201,7 @@ class InternImage(nn.Module):
 
     def use_channels_last(self) -> None:
         """Lay the convolutions' weights out as the maps are; DDP warns and copies otherwise."""
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def set_gradient_checkpointing(self, enable: bool = True) -> None:
         """In training, keep only each block's input and compute the rest again going backward."""
