@@ -72,7 +72,7 @@ def _network(name: str | None, numbers: dict[str, int | None]) -> ModelConfig:
 def _verify(config: ModelConfig, image_size: int) -> None:
     from archsearch.verify import verify
 
-    print("building the model and counting with fvcore (about ten seconds) ...", file=sys.stderr)
+    print("building the model and counting it with fvcore ...", file=sys.stderr)
     differences = verify(config, image_size)
     for line in differences:
         print(line, file=sys.stderr)
