@@ -1,0 +1,96 @@
+// One launch as its threads see it: the tensors, the geometry, and which thread works on what.
+#pragma once
+#include "numeric.cuh"
+
+namespace dcnv3::cuda {
+
+inline constexpr int kBlock = 128;
+
+// Division of numbers below 2^31 by a number that is fixed for a launch, as one multiplication and one shift:
+// with p = 31 + ceil(log2 d), ceil(2^p / d) exceeds 2^p / d by less than d^-1 * 2^(p-31), which is too little to
+// reach the next quotient.
+struct Divisor {
+  uint32_t divisor = 1, multiplier = 1u << 31, shift = 31;
+
+  Divisor() = default;
+  explicit Divisor(int64_t d) : divisor(static_cast<uint32_t>(d)) {
+    while ((int64_t{1} << (shift - 31)) < d) ++shift;
+    multiplier = static_cast<uint32_t>(((uint64_t{1} << shift) + d - 1) / d);
+  }
+
+  DCNV3_HOST_DEVICE uint32_t quotient(uint32_t n) const {
+    return static_cast<uint32_t>((static_cast<uint64_t>(n) * multiplier) >> shift);
+  }
+};
+
+// Device pointers; offset and mask are of x's type or, with `float_weights`, float. Null where nothing is wanted.
+struct Tensors {
+  const void *x, *offset, *mask, *grad;
+  void *output, *grad_x, *grad_offset, *grad_mask;
+  bool float_weights;
+};
+
+// A slot is one thread's share: `lane` of the `lanes` threads that work on one pair of an output pixel and a group.
+// Slots are numbered lane fastest, then group, then pixel, so that a warp reads whole sectors of x and the groups of one
+// pixel side by side. A launch covers whole output rows from `first_row` on, few enough for 32-bit slots; what is
+// multiplied up from a slot is 64 bits wide.
+struct Call {
+  Geometry g;
+  Tensors t;
+  int64_t first_row;
+  uint32_t slots;
+  Divisor lanes, groups, wo, ho;
+  // In packs of x: a pixel, a row, a group, and what `kFirstCell` on both axes comes to.
+  int64_t pixel_packs, row_packs, first_cells;
+  int group_packs;
+  // In elements of x: to the right-hand and the lower neighbour; zero in an image of one column or row.
+  int64_t step_x, step_y;
+};
+
+struct Slot {
+  int lane, lanes, group, ox, oy;
+  int64_t n, pixel, pair;  // pixel counts over the batch, pair = pixel * groups + group
+};
+
+DCNV3_HOST_DEVICE Slot slot_at(const Call& c, uint32_t index) {
+  const uint32_t pair = c.lanes.quotient(index), pixel = c.groups.quotient(pair), line = c.wo.quotient(pixel);
+  const uint32_t row = static_cast<uint32_t>(c.first_row) + line, image = c.ho.quotient(row);
+  Slot s;
+  s.lanes = static_cast<int>(c.lanes.divisor);
+  s.lane = static_cast<int>(index - pair * c.lanes.divisor);
+  s.group = static_cast<int>(pair - pixel * c.groups.divisor);
+  s.ox = static_cast<int>(pixel - line * c.wo.divisor);
+  s.oy = static_cast<int>(row - image * c.ho.divisor);
+  s.n = image;
+  s.pixel = c.first_row * c.g.wo + pixel;
+  s.pair = s.pixel * c.g.groups + s.group;
+  return s;
+}
+
+// What one thread holds of a group: L packs of V channels. Two threads at a time then share a 32-byte sector.
+//
+// Thread t takes packs t, t + lanes, ... Where L is 2 every other quartet of a row's threads takes its two packs in the
+// other order, so that the eight threads which one pass of a 128-bit load serves meet eight different bank groups of L1:
+// in the plain order groups g and g + 2 would meet in the same ones, because a group is 64 bytes (C' = 16) and a bank
+// row 128. The order, and with it the rounding of sums over channels, depends on the place in the image alone, not on
+// the image's place in the batch. A pack past the end of the group is read as the first and counts for nothing.
+template <int L>
+struct OwnPacks {
+  int pack[L];
+  bool valid[L];
+};
+
+template <int L>
+DCNV3_HOST_DEVICE OwnPacks<L> own_packs(const Call& c, const Slot& s, int first) {
+  const int swapped = (((s.ox * static_cast<int>(c.groups.divisor) + s.group) * s.lanes + s.lane) >> 2) & 1;
+  OwnPacks<L> own;
+#pragma unroll
+  for (int l = 0; l < L; ++l) {
+    const int pack = first + (L == 2 ? l ^ swapped : l) * s.lanes;
+    own.valid[l] = pack < c.group_packs;
+    own.pack[l] = own.valid[l] ? pack : 0;
+  }
+  return own;
+}
+
+}  // namespace dcnv3::cuda

@@ -1,0 +1,8 @@
+#include "launch.cuh"
+
+namespace dcnv3::cuda {
+
+template const char* backward<Half>(const Geometry&, const Tensors&, void*, void*);
+template int64_t workspace_bytes<Half>(const Geometry&, const Tensors&);
+
+}  // namespace dcnv3::cuda

@@ -1,0 +1,175 @@
+// How a call becomes launches: which kernel, how many threads, which tiles. Plain C++ and constant time.
+#pragma once
+#include <algorithm>
+
+#include "forward.cuh"
+#include "grad_weights.cuh"
+#include "grad_x.cuh"
+
+namespace dcnv3::cuda {
+
+// What a kernel is compiled for: L packs of V channels to a thread, and K, or 0 for any.
+template <int V_, int L_, int kKernel_>
+struct Choice {
+  static constexpr int V = V_, L = L_, kKernel = kKernel_;
+};
+
+// Eight channels to a thread where packs of 16 bytes fit: a point's position costs as much for one as for eight. Without
+// them, and in double, which is for checking gradients, four single channels.
+template <typename T, int kKernel>
+using Wide = Choice<16 / sizeof(T), sizeof(T) == 4 ? 2 : 1, kKernel>;
+using Narrow = Choice<1, 4, 0>;
+
+// Channels in a run of grad_x, 8 runs to a tile.
+template <typename T>
+int run_of(const Geometry& g) {
+  return sizeof(T) == 8 || g.group_channels <= 16 ? 2 : 4;
+}
+
+inline constexpr int64_t kSharedBytes = 48 * 1024;      // what a block gets without asking
+inline constexpr int64_t kTileSharedBytes = 40 * 1024;  // five blocks of grad_x fit on a multiprocessor of sm_90
+inline constexpr int64_t kMaxSlots = (int64_t{1} << 31) - kBlock;
+
+inline int64_t rounded_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+inline bool aligned(const void* pointer, int64_t bytes) { return reinterpret_cast<uintptr_t>(pointer) % bytes == 0; }
+
+// What no kernel here can do, in words, or null.
+inline const char* refusal(const Geometry& g) {
+  constexpr int64_t k31 = int64_t{1} << 31;
+  if (std::max(g.h, g.w) > kMaxSize) return "images of more than 4,194,304 pixels on a side are not supported";
+  if (g.h * g.w >= k31 || g.ho * g.wo >= k31) return "images of 2^31 pixels and more are not supported";
+  if (g.n * g.ho >= k31) return "batches of 2^31 output rows and more are not supported";
+  if (g.wo * g.groups * 32 >= kMaxSlots || g.groups * g.group_channels >= k31) {
+    return "rows of that many pixels, groups and channels are not supported";
+  }
+  if (g.kernel > 1024) return "kernel sizes over 1024 are not supported";
+  return nullptr;
+}
+
+template <typename T>
+bool packs_fit(const Geometry& g, const Tensors& t) {
+  constexpr int V = Wide<T, 0>::V;
+  return sizeof(T) < 8 && g.group_channels % V == 0 &&
+         g.h * g.w * (g.groups * g.group_channels / V) < (int64_t{1} << 31) && aligned(t.x, 16) &&
+         aligned(t.grad, 16) && aligned(t.output, 16);
+}
+
+// A launch of `lanes` threads to a pair, over rows from `first_row` on.
+template <typename T>
+Call call_of(const Geometry& g, const Tensors& t, int pack, int64_t lanes) {
+  Call c{};
+  c.g = g, c.t = t;
+  c.lanes = Divisor(lanes), c.groups = Divisor(g.groups), c.wo = Divisor(g.wo), c.ho = Divisor(g.ho);
+  c.group_packs = static_cast<int>(g.group_channels / pack);
+  c.pixel_packs = g.groups * c.group_packs, c.row_packs = g.w * c.pixel_packs;
+  c.first_cells = kFirstCell<Arithmetic<T>> * (c.pixel_packs + c.row_packs);
+  c.step_x = g.w > 1 ? g.groups * g.group_channels : 0;
+  c.step_y = g.h > 1 ? g.w * g.groups * g.group_channels : 0;
+  return c;
+}
+
+// Calls `run` with the parts of a call that 32-bit slots can number, until it returns an error.
+template <typename Run>
+const char* each_part(Call c, const Run& run, int64_t max_slots = kMaxSlots) {
+  const int64_t rows = c.g.n * c.g.ho, row_slots = c.g.wo * c.g.groups * c.lanes.divisor;
+  const int64_t part = std::min(rows, std::max<int64_t>(1, max_slots / row_slots));
+  for (c.first_row = 0; c.first_row < rows; c.first_row += part) {
+    c.slots = static_cast<uint32_t>(std::min(part, rows - c.first_row) * row_slots);
+    if (const char* error = run(c)) return error;
+  }
+  return nullptr;
+}
+
+template <typename C>
+int64_t forward_lanes(const Geometry& g) {
+  return rounded_up(g.group_channels / C::V, C::L);
+}
+
+// The threads of a team: a power of two, at most a warp.
+struct TeamPlan {
+  int lanes, block;
+  int64_t shared_bytes;
+};
+
+template <typename T, typename C>
+TeamPlan team_plan(const Geometry& g, const Tensors& t) {
+  const int64_t threads = forward_lanes<C>(g), kept = g.points * static_cast<int64_t>(sizeof(Arithmetic<T>));
+  TeamPlan plan{1, kBlock, 0};
+  while (plan.lanes < std::min<int64_t>(threads, 32)) plan.lanes *= 2;
+  if (!keeps_sums<C::kKernel>(g, t)) return plan;
+  while (plan.block > 32 && plan.block / plan.lanes * kept > kSharedBytes) plan.block /= 2;
+  while (plan.lanes < 32 && plan.block / plan.lanes * kept > kSharedBytes) plan.lanes *= 2;
+  plan.shared_bytes = plan.block / plan.lanes * kept;
+  return plan;
+}
+
+// Six rows are the least that make the rows above and below worth going through.
+template <typename T, int kRun>
+PlaneCall plane_call(const Geometry& g, const Tensors& t) {
+  using A = Arithmetic<T>;
+  PlaneCall p{};
+  p.c = call_of<T>(g, t, 1, 1);
+  const int64_t room = (kTileSharedBytes - PlaneMemory<A, kRun>::bytes(0)) / (sizeof(A) * kRuns * kRun);
+  const bool whole = g.h * g.w <= room;
+  p.tiles_x = static_cast<int>(whole ? 1 : rounded_up(g.w, std::max<int64_t>(1, room / std::min<int64_t>(g.h, 6))));
+  p.tile_w = static_cast<int>(rounded_up(g.w, p.tiles_x));
+  p.tiles_x = static_cast<int>(rounded_up(g.w, p.tile_w));
+  p.tiles_y = static_cast<int>(rounded_up(g.h, std::min<int64_t>(g.h, room / p.tile_w)));
+  p.tile_h = static_cast<int>(rounded_up(g.h, p.tiles_y));
+  p.tiles_y = static_cast<int>(rounded_up(g.h, p.tile_h));
+  p.slices = static_cast<int>(rounded_up(g.group_channels, kRuns * kRun));
+  p.warps = p.tile_w >= 24 ? 4 : 2;
+  p.whole_runs = g.group_channels % kRun == 0 && aligned(t.grad, sizeof(T) * kRun) && aligned(t.grad_x, sizeof(T) * kRun);
+  return p;
+}
+
+inline bool is_tiled(const PlaneCall& p) { return p.tiles_x > 1 || p.tiles_y > 1; }
+
+inline int64_t plane_blocks(const PlaneCall& p) {
+  return p.c.g.n * p.tiles_x * p.tiles_y * p.slices * p.c.g.groups;
+}
+
+template <typename T, int kRun>
+int64_t plane_shared_bytes(const PlaneCall& p) {
+  return PlaneMemory<Arithmetic<T>, kRun>::bytes(static_cast<int64_t>(p.tile_w) * p.tile_h);
+}
+
+inline int64_t box_count(const Call& c) { return c.g.n * chunks_of(c) * c.g.groups; }
+
+// The choices. Each calls `run` with one, and returns what it returns.
+
+template <typename T, typename Run>
+auto with_forward_kernel(const Geometry& g, const Tensors& t, const Run& run) {
+  if constexpr (sizeof(T) < 8) {
+    if (packs_fit<T>(g, t)) {
+      if (g.kernel == 3) return run(Wide<T, 3>());
+      if (g.kernel == 5) return run(Wide<T, 5>());
+      if (g.kernel == 7) return run(Wide<T, 7>());
+      return run(Wide<T, 0>());
+    }
+  }
+  return run(Narrow());
+}
+
+// The kernels of a fixed K hold all channels of a group in one team's threads at once.
+template <typename T, typename Run>
+auto with_grad_weights_kernel(const Geometry& g, const Tensors& t, const Run& run) {
+  return with_forward_kernel<T>(g, t, [&](auto choice) {
+    using C = decltype(choice);
+    if constexpr (C::V > 1) {
+      if (forward_lanes<C>(g) > 32) return run(Wide<T, 0>());
+    }
+    return run(choice);
+  });
+}
+
+template <typename T, typename Run>
+auto with_grad_x_kernel(const Geometry& g, const Run& run) {
+  if constexpr (sizeof(T) < 8) {
+    if (run_of<T>(g) == 4) return run(std::integral_constant<int, 4>());
+  }
+  return run(std::integral_constant<int, 2>());
+}
+
+}  // namespace dcnv3::cuda

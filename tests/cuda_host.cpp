@@ -1,0 +1,193 @@
+// The CUDA kernels' bodies, run by the host: every thread of every block in turn, phase by phase, with the choices and
+// plans that a launch makes. What is not covered is what only a GPU has: its intrinsics (each has a twin for the host),
+// shuffles, barriers and the memory system.
+#include <vector>
+
+#include "cuda/plan.h"
+
+namespace dcnv3::cuda {
+
+// A team's threads run one after the other, twice: first to learn each one's part of every sum, then with the sums.
+struct HostTeam {
+  std::vector<std::vector<double>>* parts;  // of every sum in order, its values
+  bool learning;
+  size_t* next;
+
+  template <typename A, int N>
+  void add_up(PointSums<A, N>& sums) const {
+    if (learning && parts->size() == *next) parts->emplace_back(3 * N, 0.0);
+    std::vector<double>& total = (*parts)[(*next)++];
+    A* const values[3] = {sums.weight, sums.x, sums.y};
+    for (int i = 0; i < 3 * N; ++i) {
+      A& value = values[i / N][i % N];
+      if (learning) total[i] += value;
+      value = learning ? A(0) : static_cast<A>(total[i]);
+    }
+  }
+
+  void wait() const {}
+};
+
+template <typename T>
+const char* host_forward(const Geometry& g, const Tensors& t, int64_t max_slots) {
+  return with_forward_kernel<T>(g, t, [&](auto choice) {
+    using C = decltype(choice);
+    const auto run = [](const Call& c) -> const char* {
+      for (uint32_t index = 0; index < c.slots; ++index) forward_slot<T, C::V, C::L, C::kKernel>(c, index);
+      return nullptr;
+    };
+    return each_part(call_of<T>(g, t, C::V, forward_lanes<C>(g)), run, max_slots);
+  });
+}
+
+template <typename T>
+const char* host_grad_weights(const Geometry& g, const Tensors& t, int64_t max_slots) {
+  return with_grad_weights_kernel<T>(g, t, [&](auto choice) {
+    using C = decltype(choice);
+    const auto run = [&](const Call& c) -> const char* {
+      std::vector<Arithmetic<T>> kept(g.points);
+      for (uint32_t team = 0; team < c.slots; team += c.lanes.divisor) {
+        std::vector<std::vector<double>> parts;
+        for (const bool learning : {true, false}) {
+          for (uint32_t lane = 0; lane < c.lanes.divisor; ++lane) {
+            size_t next = 0;
+            grad_weights_slot<T, C::V, C::L, C::kKernel>(c, team + lane, !learning, kept.data(),
+                                                         HostTeam{&parts, learning, &next});
+          }
+        }
+      }
+      return nullptr;
+    };
+    const TeamPlan plan = team_plan<T, C>(g, t);
+    if (plan.shared_bytes > kSharedBytes || plan.block % plan.lanes != 0) return "the team's plan does not fit";
+    return each_part(call_of<T>(g, t, C::V, plan.lanes), run, max_slots);
+  });
+}
+
+template <typename T>
+void host_boxes(const Call& c, std::vector<Box>& boxes) {
+  boxes.assign(box_count(c), {{INT32_MAX, INT32_MIN}, {INT32_MAX, INT32_MIN}});
+  for (int64_t n = 0; n < c.g.n; ++n) {
+    for (int chunk = 0; chunk < chunks_of(c); ++chunk) {
+      for (int group = 0; group < c.g.groups; ++group) {
+        Box& box = boxes[box_at(c, n, chunk, group)];
+        for (int lane = 0; lane < 32; ++lane) {
+          const Box own = box_of_pixel<T>(c, n, chunk, group, lane);
+          box = {joined(box.x, own.x), joined(box.y, own.y)};
+        }
+      }
+    }
+  }
+}
+
+// As add_chunk, and checks what makes atomics needless: one warp to an element, and different elements to the lanes.
+template <typename A, int kRun>
+const char* host_add_chunk(const PlaneCall& p, const Tile& tile, const PlaneMemory<A, kRun>& memory,
+                           std::vector<int>& owner) {
+  for (int warp = 0; warp < p.warps; ++warp) {
+    const Span own = own_columns(p, tile, warp);
+    for (int pixel = 0; pixel < kChunk; ++pixel) {
+      if (!pixel_touches(p, own, pixel, memory)) continue;
+      for (int r = 0; r < kRound; ++r) {
+        std::vector<int> met;
+        for (int lane = 0; lane < 32; ++lane) {
+          const LaneShare<A, kRun> share = lane_share(pixel, lane, memory);
+          const int column = tile.height * kRuns * kRun, at = share.entry[r].at;
+          add_entry(tile, own, lane, share.entry[r], share.grad, memory);
+          if (at < own.first * column || at >= (own.last + 1) * column) continue;
+          const int element = at + lane % kRuns * kRun;
+          for (const int other : met) {
+            if (other == element) return "two lanes meet in one element";
+          }
+          met.push_back(element);
+          if (owner[element] >= 0 && owner[element] != warp) return "two warps meet in one element";
+          owner[element] = warp;
+        }
+      }
+    }
+  }
+  return nullptr;
+}
+
+template <typename T, int kRun>
+const char* host_tile(const PlaneCall& p, uint32_t block, std::vector<char>& shared) {
+  using A = Arithmetic<T>;
+  const Tile tile = tile_at<kRun>(p, block);
+  const int64_t pixels = static_cast<int64_t>(p.tile_w) * p.tile_h;
+  const PlaneMemory<A, kRun> memory(shared.data(), pixels);
+  std::vector<int> owner(pixels * kRuns * kRun, -1);
+  for (int thread = 0; thread < p.warps * 32; ++thread) clear_tile(p, tile, thread, memory);
+  for (int chunk = 0; chunk < chunks_of(p.c); ++chunk) {
+    if (p.boxes && !chunk_reaches(p, tile, chunk)) continue;
+    for (int thread = 0; thread < p.warps * 32; ++thread) copy_gradients<T, kRun>(p, tile, chunk, thread, memory);
+    for (int first = 0; first < p.c.g.kernel * p.c.g.kernel; first += kRound) {
+      for (int thread = 0; thread < p.warps * 32; ++thread) {
+        const uint32_t last = static_cast<uint32_t>(p.c.g.ho * p.c.g.wo - 1), pixel = chunk * kChunk + thread % 32;
+        const Slot s = slot_of_pixel(p.c, tile.n, tile.group, pixel < last ? pixel : last);
+        write_entries<T, kRun>(p, tile, chunk, first, thread / 32, thread % 32, normaliser<T>(p.c, s), memory);
+      }
+      if (const char* error = host_add_chunk(p, tile, memory, owner)) return error;
+    }
+  }
+  for (int thread = 0; thread < p.warps * 32; ++thread) write_tile<T, kRun>(p, tile, thread / 32, thread % 32, memory);
+  return nullptr;
+}
+
+template <typename T>
+const char* host_grad_x(const Geometry& g, const Tensors& t) {
+  return with_grad_x_kernel<T>(g, [&](auto run) -> const char* {
+    PlaneCall p = plane_call<T, run()>(g, t);
+    std::vector<Box> boxes;
+    if (is_tiled(p)) {
+      host_boxes<T>(p.c, boxes);
+      p.boxes = boxes.data();
+    }
+    if (plane_shared_bytes<T, run()>(p) > kSharedBytes) return "a tile does not fit into shared memory";
+    std::vector<char> shared(plane_shared_bytes<T, run()>(p) + 16, 0x7f);
+    for (uint32_t block = 0; block < plane_blocks(p); ++block) {
+      if (const char* error = host_tile<T, run()>(p, block, shared)) return error;
+    }
+    return nullptr;
+  });
+}
+
+template <typename T>
+const char* host_run(const Geometry& g, const Tensors& t, int64_t max_slots) {
+  const char* error = refusal(g);
+  if (!error && t.output) error = host_forward<T>(g, t, max_slots);
+  if (!error && (t.grad_offset || t.grad_mask)) error = host_grad_weights<T>(g, t, max_slots);
+  if (!error && t.grad_x) error = host_grad_x<T>(g, t);
+  return error;
+}
+
+}  // namespace dcnv3::cuda
+
+// `type` 0 float, 1 Half, 2 BFloat16, 3 double. Runs what has an output pointer; returns null or what is wrong.
+extern "C" const char* dcnv3_run(int type, const dcnv3::Geometry* g, const dcnv3::cuda::Tensors* t, int64_t max_slots) {
+  using namespace dcnv3::cuda;
+  switch (type) {
+    case 0: return host_run<float>(*g, *t, max_slots);
+    case 1: return host_run<Half>(*g, *t, max_slots);
+    case 2: return host_run<BFloat16>(*g, *t, max_slots);
+    default: return host_run<double>(*g, *t, max_slots);
+  }
+}
+
+// near[0] base, near[1..2] shares, near[3..4] slopes, by the kernels' own short way and by geometry.h.
+extern "C" void dcnv3_axis(float position, int64_t size, float* ours, float* wanted) {
+  using namespace dcnv3::cuda;
+  const Axis<float> axis = axis_at(position, size);
+  const dcnv3::AxisNeighbours<float> near = dcnv3::axis_neighbours(position, static_cast<int>(size));
+  ours[0] = static_cast<float>(axis.cell - kFirstCell<float>), wanted[0] = static_cast<float>(near.base);
+  for (int i = 0; i < 2; ++i) {
+    ours[1 + i] = axis.share[i], wanted[1 + i] = near.share[i];
+    ours[3 + i] = axis.slope[i], wanted[3 + i] = near.slope[i];
+  }
+}
+
+extern "C" float dcnv3_round_trip(int type, float value) {
+  using namespace dcnv3::cuda;
+  return type == 1 ? to_arithmetic(from_arithmetic<Half>(value)) : to_arithmetic(from_arithmetic<BFloat16>(value));
+}
+
+extern "C" uint32_t dcnv3_quotient(uint32_t n, int64_t divisor) { return dcnv3::cuda::Divisor(divisor).quotient(n); }
