@@ -1,9 +1,12 @@
 """What study.json holds: what was asked, how two askings differ, and their union."""
 
+import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib import metadata
+from pathlib import Path
 from platform import python_version
 from typing import Any
 
@@ -18,7 +21,25 @@ def versions() -> dict[str, str]:
     for name in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-    return found
+    return found | ({"commit": known} if (known := commit()) else {})
+
+
+@cache
+def commit() -> str | None:
+    """The commit that this code is, with ``+`` after changes; None outside a checkout of it."""
+    try:
+        # An installed copy may lie inside somebody else's checkout, which must not answer.
+        if _git("ls-files", Path(__file__).name) != Path(__file__).name:
+            return None
+        return _git("describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*") or None
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    return done.stdout.strip()
 
 
 def to_asked(study: Study, data: Data) -> dict[str, Any]:

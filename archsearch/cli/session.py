@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,7 +117,15 @@ def draw(paths: list[Path], out: Path | None = None, metric: str | None = None) 
         told = answer(load(path), metric)
         say("\n" + "\n".join(filter(None, (told.headline, told.sure))))
     page = written.pop("page")
-    say(f"Report: {page}\nBeside it: {', '.join(sorted(file.name for file in written.values()))}")
+    say(f"Report: {page}\nBeside it: {_by_stem(written.values())}")
+
+
+def _by_stem(files: Iterable[Path]) -> str:
+    """``heatmap (png, svg), results (csv, md)``: pictures and tables by what they are."""
+    suffixes: dict[str, set[str]] = {}
+    for file in files:
+        suffixes.setdefault(file.stem, set()).add(file.suffix.removeprefix("."))
+    return ", ".join(f"{stem} ({', '.join(sorted(found))})" for stem, found in suffixes.items())
 
 
 def say(text: str) -> None:
