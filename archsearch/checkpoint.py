@@ -67,6 +67,12 @@ def save(folder: Path, state: Mapping[str, Any], epoch: int, best: bool = False)
         old.path.unlink(missing_ok=True)
 
 
+def keep_newest(folder: Path) -> None:
+    """Delete what a finished trial needs no more: all but the newest, and the best if another."""
+    for old in stored(folder)[1:]:
+        old.path.unlink(missing_ok=True)
+
+
 def load(folder: Path, which: Which = "newest") -> tuple[int, dict[str, Any]] | None:
     """The epoch and state of the newest (or best) checkpoint that is whole, on the CPU.
 

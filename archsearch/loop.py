@@ -43,6 +43,8 @@ FINITE_EVERY = 16
 CALIBRATION_BATCHES = 4
 """Training batches that BatchNorm's statistics are taken from, before each measurement."""
 
+LESS_MEMORY = "out of memory"
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -181,11 +183,13 @@ class Training:
             torch.cuda.empty_cache()
 
     def _limit(self, micro_batch: int) -> None:
-        if micro_batch < self.progress.micro_batch:
-            self.progress.micro_batch = micro_batch
-            self.progress.notes.append(
-                f"out of memory: {micro_batch} images at a time from epoch "
-                f"{self.progress.epoch + 1}, with the same {self.recipe.batch_size} per step"
+        p = self.progress
+        if micro_batch < p.micro_batch:
+            p.micro_batch = micro_batch
+            p.notes = [note for note in p.notes if not note.startswith(LESS_MEMORY)]
+            p.notes.append(
+                f"{LESS_MEMORY}: {micro_batch} images at a time from epoch {p.epoch + 1} on, with "
+                f"the same {self.recipe.batch_size} per optimizer step"
             )
 
     def _update(self) -> Tensor:

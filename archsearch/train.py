@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from archsearch import checkpoint
 from archsearch.data import DataError, Dataset, load
 from archsearch.loop import Diverged, Training, fit
 from archsearch.memory import PeakMemory
@@ -26,6 +27,7 @@ def train_trial(folder: Path, device: str = "auto", stop: Callable[[], bool] = n
 
     Every epoch adds an event and a checkpoint. The record is ``complete``, or ``diverged`` when
     the loss is no longer finite; everything else is raised, for whoever runs trials to judge.
+    Then the last checkpoint alone stays: the weights that the record's numbers are of.
     ``stop`` is asked at every optimizer step. The caller holds the folder's lock.
 
     Raises:
@@ -49,6 +51,7 @@ def train_trial(folder: Path, device: str = "auto", stop: Callable[[], bool] = n
         else:
             record = _record(trial, training, peak, status="complete")
         trial_folder.write_record(record)
+        checkpoint.keep_newest(trial_folder.path)
 
 
 def device_of(name: str) -> torch.device:

@@ -1,0 +1,269 @@
+"""Data: found, refused in words, split the same way every time, fingerprinted by content."""
+
+import io
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from archsearch.data import DataError, describe, load, split
+from archsearch.images import DATA_FOLDER_VARIABLE
+from archsearch.loader import center_box, epoch_batches, even_parts, random_box, reader
+
+CLASSES = ("cat", "dog")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A small image set in folders, eight training and three test images per class."""
+    return write_tree(tmp_path / "set", {"train": 8, "test": 3})
+
+
+def write_tree(root, counts, size=(32, 32)):
+    random = np.random.default_rng(0)
+    for part, count in counts.items():
+        for name in CLASSES:
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = random.integers(0, 256, (*size, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return root
+
+
+def tar(folder, path, inside=""):
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(folder, arcname=inside)
+    return path
+
+
+def test_digits_are_real_and_complete():
+    data = describe("digits", 0.2)
+    assert data.num_train + data.num_val + data.num_test == 1797
+    assert (data.num_classes, data.channels) == (10, 1)
+    pixels = load("digits").train.pixels
+    assert (pixels.shape[1:], pixels.dtype, pixels.max()) == ((1, 8, 8), np.uint8, 255)
+
+
+def test_a_split_is_stratified_disjoint_and_always_the_same():
+    labels = np.repeat(np.arange(5), (100, 50, 30, 20, 10))
+    train, val = split(labels, 0.2)
+    assert np.bincount(labels[val]).tolist() == [20, 10, 6, 4, 2]
+    assert sorted([*train, *val]) == list(range(210))
+    assert [a.tolist() for a in split(labels, 0.2)] == [train.tolist(), val.tolist()]
+
+
+def test_smaller_fractions_are_inside_larger_ones_and_leave_validation_alone():
+    labels = np.repeat(np.arange(4), 250)
+    parts = {f: split(labels, 0.1, f) for f in (0.01, 0.1, 0.5, 1.0)}
+    trains = [set(train.tolist()) for train, _ in parts.values()]
+    assert [len(t) for t in trains] == [8, 88, 448, 900]
+    assert trains[0] < trains[1] < trains[2] < trains[3]
+    assert len({tuple(val.tolist()) for _, val in parts.values()}) == 1
+
+
+def test_a_class_too_small_to_split_is_refused():
+    with pytest.raises(DataError, match="class 1 has 1 images: too few to hold out 1"):
+        split(np.array([0, 0, 0, 1]), 0.1)
+    assert len(split(np.array([0, 0, 0, 1]), 0.0)[1]) == 0
+
+
+def test_the_same_images_are_the_same_data_wherever_they_lie(tree, tmp_path):
+    packed = tar(tree, tmp_path / "set.tar.gz", inside="some/where")
+    names = [f"cifar10:{tree}", f"cifar10:{packed}"]
+    folder, archive = (describe(name, 0.25) for name in names)
+    assert folder.fingerprint == archive.fingerprint
+    assert (folder.num_train, folder.num_val, folder.num_test) == (12, 4, 6)
+    changed = tree / "train" / "cat" / "0.png"
+    Image.fromarray(255 - np.asarray(Image.open(changed))).save(changed)
+    load.__globals__["_load"].cache_clear()
+    assert describe(names[0], 0.25).fingerprint != folder.fingerprint
+
+
+def test_cifar10_is_found_by_the_environment_and_asked_for_in_words(tree, tmp_path, monkeypatch):
+    monkeypatch.setenv(DATA_FOLDER_VARIABLE, str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match=rf"nowhere.*cifar10:PATH.*{DATA_FOLDER_VARIABLE}"):
+        load("cifar10")
+    tar(tree, tmp_path / "cifar10.tar.gz")
+    monkeypatch.setenv(DATA_FOLDER_VARIABLE, str(tmp_path))
+    assert load("cifar10").classes == CLASSES
+
+
+def python_batches(folder, spoil=None):
+    """CIFAR's own layout, two images a batch."""
+    folder.mkdir()
+    pixels = np.arange(2 * 3072, dtype=np.uint32).reshape(2, 3072).astype(np.uint8)
+    names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
+    for i, name in enumerate(names):
+        batch = {b"data": pixels + np.uint8(i), b"labels": [0, 1]}
+        (folder / name).write_bytes(spoil or pickle.dumps(batch, protocol=2))
+    meta = {b"label_names": [name.encode() for name in CLASSES]}
+    (folder / "batches.meta").write_bytes(pickle.dumps(meta, protocol=2))
+    return folder
+
+
+def test_python_batches_are_read_as_rows_of_red_green_blue(tmp_path):
+    data = load(f"cifar10:{python_batches(tmp_path / 'b')}")
+    assert data.train.pixels.shape == (10, 3, 32, 32)
+    assert data.train.pixels[0].ravel().tolist() == [v % 256 for v in range(3072)]
+    assert (data.train.labels.tolist(), data.classes) == ([0, 1] * 5, CLASSES)
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (pickle.dumps(Evil()), "asks for .*print"),
+        (b"junk", "is not a CIFAR batch"),
+        (pickle.dumps([1]), "holds a list"),
+        (pickle.dumps({b"data": np.zeros((2, 5), np.uint8), b"labels": [0, 1]}), "not a CIFAR"),
+    ],
+)
+def test_a_bad_python_batch_is_refused_and_never_executed(tmp_path, capsys, content, reason):
+    with pytest.raises(DataError, match=reason):
+        load(f"cifar10:{python_batches(tmp_path / 'b', spoil=content)}")
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_missing_batches_are_named(tmp_path):
+    folder = python_batches(tmp_path / "b")
+    (folder / "data_batch_3").unlink()
+    with pytest.raises(DataError, match="lacks data_batch_3"):
+        load(f"cifar10:{folder}")
+
+
+@pytest.mark.parametrize("kind", ["cifar10", "imagefolder"])
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda f: f.write_bytes(b""), "empty"),
+        (lambda f: f.write_bytes(b"not an image"), "cannot be read as an image"),
+    ],
+)
+def test_a_bad_image_is_named_before_anything_trains(tree, kind, damage, reason):
+    file = tree / "train" / "dog" / "3.png"
+    damage(file)
+    with pytest.raises(DataError, match=reason) as error:
+        load(f"{kind}:{tree}")
+    assert str(file) in str(error.value)
+
+
+def test_a_truncated_image_is_named(tree):
+    file = tree / "train" / "dog" / "3.png"
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(DataError, match=f"{file} cannot be read as an image"):
+        load(f"cifar10:{tree}")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("mnist", "no data set is called 'mnist': wanted digits, cifar10"),
+        ("digits:there", "digits are built in"),
+        ("cifar10:nowhere", "no such file or folder: nowhere"),
+        ("imagefolder", "imagefolder:PATH"),
+        ("imagefolder:nowhere", "imagefolder:PATH"),
+    ],
+)
+def test_what_is_not_there_is_said(name, reason):
+    with pytest.raises(DataError, match=reason):
+        load(name)
+
+
+@pytest.mark.parametrize("kind", ["cifar10", "imagefolder"])
+def test_a_wrong_layout_is_described(tmp_path, kind):
+    write_tree(tmp_path / "set", {"training": 1, "test": 1})
+    with pytest.raises(DataError, match=r"wanted images in train/CLASS/.*got test/, training/"):
+        load(f"{kind}:{tmp_path / 'set'}")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty"):
+        load(f"{kind}:{tmp_path / 'empty'}")
+
+
+def test_classes_must_be_on_both_sides(tree):
+    (tree / "train" / "dog").rename(tree / "train" / "fox")
+    with pytest.raises(DataError, match="only in train: fox; only in test: dog"):
+        load(f"imagefolder:{tree}")
+
+
+def test_images_of_two_sizes_are_sent_to_imagefolder(tree):
+    Image.new("RGB", (20, 32)).save(tree / "train" / "cat" / "0.png")
+    with pytest.raises(DataError, match=r"20x32 and 32x32.*imagefolder:PATH|32x32 and 20x32"):
+        load(f"cifar10:{tree}")
+
+
+def test_a_damaged_archive_is_named(tree, tmp_path):
+    packed = tar(tree, tmp_path / "set.tar.gz")
+    packed.write_bytes(packed.read_bytes()[:2000])
+    with pytest.raises(DataError, match=f"cannot read {packed}"):
+        load(f"cifar10:{packed}")
+
+
+def test_photographs_of_any_size_are_decoded_square_and_repeatably(tmp_path):
+    import torch
+
+    root = write_tree(tmp_path / "set", {"train": 2, "val": 1}, size=(40, 60))
+    data = load(f"imagefolder:{root}")
+    read = reader(data.train, 24, torch.device("cpu"))
+    batches = even_parts(torch.arange(4), 3)
+    plain, first, again, other = (list(read(batches, seed)) for seed in (None, 1, 1, 2))
+    assert [x.shape for x, _ in plain] == [(2, 3, 24, 24)] * 2
+    assert torch.cat([y for _, y in plain]).tolist() == [0, 0, 1, 1]
+    assert torch.equal(first[0][0], again[0][0])
+    assert not torch.equal(first[0][0], other[0][0])
+    photo = Image.open(data.train.files[0])
+    middle = photo.resize((24, 24), Image.Resampling.BICUBIC, box=center_box(60, 40))
+    assert np.array_equal(plain[0][0][0].permute(1, 2, 0).numpy(), np.asarray(middle))
+
+
+def test_a_file_that_breaks_later_is_named_by_the_worker(tmp_path):
+    import torch
+
+    root = write_tree(tmp_path / "set", {"train": 2, "val": 1})
+    data = load(f"imagefolder:{root}")
+    data.train.files[1].write_bytes(b"gone bad")
+    with pytest.raises(DataError, match=f"{data.train.files[1]} cannot be read as an image"):
+        list(reader(data.train, 24, torch.device("cpu"))([torch.arange(4)]))
+
+
+def test_random_crops_stay_inside_and_vary():
+    boxes = [random_box(60, 40, seed) for seed in range(200)]
+    assert all(0 <= x0 < x1 <= 60 and 0 <= y0 < y1 <= 40 for x0, y0, x1, y1 in boxes)
+    areas = [(x1 - x0) * (y1 - y0) / 2400 for x0, y0, x1, y1 in boxes]
+    assert min(areas) >= 0.08
+    assert max(areas) > 0.8
+    assert random_box(10, 1000, 0) == center_box(10, 1000)  # no such part fits: the middle
+
+
+def test_the_order_of_an_epoch_is_decided_by_seed_and_epoch():
+    import torch
+
+    indices = torch.arange(100, 200)
+    first, again, later, other = (
+        torch.cat(epoch_batches(indices, 32, seed, epoch)).tolist()
+        for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
+    )
+    assert first == again
+    assert len({tuple(order) for order in (first, later, other)}) == 3
+    assert sorted(later) == indices.tolist()
+
+
+def test_batches_are_even_so_that_none_has_one_image():
+    import torch
+
+    assert [len(b) for b in epoch_batches(torch.arange(129), 64, 0, 0)] == [43, 43, 43]
+    assert even_parts(torch.arange(0), 4) == []
+
+
+def test_image_content_is_read_from_bytes_in_any_mode():
+    from archsearch.images import decode
+
+    buffer = io.BytesIO()
+    Image.new("L", (4, 5), 7).save(buffer, "png")
+    assert np.asarray(decode(buffer.getvalue(), "grey.png")).tolist() == [[[7, 7, 7]] * 4] * 5
