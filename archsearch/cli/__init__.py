@@ -11,6 +11,7 @@ import typer
 
 import archsearch.cli.inspect as inspect
 import archsearch.cli.launch as launch
+import archsearch.cli.paper as paper
 import archsearch.cli.plan as plan
 from archsearch.stopping import StudyStopped
 
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (launch, plan, inspect):
+for module in (launch, paper, plan, inspect):
     for command in module.COMMANDS:
         app.command()(command)
 

@@ -1,0 +1,55 @@
+"""The paper's printed sizes beside ours, as a table in every format."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from archsearch.claims import NOT_COUNTED, Claim
+from reports.formats import Table, table, write
+
+MARKS = {"equal": "best", "by another reading": "tied", "not recovered": "missing"}
+
+
+def claims_table(claims: Sequence[Claim]) -> Table:
+    """Every claim; its own marks for what is equal, recovered otherwise, and open."""
+    columns = {
+        "Source": [c.source for c in claims],
+        "Model": [c.model for c in claims],
+        "Figure": [c.quantity for c in claims],
+        "Paper": [c.printed for c in claims],
+        "Ours": [c.ours for c in claims],
+        "Ours, exact": [exact(c) for c in claims],
+        "Verdict": [c.verdict for c in claims],
+        "Convention, and what was tried": [
+            ". ".join(filter(None, (c.convention, c.tried))) for c in claims
+        ],
+    }
+    marks = [MARKS[c.verdict] for c in claims]
+    rows = [c.to_dict() for c in claims]
+    return table(
+        "claims", "Printed sizes, recounted", columns, rows, marks, f"{tally(claims)} {NOT_COUNTED}"
+    )
+
+
+def tally(claims: Sequence[Claim]) -> str:
+    """``36 figures: 31 equal at printed precision, ...``."""
+    verdicts = [c.verdict for c in claims]
+    told = [f"{verdicts.count('equal')} equal at printed precision"]
+    told += [f"{verdicts.count(v)} {v}" for v in MARKS if v != "equal" and v in verdicts]
+    return f"{len(verdicts)} printed figures: {', '.join(told)}."
+
+
+def exact(claim: Claim) -> str:
+    """More digits than are printed: 1,083,836,420, 182.18G, 61.77%, 1.977."""
+    if claim.printed.endswith("%"):
+        return f"{100 * claim.computed:.2f}%"
+    if claim.computed < 1000:
+        return f"{claim.computed:.3f}"
+    if claim.printed.endswith("G"):
+        return f"{claim.computed / 1e9:.3f}G"
+    return f"{claim.computed:,.0f}"
+
+
+def render(claims: Sequence[Claim], out_dir: Path) -> list[Path]:
+    """Write the table in every format into ``out_dir``."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    return write(claims_table(claims), out_dir)
