@@ -6,7 +6,7 @@ Which cells cannot be told from the best is `archsearch.ranking`, who gets anoth
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, TypeVar
 
@@ -27,6 +27,7 @@ __all__ = [
     "interval",
     "kendall_tau",
     "next_seeds",
+    "next_value",
     "pareto",
     "regret",
     "tied_with_best",
@@ -80,6 +81,21 @@ def interval(
     draws = np.random.default_rng(0).integers(0, n, (10_000, n))
     low, high = np.quantile(x[draws].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean, float(low), float(high), n, method)
+
+
+def next_value(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Where one more repeat should fall: Student's prediction interval for normal noise.
+
+    Wider than the interval of the mean by the new repeat's own noise; one repeat has none.
+
+    Raises:
+        ValueError: as `interval`.
+    """
+    of_mean = interval(values, level)
+    if (half := of_mean.half_width) is None:
+        return replace(of_mean, method="prediction")
+    half *= math.sqrt(of_mean.n + 1)
+    return Interval(of_mean.mean, of_mean.mean - half, of_mean.mean + half, of_mean.n, "prediction")
 
 
 def kendall_tau(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Interval:

@@ -9,6 +9,7 @@ from archsearch.stats import (
     edf,
     interval,
     kendall_tau,
+    next_value,
     pareto,
     regret,
 )
@@ -128,3 +129,15 @@ def test_the_winner_of_one_seed_is_the_best_half_of_the_time():
     assert 0.48 < one.low < one.mean < one.high < 0.53
     assert chance_winner_is_best(num_seeds=5).mean > 0.75
     assert chance_winner_is_best(gap=10).mean == 1
+
+
+def test_next_value_covers_one_more_repeat() -> None:
+    """At n = 3 its half is t(2) * s * sqrt(1 + 1/3); simulated coverage is the level."""
+    values = [1.0, 2.0, 4.0]
+    half = 4.302653 * np.std(values, ddof=1) * np.sqrt(4 / 3)
+    found = next_value(values)
+    assert found.half_width == pytest.approx(half, rel=1e-6)
+    draws = np.random.default_rng(0).normal(size=(2000, 4))
+    inside = np.mean([row[3] in next_value(row[:3]) for row in draws])
+    assert inside == pytest.approx(0.95, abs=0.015)  # three standard errors
+    assert next_value([1.0]).low is None

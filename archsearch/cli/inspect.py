@@ -1,11 +1,11 @@
-"""Commands that look at a run: report, status, retry."""
+"""Commands on a run that exists: report, status, retry, reproduce, export."""
 
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Exit, Option
 
-from archsearch.cli.options import AsFormat, Format, Run, metrics
+from archsearch.cli.options import AsFormat, Device, Format, Run, metrics
 from archsearch.cli.session import RUNS, draw, say
 from archsearch.cli.show import print_json, print_rows
 
@@ -84,6 +84,33 @@ def retry(
     say(f"{len(ids)} trials can run again: the command that made the run trains them")
 
 
+def reproduce(
+    run: Run,
+    cell: Annotated[str, Argument(help="Its four numbers, such as 64-16-4-18, or best.")],
+    seed: Annotated[int | None, Option(min=0, help="Default: the first the run lacks.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Train one cell again and say whether it falls where the run says; exit 1 if not."""
+    from archsearch.reproduce import reproduce as again
+
+    found = again(run, cell, seed, device=device)
+    expected = found.expected
+    if found.same is not None:
+        against = f"the run has {found.same:.4f} for this seed"
+    elif expected and expected.low is not None and expected.high is not None:
+        against = (
+            f"one more of {expected.n} seeds should fall in {expected.low:.2f} to "
+            f"{expected.high:.2f} (95%)"
+        )
+    else:
+        against = "the run has too few seeds to say where it should fall"
+    value = f"gave no value: {found.error}" if found.value is None else f"{found.value:.4f}"
+    verdict = {True: "reproduced", False: "NOT reproduced", None: "cannot tell"}[found.agrees]
+    say(f"{found.label}, seed {found.seed}: {value}; {against}: {verdict}")
+    if found.agrees is False:
+        raise Exit(1)
+
+
 def export(
     run: Run,
     optuna: Annotated[
@@ -98,4 +125,4 @@ def export(
     say(f"{num} trials of {run} are in {optuna}")
 
 
-COMMANDS = (report, status, retry, export)
+COMMANDS = (report, status, retry, reproduce, export)

@@ -1,0 +1,74 @@
+"""Training a cell again: the same seed gives the same number, a new one is judged by the interval."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from archsearch.budget import Budget
+from archsearch.data import describe
+from archsearch.recipe import resolve
+from archsearch.reproduce import Reproduction, reproduce
+from archsearch.run import run_study
+from archsearch.stats import Interval
+from archsearch.store import StudyFolder
+from studies import grid
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One small cell with two seeds, trained for real."""
+    recipe = resolve("quick", {"epochs": "1", "data_fraction": "0.3"})
+    study = grid.study(
+        recipe=recipe, budget=Budget.parse("1M"), c1=(16,), group_channels=(8,), l1=(3,),
+        seeds=(0, 1),
+    )  # fmt: skip
+    data = describe("digits", recipe.val_fraction)
+    folder = StudyFolder(tmp_path_factory.mktemp("runs") / "run").create(study, data)
+    run_study(folder, folder.trials(), runner="inline", device="cpu")
+    return folder.path
+
+
+def test_the_same_seed_gives_the_same_number(run: Path) -> None:
+    before = {p: p.read_bytes() for p in run.glob("trials/*/record.json")}
+    found = reproduce(run, "best", seed=1, device="cpu")
+    assert found.value == found.same
+    assert found.agrees
+    assert {p: p.read_bytes() for p in run.glob("trials/*/record.json")} == before
+
+
+def test_a_changed_record_is_found_out(run: Path) -> None:
+    paths = {
+        json.loads(p.read_text())["metrics"]["val_accuracy"]: p
+        for p in run.glob("trials/*/record.json")
+    }
+    path = next(iter(paths.values()))
+    told = path.read_text()
+    record = json.loads(told)
+    seed = json.loads((path.parent / "spec.json").read_text())["seed"]
+    record["metrics"]["val_accuracy"] += 1
+    path.write_text(json.dumps(record))
+    try:
+        assert reproduce(run, "16-8-3-4", seed=seed, device="cpu").agrees is False
+    finally:
+        path.write_text(told)
+
+
+def test_an_unknown_cell_names_those_there_are(run: Path) -> None:
+    with pytest.raises(ValueError, match="16-8-3-"):
+        reproduce(run, "64-16-4-18")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "agrees"),
+    [
+        (96.0, Interval(95.0, 94.0, 97.0, 3, "prediction"), True),
+        (93.0, Interval(95.0, 94.0, 97.0, 3, "prediction"), False),
+        (96.0, Interval(95.0, None, None, 1, "prediction"), None),
+        (None, Interval(95.0, 94.0, 97.0, 3, "prediction"), False),
+    ],
+)
+def test_a_new_seed_is_judged_by_the_interval(
+    value: float | None, expected: Interval, agrees: bool | None
+) -> None:
+    assert Reproduction("cell", 7, value, expected, None).agrees is agrees
