@@ -1,4 +1,4 @@
-"""Training a cell again: the same seed gives the same number, a new one is judged by the interval."""
+"""Training a cell again: the same seed gives the same number, the interval judges a new one."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One small cell with two seeds, trained for real."""
     recipe = resolve("quick", {"epochs": "1", "data_fraction": "0.3"})
     study = grid.study(
-        recipe=recipe, budget=Budget.parse("1M"), c1=(16,), group_channels=(8,), l1=(3,),
+        recipe=recipe, budget=Budget.parse("1M"), c1=(16,), group_channels=(8,), l1=(2,),
         seeds=(0, 1),
     )  # fmt: skip
     data = describe("digits", recipe.val_fraction)
@@ -38,24 +38,20 @@ def test_the_same_seed_gives_the_same_number(run: Path) -> None:
 
 
 def test_a_changed_record_is_found_out(run: Path) -> None:
-    paths = {
-        json.loads(p.read_text())["metrics"]["val_accuracy"]: p
-        for p in run.glob("trials/*/record.json")
-    }
-    path = next(iter(paths.values()))
+    path = next(run.glob("trials/*/record.json"))
     told = path.read_text()
     record = json.loads(told)
     seed = json.loads((path.parent / "spec.json").read_text())["seed"]
     record["metrics"]["val_accuracy"] += 1
     path.write_text(json.dumps(record))
     try:
-        assert reproduce(run, "16-8-3-4", seed=seed, device="cpu").agrees is False
+        assert reproduce(run, "16-8-2-4", seed=seed, device="cpu").agrees is False
     finally:
         path.write_text(told)
 
 
 def test_an_unknown_cell_names_those_there_are(run: Path) -> None:
-    with pytest.raises(ValueError, match="16-8-3-"):
+    with pytest.raises(ValueError, match="16-8-2-4"):
         reproduce(run, "64-16-4-18")
 
 
