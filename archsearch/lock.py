@@ -19,7 +19,7 @@ POLL_SECONDS = 0.02
 _held: set[int] = set()
 
 
-class Locked(RuntimeError):
+class Locked(ValueError):
     """Another process holds the lock; the message says which."""
 
 

@@ -71,19 +71,29 @@ def test_a_best_is_copied_where_there_are_no_hard_links(
     assert checkpoint.load(tmp_path, "best") is not None
 
 
-def test_every_truncation_falls_back_to_the_one_before(
+def test_a_truncated_one_gives_way_to_the_one_before(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     save(tmp_path, 1, 2)
     newest = checkpoint.stored(tmp_path)[0].path
     whole = newest.read_bytes()
-    for size in range(len(whole)):
+    for told, size in enumerate((0, 1, len(whole) // 2, len(whole) - 1), 1):
         newest.write_bytes(whole[:size])
         found = checkpoint.load(tmp_path)
         assert found is not None
         assert found[0] == 1, size
         assert newest.with_name(newest.name + ".corrupt").exists()
-    assert caplog.text.count("sha256") == len(whole)
+        assert caplog.text.count("sha256") == told
+
+
+def test_every_truncation_is_noticed(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    newest = checkpoint.stored(tmp_path)[0]
+    whole = newest.path.read_bytes()
+    for size in range(len(whole)):
+        newest.path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match="sha256"):
+            checkpoint._read(newest)
 
 
 def test_any_flipped_bit_is_noticed(tmp_path: Path) -> None:

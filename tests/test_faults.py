@@ -90,7 +90,7 @@ def check_power_cuts(tmp_path: Path, cells: int) -> int:
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_driver_killed_anywhere_loses_nothing(tmp_path: Path) -> None:
-    assert check_power_cuts(tmp_path, cells=1) > 30
+    assert check_power_cuts(tmp_path, cells=1) > 20
 
 
 @pytest.mark.slow

@@ -115,9 +115,9 @@ def test_a_worker_that_always_dies_is_given_up_with_its_last_words(run: Any) -> 
 
 @pytest.mark.parametrize("run", IN_PROCESSES, indirect=True)
 def test_progress_renews_the_attempts(run: Any) -> None:
-    folder = run("die_later_each_time", cells=1, epochs=6)
+    folder = run("die_later_each_time", cells=1, epochs=5)
     broken_off = [attempt["epoch"] for attempt in folder.trial(folder.ids()[0]).attempts()]
-    assert broken_off == [1, 2, 3, 4, 5]
+    assert broken_off == [1, 2, 3, 4]
     assert record_of(folder).status == "complete"
 
 
