@@ -71,8 +71,8 @@ void host_boxes(const Call& c, std::vector<Box>& boxes) {
     for (int chunk = 0; chunk < chunks_of(c); ++chunk) {
       for (int group = 0; group < c.g.groups; ++group) {
         Box& box = boxes[box_at(c, n, chunk, group)];
-        for (int lane = 0; lane < 32; ++lane) {
-          const Box own = box_of_pixel<T>(c, n, chunk, group, lane);
+        for (int pixel = 0; pixel < kChunk; ++pixel) {
+          const Box own = box_of_pixel<T>(c, n, chunk, group, pixel);
           box = {joined(box.x, own.x), joined(box.y, own.y)};
         }
       }
@@ -80,28 +80,28 @@ void host_boxes(const Call& c, std::vector<Box>& boxes) {
   }
 }
 
-// As add_chunk, and checks what makes atomics needless: one warp to an element, and different elements to the lanes.
-template <typename A, int kRun>
-const char* host_add_chunk(const PlaneCall& p, const Tile& tile, const PlaneMemory<A, kRun>& memory,
-                           std::vector<int>& owner) {
-  for (int warp = 0; warp < p.warps; ++warp) {
-    const Span own = own_columns(p, tile, warp);
+// As add_chunk, and checks what makes atomics needless: one owner to an element, and different elements to its lanes.
+template <typename S>
+const char* host_add_chunk(const PlaneCall& p, const Tile& tile, const PlaneMemory<S>& memory,
+                           std::vector<int>& owner_of) {
+  for (int owner = 0; owner < owners_of<S>(p); ++owner) {
+    const Span columns = own_columns(tile, owner, owners_of<S>(p));
+    const Elements own = elements_of<S>(tile, columns);
     for (int pixel = 0; pixel < kChunk; ++pixel) {
-      if (!pixel_touches(p, own, pixel, memory)) continue;
+      if (!pixel_touches(p, columns, pixel, memory)) continue;
       for (int r = 0; r < kRound; ++r) {
         std::vector<int> met;
-        for (int lane = 0; lane < 32; ++lane) {
-          const LaneShare<A, kRun> share = lane_share(pixel, lane, memory);
-          const int column = tile.height * kRuns * kRun, at = share.entry[r].at;
-          add_entry(tile, own, lane, share.entry[r], share.grad, memory);
-          if (at < own.first * column || at >= (own.last + 1) * column) continue;
-          const int element = at + lane % kRuns * kRun;
+        for (int lane = 0; lane < S::kOwnerLanes; ++lane) {
+          const LaneShare<S> share = lane_share(pixel, lane, memory);
+          add_entry<S>(own, lane, share.entry[r], share.grad, memory);
+          if (!owns<S>(own, share.entry[r])) continue;
+          const int element = share.entry[r].at + lane % S::kRuns * S::kRun;
           for (const int other : met) {
             if (other == element) return "two lanes meet in one element";
           }
           met.push_back(element);
-          if (owner[element] >= 0 && owner[element] != warp) return "two warps meet in one element";
-          owner[element] = warp;
+          if (owner_of[element] >= 0 && owner_of[element] != owner) return "two owners meet in one element";
+          owner_of[element] = owner;
         }
       }
     }
@@ -109,67 +109,72 @@ const char* host_add_chunk(const PlaneCall& p, const Tile& tile, const PlaneMemo
   return nullptr;
 }
 
-template <typename T, int kRun>
+template <typename S>
 const char* host_tile(const PlaneCall& p, uint32_t block, std::vector<char>& shared) {
-  using A = Arithmetic<T>;
-  const Tile tile = tile_at<kRun>(p, block);
+  const Tile tile = tile_at<S>(p, block);
   const int64_t pixels = static_cast<int64_t>(p.tile_w) * p.tile_h;
-  const PlaneMemory<A, kRun> memory(shared.data(), pixels);
-  std::vector<int> owner(pixels * kRuns * kRun, -1);
-  for (int thread = 0; thread < p.warps * 32; ++thread) clear_tile(p, tile, thread, memory);
+  const PlaneMemory<S> memory(shared.data(), pixels);
+  const int threads = p.warps * 32;
+  std::vector<int> owner_of(pixels * S::kChannels, -1);
+  for (int thread = 0; thread < threads; ++thread) clear_tile(p, tile, thread, memory);
   for (int chunk = 0; chunk < chunks_of(p.c); ++chunk) {
     if (p.boxes && !chunk_reaches(p, tile, chunk)) continue;
-    for (int thread = 0; thread < p.warps * 32; ++thread) copy_gradients<T, kRun>(p, tile, chunk, thread, memory);
+    for (int thread = 0; thread < threads; ++thread) copy_gradients(p, tile, chunk, thread, memory);
     for (int first = 0; first < p.c.g.kernel * p.c.g.kernel; first += kRound) {
-      for (int thread = 0; thread < p.warps * 32; ++thread) {
-        const uint32_t last = static_cast<uint32_t>(p.c.g.ho * p.c.g.wo - 1), pixel = chunk * kChunk + thread % 32;
-        const Slot s = slot_of_pixel(p.c, tile.n, tile.group, pixel < last ? pixel : last);
-        write_entries<T, kRun>(p, tile, chunk, first, thread / 32, thread % 32, normaliser<T>(p.c, s), memory);
+      for (int thread = 0; thread < threads; ++thread) {
+        const int pixel = thread / p.warps;
+        const Slot s = slot_in_chunk(p.c, tile.n, tile.group, chunk, pixel);
+        const auto norm = normaliser<typename S::T>(p.c, s);
+        write_entries(p, tile, chunk, first, pixel, thread % p.warps, s, norm, memory);
       }
-      if (const char* error = host_add_chunk(p, tile, memory, owner)) return error;
+      if (const char* error = host_add_chunk(p, tile, memory, owner_of)) return error;
     }
   }
-  for (int thread = 0; thread < p.warps * 32; ++thread) write_tile<T, kRun>(p, tile, thread / 32, thread % 32, memory);
+  for (int thread = 0; thread < threads; ++thread) write_tile(p, tile, thread / 32, thread % 32, memory);
   return nullptr;
 }
 
 template <typename T>
-const char* host_grad_x(const Geometry& g, const Tensors& t) {
-  return with_grad_x_kernel<T>(g, [&](auto run) -> const char* {
-    PlaneCall p = plane_call<T, run()>(g, t);
+const char* host_grad_x(const Geometry& g, const Tensors& t, const SharedMemory& device) {
+  return with_grad_x_kernel<T>(g, [&](auto slice) -> const char* {
+    using S = decltype(slice);
+    PlaneCall p = plane_call<S>(g, t, device);
+    if (is_tiled(p) && !is_tiled(plane_call<S>(g, t, kLeastShared))) return "no workspace for these tiles";
     std::vector<Box> boxes;
     if (is_tiled(p)) {
       host_boxes<T>(p.c, boxes);
       p.boxes = boxes.data();
     }
-    if (plane_shared_bytes<T, run()>(p) > kSharedBytes) return "a tile does not fit into shared memory";
-    std::vector<char> shared(plane_shared_bytes<T, run()>(p) + 16, 0x7f);
+    if (3 * (plane_shared_bytes<S>(p) + device.reserved) > device.multiprocessor) return "tiles that do not fit";
+    std::vector<char> shared(plane_shared_bytes<S>(p), 0x7f);
     for (uint32_t block = 0; block < plane_blocks(p); ++block) {
-      if (const char* error = host_tile<T, run()>(p, block, shared)) return error;
+      if (const char* error = host_tile<S>(p, block, shared)) return error;
     }
     return nullptr;
   });
 }
 
 template <typename T>
-const char* host_run(const Geometry& g, const Tensors& t, int64_t max_slots) {
+const char* host_run(const Geometry& g, const Tensors& t, int64_t max_slots, const SharedMemory& device) {
   const char* error = refusal(g);
   if (!error && t.output) error = host_forward<T>(g, t, max_slots);
   if (!error && (t.grad_offset || t.grad_mask)) error = host_grad_weights<T>(g, t, max_slots);
-  if (!error && t.grad_x) error = host_grad_x<T>(g, t);
+  if (!error && t.grad_x) error = host_grad_x<T>(g, t, device);
   return error;
 }
 
 }  // namespace dcnv3::cuda
 
 // `type` 0 float, 1 Half, 2 BFloat16, 3 double. Runs what has an output pointer; returns null or what is wrong.
-extern "C" const char* dcnv3_run(int type, const dcnv3::Geometry* g, const dcnv3::cuda::Tensors* t, int64_t max_slots) {
+extern "C" const char* dcnv3_run(int type, const dcnv3::Geometry* g, const dcnv3::cuda::Tensors* t, int64_t max_slots,
+                                 int64_t shared_bytes) {
   using namespace dcnv3::cuda;
+  const SharedMemory device{shared_bytes, 1024};
   switch (type) {
-    case 0: return host_run<float>(*g, *t, max_slots);
-    case 1: return host_run<Half>(*g, *t, max_slots);
-    case 2: return host_run<BFloat16>(*g, *t, max_slots);
-    default: return host_run<double>(*g, *t, max_slots);
+    case 0: return host_run<float>(*g, *t, max_slots, device);
+    case 1: return host_run<Half>(*g, *t, max_slots, device);
+    case 2: return host_run<BFloat16>(*g, *t, max_slots, device);
+    default: return host_run<double>(*g, *t, max_slots, device);
   }
 }
 

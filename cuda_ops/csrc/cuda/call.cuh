@@ -31,19 +31,19 @@ struct Tensors {
 };
 
 // A slot is one thread's share: `lane` of the `lanes` threads that work on one pair of an output pixel and a group.
-// Slots are numbered lane fastest, then group, then pixel, so that a warp reads whole sectors of x and the groups of one
-// pixel side by side. A launch covers whole output rows from `first_row` on, few enough for 32-bit slots; what is
+// Slots are numbered lane fastest, then group, then pixel, so that a warp reads whole sectors of x, and the groups of
+// a pixel side by side. A launch covers whole output rows from `first_row` on, few enough for 32-bit slots; what is
 // multiplied up from a slot is 64 bits wide.
 struct Call {
   Geometry g;
   Tensors t;
   int64_t first_row;
   uint32_t slots;
-  Divisor lanes, groups, wo, ho;
+  Divisor lanes, groups, wo, ho, kernel;
   // In packs of x: a pixel, a row, a group, and what `kFirstCell` on both axes comes to.
   int64_t pixel_packs, row_packs, first_cells;
   int group_packs;
-  // In elements of x: to the right-hand and the lower neighbour; zero in an image of one column or row.
+  // In bytes of x: to the right-hand and the lower neighbour; zero in an image of one column or row.
   int64_t step_x, step_y;
 };
 
@@ -69,11 +69,11 @@ DCNV3_HOST_DEVICE Slot slot_at(const Call& c, uint32_t index) {
 
 // What one thread holds of a group: L packs of V channels. Two threads at a time then share a 32-byte sector.
 //
-// Thread t takes packs t, t + lanes, ... Where L is 2 every other quartet of a row's threads takes its two packs in the
-// other order, so that the eight threads which one pass of a 128-bit load serves meet eight different bank groups of L1:
-// in the plain order groups g and g + 2 would meet in the same ones, because a group is 64 bytes (C' = 16) and a bank
-// row 128. The order, and with it the rounding of sums over channels, depends on the place in the image alone, not on
-// the image's place in the batch. A pack past the end of the group is read as the first and counts for nothing.
+// Thread t takes packs t, t + lanes, ... Where L is 2 every other quartet of a row's threads takes its two packs in
+// the other order, so that the eight threads which one pass of a 128-bit load serves meet eight different bank groups
+// of L1: in the plain order groups g and g + 2 would meet in the same ones, because a group is 64 bytes (C' = 16) and
+// a bank row 128. The order, and with it the rounding of sums over channels, depends on the place in the image alone,
+// not on the image's place in the batch. A pack past the end of the group is read as the first and counts for nothing.
 template <int L>
 struct OwnPacks {
   int pack[L];

@@ -115,11 +115,11 @@ DCNV3_HOST_DEVICE bool keeps_sums(const Geometry& g, const Tensors& t) {
   return kBatch<kKernel> != kKernel * kKernel && g.softmax && t.grad_mask;
 }
 
-// The threads of a team run this in step; `Team` adds up the threads' values, and is their barrier. A thread that is not
-// `active` only takes part in that.
+// The threads of a team run this in step; `Team` adds up the threads' values, and is their barrier. A thread that is
+// not `active` only takes part in that.
 //
-// `kept` is P values of memory that the team shares, for `keeps_sums`. A team whose threads would each hold more than one
-// lot of L packs is left to kKernel 0.
+// `kept` is P values of memory that the team shares, for `keeps_sums`. A team whose threads would each hold more than
+// one lot of L packs is left to kKernel 0.
 template <typename T, int V, int L, int kKernel, typename Team>
 DCNV3_HOST_DEVICE void grad_weights_slot(const Call& c, uint32_t index, bool active, Arithmetic<T>* kept,
                                          const Team& team) {
@@ -207,7 +207,8 @@ struct WarpTeam {
 
 // A block may be shorter than kBlock. Threads past the last slot repeat it, for the shuffles' sake, and write nothing.
 template <typename T, int V, int L, int kKernel>
-__global__ void __launch_bounds__(kBlock, kKernel == 3 ? 5 : 0) grad_weights_kernel(const __grid_constant__ Call c) {
+__global__ void __launch_bounds__(kBlock, kKernel == 3 && V == 8 ? 7 : 0)
+    grad_weights_kernel(const __grid_constant__ Call c) {
   extern __shared__ __align__(16) unsigned char shared[];
   const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
   const bool active = index < c.slots;

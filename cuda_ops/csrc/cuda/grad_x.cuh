@@ -2,142 +2,47 @@
 // through the image's output pixels that reach the tile, and writes the tile once. Every element is summed in the order
 // of output pixels and points, so the result is the same on every run and for every tiling.
 //
-// In chunks of 32 output pixels, and rounds of kRound points, the block's threads first write down where each point's
-// four neighbours lie in the tile and what they weigh. Then each warp, owner of some columns of the tile, goes through
-// the pixels that touch its columns: its lanes are 4 neighbours x 8 runs of kRun channels, so that one step adds one
-// point's whole contribution, and no two lanes, and no two warps, ever meet in one element. Columns and not rows are what
-// the warps divide, because a chunk belongs to few rows but to many columns.
+// A chunk of 32 output pixels at a time, and of their points a round of kRound, the block's threads first write down
+// where each point's four neighbours lie in the tile and what they weigh. Then each owner goes through the pixels that
+// touch its columns, and one step of its lanes adds one point's whole contribution. No two lanes and no two owners ever
+// meet in one element. Columns and not rows are what owners divide, because a chunk has few rows but many columns.
 #pragma once
-#include "sample.cuh"
+#include "plane.cuh"
 
 namespace dcnv3::cuda {
 
-inline constexpr int kChunk = 32, kRound = 9, kRuns = 8, kMaxWarps = kBlock / 32;
+// ---- a chunk, written down ----
 
-struct Span {
-  int32_t first, last;  // none where first > last
-};
-
-// The columns and rows of x that a chunk's samples touch, in one group.
-struct Box {
-  Span x, y;
-};
-
-// A tile has `tile_w` x `tile_h` pixels, or less at the image's edge, and a slice of kRuns * kRun channels, or less at
-// the group's end. Blocks are numbered group fastest, then slice, column of tiles, row of tiles, image.
-struct PlaneCall {
-  Call c;
-  int tile_w, tile_h, tiles_x, tiles_y, slices, warps;
-  bool whole_runs;   // a run of channels is read and written as one pack
-  const Box* boxes;  // [image][chunk][group]; null where one tile covers the image
-};
-
-struct Tile {
-  int64_t n;
-  int group, channel, channels, x0, y0, width, height;  // `channel` counts within the group
-};
-
-template <int kRun>
-DCNV3_HOST_DEVICE Tile tile_at(const PlaneCall& p, uint32_t block) {
-  const auto take = [&block](int64_t size) {
-    const uint32_t count = static_cast<uint32_t>(size), index = block % count;
-    block /= count;
-    return static_cast<int>(index);
-  };
-  const auto least = [](int64_t a, int64_t b) { return static_cast<int>(a < b ? a : b); };
-  Tile tile;
-  tile.group = take(p.c.g.groups);
-  tile.channel = take(p.slices) * kRuns * kRun;
-  tile.x0 = take(p.tiles_x) * p.tile_w;
-  tile.y0 = take(p.tiles_y) * p.tile_h;
-  tile.n = block;
-  tile.channels = least(p.c.g.group_channels - tile.channel, kRuns * kRun);
-  tile.width = least(p.c.g.w - tile.x0, p.tile_w);
-  tile.height = least(p.c.g.h - tile.y0, p.tile_h);
-  return tile;
-}
-
-template <typename A>
-struct Entry {
-  A weight;
-  int32_t at;  // element of the tile, -1 for none
-};
-
-// The tile lies by columns, [column][row][kRuns * kRun channels], then come the entries of a round, the output's
-// gradient in a chunk, and the columns that a chunk's points touch, as far as each warp wrote them down.
-template <typename A, int kRun>
-struct PlaneMemory {
-  A* tile;
-  Entry<A>* entries;  // [kChunk][kRound][4]
-  A* grads;           // [kChunk][kRuns * kRun]
-  Span* columns;      // [kMaxWarps][kChunk]
-
-  DCNV3_HOST_DEVICE PlaneMemory(void* memory, int64_t pixels)
-      : tile(static_cast<A*>(memory)),
-        entries(reinterpret_cast<Entry<A>*>(tile + pixels * kRuns * kRun)),
-        grads(reinterpret_cast<A*>(entries + kChunk * kRound * 4)),
-        columns(reinterpret_cast<Span*>(grads + kChunk * kRuns * kRun)) {}
-
-  static constexpr int64_t bytes(int64_t pixels) {
-    return static_cast<int64_t>(sizeof(A)) * kRuns * kRun * (pixels + kChunk) +
-           static_cast<int64_t>(sizeof(Entry<A>)) * kChunk * kRound * 4 +
-           static_cast<int64_t>(sizeof(Span)) * kMaxWarps * kChunk;
-  }
-};
-
-// ---- which chunks ----
-
-DCNV3_HOST_DEVICE int chunks_of(const Call& c) { return static_cast<int>((c.g.ho * c.g.wo + kChunk - 1) / kChunk); }
-
-DCNV3_HOST_DEVICE int64_t box_at(const Call& c, int64_t n, int chunk, int group) {
-  return (n * chunks_of(c) + chunk) * c.g.groups + group;
-}
-
-DCNV3_HOST_DEVICE bool chunk_reaches(const PlaneCall& p, const Tile& tile, int chunk) {
-  if (chunk >= chunks_of(p.c)) return false;
-  const Box box = p.boxes[box_at(p.c, tile.n, chunk, tile.group)];
-  return box.x.first < tile.x0 + tile.width && box.x.last >= tile.x0 && box.y.first < tile.y0 + tile.height &&
-         box.y.last >= tile.y0;
-}
-
-DCNV3_HOST_DEVICE Slot slot_of_pixel(const Call& c, int64_t n, int group, uint32_t in_image) {
-  Slot s;
-  s.lane = 0, s.lanes = 1, s.group = group, s.n = n;
-  s.oy = static_cast<int>(c.wo.quotient(in_image));
-  s.ox = static_cast<int>(in_image - s.oy * c.wo.divisor);
-  s.pixel = n * c.g.ho * c.g.wo + in_image;
-  s.pair = s.pixel * c.g.groups + group;
-  return s;
-}
-
-// ---- what a chunk adds, written down ----
-
-template <typename T, int kRun>
+template <typename S>
 DCNV3_HOST_DEVICE void copy_gradients(const PlaneCall& p, const Tile& tile, int chunk, int thread,
-                                      const PlaneMemory<Arithmetic<T>, kRun>& memory) {
-  using A = Arithmetic<T>;
-  const int64_t pixels = p.c.g.ho * p.c.g.wo;
-  for (int i = thread; i < kChunk * kRuns; i += p.warps * 32) {
-    const int64_t in_image = static_cast<int64_t>(chunk) * kChunk + i / kRuns;
-    const int first = i % kRuns * kRun, left = in_image < pixels ? tile.channels - first : 0;
+                                      const PlaneMemory<S>& memory) {
+  using T = typename S::T;
+  for (int i = thread; i < kChunk * S::kRuns; i += p.warps * 32) {
+    const int pixel = i / S::kRuns, first = i % S::kRuns * S::kRun;
+    const int left = pixel_exists(p.c, chunk, pixel) ? tile.channels - first : 0;
+    const int64_t in_batch = tile.n * p.c.g.ho * p.c.g.wo + static_cast<int64_t>(chunk) * kChunk + pixel;
     const T* from = static_cast<const T*>(p.c.t.grad) + tile.channel + first +
-                    ((tile.n * pixels + in_image) * p.c.g.groups + tile.group) * p.c.g.group_channels;
-    A grads[kRun] = {};
+                    (in_batch * p.c.g.groups + tile.group) * p.c.g.group_channels;
+    typename S::Run run{};
     if (p.whole_runs && left > 0) {
-      const Pack<T, kRun> pack = read_pack<T, kRun>(from);
+      const Pack<T, S::kRun> pack = read_pack<T, S::kRun>(from);
 #pragma unroll
-      for (int v = 0; v < kRun; ++v) grads[v] = pack[v];
+      for (int v = 0; v < S::kRun; ++v) run.raw[v] = pack[v];
     } else {
 #pragma unroll
-      for (int v = 0; v < kRun; ++v) grads[v] = v < left ? read_pack<T, 1>(from + v)[0] : A(0);
+      for (int v = 0; v < S::kRun; ++v) {
+        if (v < left) run.raw[v] = read_pack<T, 1>(from + v)[0];
+      }
     }
-    write_pack<A, kRun>(memory.grads + i * kRun, grads);
+    *reinterpret_cast<typename S::Run*>(memory.grads + i * S::kRun) = run;
   }
 }
 
 // One point's four entries. Returns the columns of the tile that they touch.
-template <typename A, int kRun>
-DCNV3_HOST_DEVICE Span write_point(const PlaneCall& p, const Tile& tile, const Points<A, 1>& point, Entry<A>* to) {
+template <typename S>
+DCNV3_HOST_DEVICE Span write_point(const PlaneCall& p, const Tile& tile, const Points<typename S::A, 1>& point,
+                                   Entry<typename S::A>* to) {
+  using A = typename S::A;
   const Neighbours<A> near = neighbours(point.px[0], point.py[0], p.c.g);
   const int x = near.x.cell - kFirstCell<A> - tile.x0, y = near.y.cell - kFirstCell<A> - tile.y0;
   Span columns{tile.width, -1};
@@ -146,146 +51,122 @@ DCNV3_HOST_DEVICE Span write_point(const PlaneCall& p, const Tile& tile, const P
     const int column = x + corner / 2, row = y + corner % 2;
     const A weight = point.weight[0] * near.y.share[corner % 2] * near.x.share[corner / 2];
     const bool counts = weight != 0 && column >= 0 && column < tile.width && row >= 0 && row < tile.height;
-    to[corner] = {weight, counts ? (column * tile.height + row) * kRuns * kRun : -1};
-    if (counts && column < columns.first) columns.first = column;
-    if (counts && column > columns.last) columns.last = column;
+    to[corner] = {weight, counts ? (column * tile.height + row) * S::kChannels : -1};
+    if (counts) columns = joined(columns, {column, column});
   }
   return columns;
 }
 
-// The points of one pixel (`lane` of the chunk) that fall to one warp, of the round that begins at position `first`.
-template <typename T, int kRun>
-DCNV3_HOST_DEVICE void write_entries(const PlaneCall& p, const Tile& tile, int chunk, int first, int warp, int lane,
-                                     const Normaliser<Arithmetic<T>>& norm,
-                                     const PlaneMemory<Arithmetic<T>, kRun>& memory) {
-  using A = Arithmetic<T>;
-  const int64_t in_image = static_cast<int64_t>(chunk) * kChunk + lane;
-  const bool exists = in_image < p.c.g.ho * p.c.g.wo;
-  const Slot s = slot_of_pixel(p.c, tile.n, tile.group, exists ? static_cast<uint32_t>(in_image) : 0);
+// Every `parts`-th point of one pixel, from `part` on, of the round that begins at window position `first`.
+template <typename S>
+DCNV3_HOST_DEVICE void write_entries(const PlaneCall& p, const Tile& tile, int chunk, int first, int pixel, int part,
+                                     const Slot& s, const Normaliser<typename S::A>& norm,
+                                     const PlaneMemory<S>& memory) {
+  using A = typename S::A;
   Span columns{tile.width, -1};
-  for (int r = warp; r < kRound; r += p.warps) {
-    Entry<A>* to = memory.entries + (lane * kRound + r) * 4;
+  for (int r = part; r < kRound; r += p.warps) {
+    Entry<A>* to = memory.entries + (pixel * kRound + r) * 4;
     const int full = first + r;
-    if (exists && full < p.c.g.kernel * p.c.g.kernel && !is_removed<0>(p.c.g, full)) {
-      const Span touched = write_point<A, kRun>(p, tile, points_of<T, 0, 1>(p.c, s, full, norm), to);
-      columns.first = touched.first < columns.first ? touched.first : columns.first;
-      columns.last = touched.last > columns.last ? touched.last : columns.last;
+    if (pixel_exists(p.c, chunk, pixel) && full < p.c.g.kernel * p.c.g.kernel && !is_removed<0>(p.c.g, full)) {
+      columns = joined(columns, write_point<S>(p, tile, points_of<typename S::T, 0, 1>(p.c, s, full, norm), to));
     } else {
+#pragma unroll
       for (int corner = 0; corner < 4; ++corner) to[corner] = {A(0), -1};
     }
   }
-  memory.columns[warp * kChunk + lane] = columns;
+  memory.columns[part * kChunk + pixel] = columns;
 }
 
 // ---- the adding up ----
 
-DCNV3_HOST_DEVICE Span own_columns(const PlaneCall& p, const Tile& tile, int warp) {
-  const int share = (tile.width + p.warps - 1) / p.warps, first = warp * share;
-  if (first >= tile.width) return {tile.width, tile.width - 1};
-  return {first, first + share < tile.width ? first + share - 1 : tile.width - 1};
-}
-
-template <typename A, int kRun>
-DCNV3_HOST_DEVICE bool pixel_touches(const PlaneCall& p, const Span& own, int lane, const PlaneMemory<A, kRun>& memory) {
+template <typename S>
+DCNV3_HOST_DEVICE bool pixel_touches(const PlaneCall& p, const Span& own, int pixel, const PlaneMemory<S>& memory) {
   bool touches = false;
 #pragma unroll
-  for (int warp = 0; warp < kMaxWarps; ++warp) {
-    if (warp >= p.warps) break;
-    const Span columns = memory.columns[warp * kChunk + lane];
+  for (int part = 0; part < kMaxWarps; ++part) {
+    if (part >= p.warps) break;
+    const Span columns = memory.columns[part * kChunk + pixel];
     touches |= columns.first <= own.last && columns.last >= own.first;
   }
   return touches;
 }
 
-// What one lane adds for one pixel: lane / kRuns says which neighbour of each point, lane % kRuns which channels.
-template <typename A, int kRun>
+// What one of an owner's lanes adds for one pixel: lane / kRuns says which neighbour of each point, lane % kRuns which
+// run of channels.
+template <typename S>
 struct LaneShare {
-  Entry<A> entry[kRound];
-  Pack<A, kRun> grad;
+  Entry<typename S::A> entry[kRound];
+  typename S::Run grad;
 };
 
-template <typename A, int kRun>
-DCNV3_HOST_DEVICE LaneShare<A, kRun> lane_share(int pixel, int lane, const PlaneMemory<A, kRun>& memory) {
-  LaneShare<A, kRun> share;
+template <typename S>
+DCNV3_HOST_DEVICE LaneShare<S> lane_share(int pixel, int lane, const PlaneMemory<S>& memory) {
+  LaneShare<S> share;
 #pragma unroll
-  for (int r = 0; r < kRound; ++r) share.entry[r] = memory.entries[(pixel * kRound + r) * 4 + lane / kRuns];
-  share.grad = *reinterpret_cast<const Pack<A, kRun>*>(memory.grads + (pixel * kRuns + lane % kRuns) * kRun);
+  for (int r = 0; r < kRound; ++r) share.entry[r] = memory.entries[(pixel * kRound + r) * 4 + lane / S::kRuns];
+  const auto* runs = reinterpret_cast<const typename S::Run*>(memory.grads);
+  share.grad = runs[pixel * S::kRuns + lane % S::kRuns];
   return share;
 }
 
-template <typename A, int kRun>
-DCNV3_HOST_DEVICE void add_entry(const Tile& tile, const Span& own, int lane, const Entry<A>& entry,
-                                 const Pack<A, kRun>& grad, const PlaneMemory<A, kRun>& memory) {
-  const int column = tile.height * kRuns * kRun;
-  if (static_cast<uint32_t>(entry.at - own.first * column) >=
-      static_cast<uint32_t>((own.last - own.first + 1) * column)) {
-    return;
-  }
-  auto* sum = reinterpret_cast<Pack<A, kRun>*>(memory.tile + entry.at + lane % kRuns * kRun);
-  Pack<A, kRun> pack = *sum;
+// The elements of a span of columns, as the tile lies: `first` to before `first + count`.
+struct Elements {
+  int32_t first;
+  uint32_t count;
+};
+
+template <typename S>
+DCNV3_HOST_DEVICE Elements elements_of(const Tile& tile, const Span& columns) {
+  const int column = tile.height * S::kChannels;
+  return {columns.first * column, static_cast<uint32_t>((columns.last - columns.first + 1) * column)};
+}
+
+template <typename S>
+DCNV3_HOST_DEVICE bool owns(const Elements& own, const Entry<typename S::A>& entry) {
+  return static_cast<uint32_t>(entry.at - own.first) < own.count;
+}
+
+template <typename S>
+DCNV3_HOST_DEVICE void add_entry(const Elements& own, int lane, const Entry<typename S::A>& entry,
+                                 const typename S::Run& grad, const PlaneMemory<S>& memory) {
+  if (!owns<S>(own, entry)) return;
+  auto* sum = reinterpret_cast<typename S::Run*>(memory.tile + entry.at + lane % S::kRuns * S::kRun);
+  typename S::Run run = *sum;
 #pragma unroll
-  for (int v = 0; v < kRun; ++v) pack.raw[v] += entry.weight * grad.raw[v];
-  *sum = pack;
+  for (int v = 0; v < S::kRun; ++v) run.raw[v] += entry.weight * grad.raw[v];
+  *sum = run;
 }
 
 // ---- the tile's beginning and end ----
 
-template <typename A, int kRun>
-DCNV3_HOST_DEVICE void clear_tile(const PlaneCall& p, const Tile& tile, int thread, const PlaneMemory<A, kRun>& memory) {
-  const A zeros[kRun] = {};
-  for (int i = thread; i < tile.width * tile.height * kRuns; i += p.warps * 32) {
-    write_pack<A, kRun>(memory.tile + i * kRun, zeros);
-  }
+template <typename S>
+DCNV3_HOST_DEVICE void clear_tile(const PlaneCall& p, const Tile& tile, int thread, const PlaneMemory<S>& memory) {
+  auto* runs = reinterpret_cast<typename S::Run*>(memory.tile);
+  for (int i = thread; i < tile.width * tile.height * S::kRuns; i += p.warps * 32) runs[i] = {};
 }
 
-template <typename T, int kRun>
+template <typename S>
 DCNV3_HOST_DEVICE void write_tile(const PlaneCall& p, const Tile& tile, int warp, int lane,
-                                  const PlaneMemory<Arithmetic<T>, kRun>& memory) {
-  using A = Arithmetic<T>;
-  const int first = lane % kRuns * kRun, left = tile.channels - first;
+                                  const PlaneMemory<S>& memory) {
+  using T = typename S::T;
+  const int first = lane % S::kRuns * S::kRun, left = tile.channels - first;
   for (int y = warp; y < tile.height; y += p.warps) {
-    for (int x = lane / kRuns; x < tile.width; x += 32 / kRuns) {
+    for (int x = lane / S::kRuns; x < tile.width; x += 32 / S::kRuns) {
       const int64_t pixel = (tile.n * p.c.g.h + tile.y0 + y) * p.c.g.w + tile.x0 + x;
-      T* to = static_cast<T*>(p.c.t.grad_x) + (pixel * p.c.g.groups + tile.group) * p.c.g.group_channels +
-              tile.channel + first;
-      const A* sum = memory.tile + (x * tile.height + y) * kRuns * kRun + first;
-      A values[kRun];
-#pragma unroll
-      for (int v = 0; v < kRun; ++v) values[v] = sum[v];
+      T* to = static_cast<T*>(p.c.t.grad_x) + tile.channel + first +
+              (pixel * p.c.g.groups + tile.group) * p.c.g.group_channels;
+      const auto& run =
+          *reinterpret_cast<const typename S::Run*>(memory.tile + (x * tile.height + y) * S::kChannels + first);
       if (p.whole_runs && left > 0) {
-        write_pack<T, kRun>(to, values);
+        write_pack<T, S::kRun>(to, run.raw);
       } else {
 #pragma unroll
-        for (int v = 0; v < kRun; ++v) {
-          if (v < left) to[v] = from_arithmetic<T>(values[v]);
+        for (int v = 0; v < S::kRun; ++v) {
+          if (v < left) to[v] = from_arithmetic<T>(run.raw[v]);
         }
       }
     }
   }
-}
-
-// ---- which pixels a chunk's samples touch ----
-
-DCNV3_HOST_DEVICE Span joined(const Span& a, const Span& b) {
-  return {a.first < b.first ? a.first : b.first, a.last > b.last ? a.last : b.last};
-}
-
-// The box of one of a chunk's pixels; that of no pixel where the chunk ends before `lane`.
-template <typename T>
-DCNV3_HOST_DEVICE Box box_of_pixel(const Call& c, int64_t n, int chunk, int group, int lane) {
-  using A = Arithmetic<T>;
-  Box box{{INT32_MAX, INT32_MIN}, {INT32_MAX, INT32_MIN}};
-  const int64_t in_image = static_cast<int64_t>(chunk) * kChunk + lane;
-  if (in_image >= c.g.ho * c.g.wo) return box;
-  const Slot s = slot_of_pixel(c, n, group, static_cast<uint32_t>(in_image));
-  for (int full = 0; full < c.g.kernel * c.g.kernel; ++full) {
-    if (is_removed<0>(c.g, full)) continue;
-    const Points<A, 1> point = points_of<T, 0, 1>(c, s, full, {0, 1});
-    const int x = axis_at(point.px[0], c.g.w).cell - kFirstCell<A>;
-    const int y = axis_at(point.py[0], c.g.h).cell - kFirstCell<A>;
-    box = {joined(box.x, {x, x + 1}), joined(box.y, {y, y + 1})};
-  }
-  return box;
 }
 
 #ifdef __CUDACC__
@@ -313,45 +194,72 @@ __device__ __forceinline__ int next_chunk(const PlaneCall& p, const Tile& tile, 
   return chunk;
 }
 
-template <typename A, int kRun>
+// `normaliser`, by the `parts` neighbouring lanes that share a pixel.
+template <typename T>
+__device__ __forceinline__ Normaliser<Arithmetic<T>> shared_normaliser(const Call& c, const Slot& s, int part,
+                                                                       int parts) {
+  using A = Arithmetic<T>;
+  if (!c.g.softmax) return {0, 1};
+  return with_weight_type<T>(c, [&](auto* type) -> Normaliser<A> {
+    using M = std::remove_cv_t<std::remove_pointer_t<decltype(type)>>;
+    const M* mask = weight_rows<M>(c, s).mask;
+    A shift = -kInfinity<A>, sum = 0;
+    for (int k = part; k < c.g.points; k += parts) shift = larger(shift, read_weight(mask + k));
+    for (int step = parts / 2; step > 0; step /= 2) shift = larger(shift, __shfl_xor_sync(0xffffffffu, shift, step));
+    for (int k = part; k < c.g.points; k += parts) sum += exponential(read_weight(mask + k) - shift);
+    for (int step = parts / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    return {shift, reciprocal(sum)};
+  });
+}
+
+template <typename S>
 __device__ __forceinline__ void add_chunk(const PlaneCall& p, const Tile& tile, int warp, int lane,
-                                          const PlaneMemory<A, kRun>& memory) {
-  const Span own = own_columns(p, tile, warp);
-  unsigned pixels = __ballot_sync(0xffffffffu, pixel_touches(p, own, lane, memory));
-  for (; pixels; pixels &= pixels - 1) {
-    const int pixel = __ffs(static_cast<int>(pixels)) - 1;
-    const LaneShare<A, kRun> share = lane_share(pixel, lane, memory);
+                                          const PlaneMemory<S>& memory) {
+  Elements own{};
+  unsigned pixels = 0;
+  int steps = 0;
+#pragma unroll
+  for (int i = 0; i < S::kOwners; ++i) {
+    const Span columns = own_columns(tile, warp * S::kOwners + i, owners_of<S>(p));
+    const unsigned touching = __ballot_sync(0xffffffffu, pixel_touches(p, columns, lane, memory));
+    steps = max(steps, __popc(touching));
+    if (lane / S::kOwnerLanes != i) continue;
+    own = elements_of<S>(tile, columns), pixels = touching;
+  }
+  for (int step = 0; step < steps; ++step, pixels &= pixels - 1) {
+    if (!pixels) own.count = 0;  // this owner is done, the warp's other one is not
+    const int pixel = pixels ? __ffs(static_cast<int>(pixels)) - 1 : 0;
+    const LaneShare<S> share = lane_share(pixel, lane % S::kOwnerLanes, memory);
 #pragma unroll
     for (int r = 0; r < kRound; ++r) {
-      add_entry(tile, own, lane, share.entry[r], share.grad, memory);
+      add_entry<S>(own, lane, share.entry[r], share.grad, memory);
       __syncwarp();  // in the next point another lane may hold the element that this one has just written
     }
   }
 }
 
-template <typename T, int kRun>
+template <typename S>
 __global__ void __launch_bounds__(kBlock) grad_x_kernel(const __grid_constant__ PlaneCall p) {
-  using A = Arithmetic<T>;
   extern __shared__ __align__(16) unsigned char shared[];
   const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
-  const Tile tile = tile_at<kRun>(p, blockIdx.x);
-  const PlaneMemory<A, kRun> memory(shared, static_cast<int64_t>(p.tile_w) * p.tile_h);
+  const int pixel = thread / p.warps, part = thread % p.warps;
+  const Tile tile = tile_at<S>(p, blockIdx.x);
+  const PlaneMemory<S> memory(shared, static_cast<int64_t>(p.tile_w) * p.tile_h);
   clear_tile(p, tile, thread, memory);
   const int chunks = chunks_of(p.c), positions = p.c.g.kernel * p.c.g.kernel;
   for (int chunk = next_chunk(p, tile, 0, lane); chunk < chunks; chunk = next_chunk(p, tile, chunk + 1, lane)) {
-    copy_gradients<T, kRun>(p, tile, chunk, thread, memory);
-    const uint32_t last = static_cast<uint32_t>(p.c.g.ho * p.c.g.wo - 1), pixel = chunk * kChunk + lane;
-    const Normaliser<A> norm =
-        normaliser<T>(p.c, slot_of_pixel(p.c, tile.n, tile.group, pixel < last ? pixel : last));
+    const Slot s = slot_in_chunk(p.c, tile.n, tile.group, chunk, pixel);
+    copy_gradients(p, tile, chunk, thread, memory);
+    const Normaliser<typename S::A> norm = shared_normaliser<typename S::T>(p.c, s, part, p.warps);
     for (int first = 0; first < positions; first += kRound) {
-      write_entries<T, kRun>(p, tile, chunk, first, warp, lane, norm, memory);
+      write_entries(p, tile, chunk, first, pixel, part, s, norm, memory);
       __syncthreads();
       add_chunk(p, tile, warp, lane, memory);
       __syncthreads();
     }
   }
   __syncthreads();
-  write_tile<T, kRun>(p, tile, warp, lane, memory);
+  write_tile(p, tile, warp, lane, memory);
 }
 #endif
 

@@ -41,19 +41,39 @@ const char* launch_grad_weights(const Geometry& g, const Tensors& t, cudaStream_
   });
 }
 
-template <typename T, int kRun>
+// Of the current device; asks the driver's own table, which neither waits nor allocates.
+inline const char* shared_memory(SharedMemory& shared) {
+  int device = 0, multiprocessor = 0, reserved = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess) {
+    error = cudaDeviceGetAttribute(&multiprocessor, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device);
+  }
+  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&reserved, cudaDevAttrReservedSharedMemoryPerBlock, device);
+  shared = {multiprocessor, reserved};
+  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+}
+
+template <typename S>
 const char* launch_grad_x(const Geometry& g, const Tensors& t, void* workspace, cudaStream_t stream) {
-  PlaneCall p = plane_call<T, kRun>(g, t);
+  using T = typename S::T;
+  SharedMemory shared;
+  if (const char* error = shared_memory(shared)) return error;
+  PlaneCall p = plane_call<S>(g, t, shared);
   if (plane_blocks(p) > kMaxSlots) return "batches of that many images and groups are not supported";
   if (is_tiled(p)) {
+    if (!workspace) return "this device has less shared memory than any that is supported";
     auto* boxes = static_cast<Box*>(workspace);
     const int64_t count = box_count(p.c);
     boxes_kernel<T><<<blocks_of(count, kMaxWarps), kBlock, 0, stream>>>(p.c, boxes, count);
     if (const char* error = launch_error()) return error;
     p.boxes = boxes;
   }
-  const unsigned blocks = static_cast<unsigned>(plane_blocks(p));
-  grad_x_kernel<T, kRun><<<blocks, p.warps * 32, plane_shared_bytes<T, kRun>(p), stream>>>(p);
+  const int bytes = static_cast<int>(plane_shared_bytes<S>(p));
+  if (bytes > kSharedBytes) {
+    // On every launch, not once: it holds for the current device alone, and costs less than finding out.
+    cudaFuncSetAttribute(grad_x_kernel<S>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  }
+  grad_x_kernel<S><<<static_cast<unsigned>(plane_blocks(p)), p.warps * 32, bytes, stream>>>(p);
   return launch_error();
 }
 
@@ -65,14 +85,14 @@ const char* backward(const Geometry& g, const Tensors& t, void* workspace, void*
     if (const char* error = launch_grad_weights<T>(g, t, to)) return error;
   }
   if (!t.grad_x) return nullptr;
-  return with_grad_x_kernel<T>(g, [&](auto run) { return launch_grad_x<T, run()>(g, t, workspace, to); });
+  return with_grad_x_kernel<T>(g, [&](auto slice) { return launch_grad_x<decltype(slice)>(g, t, workspace, to); });
 }
 
 template <typename T>
 int64_t workspace_bytes(const Geometry& g, const Tensors& t) {
   if (!t.grad_x || refusal(g)) return 0;
-  return with_grad_x_kernel<T>(g, [&](auto run) -> int64_t {
-    const PlaneCall p = plane_call<T, run()>(g, t);
+  return with_grad_x_kernel<T>(g, [&](auto slice) -> int64_t {
+    const PlaneCall p = plane_call<decltype(slice)>(g, t, kLeastShared);  // elsewhere tiles are no smaller
     return is_tiled(p) ? box_count(p.c) * static_cast<int64_t>(sizeof(Box)) : 0;
   });
 }

@@ -14,20 +14,20 @@ struct Choice {
   static constexpr int V = V_, L = L_, kKernel = kKernel_;
 };
 
-// Eight channels to a thread where packs of 16 bytes fit: a point's position costs as much for one as for eight. Without
-// them, and in double, which is for checking gradients, four single channels.
+// Eight channels to a thread where packs of 16 bytes fit: a point's position costs as much for one as for eight.
+// Without them, and in double, which is for checking gradients, four single channels.
 template <typename T, int kKernel>
 using Wide = Choice<16 / sizeof(T), sizeof(T) == 4 ? 2 : 1, kKernel>;
 using Narrow = Choice<1, 4, 0>;
 
-// Channels in a run of grad_x, 8 runs to a tile.
-template <typename T>
-int run_of(const Geometry& g) {
-  return sizeof(T) == 8 || g.group_channels <= 16 ? 2 : 4;
-}
+inline constexpr int64_t kSharedBytes = 48 * 1024;  // what a block gets without asking
 
-inline constexpr int64_t kSharedBytes = 48 * 1024;      // what a block gets without asking
-inline constexpr int64_t kTileSharedBytes = 40 * 1024;  // five blocks of grad_x fit on a multiprocessor of sm_90
+// Shared memory of a device, in bytes.
+struct SharedMemory {
+  int64_t multiprocessor, reserved;  // `reserved` of it goes with every block
+};
+inline constexpr SharedMemory kLeastShared{100 * 1024, 1024};  // sm_86, sm_89; sm_80 has 164 KB, sm_90 228
+
 inline constexpr int64_t kMaxSlots = (int64_t{1} << 31) - kBlock;
 
 inline int64_t rounded_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -61,11 +61,12 @@ Call call_of(const Geometry& g, const Tensors& t, int pack, int64_t lanes) {
   Call c{};
   c.g = g, c.t = t;
   c.lanes = Divisor(lanes), c.groups = Divisor(g.groups), c.wo = Divisor(g.wo), c.ho = Divisor(g.ho);
+  c.kernel = Divisor(g.kernel);
   c.group_packs = static_cast<int>(g.group_channels / pack);
   c.pixel_packs = g.groups * c.group_packs, c.row_packs = g.w * c.pixel_packs;
   c.first_cells = kFirstCell<Arithmetic<T>> * (c.pixel_packs + c.row_packs);
-  c.step_x = g.w > 1 ? g.groups * g.group_channels : 0;
-  c.step_y = g.h > 1 ? g.w * g.groups * g.group_channels : 0;
+  const int64_t pixel_bytes = g.groups * g.group_channels * static_cast<int64_t>(sizeof(T));
+  c.step_x = g.w > 1 ? pixel_bytes : 0, c.step_y = g.h > 1 ? g.w * pixel_bytes : 0;
   return c;
 }
 
@@ -104,23 +105,23 @@ TeamPlan team_plan(const Geometry& g, const Tensors& t) {
   return plan;
 }
 
-// Six rows are the least that make the rows above and below worth going through.
-template <typename T, int kRun>
-PlaneCall plane_call(const Geometry& g, const Tensors& t) {
-  using A = Arithmetic<T>;
+// Three blocks to a multiprocessor: larger tiles mean fewer pixels that reach two of them, more blocks more warps. Six
+// rows are the least that make the rows above and below worth going through.
+template <typename S>
+PlaneCall plane_call(const Geometry& g, const Tensors& t, const SharedMemory& shared) {
+  using T = typename S::T;
   PlaneCall p{};
   p.c = call_of<T>(g, t, 1, 1);
-  const int64_t room = (kTileSharedBytes - PlaneMemory<A, kRun>::bytes(0)) / (sizeof(A) * kRuns * kRun);
-  const bool whole = g.h * g.w <= room;
-  p.tiles_x = static_cast<int>(whole ? 1 : rounded_up(g.w, std::max<int64_t>(1, room / std::min<int64_t>(g.h, 6))));
-  p.tile_w = static_cast<int>(rounded_up(g.w, p.tiles_x));
-  p.tiles_x = static_cast<int>(rounded_up(g.w, p.tile_w));
-  p.tiles_y = static_cast<int>(rounded_up(g.h, std::min<int64_t>(g.h, room / p.tile_w)));
-  p.tile_h = static_cast<int>(rounded_up(g.h, p.tiles_y));
-  p.tiles_y = static_cast<int>(rounded_up(g.h, p.tile_h));
-  p.slices = static_cast<int>(rounded_up(g.group_channels, kRuns * kRun));
-  p.warps = p.tile_w >= 24 ? 4 : 2;
-  p.whole_runs = g.group_channels % kRun == 0 && aligned(t.grad, sizeof(T) * kRun) && aligned(t.grad_x, sizeof(T) * kRun);
+  const int64_t bytes = shared.multiprocessor / 3 - shared.reserved - PlaneMemory<S>::bytes(0);
+  const int64_t room = bytes / (PlaneMemory<S>::bytes(1) - PlaneMemory<S>::bytes(0));
+  const int64_t widest = g.h * g.w <= room ? g.w : std::max<int64_t>(1, room / std::min<int64_t>(g.h, 6));
+  p.tile_w = static_cast<int>(rounded_up(g.w, rounded_up(g.w, widest)));
+  p.tile_h = static_cast<int>(rounded_up(g.h, rounded_up(g.h, std::min(g.h, room / p.tile_w))));
+  p.tiles_x = static_cast<int>(rounded_up(g.w, p.tile_w)), p.tiles_y = static_cast<int>(rounded_up(g.h, p.tile_h));
+  p.slices = static_cast<int>(rounded_up(g.group_channels, S::kChannels));
+  p.warps = p.tile_w * p.tile_h >= 256 ? kMaxWarps : kMaxWarps / 2;
+  p.whole_runs = g.group_channels % S::kRun == 0 && aligned(t.grad, sizeof(T) * S::kRun) &&
+                 aligned(t.grad_x, sizeof(T) * S::kRun);
   return p;
 }
 
@@ -130,9 +131,9 @@ inline int64_t plane_blocks(const PlaneCall& p) {
   return p.c.g.n * p.tiles_x * p.tiles_y * p.slices * p.c.g.groups;
 }
 
-template <typename T, int kRun>
+template <typename S>
 int64_t plane_shared_bytes(const PlaneCall& p) {
-  return PlaneMemory<Arithmetic<T>, kRun>::bytes(static_cast<int64_t>(p.tile_w) * p.tile_h);
+  return PlaneMemory<S>::bytes(static_cast<int64_t>(p.tile_w) * p.tile_h);
 }
 
 inline int64_t box_count(const Call& c) { return c.g.n * chunks_of(c) * c.g.groups; }
@@ -167,9 +168,9 @@ auto with_grad_weights_kernel(const Geometry& g, const Tensors& t, const Run& ru
 template <typename T, typename Run>
 auto with_grad_x_kernel(const Geometry& g, const Run& run) {
   if constexpr (sizeof(T) < 8) {
-    if (run_of<T>(g) == 4) return run(std::integral_constant<int, 4>());
+    if (g.group_channels <= 16) return run(Slice<T, 4>());
   }
-  return run(std::integral_constant<int, 2>());
+  return run(Slice<T, 8>());
 }
 
 }  // namespace dcnv3::cuda

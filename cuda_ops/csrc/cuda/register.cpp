@@ -87,6 +87,7 @@ Tensor empty_for(const Tensor& t, bool needed) {
 template <typename T>
 const char* backward_on(const Tensor& x, const Geometry& g, const Tensors& t) {
   const int64_t bytes = workspace_bytes<T>(g, t);
+  if (bytes == 0) return backward<T>(g, t, nullptr, current_stream(x));
   const Tensor workspace = torch::stable::new_empty(x, {bytes}, ScalarType::Byte);
   return backward<T>(g, t, workspace.mutable_data_ptr(), current_stream(x));
 }

@@ -167,16 +167,19 @@ DCNV3_HOST_DEVICE bool is_removed(const Geometry& g, int full) {
 template <int kKernel, int N, typename M>
 DCNV3_HOST_DEVICE Points<Arithmetic<M>, N> read_points(const Call& c, const Slot& s, int first) {
   using A = Arithmetic<M>;
-  const WeightRows<M> rows = weight_rows<M>(c, s);
-  const int size = kernel_size<kKernel>(c.g);
+  const int size = kernel_size<kKernel>(c.g), centre = size * size / 2, skip = c.g.remove_center ? 1 : 0;
+  // Indexed by position, before and after the centre: what follows is then a constant away for a constant position.
+  const WeightRows<M> early = weight_rows<M>(c, s), late{early.offset - 2 * skip, early.mask - skip};
+  const A nothing = c.g.softmax ? -kInfinity<A> : A(0);
   Points<A, N> points;
 #pragma unroll
   for (int n = 0; n < N; ++n) {
-    const int full = first + n, k = point_at<kKernel>(c.g, full);
-    const Pack<M, 2> shift = read_pack<M, 2>(rows.offset + 2 * k);
-    const A weight = read_weight(rows.mask + k), nothing = c.g.softmax ? -kInfinity<A> : A(0);
-    points.px[n] = sample_position(s.ox, full / size, shift[0], c.g);
-    points.py[n] = sample_position(s.oy, full % size, shift[1], c.g);
+    const int full = first + n;
+    const Pack<M, 2> shift = read_pack<M, 2>((full > centre ? late.offset : early.offset) + 2 * full);
+    const A weight = read_weight((full > centre ? late.mask : early.mask) + full);
+    const int i = kKernel > 0 ? full / size : static_cast<int>(c.kernel.quotient(full)), j = full - i * size;
+    points.px[n] = sample_position(s.ox, i, shift[0], c.g);
+    points.py[n] = sample_position(s.oy, j, shift[1], c.g);
     points.weight[n] = is_removed<kKernel>(c.g, full) ? nothing : weight;
   }
   return points;
@@ -232,11 +235,12 @@ DCNV3_HOST_DEVICE FourPixels<T, V, L> read_four(const Call& c, const T* const (&
   FourPixels<T, V, L> four;
 #pragma unroll
   for (int l = 0; l < L; ++l) {
-    const T* first = from[l] + static_cast<int64_t>(corner) * V;
-    four.pack[0][0][l] = read_pack<T, V>(first);
-    four.pack[0][1][l] = read_pack<T, V>(first + c.step_x);
-    four.pack[1][0][l] = read_pack<T, V>(first + c.step_y);
-    four.pack[1][1][l] = read_pack<T, V>(first + (c.step_x + c.step_y));
+    // In bytes: in elements the compiler scales each of the four sums anew.
+    const char* first = reinterpret_cast<const char*>(from[l]) + static_cast<int64_t>(corner) * (V * sizeof(T));
+    four.pack[0][0][l] = read_pack<T, V>(reinterpret_cast<const T*>(first));
+    four.pack[0][1][l] = read_pack<T, V>(reinterpret_cast<const T*>(first + c.step_x));
+    four.pack[1][0][l] = read_pack<T, V>(reinterpret_cast<const T*>(first + c.step_y));
+    four.pack[1][1][l] = read_pack<T, V>(reinterpret_cast<const T*>(first + c.step_y + c.step_x));
   }
   return four;
 }

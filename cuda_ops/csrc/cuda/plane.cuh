@@ -1,0 +1,160 @@
+// How the gradient of x is divided: blocks own tiles of it, and within a block owners own columns of the tile.
+#pragma once
+#include "sample.cuh"
+
+namespace dcnv3::cuda {
+
+inline constexpr int kChunk = 32;  // output pixels that are gone through at a time
+inline constexpr int kRound = 9;   // points of each
+inline constexpr int kMaxWarps = kBlock / 32;
+
+// The channels of a tile: kRuns runs of as many as 128 bits hold, 16 or 32 in all. An owner's lanes are the four
+// neighbours of a point times the runs.
+template <typename T_, int kRuns_>
+struct Slice {
+  using T = T_;
+  using A = Arithmetic<T>;
+  static constexpr int kRuns = kRuns_, kRun = 16 / static_cast<int>(sizeof(A)), kChannels = kRuns * kRun;
+  static constexpr int kOwnerLanes = 4 * kRuns, kOwners = 32 / kOwnerLanes;  // per warp
+  using Run = Pack<A, kRun>;
+};
+
+struct Span {
+  int32_t first, last;  // none where first > last
+};
+
+// The columns and rows of x that a chunk's samples touch, in one group.
+struct Box {
+  Span x, y;
+};
+
+// A tile has `tile_w` x `tile_h` pixels and a slice of channels, or less at the image's edge and the group's end.
+// Blocks are numbered group fastest, then slice, column of tiles, row of tiles, image.
+struct PlaneCall {
+  Call c;
+  int tile_w, tile_h, tiles_x, tiles_y, slices, warps;
+  bool whole_runs;   // a run of channels is read and written as one pack
+  const Box* boxes;  // [image][chunk][group]; null where one tile covers the image
+};
+
+struct Tile {
+  int64_t n;
+  int group, channel, channels, x0, y0, width, height;  // `channel` counts within the group
+};
+
+template <typename S>
+DCNV3_HOST_DEVICE Tile tile_at(const PlaneCall& p, uint32_t block) {
+  const auto take = [&block](int64_t size) {
+    const uint32_t count = static_cast<uint32_t>(size), index = block % count;
+    block /= count;
+    return static_cast<int>(index);
+  };
+  const auto least = [](int64_t a, int64_t b) { return static_cast<int>(a < b ? a : b); };
+  Tile tile;
+  tile.group = take(p.c.g.groups);
+  tile.channel = take(p.slices) * S::kChannels;
+  tile.x0 = take(p.tiles_x) * p.tile_w;
+  tile.y0 = take(p.tiles_y) * p.tile_h;
+  tile.n = block;
+  tile.channels = least(p.c.g.group_channels - tile.channel, S::kChannels);
+  tile.width = least(p.c.g.w - tile.x0, p.tile_w);
+  tile.height = least(p.c.g.h - tile.y0, p.tile_h);
+  return tile;
+}
+
+template <typename A>
+struct Entry {
+  A weight;
+  int32_t at;  // element of the tile, -1 for none
+};
+
+// In shared memory: the tile by columns, [column][row][channel]; the entries of a round; the output's gradient in a
+// chunk; and the columns that a pixel's points touch, as far as each of the threads that share the pixel wrote them
+// down.
+template <typename S>
+struct PlaneMemory {
+  using A = typename S::A;
+  A* tile;
+  Entry<A>* entries;  // [kChunk][kRound][4]
+  A* grads;           // [kChunk][channel]
+  Span* columns;      // [kMaxWarps][kChunk]
+
+  DCNV3_HOST_DEVICE PlaneMemory(void* memory, int64_t pixels)
+      : tile(static_cast<A*>(memory)),
+        entries(reinterpret_cast<Entry<A>*>(tile + pixels * S::kChannels)),
+        grads(reinterpret_cast<A*>(entries + kChunk * kRound * 4)),
+        columns(reinterpret_cast<Span*>(grads + kChunk * S::kChannels)) {}
+
+  static constexpr int64_t bytes(int64_t pixels) {
+    return static_cast<int64_t>(sizeof(A)) * S::kChannels * (pixels + kChunk) +
+           static_cast<int64_t>(sizeof(Entry<A>)) * kChunk * kRound * 4 +
+           static_cast<int64_t>(sizeof(Span)) * kMaxWarps * kChunk;
+  }
+};
+
+template <typename S>
+DCNV3_HOST_DEVICE int owners_of(const PlaneCall& p) {
+  return p.warps * S::kOwners;
+}
+
+DCNV3_HOST_DEVICE Span own_columns(const Tile& tile, int owner, int owners) {
+  const int share = (tile.width + owners - 1) / owners, first = owner * share;
+  if (first >= tile.width) return {tile.width, tile.width - 1};
+  return {first, first + share < tile.width ? first + share - 1 : tile.width - 1};
+}
+
+// ---- which chunks a tile has to see ----
+
+DCNV3_HOST_DEVICE int chunks_of(const Call& c) { return static_cast<int>((c.g.ho * c.g.wo + kChunk - 1) / kChunk); }
+
+DCNV3_HOST_DEVICE int64_t box_at(const Call& c, int64_t n, int chunk, int group) {
+  return (n * chunks_of(c) + chunk) * c.g.groups + group;
+}
+
+DCNV3_HOST_DEVICE bool chunk_reaches(const PlaneCall& p, const Tile& tile, int chunk) {
+  if (chunk >= chunks_of(p.c)) return false;
+  const Box box = p.boxes[box_at(p.c, tile.n, chunk, tile.group)];
+  return box.x.first < tile.x0 + tile.width && box.x.last >= tile.x0 && box.y.first < tile.y0 + tile.height &&
+         box.y.last >= tile.y0;
+}
+
+DCNV3_HOST_DEVICE Slot slot_of_pixel(const Call& c, int64_t n, int group, uint32_t in_image) {
+  Slot s;
+  s.lane = 0, s.lanes = 1, s.group = group, s.n = n;
+  s.oy = static_cast<int>(c.wo.quotient(in_image));
+  s.ox = static_cast<int>(in_image - s.oy * c.wo.divisor);
+  s.pixel = n * c.g.ho * c.g.wo + in_image;
+  s.pair = s.pixel * c.g.groups + group;
+  return s;
+}
+
+// The slot of a chunk's pixel, or of the image's last one where the chunk is not full.
+DCNV3_HOST_DEVICE Slot slot_in_chunk(const Call& c, int64_t n, int group, int chunk, int pixel) {
+  const uint32_t last = static_cast<uint32_t>(c.g.ho * c.g.wo - 1), in_image = chunk * kChunk + pixel;
+  return slot_of_pixel(c, n, group, in_image < last ? in_image : last);
+}
+
+DCNV3_HOST_DEVICE bool pixel_exists(const Call& c, int chunk, int pixel) {
+  return static_cast<int64_t>(chunk) * kChunk + pixel < c.g.ho * c.g.wo;
+}
+
+DCNV3_HOST_DEVICE Span joined(const Span& a, const Span& b) {
+  return {a.first < b.first ? a.first : b.first, a.last > b.last ? a.last : b.last};
+}
+
+template <typename T>
+DCNV3_HOST_DEVICE Box box_of_pixel(const Call& c, int64_t n, int chunk, int group, int pixel) {
+  using A = Arithmetic<T>;
+  const Slot s = slot_in_chunk(c, n, group, chunk, pixel);
+  Box box{{INT32_MAX, INT32_MIN}, {INT32_MAX, INT32_MIN}};
+  for (int full = 0; full < c.g.kernel * c.g.kernel; ++full) {
+    if (is_removed<0>(c.g, full)) continue;
+    const Points<A, 1> point = points_of<T, 0, 1>(c, s, full, {0, 1});
+    const int x = axis_at(point.px[0], c.g.w).cell - kFirstCell<A>;
+    const int y = axis_at(point.py[0], c.g.h).cell - kFirstCell<A>;
+    box = {joined(box.x, {x, x + 1}), joined(box.y, {y, y + 1})};
+  }
+  return box;
+}
+
+}  // namespace dcnv3::cuda
