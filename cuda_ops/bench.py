@@ -14,179 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from cuda_ops.geometry import Window
-from cuda_ops.ops import dcnv3
-from cuda_ops.reference import dcnv3_torch
-
-Operator = Callable[[Tensor, Tensor, Tensor], Tensor]
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-COPY_BYTES = {"cpu": 1 << 28, "cuda": 1 << 31}
-ROUNDS = {"cpu": 7, "cuda": 30}
-
-
-@dataclass(frozen=True)
-class Shape:
-    """One stage's operator: kernel 3, stride 1, padding 1, 16 channels a group."""
-
-    name: str
-    num_images: int
-    height: int
-    width: int
-    groups: int
-
-    def tensors(self, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor, Tensor]:
-        """x, offsets of a standard deviation of one pixel, and logits."""
-        pixels = (self.num_images, self.height, self.width)
-        channels = (16 * self.groups, 18 * self.groups, 9 * self.groups)
-        x, offset, mask = (torch.randn(*pixels, c, device=device).to(dtype) for c in channels)
-        return x, offset, mask
-
-    def floor_bytes(self, direction: str, element_size: int) -> int:
-        """59 elements a pixel and group forward: 16 + 27 in, 16 out; 102 backward."""
-        pairs = self.num_images * self.height * self.width * self.groups
-        return pairs * (59 if direction == "forward" else 102) * element_size
-
-
-# Width of a stage's map and groups; T's C' is 16 everywhere, and so is B's.
-STAGES = {
-    "t224": [(56, 56, 4), (28, 28, 8), (14, 14, 16), (7, 7, 32)],
-    "b800": [(200, 334, 7), (100, 167, 14), (50, 84, 28), (25, 42, 56)],
-    "t32": [(8, 8, 4), (4, 4, 8), (2, 2, 16), (1, 1, 32)],
-}
-BATCH = {
-    "cpu": {"t224": 8, "b800": 1, "t32": 64},
-    "cuda": {"t224": 64, "b800": 1, "t32": 64},
-}
-
-
-def shapes(names: list[str], device: str, batch: int | None) -> list[Shape]:
-    """The stage shapes of T at 224x224, of B at 800x1333, of T at 32x32."""
-    return [
-        Shape(f"{name} stage {i}", batch or BATCH[device][name], *stage)
-        for name in names
-        for i, stage in enumerate(STAGES[name], start=1)
-    ]
-
-
-def grid_sample_dcnv3(x: Tensor, offset: Tensor, mask: Tensor, window: Window) -> Tensor:
-    """The operator as it is usually written without a kernel of its own (square, stride 1)."""
-    n, height, width, channels = x.shape
-    groups, points = window.groups, window.num_points
-    images = x.reshape(n, height, width, groups, -1).permute(0, 3, 4, 1, 2).flatten(0, 1)
-    tap = torch.tensor(window.taps(), device=x.device, dtype=x.dtype) - window.half_extent
-    rows, columns = (torch.arange(size, device=x.device) for size in (height, width))
-    pixel = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)
-    position = pixel[None, :, :, None, None] + (tap + offset.reshape(*x.shape[:3], groups, -1, 2))
-    grid = (2 * position + 1) / torch.tensor([width, height], device=x.device) - 1
-    grid = grid.permute(0, 3, 1, 2, 4, 5).reshape(n * groups, height * width, points, 2)
-    sampled = F.grid_sample(images, grid.to(x.dtype), align_corners=False)
-    weight = mask.reshape(n, height * width, groups, points).softmax(-1).transpose(1, 2)
-    out = (sampled * weight.reshape(n * groups, 1, height * width, points)).sum(-1)
-    return out.reshape(n, channels, height, width).permute(0, 2, 3, 1).contiguous()
-
-
-def operators(shape: Shape, device: str) -> dict[str, Operator]:
-    """What is timed, by column."""
-    window = Window(shape.groups, softmax=True)
-    return {
-        "torch": lambda x, offset, mask: dcnv3_torch(x, offset, mask, window),
-        "grid_sample": lambda x, offset, mask: grid_sample_dcnv3(x, offset, mask, window),
-        "ours": lambda x, offset, mask: dcnv3(
-            x, offset, mask, groups=shape.groups, softmax=True, backend=device
-        ),
-    }
-
-
-def seconds_cpu(call: Callable[[], object]) -> float:
-    """With one thread, of the processor: time taken by others does not count."""
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    started = clock()
-    call()
-    return clock() - started
-
-
-def seconds_cuda(call: Callable[[], object]) -> float:
-    """Of the device alone: the launches are queued while the buffer is still being cleared."""
-    torch.empty(1 << 28, dtype=torch.int8, device="cuda").zero_()
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
-    call()
-    end.record()
-    end.synchronize()
-    return float(start.elapsed_time(end)) / 1e3
-
-
-def best_of_rounds(calls: dict[str, Callable[[], object]], device: str) -> dict[str, float]:
-    """Least seconds of each call; all take turns, after one untimed turn."""
-    clock = seconds_cuda if device == "cuda" else seconds_cpu
-    best = dict.fromkeys(calls, float("inf"))
-    for turn in range(ROUNDS[device] + 1):
-        for name, call in calls.items():
-            # A short call is repeated, or one disturbance decides.
-            for _ in range(1 if turn == 0 or best[name] > 3e-3 else 5):
-                taken = clock(call)
-                if turn > 0:
-                    best[name] = min(best[name], taken)
-    return best
-
-
-def bandwidth(device: str) -> float:
-    """Bytes a second of a large copy, reads and writes counted."""
-    source = torch.empty(COPY_BYTES[device], dtype=torch.int8, device=device).fill_(1)
-    target = torch.empty_like(source).fill_(0)
-    best = best_of_rounds({"copy": lambda: target.copy_(source)}, device)["copy"]
-    return 2 * source.numel() / best
-
-
-def measure(
-    shape: Shape, dtype: torch.dtype, device: str, rate: float, more: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """One row for forward and one for backward. `more` holds makers of further operators."""
-    inputs = [tensor.requires_grad_() for tensor in shape.tensors(dtype, device)]
-    columns = operators(shape, device) | {name: make(shape) for name, make in more.items()}
-    with torch.no_grad():
-        outputs = {name: call(*inputs) for name, call in columns.items()}
-        forward = best_of_rounds(
-            {name: lambda call=call: call(*inputs) for name, call in columns.items()}, device
-        )
-    grad = torch.randn_like(outputs["ours"])
-    graphs = {name: call(*inputs) for name, call in columns.items()}
-    backward = best_of_rounds(
-        {
-            name: lambda out=out: torch.autograd.grad(out, inputs, grad, retain_graph=True)
-            for name, out in graphs.items()
-        },
-        device,
-    )
-    differences = {
-        name: float((out.float() - outputs["ours"].float()).abs().max())
-        for name, out in outputs.items()
-    }
-    rows = []
-    for direction, seconds in (("forward", forward), ("backward", backward)):
-        floor = shape.floor_bytes(direction, dtype.itemsize) / rate
-        rows.append(
-            {
-                **asdict(shape),
-                "dtype": str(dtype).removeprefix("torch."),
-                "direction": direction,
-                "seconds": {**seconds, "floor": floor},
-                "times_faster": {k: v / seconds["ours"] for k, v in seconds.items() if k != "ours"},
-                "times_the_floor": seconds["ours"] / floor,
-                "largest_difference_to_ours": differences,
-            }
-        )
-    return rows
+from cuda_ops.rivals import find_rivals
+from cuda_ops.timing import DTYPES, STAGES, bandwidth, measure, shapes
 
 
 def line(row: dict[str, Any], columns: list[str]) -> str:
@@ -204,7 +38,18 @@ def header(columns: list[str]) -> str:
     return " ".join([*cells, f"{'floor x':>9}"])
 
 
-def main() -> None:
+def about(device: str, rate: float) -> dict[str, Any]:
+    """Where the rows were measured."""
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else _cpu_name(),
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "bytes_per_second": rate,
+    }
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m cuda_ops.bench", description=__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"))
     parser.add_argument("--json", type=Path, help="write the rows there too")
@@ -217,44 +62,38 @@ def main() -> None:
         type=Path,
         help="folder with the sources of the official DCNv3 or DCNv4 operators (GPU only)",
     )
-    options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    names, dtypes = options.shapes.split(","), (
-        options.dtypes or ("fp32,bf16" if device == "cuda" else "fp32")
-    ).split(",")
-    unknown = [name for name in names if name not in STAGES]
-    unknown += [name for name in dtypes if name not in DTYPES]
+    options = parser.parse_args(arguments)
+    options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    options.shapes = options.shapes.split(",")
+    default = "fp32,bf16" if options.device == "cuda" else "fp32"
+    options.dtypes = (options.dtypes or default).split(",")
+    unknown = [name for name in options.shapes if name not in STAGES]
+    unknown += [name for name in options.dtypes if name not in DTYPES]
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}")
-    more: dict[str, Any] = {}
-    if options.rivals:
-        if device == "cpu":
-            parser.error("--rivals: they have no CPU kernels")
-        from cuda_ops.rivals import find_rivals
+    if options.rivals and options.device == "cpu":
+        parser.error("--rivals: they have no CPU kernels")
+    return options
 
-        more = find_rivals(options.rivals)
-    rate = bandwidth(device)
-    about = {
-        "device": torch.cuda.get_device_name() if device == "cuda" else _cpu_name(),
-        "vectors": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "bytes_per_second": rate,
-    }
-    print(f"{about['device']}, torch {torch.__version__}, {about['threads']} threads, "
-          f"copies at {rate / 1e9:.1f} GB/s")
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    more: dict[str, Any] = find_rivals(options.rivals) if options.rivals else {}
+    rate = bandwidth(options.device)
+    where = about(options.device, rate)
+    print(", ".join(f"{name} {value}" for name, value in where.items()))
     columns = ["torch", "grid_sample", *more, "ours"]
     print(header(columns))
     rows = []
-    for name in dtypes:
-        for shape in shapes(names, device, options.batch):
-            for row in measure(shape, DTYPES[name], device, rate, more):
-                rows.append(row)
-                print(line(row, columns), flush=True)
+    for name in options.dtypes:
+        for shape in shapes(options.shapes, options.device, options.batch):
+            for measured in measure(shape, DTYPES[name], options.device, rate, more):
+                rows.append(measured)
+                print(line(measured, columns), flush=True)
     if options.json:
-        options.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+        options.json.write_text(json.dumps({**where, "rows": rows}, indent=1) + "\n")
 
 
 def _cpu_name() -> str:

@@ -22,8 +22,9 @@ struct Gradients {
 template <typename X, typename M>
 void backward(const Geometry& g, const X* grad, const X* x, const M* offset, const M* mask, const Gradients<X, M>& to);
 
-// Runs `body(first, last)` over disjoint ranges that cover 0..count, on as many threads as torch is set to use. No
-// result depends on how the ranges are cut.
-void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body);
+// Runs `task` for 0..count, on as many threads as torch is set to use.
+void parallel_for(int64_t count, const std::function<void(int64_t)>& task);
+
+int64_t num_threads();
 
 }  // namespace dcnv3::cpu

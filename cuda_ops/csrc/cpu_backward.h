@@ -1,7 +1,7 @@
 #pragma once
 #include "cpu.h"
 #include "cpu_block.h"
-#include "cpu_plane.h"
+#include "cpu_task.h"
 
 namespace dcnv3::cpu {
 
@@ -9,7 +9,7 @@ namespace dcnv3::cpu {
 // which are all that the gradients of offset and mask need. kRows is the number of rows of channels, 0 where it is only
 // known at run time. Arguments are values, so that no store can be taken to change them.
 template <int kRows, typename A>
-void dot_corners(const Plane<A> plane, const int32_t* pixel, const A* lines, int64_t row_length, int count,
+void dot_corners(const Plane<A> plane, const int32_t* pixel, const A* rows, int64_t row_length, int count,
                  A* __restrict__ dots) {
   using Quarter = typename VectorOf<A>::quarter;
   const int64_t to_corner[4] = {0, plane.right, plane.below, plane.below + plane.right};
@@ -19,7 +19,7 @@ void dot_corners(const Plane<A> plane, const int32_t* pixel, const A* lines, int
     for (int corner = 0; corner < 4; ++corner) {
       DotVector<A> dot[4] = {};
       for (int lane = 0; lane < 4; ++lane) {
-        const A* line = lines + (b + lane) * channels;
+        const A* line = rows + (b + lane) * channels;
         const A* row = plane.pixels + pixel[b + lane] * plane.step + to_corner[corner];
         for (int64_t c = 0; c < channels; c += kDotLanes<A>)
           dot[lane] += *reinterpret_cast<const DotVector<A>*>(line + c) *
@@ -40,12 +40,12 @@ inline void add_to(A* at, A weight, const Row<A>& row) {
 // One point of every lane of a block: each corner receives its share of the output pixel's gradient. Lanes are the inner
 // loop because neighbouring points of one pixel meet in the same corners, and each sum would wait for the one before.
 template <int kRows, typename A>
-void scatter(const Plane<A> plane, const int32_t* pixel, const A* lines, int64_t row_length, int count,
+void scatter(const Plane<A> plane, const int32_t* pixel, const A* rows, int64_t row_length, int count,
              const A* weight) {
-  for (int b = 0; b < count; ++b, lines += row_length, ++weight) {
+  for (int b = 0; b < count; ++b, rows += row_length, ++weight) {
     A* corner = plane.pixels + pixel[b] * plane.step;
     for (int64_t c = 0; c < (kRows > 0 ? kRows * kRow<A> : row_length); c += kRow<A>) {
-      const Row<A> row = Row<A>::load(lines + c);
+      const Row<A> row = Row<A>::load(rows + c);
       add_to(corner + c, weight[0 * kBlock], row);
       add_to(corner + c + plane.right, weight[1 * kBlock], row);
       add_to(corner + c + plane.below, weight[2 * kBlock], row);
@@ -63,115 +63,103 @@ struct Backward {
   const M *offset, *mask;
   const Gradients<X, M>& to;
 
-  // The arrays of one block, [point][...][lane].
+  // The arrays of one block, [point][...][lane], the rows of its gradient, and the taps.
   struct Arrays {
+    A *weight, *offset, *mask, *dots, *rows;
     Sample<A>* samples;
-    A *mask, *weight, *dots, *offset, *lines;
+    Tap<A>* taps;
+
+    Arrays(A* memory, const Geometry& g, int64_t row_length) {
+      const int64_t lanes = int64_t{g.points} * kBlock;
+      weight = memory, offset = weight + 4 * lanes, mask = offset + 2 * lanes, dots = mask + lanes;
+      rows = dots + 4 * lanes;
+      samples = reinterpret_cast<Sample<A>*>(rows + kBlock * row_length);
+      taps = reinterpret_cast<Tap<A>*>(samples + g.points);
+      for (int k = 0; k < g.points; ++k) taps[k] = Tap<A>(g, k);
+    }
+    static int64_t elements(const Geometry& g, int64_t row_length) {
+      constexpr int64_t kSample = sizeof(Sample<A>) / sizeof(A);
+      return g.points * (11 * kBlock + kSample + 2) + kBlock * row_length;
+    }
   };
 
-  int64_t width() const { return g.groups * g.group_channels; }
-  bool wants_samples() const { return to.offset != nullptr || to.mask != nullptr; }
-  int64_t plane_elements() const { return plan.images_per_task * g.h * g.w * plan.row_length; }
-  int64_t block_elements() const {
-    return g.points * (int64_t{sizeof(Sample<A>) / sizeof(A)} + 11 * kBlock) + kBlock * plan.row_length;
+  bool wants_dots() const { return to.offset != nullptr || to.mask != nullptr; }
+
+  void run(int64_t index) const {
+    const Task task = plan.task(g, index);
+    const int64_t planes_elements = plan.planes_elements(g);
+    A* memory = scratch<A>(2 * planes_elements + Arrays::elements(g, plan.row_length));
+    const Planes<const X> planes{g, plan, task, x, memory};
+    const Planes<X> grad_planes{g, plan, task, to.x, memory + planes_elements};
+    const Arrays arrays(memory + 2 * planes_elements, g, plan.row_length);
+    if (wants_dots()) planes.pack_all();
+    if (to.x) grad_planes.clear();
+    for_each_block(g, task, [&](int64_t group, const Span& span) {
+      if (g.points == 9)
+        block<9>(planes.of(group), grad_planes.of(group), group, span, arrays);
+      else
+        block<0>(planes.of(group), grad_planes.of(group), group, span, arrays);
+    });
+    if (to.x) grad_planes.unpack_all();
   }
 
-  Arrays arrays(A* memory) const {
-    Arrays to;
-    to.dots = memory;
-    to.weight = to.dots + 4 * g.points * kBlock;
-    to.offset = to.weight + 4 * g.points * kBlock;
-    to.mask = to.offset + 2 * g.points * kBlock;
-    to.lines = to.mask + g.points * kBlock;
-    to.samples = reinterpret_cast<Sample<A>*>(to.lines + kBlock * plan.row_length);
-    return to;
-  }
-
-  void task(int64_t index) const {
-    const int64_t group = index % g.groups, image = index / g.groups * plan.images_per_task;
-    const int64_t images = std::min(plan.images_per_task, g.n - image), pixels = images * g.h * g.w;
-    const int64_t at = image * g.h * g.w * width() + group * g.group_channels;
-    A* memory = scratch<A>((plan.packed ? 2 * plane_elements() : 0) + block_elements());
-    if (plan.packed) {
-      A* grad_plane = memory + plane_elements();
-      pack(x + at, width(), pixels, g.group_channels, plan.row_length, memory);
-      if (to.x) std::fill_n(grad_plane, pixels * plan.row_length, A(0));
-      blocks(Plane<A>(memory, plan.row_length, g), Plane<A>(grad_plane, plan.row_length, g), group, image, images,
-             arrays(grad_plane + plane_elements()));
-      if (to.x) unpack(grad_plane, plan.row_length, pixels, g.group_channels, width(), to.x + at);
-      return;
-    }
-    if constexpr (std::is_same_v<X, A>) {
-      for (int64_t p = 0; to.x && p < pixels; ++p) std::fill_n(to.x + at + p * width(), g.group_channels, A(0));
-      blocks(Plane<A>(const_cast<A*>(x + at), width(), g), Plane<A>(to.x ? to.x + at : nullptr, width(), g), group,
-             image, images, arrays(memory));
-    }
-  }
-
-  void blocks(const Plane<A>& plane, const Plane<A>& grad_plane, int64_t group, int64_t image, int64_t images,
-              const Arrays& arrays) const {
-    const int64_t area = g.ho * g.wo, end = (image + images) * area;
-    for (int64_t first = image * area; first < end; first += kBlock)
-      block(plane, grad_plane, group, {first, image, static_cast<int>(std::min<int64_t>(kBlock, end - first))}, arrays);
-  }
-
+  template <int kPoints>
   void block(const Plane<A>& plane, const Plane<A>& grad_plane, int64_t group, const Span& span,
              const Arrays& a) const {
-    load_transposed(offset + span.first * g.offset_stride + group * g.points * 2, g.offset_stride, span.count,
-                    g.points * 2, a.offset);
-    load_transposed(mask + span.first * g.mask_stride + group * g.points, g.mask_stride, span.count, g.points, a.mask);
-    if (g.softmax) softmax(a.mask, g.points);
-    weigh(span, a);
-    const int64_t first = span.first * width() + group * g.group_channels;
-    pack(grad + first, width(), span.count, g.group_channels, plan.row_length, a.lines);
+    load_weights<kPoints>(g, offset, mask, group, span, a.offset, a.mask);
+    const Block<A> block(g, span);
+    for (int k = 0; k < (kPoints > 0 ? kPoints : g.points); ++k) {
+      sample_point(g, a.taps[k], block, a.offset + 2 * k * kBlock, a.samples[k]);
+      corner_weights(a.samples[k], a.mask + k * kBlock, a.weight + 4 * k * kBlock);
+    }
+    const int64_t width = g.groups * g.group_channels;
+    const X* from = grad + span.first * width + group * g.group_channels;
+    for (int b = 0; b < span.count; ++b)
+      pack(from + b * width, g.group_channels, plan.row_length, a.rows + b * plan.row_length);
     if (plan.row_length == kRow<A>)
-      points<1>(plane, grad_plane, span.count, a);
+      points<1>(plane, grad_plane, group, span, a);
     else if (plan.row_length == 2 * kRow<A>)
-      points<2>(plane, grad_plane, span.count, a);
+      points<2>(plane, grad_plane, group, span, a);
     else
-      points<0>(plane, grad_plane, span.count, a);
-    if (!wants_samples()) return;
-    combine(a);
-    const int64_t row = span.first * g.groups + group;
-    if (to.offset)
-      store_transposed(a.offset, g.groups * g.points * 2, span.count, g.points * 2, to.offset + row * g.points * 2);
-    if (to.mask) store_transposed(a.mask, g.groups * g.points, span.count, g.points, to.mask + row * g.points);
+      points<0>(plane, grad_plane, group, span, a);
+    if (wants_dots()) store_weights<kPoints>(group, span, a);
   }
 
   template <int kRows>
-  void points(const Plane<A>& plane, const Plane<A>& grad_plane, int count, const Arrays& a) const {
+  void points(const Plane<A>& plane, const Plane<A>& grad_plane, int64_t group, const Span& span,
+              const Arrays& a) const {
     for (int k = 0; k < g.points; ++k) {
+      for (int b = k * kBlock / g.points; b < (k + 1) * kBlock / g.points; ++b) fetch(group, span.first + b);
       const int32_t* pixel = a.samples[k].pixel;
-      if (wants_samples())
-        dot_corners<kRows, A>(plane, pixel, a.lines, plan.row_length, count, a.dots + 4 * k * kBlock);
-      if (to.x) scatter<kRows, A>(grad_plane, pixel, a.lines, plan.row_length, count, a.weight + 4 * k * kBlock);
+      if (wants_dots())
+        dot_corners<kRows, A>(plane, pixel, a.rows, plan.row_length, span.count, a.dots + 4 * k * kBlock);
+      if (to.x)
+        scatter<kRows, A>(grad_plane, pixel, a.rows, plan.row_length, span.count, a.weight + 4 * k * kBlock);
     }
   }
 
-  void weigh(const Span& span, const Arrays& a) const {
-    Block<A> block;
-    block.place(g, span);
-    for (int k = 0; k < g.points; ++k) {
-      Sample<A>& at = a.samples[k];
-      Taps<A>(g, k).sample(block, a.offset + 2 * k * kBlock, at);
-      const A* mask = a.mask + k * kBlock;
-      A* weight = a.weight + 4 * k * kBlock;
-#pragma GCC ivdep
-      for (int b = 0; b < kBlock; ++b) {
-        const A upper = at.share_y[0][b] * mask[b], lower = at.share_y[1][b] * mask[b];
-        weight[0 * kBlock + b] = upper * at.share_x[0][b];
-        weight[1 * kBlock + b] = upper * at.share_x[1][b];
-        weight[2 * kBlock + b] = lower * at.share_x[0][b];
-        weight[3 * kBlock + b] = lower * at.share_x[1][b];
-      }
-    }
+  DCNV3_INLINE void fetch(int64_t group, int64_t pixel) const {
+    const int64_t pair = (pixel + kBlock) * g.groups + group;
+    prefetch_weights(g, offset, mask, group, pixel);
+    prefetch(grad + ((pixel + kStretch) * g.groups + group) * g.group_channels, g.group_channels);
+    if (to.offset) prefetch<true>(to.offset + pair * g.points * 2, g.points * 2);
+    if (to.mask) prefetch<true>(to.mask + pair * g.points, g.points);
+  }
+
+  template <int kPoints>
+  void store_weights(int64_t group, const Span& span, const Arrays& a) const {
+    const int points = kPoints > 0 ? kPoints : g.points, values = 2 * points;
+    combine(points, a);
+    const int64_t pair = span.first * g.groups + group;
+    if (to.offset) store_transposed(a.offset, g.groups * values, span.count, values, to.offset + pair * values);
+    if (to.mask) store_transposed(a.mask, g.groups * points, span.count, points, to.mask + pair * points);
   }
 
   // From dot products to the gradients of offset and mask, which take the place of offset and mask.
-  void combine(const Arrays& a) const {
+  DCNV3_INLINE void combine(int points, const Arrays& a) const {
     A centre[kBlock] = {};
     const A scale = static_cast<A>(g.offset_scale);
-    for (int k = 0; k < g.points; ++k) {
+    for (int k = 0; k < points; ++k) {
       const Sample<A>& at = a.samples[k];
       const A* dot = a.dots + 4 * k * kBlock;
       A *mask = a.mask + k * kBlock, *offset = a.offset + 2 * k * kBlock, *sampled = a.weight + 4 * k * kBlock;
@@ -188,7 +176,7 @@ struct Backward {
         offset[kBlock + b] = weight * (at.slope_y[0][b] * upper + at.slope_y[1][b] * lower);
       }
     }
-    for (int k = 0; k < g.points; ++k) {
+    for (int k = 0; k < points; ++k) {
       A *mask = a.mask + k * kBlock, *sampled = a.weight + 4 * k * kBlock;
       for (int b = 0; b < kBlock; ++b) mask[b] = g.softmax ? mask[b] * (sampled[b] - centre[b]) : sampled[b];
     }
@@ -197,10 +185,8 @@ struct Backward {
 
 template <typename X, typename M>
 void backward(const Geometry& g, const X* grad, const X* x, const M* offset, const M* mask, const Gradients<X, M>& to) {
-  const Backward<X, M> call{g, Plan<X>(g), grad, x, offset, mask, to};
-  parallel_for(call.plan.chunks * g.groups, 1, [&](int64_t first, int64_t last) {
-    for (int64_t index = first; index < last; ++index) call.task(index);
-  });
+  const Backward<X, M> call{g, Plan<X>(g, num_threads()), grad, x, offset, mask, to};
+  parallel_for(call.plan.tasks(), [&](int64_t index) { call.run(index); });
 }
 
 }  // namespace dcnv3::cpu

@@ -9,7 +9,7 @@
 
 namespace dcnv3::cpu {
 
-// Where a task's output pixels lie: `first` counts over all images, and `image` is the first of the task.
+// Where a block's output pixels lie: `first` counts over all images, and `image` is the first of the task.
 struct Span {
   int64_t first, image;
   int count;
@@ -20,24 +20,24 @@ struct Block {
   A origin_x[kBlock], origin_y[kBlock];
   int32_t image_pixel[kBlock];  // first input pixel of the lane's image, counted from the task's first image
 
-  // Position of each lane's output pixel, without the window.
-  void place(const Geometry& g, const Span& span) {
+  // Position of each lane's output pixel, without the window. Lanes past the end repeat the last pixel.
+  Block(const Geometry& g, const Span& span) {
     const int64_t half = g.dilation * (g.kernel - 1) / 2, area = g.ho * g.wo;
     int64_t image = span.first / area, oy = span.first % area / g.wo, ox = span.first % g.wo;
     for (int b = 0; b < kBlock; ++b) {
       origin_x[b] = static_cast<A>(ox * g.stride - g.pad + half);
       origin_y[b] = static_cast<A>(oy * g.stride - g.pad + half);
       image_pixel[b] = static_cast<int32_t>((image - span.image) * g.h * g.w);
-      if (b + 1 >= span.count) continue;  // lanes past the end repeat the last pixel
+      if (b + 1 >= span.count) continue;
       if (++ox == g.wo) ox = 0, ++oy;
       if (oy == g.ho) oy = 0, ++image;
     }
   }
 };
 
-// Softmax over the points, lane by lane, in place.
+// Over the points, lane by lane, in place.
 template <typename A>
-void softmax(A* mask, int points) {
+DCNV3_INLINE void softmax(A* mask, int points) {
   A highest[kBlock], total[kBlock];
   std::copy(mask, mask + kBlock, highest);
   for (int k = 1; k < points; ++k)
@@ -51,6 +51,18 @@ void softmax(A* mask, int points) {
     for (int b = 0; b < kBlock; ++b) mask[k * kBlock + b] *= total[b];
 }
 
+// Offset and mask of a block, one value after the other: the mask after the softmax where there is one.
+template <int kPoints, typename A, typename M>
+void load_weights(const Geometry& g, const M* offset, const M* mask, int64_t group, const Span& span, A* offsets,
+                  A* masks) {
+  const int points = kPoints > 0 ? kPoints : g.points;
+  offset += span.first * g.offset_stride + group * points * 2;
+  mask += span.first * g.mask_stride + group * points;
+  load_transposed(offset, g.offset_stride, span.count, points * 2, offsets);
+  load_transposed(mask, g.mask_stride, span.count, points, masks);
+  if (g.softmax) softmax(masks, points);
+}
+
 // One point of every lane: its neighbours along both axes.
 template <typename A>
 struct Sample {
@@ -58,32 +70,48 @@ struct Sample {
   A share_x[2][kBlock], share_y[2][kBlock], slope_x[2][kBlock], slope_y[2][kBlock];
 };
 
-// Geometry of `sample_position` with all that does not depend on the lane computed once.
+// What `sample_position` adds to a lane's origin for one point, but for the offset.
 template <typename A>
-struct Taps {
-  A scale, left, top;
-  int width, height;
+struct Tap {
+  A x, y;
 
-  Taps(const Geometry& g, int k) : scale(static_cast<A>(g.offset_scale)), width(g.w), height(g.h) {
+  Tap() = default;
+  Tap(const Geometry& g, int k) {
     const GridPoint point = grid_point(k, g.kernel, g.remove_center);
     const int half = g.dilation * (g.kernel - 1) / 2;
-    left = static_cast<A>(point.i * g.dilation - half);
-    top = static_cast<A>(point.j * g.dilation - half);
-  }
-
-  // `offset` holds the x and then the y of every lane.
-  void sample(const Block<A>& block, const A* offset, Sample<A>& to) const {
-#pragma GCC ivdep
-    for (int b = 0; b < kBlock; ++b) {
-      const auto x = axis_neighbours(block.origin_x[b] + (left + offset[b]) * scale, width);
-      const auto y = axis_neighbours(block.origin_y[b] + (top + offset[kBlock + b]) * scale, height);
-      to.pixel[b] = block.image_pixel[b] + y.base * width + x.base;
-      for (int side = 0; side < 2; ++side) {
-        to.share_x[side][b] = x.share[side], to.share_y[side][b] = y.share[side];
-        to.slope_x[side][b] = x.slope[side], to.slope_y[side][b] = y.slope[side];
-      }
-    }
+    x = static_cast<A>(point.i * g.dilation - half), y = static_cast<A>(point.j * g.dilation - half);
   }
 };
+
+// `axis_neighbours` of one point of every lane; `offset` holds the x and then the y of all lanes.
+template <typename A>
+DCNV3_INLINE void sample_point(const Geometry& g, const Tap<A> tap, const Block<A>& block, const A* offset,
+                               Sample<A>& to) {
+  const int width = static_cast<int>(g.w), height = static_cast<int>(g.h);
+  const A scale = static_cast<A>(g.offset_scale);
+#pragma GCC ivdep
+  for (int b = 0; b < kBlock; ++b) {
+    const auto x = axis_neighbours(block.origin_x[b] + (tap.x + offset[b]) * scale, width);
+    const auto y = axis_neighbours(block.origin_y[b] + (tap.y + offset[kBlock + b]) * scale, height);
+    to.pixel[b] = block.image_pixel[b] + y.base * width + x.base;
+    for (int side = 0; side < 2; ++side) {
+      to.share_x[side][b] = x.share[side], to.share_y[side][b] = y.share[side];
+      to.slope_x[side][b] = x.slope[side], to.slope_y[side][b] = y.slope[side];
+    }
+  }
+}
+
+// What each corner of a point counts in every lane: upper left, upper right, lower left, lower right.
+template <typename A>
+DCNV3_INLINE void corner_weights(const Sample<A>& at, const A* mask, A* weight) {
+#pragma GCC ivdep
+  for (int b = 0; b < kBlock; ++b) {
+    const A upper = at.share_y[0][b] * mask[b], lower = at.share_y[1][b] * mask[b];
+    weight[0 * kBlock + b] = upper * at.share_x[0][b];
+    weight[1 * kBlock + b] = upper * at.share_x[1][b];
+    weight[2 * kBlock + b] = lower * at.share_x[0][b];
+    weight[3 * kBlock + b] = lower * at.share_x[1][b];
+  }
+}
 
 }  // namespace dcnv3::cpu

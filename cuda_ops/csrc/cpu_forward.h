@@ -1,14 +1,14 @@
 #pragma once
 #include "cpu.h"
 #include "cpu_block.h"
-#include "cpu_plane.h"
+#include "cpu_task.h"
 
 namespace dcnv3::cpu {
 
 // One row of channels of one output pixel. Each corner has an accumulator of its own: a single one would wait for the
 // latency of every multiply-add.
 template <int kPoints, typename A>
-Row<A> blend(const Plane<A> plane, int64_t channel, const int32_t* pixel, const A* weight, int points) {
+inline Row<A> blend(const Plane<A>& plane, int64_t channel, const int32_t* pixel, const A* weight, int points) {
   Row<A> sum[4] = {};
   for (int k = 0; k < (kPoints > 0 ? kPoints : points); ++k, pixel += kBlock, weight += 4 * kBlock) {
     const A* corner = plane.pixels + *pixel * plane.step + channel;
@@ -29,95 +29,75 @@ struct Forward {
   const M *offset, *mask;
   X* out;
 
-  int64_t width() const { return g.groups * g.group_channels; }
-  int64_t plane_elements() const { return plan.packed ? plan.images_per_task * g.h * g.w * plan.row_length : 0; }
-  int64_t block_elements() const { return int64_t{g.points} * kBlock * 8 + plan.row_length; }
+  // The arrays of one block, [point][...][lane], a row to convert from, and the taps.
+  struct Arrays {
+    A *weight, *offset, *mask, *row;
+    int32_t* pixel;
+    Tap<A>* taps;
 
-  void task(int64_t index) const {
-    const int64_t group = index % g.groups, image = index / g.groups * plan.images_per_task;
-    const int64_t images = std::min(plan.images_per_task, g.n - image);
-    const X* source = x + image * g.h * g.w * width() + group * g.group_channels;
-    A* memory = scratch<A>(plane_elements() + block_elements());
-    A* block_memory = memory + plane_elements();
-    if (plan.packed) {
-      pack(source, width(), images * g.h * g.w, g.group_channels, plan.row_length, memory);
-      return blocks(Plane<A>(memory, plan.row_length, g), group, image, images, block_memory);
+    Arrays(A* memory, const Geometry& g, int64_t row_length) {
+      const int64_t lanes = int64_t{g.points} * kBlock;
+      weight = memory, offset = weight + 4 * lanes, mask = offset + 2 * lanes, row = mask + lanes;
+      taps = reinterpret_cast<Tap<A>*>(row + row_length);
+      pixel = reinterpret_cast<int32_t*>(taps + g.points);
+      for (int k = 0; k < g.points; ++k) taps[k] = Tap<A>(g, k);
     }
-    if constexpr (std::is_same_v<X, A>)
-      blocks(Plane<A>(const_cast<A*>(source), width(), g), group, image, images, block_memory);
-  }
-
-  void blocks(const Plane<A>& plane, int64_t group, int64_t image, int64_t images, A* memory) const {
-    const int64_t area = g.ho * g.wo, end = (image + images) * area;
-    for (int64_t first = image * area; first < end; first += kBlock)
-      block(plane, group, {first, image, static_cast<int>(std::min<int64_t>(kBlock, end - first))}, memory);
-  }
-
-  void block(const Plane<A>& plane, int64_t group, const Span& span, A* memory) const {
-    A* weight = memory;
-    A* offsets = weight + 4 * g.points * kBlock;
-    A* masks = offsets + 2 * g.points * kBlock;
-    A* line = masks + g.points * kBlock;
-    int32_t* pixel = reinterpret_cast<int32_t*>(line + plan.row_length);
-    load_transposed(offset + span.first * g.offset_stride + group * g.points * 2, g.offset_stride, span.count,
-                    g.points * 2, offsets);
-    load_transposed(mask + span.first * g.mask_stride + group * g.points, g.mask_stride, span.count, g.points, masks);
-    if (g.softmax) softmax(masks, g.points);
-    weigh(span, offsets, masks, pixel, weight);
-    for (int b = 0; b < span.count; ++b) {
-      fetch(group, span.first + kBlock + b);
-      X* to = out + (span.first + b) * width() + group * g.group_channels;
-      for (int64_t channel = 0; channel < plan.row_length; channel += kRow<A>)
-        row(g.points == 9 ? blend<9>(plane, channel, pixel + b, weight + b, 9)
-                          : blend<0>(plane, channel, pixel + b, weight + b, g.points),
-            channel, line, to);
-      if (!whole_rows()) unpack(line, plan.row_length, 1, g.group_channels, 0, to);
+    static int64_t elements(const Geometry& g, int64_t row_length) {
+      return int64_t{g.points} * (8 * kBlock + 2) + row_length;
     }
+  };
+
+  void run(int64_t index) const {
+    const Task task = plan.task(g, index);
+    const int64_t planes_elements = plan.planes_elements(g);
+    A* memory = scratch<A>(planes_elements + Arrays::elements(g, plan.row_length));
+    const Planes<const X> planes{g, plan, task, x, memory};
+    const Arrays arrays(memory + planes_elements, g, plan.row_length);
+    planes.pack_all();
+    for_each_block(g, task, [&](int64_t group, const Span& span) {
+      if (g.points == 9)
+        block<9>(planes.of(group), group, span, arrays);
+      else
+        block<0>(planes.of(group), group, span, arrays);
+    });
   }
 
-  bool whole_rows() const { return std::is_same_v<X, A> && plan.row_length == g.group_channels; }
-
-  void row(const Row<A>& value, int64_t channel, A* line, X* to) const {
-    if constexpr (std::is_same_v<X, A>) {
-      if (whole_rows()) return value.store(to + channel);
-    }
-    value.store(line + channel);
-  }
-
-  // Asks for one pixel of the next block while this one is computed: a group's part of a pixel is too short and too far
-  // from the next for the processor to see a stream in it. Past the end of a tensor nothing happens.
-  void fetch(int64_t group, int64_t pixel) const {
-    const M* offsets = offset + pixel * g.offset_stride + group * g.points * 2;
-    __builtin_prefetch(offsets);
-    __builtin_prefetch(offsets + 2 * g.points - 1);
-    __builtin_prefetch(mask + pixel * g.mask_stride + group * g.points);
-  }
-
-  void weigh(const Span& span, const A* offsets, const A* masks, int32_t* pixel, A* weight) const {
-    Block<A> block;
-    block.place(g, span);
-    for (int k = 0; k < g.points; ++k, pixel += kBlock, weight += 4 * kBlock, masks += kBlock, offsets += 2 * kBlock) {
+  template <int kPoints>
+  void block(const Plane<A>& plane, int64_t group, const Span& span, const Arrays& a) const {
+    load_weights<kPoints>(g, offset, mask, group, span, a.offset, a.mask);
+    const Block<A> block(g, span);
+    for (int k = 0; k < (kPoints > 0 ? kPoints : g.points); ++k) {
       Sample<A> at;
-      Taps<A>(g, k).sample(block, offsets, at);
-#pragma GCC ivdep
-      for (int b = 0; b < kBlock; ++b) {
-        const A upper = at.share_y[0][b] * masks[b], lower = at.share_y[1][b] * masks[b];
-        pixel[b] = at.pixel[b];
-        weight[0 * kBlock + b] = upper * at.share_x[0][b];
-        weight[1 * kBlock + b] = upper * at.share_x[1][b];
-        weight[2 * kBlock + b] = lower * at.share_x[0][b];
-        weight[3 * kBlock + b] = lower * at.share_x[1][b];
+      sample_point(g, a.taps[k], block, a.offset + 2 * k * kBlock, at);
+      corner_weights(at, a.mask + k * kBlock, a.weight + 4 * k * kBlock);
+      std::copy(at.pixel, at.pixel + kBlock, a.pixel + k * kBlock);
+    }
+    pixels<kPoints>(plane, group, span, a);
+  }
+
+  template <int kPoints>
+  void pixels(const Plane<A> plane, int64_t group, const Span& span, const Arrays a) const {
+    const int64_t width = g.groups * g.group_channels;
+    X* to = out + span.first * width + group * g.group_channels;
+    for (int b = 0; b < span.count; ++b, to += width) {
+      prefetch_weights(g, offset, mask, group, span.first + b);
+      prefetch<true>(to + kBlock * width, g.group_channels);
+      for (int64_t c = 0; c < plan.row_length; c += kRow<A>) {
+        const Row<A> row = blend<kPoints>(plane, c, a.pixel + b, a.weight + b, g.points);
+        if constexpr (std::is_same_v<X, A>)
+          row.store(plan.whole_rows ? to + c : a.row + c);
+        else
+          row.store(a.row + c);
       }
+      if (!plan.whole_rows) unpack(a.row, g.group_channels, plan.row_length, to);
     }
   }
 };
 
 template <typename X, typename M>
 void forward(const Geometry& g, const X* x, const M* offset, const M* mask, X* out) {
-  const Forward<X, M> call{g, Plan<X>(g), x, offset, mask, out};
-  parallel_for(call.plan.chunks * g.groups, 1, [&](int64_t first, int64_t last) {
-    for (int64_t index = first; index < last; ++index) call.task(index);
-  });
+  const Forward<X, M> call{g, Plan<X>(g, num_threads()), x, offset, mask, out};
+  parallel_for(call.plan.tasks(), [&](int64_t index) { call.run(index); });
 }
 
 }  // namespace dcnv3::cpu

@@ -11,9 +11,13 @@
 
 namespace dcnv3::cpu {
 
-void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
-  torch::stable::parallel_for(0, count, grain, [&](int64_t first, int64_t last) { body(first, last); });
+void parallel_for(int64_t count, const std::function<void(int64_t)>& task) {
+  torch::stable::parallel_for(0, count, 1, [&](int64_t first, int64_t last) {
+    for (int64_t index = first; index < last; ++index) task(index);
+  });
 }
+
+int64_t num_threads() { return torch::stable::get_num_threads(); }
 
 namespace {
 

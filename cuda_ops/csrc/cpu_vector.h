@@ -11,6 +11,8 @@
 
 namespace dcnv3::cpu {
 
+#define DCNV3_INLINE __attribute__((always_inline)) inline
+
 #if defined(__AVX512F__)
 constexpr int kRegisterBytes = 64;
 #elif defined(__AVX__)
@@ -148,32 +150,31 @@ inline float exp_negative(float x) {
 inline double exp_negative(double x) { return std::exp(x); }
 
 // From the layout of tensors (one pixel after the other) to that of blocks (one value after the other, a pixel per
-// lane), and back. Of the block's lanes `pixels` exist; the rest repeats the last pixel, or is not stored.
+// lane), and back. Of the block's lanes `pixels` exist; the rest repeats the last pixel, or is not stored. Called with a
+// constant number of values for the sake of its loops.
 template <typename A, typename T>
-inline void load_transposed(const T* from, int64_t pixel_stride, int pixels, int values, A* to) {
+DCNV3_INLINE void load_transposed(const T* from, int64_t pixel_stride, int pixels, int values, A* to) {
   const auto pixel = [&](int b) { return from + (b < pixels ? b : pixels - 1) * pixel_stride; };
   if constexpr (std::is_same_v<A, T>) {
-    if (values >= 4) {
-      using Quarter = typename VectorOf<A>::quarter;
-      for (int b = 0; b < kBlock; b += 4) {
-        const T* rows[4] = {pixel(b), pixel(b + 1), pixel(b + 2), pixel(b + 3)};
-        for (int v = 0; v < values; v += 4) {
-          const int at = v + 4 <= values ? v : values - 4;  // the last tile overlaps the one before
-          Quarter m[4];
-          for (int r = 0; r < 4; ++r) m[r] = *reinterpret_cast<const Quarter*>(rows[r] + at);
-          transpose_4x4<A>(m);
-          for (int r = 0; r < 4; ++r) *reinterpret_cast<Quarter*>(to + (at + r) * kBlock + b) = m[r];
-        }
+    using Quarter = typename VectorOf<A>::quarter;
+    for (int b = 0; values >= 4 && b < kBlock; b += 4) {
+      const T* rows[4] = {pixel(b), pixel(b + 1), pixel(b + 2), pixel(b + 3)};
+      for (int v = 0; v < values; v += 4) {
+        const int at = v + 4 <= values ? v : values - 4;  // the last tile overlaps the one before
+        Quarter m[4];
+        for (int r = 0; r < 4; ++r) m[r] = *reinterpret_cast<const Quarter*>(rows[r] + at);
+        transpose_4x4<A>(m);
+        for (int r = 0; r < 4; ++r) *reinterpret_cast<Quarter*>(to + (at + r) * kBlock + b) = m[r];
       }
-      return;
     }
+    if (values >= 4) return;
   }
   for (int b = 0; b < kBlock; ++b)
     for (int v = 0; v < values; ++v) to[v * kBlock + b] = static_cast<A>(pixel(b)[v]);
 }
 
 template <typename A, typename T>
-inline void store_transposed(const A* from, int64_t pixel_stride, int pixels, int values, T* to) {
+DCNV3_INLINE void store_transposed(const A* from, int64_t pixel_stride, int pixels, int values, T* to) {
   int done = 0;
   if constexpr (std::is_same_v<A, T>) {
     using Quarter = typename VectorOf<A>::quarter;

@@ -1,0 +1,204 @@
+// How a call is cut into tasks, and the memory that a task works in.
+//
+// A task is a range of groups of one or several images. It owns those groups' gradient of x, so nothing is shared
+// between tasks and every sum has one order whatever the number of threads and the cut. Offset and mask are the larger
+// part of what is read, and the groups of a pixel lie side by side in them, so all groups of one stretch of pixels are
+// done before the next stretch.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <type_traits>
+
+#include "cpu_block.h"
+#include "cpu_vector.h"
+#include "geometry.h"
+
+namespace dcnv3::cpu {
+
+// The groups of a task are first packed into planes of their own where these stay in the L2 cache: at widths of a power
+// of two the pixels of one group otherwise fall into a few sets of the L1 cache. Packing costs one read and one write
+// per pixel, against 4 * points reads when sampling.
+constexpr int64_t kLargestPackedBytes = int64_t{1} << 19;
+
+// Small images are taken together until their output pixels fill some blocks.
+constexpr int64_t kPixelsPerTask = 8 * kBlock;
+
+// Output pixels that are done for one group before the next: enough to find x in the L1 cache, few enough to find the
+// next group's offsets in the L2 cache.
+constexpr int64_t kStretch = 4 * kBlock;
+
+// More tasks than threads, where there are images and groups enough, for threads that are held up.
+constexpr int64_t kTasksPerThread = 4;
+
+template <typename X>
+using Arithmetic = std::conditional_t<std::is_same_v<X, double>, double, float>;
+
+struct Task {
+  int64_t image, images, group, groups;
+};
+
+template <typename X>
+struct Plan {
+  using A = Arithmetic<X>;
+  int64_t row_length;  // channels of a group, padded to whole rows
+  bool whole_rows;     // rows lie in the tensor as they do in a plane
+  bool packed;
+  int64_t images, groups;  // per task
+  int64_t image_ranges, group_ranges;
+
+  Plan(const Geometry& g, int64_t threads) {
+    row_length = (g.group_channels + kRow<A> - 1) / kRow<A> * kRow<A>;
+    whole_rows = std::is_same_v<X, A> && row_length == g.group_channels;
+    const int64_t area = g.h * g.w, plane_bytes = area * row_length * static_cast<int64_t>(sizeof(A));
+    if (area > std::numeric_limits<int32_t>::max() / 2) throw std::runtime_error("dcnv3: an image has over 2^30 pixels");
+    const int64_t fitting = std::max<int64_t>(1, kLargestPackedBytes / plane_bytes);
+    packed = !whole_rows || plane_bytes * 2 <= kLargestPackedBytes;
+    images = std::min({g.n, fitting, (kPixelsPerTask + g.ho * g.wo - 1) / (g.ho * g.wo)});
+    image_ranges = (g.n + images - 1) / images;
+    const int64_t wanted = std::min(g.groups, (kTasksPerThread * threads + image_ranges - 1) / image_ranges);
+    groups = (g.groups + wanted - 1) / wanted;
+    if (packed) groups = std::min(groups, std::max<int64_t>(1, fitting / images));
+    group_ranges = (g.groups + groups - 1) / groups;
+  }
+
+  int64_t tasks() const { return image_ranges * group_ranges; }
+
+  Task task(const Geometry& g, int64_t index) const {
+    const int64_t image = index / group_ranges * images, group = index % group_ranges * groups;
+    return {image, std::min(images, g.n - image), group, std::min(groups, g.groups - group)};
+  }
+
+  // Elements of one plane, and of all planes of the largest task.
+  int64_t plane_elements(const Geometry& g) const { return packed ? images * g.h * g.w * row_length : 0; }
+  int64_t planes_elements(const Geometry& g) const { return groups * plane_elements(g); }
+};
+
+// Calls `visit(group, span)` for all blocks of a task.
+template <typename Visit>
+void for_each_block(const Geometry& g, const Task& task, const Visit& visit) {
+  const int64_t area = g.ho * g.wo, end = (task.image + task.images) * area;
+  for (int64_t stretch = task.image * area; stretch < end; stretch += kStretch)
+    for (int64_t group = task.group; group < task.group + task.groups; ++group)
+      for (int64_t first = stretch; first < std::min(stretch + kStretch, end); first += kBlock)
+        visit(group, Span{first, task.image, static_cast<int>(std::min<int64_t>(kBlock, end - first))});
+}
+
+// Asks for what a later block of the same group reads, or writes: the part of one pixel is too short and too far from
+// that of the next for the processor to see a stream in them. One pixel at a time among the arithmetic, since many
+// requests at once are dropped. Past the end of a tensor nothing happens. Always inline: GCC takes a function that only
+// prefetches for one without effect and drops its call.
+template <bool kWrite = false, typename T>
+DCNV3_INLINE void prefetch(const T* values, int64_t count) {
+  for (int64_t v = 0; v < count; v += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(values + v, kWrite, 2);
+}
+
+template <typename M>
+DCNV3_INLINE void prefetch_weights(const Geometry& g, const M* offset, const M* mask, int64_t group, int64_t pixel) {
+  const int64_t values = 2 * g.points;
+  prefetch(offset + (pixel + kStretch) * g.offset_stride + group * values, values);
+  prefetch(mask + (pixel + kStretch) * g.mask_stride + group * g.points, g.points);
+}
+
+// Memory of one thread, kept between calls: fresh pages cost more than the work of a small map.
+template <typename A>
+A* scratch(int64_t elements) {
+  constexpr std::align_val_t kAlignment{64};
+  struct Free {
+    void operator()(A* memory) const { ::operator delete[](memory, kAlignment); }
+  };
+  thread_local std::unique_ptr<A, Free> memory;
+  thread_local int64_t capacity = 0;
+  if (capacity < elements) {
+    memory.reset();
+    capacity = 0;
+    memory.reset(static_cast<A*>(::operator new[](elements * sizeof(A), kAlignment)));
+    capacity = elements;
+  }
+  return memory.get();
+}
+
+// One group's channels of one pixel, between a tensor and a row of a plane.
+template <typename A, typename X>
+inline void pack(const X* from, int64_t channels, int64_t row_length, A* to) {
+  if constexpr (std::is_same_v<A, X>) {
+    if (channels == row_length) {
+      for (int64_t c = 0; c < row_length; c += kRow<A>) Row<A>::load(from + c).store(to + c);
+      return;
+    }
+  }
+  for (int64_t c = 0; c < channels; ++c) to[c] = static_cast<A>(from[c]);
+  for (int64_t c = channels; c < row_length; ++c) to[c] = 0;
+}
+
+template <typename A, typename X>
+inline void unpack(const A* from, int64_t channels, int64_t row_length, X* to) {
+  if constexpr (std::is_same_v<A, X>) {
+    if (channels == row_length) {
+      for (int64_t c = 0; c < row_length; c += kRow<A>) Row<A>::load(from + c).store(to + c);
+      return;
+    }
+  }
+  for (int64_t c = 0; c < channels; ++c) to[c] = static_cast<X>(from[c]);
+}
+
+// Where a group is sampled: in a plane of its own or in the tensor.
+template <typename A>
+struct Plane {
+  A* pixels;
+  int64_t step;          // elements from one pixel to the next
+  int64_t right, below;  // to the neighbours; 0 where the image has only one column or row
+
+  Plane(A* pixels, int64_t step, const Geometry& g)
+      : pixels(pixels), step(step), right(g.w > 1 ? step : 0), below(g.h > 1 ? step * g.w : 0) {}
+};
+
+// The planes of a task, in `memory` where they are packed, else in the tensor `x`. X may be const.
+template <typename X>
+struct Planes {
+  using Value = std::remove_const_t<X>;
+  using A = Arithmetic<Value>;
+  const Geometry& g;
+  const Plan<Value>& plan;
+  const Task& task;
+  X* x;
+  A* memory;
+
+  int64_t width() const { return g.groups * g.group_channels; }
+  int64_t pixels() const { return task.images * g.h * g.w; }
+  X* tensor() const { return x + task.image * g.h * g.w * width() + task.group * g.group_channels; }
+
+  Plane<A> of(int64_t group) const {
+    const int64_t index = group - task.group;
+    if constexpr (std::is_same_v<Value, A>) {
+      if (!plan.packed) return Plane<A>(const_cast<A*>(tensor()) + index * g.group_channels, width(), g);
+    }
+    return Plane<A>(memory + index * plan.plane_elements(g), plan.row_length, g);
+  }
+
+  void pack_all() const {
+    const int64_t plane = plan.plane_elements(g);
+    const X* from = tensor();
+    for (int64_t p = 0; plan.packed && p < pixels(); ++p, from += width())
+      for (int64_t i = 0; i < task.groups; ++i)
+        pack(from + i * g.group_channels, g.group_channels, plan.row_length, memory + i * plane + p * plan.row_length);
+  }
+
+  void unpack_all() const {
+    const int64_t plane = plan.plane_elements(g);
+    X* to = tensor();
+    for (int64_t p = 0; plan.packed && p < pixels(); ++p, to += width())
+      for (int64_t i = 0; i < task.groups; ++i)
+        unpack(memory + i * plane + p * plan.row_length, g.group_channels, plan.row_length, to + i * g.group_channels);
+  }
+
+  void clear() const {
+    if (plan.packed) return std::fill_n(memory, task.groups * plan.plane_elements(g), A(0)), void();
+    for (int64_t p = 0; p < pixels(); ++p) std::fill_n(tensor() + p * width(), task.groups * g.group_channels, X(0));
+  }
+};
+
+}  // namespace dcnv3::cpu
