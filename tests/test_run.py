@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from archsearch import driver, lock
+from archsearch import driver, lock, work
 from archsearch.run import Snapshot, StudyStopped, retry, run_study
 from archsearch.runners import inline
 from archsearch.status import overview, status
 from archsearch.store import StudyFolder
 from archsearch.study import Record, Trial
+from archsearch.work import Job, attempt
 from tests import toy
 
 
@@ -25,9 +26,9 @@ def folder(tmp_path: Path) -> StudyFolder:
     return toy.create(tmp_path / "toy")
 
 
-def run(folder: StudyFolder, work: str, trials: Any = None, **options: Any) -> Any:
+def run(folder: StudyFolder, name: str, trials: Any = None, **options: Any) -> Any:
     plan = folder.trials() if trials is None else trials
-    return run_study(folder, plan, **{"runner": "inline", "work": f"tests.toy:{work}", **options})
+    return run_study(folder, plan, **{"runner": "inline", "work": f"tests.toy:{name}", **options})
 
 
 def wait_for(happened: Callable[[], Any]) -> Any:
@@ -41,10 +42,31 @@ def wait_for(happened: Callable[[], Any]) -> Any:
 
 def test_a_finished_trial_is_left_alone(folder: StudyFolder) -> None:
     told: list[str] = []
-    for work in ("train", "crash"):  # nothing is left for the second
-        counts = run(folder, work, on_record=lambda trial, _: told.append(trial.id))
+    for name in ("train", "crash"):  # nothing is left for the second
+        counts = run(folder, name, on_record=lambda trial, _: told.append(trial.id))
         assert counts == {"complete": 3}
     assert told == [*folder.ids(), *folder.ids()]
+
+
+def test_a_trial_that_a_slow_worker_has_finished_is_not_begun_again(folder: StudyFolder) -> None:
+    first = folder.trials()[0]
+    run(folder, "train", [first])
+    assert attempt(Job(str(folder.path), first.id, "tests.toy:crash", "cpu")).end == "finished"
+
+
+def test_a_trial_that_a_slow_worker_still_has_is_waited_for(
+    folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = folder.trials()[0]
+    folder.trial(first.id).write_spec(first)
+    job = Job(str(folder.path), first.id, "tests.toy:train", "cpu")
+    monkeypatch.setattr(work, "ORPHAN_SECONDS", 0.1)
+    with folder.trial(first.id).lock():
+        outcome = attempt(job)
+        assert (outcome.end, outcome.kind) == ("broke", "busy")
+        with pytest.raises(StudyStopped, match=f"in use by process {os.getpid()}"):
+            run(folder, "train")
+    assert run(folder, "train") == {"complete": 3}
 
 
 def test_a_plan_that_names_a_trial_twice_runs_it_once(folder: StudyFolder) -> None:
@@ -174,8 +196,8 @@ def test_status_reads_the_same_off_the_disk(folder: StudyFolder) -> None:
         assert status(folder.path)[2]["state"] == "running"
 
 
-def drive(folder: StudyFolder, runner: str, work: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tests.toy", str(folder.path), runner, work]
+def drive(folder: StudyFolder, runner: str, name: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "tests.toy", str(folder.path), runner, name]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, process_group=0)
 

@@ -169,7 +169,7 @@ def test_workers_share_the_cores_and_the_memory(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(machine, "cores", lambda: 16)
     monkeypatch.setattr(machine, "memory", lambda: None)
     assert [machine.default_workers(threads, 0) for threads in (1, 4, 32)] == [16, 4, 1]
-    monkeypatch.setattr(machine, "memory", lambda: 5 << 30)
+    monkeypatch.setattr(machine, "memory", lambda: 7 << 30)
     assert machine.default_workers(1, 0) == 5
     assert machine.default_workers(1, 4) == 4
 
