@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archsearch.loader import Batch
+from archsearch.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -57,18 +58,22 @@ def evaluate(
     batches: Iterable[Batch],
     prepare: Prepare,
     autocast: Autocast,
+    world: World = ALONE,
 ) -> Score | None:
-    """Measure ``model`` in evaluation mode, and leave it there; None when there are no images."""
+    """Measure ``model`` in evaluation mode, and leave it there; None when there are no images.
+
+    Each process of ``world`` brings its own batches and gets the score over all of them.
+    """
     model.eval()
-    totals: Tensor | None = None
+    device = next(iter(model.parameters())).device
+    totals = torch.zeros(3, dtype=torch.float64, device=device)
     for pixels, labels in batches:
         with autocast():
             logits = model(prepare(pixels))
-        part = _totals(logits.float(), labels)
-        totals = part if totals is None else totals + part
-    if totals is None:
+        totals += _totals(logits.float(), labels)
+    correct, loss, images = world.sum(totals).tolist()
+    if not images:
         return None
-    correct, loss, images = totals.tolist()
     return Score(100 * correct / images, loss / images)
 
 

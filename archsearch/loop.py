@@ -21,10 +21,11 @@ from archsearch.data import split
 from archsearch.evaluate import Score, calibrate, evaluate
 from archsearch.images import Dataset
 from archsearch.loader import Batch, Read, epoch_batches, even_parts, mixed_seed, reader
-from archsearch.memory import fitting_batch, is_out_of_memory
+from archsearch.memory import PeakMemory, fitting_batch, is_out_of_memory
 from archsearch.optim import averaged, optimizer_of, rate, set_rate
 from archsearch.recipe import Recipe
 from archsearch.study import Interrupted
+from archsearch.world import ALONE, World
 from internimage import InternImage, ModelConfig
 
 Stop = Callable[[], bool]
@@ -92,11 +93,15 @@ class Training:
         dataset: Dataset,
         seed: int,
         device: torch.device,
+        world: World = ALONE,
     ) -> None:
         check_precision(recipe, device)
-        self.recipe, self.dataset, self.seed, self.device = recipe, dataset, seed, device
+        self.recipe, self.dataset, self.seed = recipe, dataset, seed
+        self.device, self.world = device, world
+        self.peak = PeakMemory(device)
         torch.manual_seed(mixed_seed(seed))
         self.model = InternImage(config).to(device)
+        self.trained = world.wrap(self.model, device)
         self.average = averaged(self.model, recipe)
         self.optimizer = optimizer_of(self.model, recipe)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
@@ -105,8 +110,9 @@ class Training:
         self.read = reader(dataset.train, recipe.image_size, device)
         self.pipeline = Pipeline(recipe, dataset, device)
         self.cost = count(config, recipe.image_size)
-        self.progress = Progress(micro_batch=recipe.batch_size)
-        self._limit(fitting_batch(recipe.batch_size, self.cost.activations, device))
+        self.progress = Progress(micro_batch=-(-recipe.batch_size // world.size))
+        if world.size == 1:
+            self._limit(fitting_batch(recipe.batch_size, self.cost.activations, device))
         self._sums = torch.zeros(3, dtype=torch.float64, device=device)
 
     @property
@@ -127,53 +133,63 @@ class Training:
         p, recipe = self.progress, self.recipe
         batches = epoch_batches(self.train_indices, recipe.batch_size, self.seed, p.epoch)
         crop_seed = mixed_seed(self.seed, p.epoch) if recipe.crop == "resized" else None
-        return self.read(batches[p.step :], crop_seed)
+        return self.read([self.world.part(batch) for batch in batches[p.step :]], crop_seed)
 
     # --- one step
 
     def step(self, pixels: Tensor, labels: Tensor) -> None:
-        """One optimizer step.
+        """One optimizer step; with several processes, on this one's share of the batch.
 
         Raises:
             Diverged: the loss is not finite (looked at in every step on a CPU).
         """
-        p, step_seed = self.progress, self._step_seed()
-        torch.manual_seed(step_seed)
-        self.model.train()
+        p, images = self.progress, self._images_in_step(len(labels))
+        torch.manual_seed(mixed_seed(self.seed, p.epoch, p.step + 1, self.world.rank))
+        self.trained.train()
         set_rate(self.optimizer, rate(self.steps_done, self.steps_per_epoch, self.recipe))
-        images, targets = self.pipeline.augmented(pixels, labels)
-        loss = self._backward(images, targets)
+        loss_sum = self._backward(*self.pipeline.augmented(pixels, labels), images)
         norm = self._update()
-        self._sums += torch.stack([loss * len(labels), norm, norm.new_zeros(())]).double()
+        self._sums[0] += self.world.sum(loss_sum)
+        self._sums[1] += norm
         self._sums[2] = torch.maximum(self._sums[2], norm.double())
-        p.step, p.images = p.step + 1, p.images + len(labels)
+        p.step, p.images = p.step + 1, p.images + images
         if self.device.type == "cpu" or p.step % FINITE_EVERY == 0:
             self._check_finite()
 
-    def _step_seed(self) -> int:
-        return mixed_seed(self.seed, self.progress.epoch, self.progress.step + 1)
+    def _images_in_step(self, here: int) -> int:
+        """Images of the step over all processes: known without asking, as batches are even."""
+        if self.world.size == 1:
+            return here
+        least, larger = divmod(len(self.train_indices), self.steps_per_epoch)
+        return least + int(self.progress.step < larger)
 
-    def _backward(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Gradients of the mean loss, in parts that fit; returns that loss."""
+    def _backward(self, images: Tensor, targets: Tensor, num_images: int) -> Tensor:
+        """Gradients of the mean loss over ``num_images``, in parts that fit; the loss's sum here.
+
+        With several processes lack of memory is raised: the others could not be told in time.
+        """
         while True:
             try:
-                return self._backward_in_parts(images, targets)
+                return self._backward_in_parts(images, targets, num_images)
             except RuntimeError as error:
-                if not is_out_of_memory(error) or self.progress.micro_batch == 1:
+                last = self.progress.micro_batch == 1 or self.world.size > 1
+                if last or not is_out_of_memory(error):
                     raise
             # Outside the handler: the error's traceback holds on to the activations.
             self._make_room(len(images))
 
-    def _backward_in_parts(self, images: Tensor, targets: Tensor) -> Tensor:
+    def _backward_in_parts(self, images: Tensor, targets: Tensor, num_images: int) -> Tensor:
         parts = -(-len(images) // self.progress.micro_batch)
-        total = torch.zeros((), device=self.device)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        smoothing = self.recipe.label_smoothing
         for x, y in zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True):
             with self.autocast():
-                logits = self.model(x)
-            loss = F.cross_entropy(logits.float(), y, label_smoothing=self.recipe.label_smoothing)
-            share = len(x) / len(images)
-            torch.autograd.backward(self.scaler.scale(loss * share))
-            total += loss.detach() * share
+                logits = self.trained(x)
+            loss = F.cross_entropy(logits.float(), y, label_smoothing=smoothing, reduction="sum")
+            # Processes' gradients are averaged, so each counts `size` times.
+            scaled = self.scaler.scale(loss * (self.world.size / num_images))
+            torch.autograd.backward(scaled)
+            total += loss.detach()
         return total
 
     def _make_room(self, num_images: int) -> None:
@@ -240,11 +256,13 @@ class Training:
         calibrate(self.measured, self.read(batches), self.pipeline.plain, self.autocast)
 
     def _measure(self, read: Read, indices: Tensor) -> Score | None:
-        batches = read(self._in_parts(indices))
-        return evaluate(self.measured, batches, self.pipeline.plain, self.autocast)
+        batches = read([part for part in self._in_parts(indices) if len(part)])
+        return evaluate(self.measured, batches, self.pipeline.plain, self.autocast, self.world)
 
     def _in_parts(self, indices: Tensor) -> list[Tensor]:
-        return even_parts(indices, self.progress.micro_batch)
+        """This process's shares of parts that fit; as many of them in every process."""
+        parts = even_parts(indices, self.progress.micro_batch * self.world.size)
+        return [self.world.part(part) for part in parts]
 
     def end_epoch(self) -> bool:
         """Validate, add a row to the curve, begin the next epoch; whether this was the best."""
@@ -334,7 +352,7 @@ def _epoch(training: Training, stop: Stop, save: Save, tell: Tell) -> None:
     saved_step, first = p.step, True
     ticked = saved = told = time.monotonic()
     for pixels, labels in training.remaining_batches():
-        wanted = stop()
+        wanted = training.world.any(stop())
         if (wanted or ticked - saved > SAVE_SECONDS) and p.step > saved_step:
             save(training.state(), training.steps_done, False)
             saved_step, saved = p.step, time.monotonic()

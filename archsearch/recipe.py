@@ -251,9 +251,12 @@ def resolve(name: str, overrides: Mapping[str, str] | None = None, model: str = 
     return replace(recipe, **changes)
 
 
-def trained_config(variant: AnyVariant, recipe: Recipe, num_classes: int) -> ModelConfig:
-    """The network that is trained: the variant with the recipe's drop path and layer scale."""
-    config = variant.config(num_classes, recipe.drop_path)
+def trained_config(
+    network: AnyVariant | ModelConfig, recipe: Recipe, num_classes: int
+) -> ModelConfig:
+    """What is trained: ``network`` with the recipe's drop path and layer scale, for the data."""
+    config = network if isinstance(network, ModelConfig) else network.config()
+    config = replace(config, num_classes=num_classes, drop_path=recipe.drop_path)
     if recipe.layer_scale is None or config.layer_scale is None:
         return config
     return replace(config, layer_scale=recipe.layer_scale)

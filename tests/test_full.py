@@ -1,0 +1,120 @@
+"""Training in full: to weights that load, resumable, and the same over several processes."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import internimage
+from archsearch.data import load
+from archsearch.ddp import spread
+from archsearch.full import WEIGHTS, export_weights, train_full
+from archsearch.loop import Training
+from archsearch.recipe import QUICK, trained_config
+from archsearch.study import Interrupted
+from archsearch.train import run_on
+from archsearch.trial_folder import TrialFolder
+from archsearch.variant import Variant
+from internimage import load_weights
+
+TINY = Variant(16, 8, 1, 1)
+SHORT = replace(QUICK, data_fraction=0.1, val_fraction=0.1, batch_size=32, lr=1e-3)
+
+
+def accuracy(model):
+    """On the test split of digits, in percent."""
+    data = load("digits")
+    config = trained_config(TINY, SHORT, 10)
+    training = Training(config, SHORT, data, 0, torch.device("cpu"))
+    training.model.load_state_dict(model.state_dict())
+    return training.test().accuracy
+
+
+def after(steps):
+    asked = iter(range(steps))
+    return lambda: next(asked, None) is None
+
+
+def test_the_weights_load_and_score_what_the_record_says(tmp_path):
+    out = tmp_path / "a network"
+    record = train_full(TINY, replace(SHORT, ema_decay=0.5), "digits", out)
+    model = load_weights(out / WEIGHTS)
+    assert accuracy(model) == pytest.approx(record.metrics["test_accuracy"])
+    assert model.config == trained_config(TINY, SHORT, 10)
+
+
+def test_the_same_call_goes_on_and_then_only_answers(tmp_path):
+    with pytest.raises(Interrupted, match="stopped"):
+        train_full(TINY, SHORT, "digits", tmp_path, stop=after(3))
+    record = train_full(TINY, SHORT, "digits", tmp_path)
+    (tmp_path / WEIGHTS).unlink()  # as if killed between the record and the weights
+    assert train_full(TINY, SHORT, "digits", tmp_path) == record
+    assert load_weights(tmp_path / WEIGHTS)
+
+
+def test_another_training_in_the_same_folder_is_refused_with_the_difference(tmp_path):
+    with pytest.raises(Interrupted):
+        train_full(TINY, SHORT, "digits", tmp_path, stop=after(1))
+    with pytest.raises(ValueError, match=r"recipe.lr was 0.001, now 0.002.*another folder"):
+        train_full(TINY, replace(SHORT, lr=2e-3), "digits", tmp_path)
+    with pytest.raises(ValueError, match=r"network.depths was \[1, 1, 1, 1\], now \[1, 1, 2, 1\]"):
+        train_full(Variant(16, 8, 1, 2), SHORT, "digits", tmp_path)
+
+
+def test_a_start_from_weights_of_other_classes_keeps_all_but_the_classifier(tmp_path):
+    torch.manual_seed(0)
+    given = internimage.InternImage(TINY.config(7))
+    internimage.save_weights(given, tmp_path / "start.safetensors")
+    still = replace(SHORT, epochs=1, lr=1e-30, weight_decay=0.0)
+    start = tmp_path / "start.safetensors"
+    record = train_full(TINY, still, "digits", tmp_path / "out", start=start)
+    weights = dict(load_weights(tmp_path / "out" / WEIGHTS).named_parameters())
+    kept = {k: v for k, v in given.named_parameters() if "linear" not in k}
+    assert all(torch.allclose(weights[k], v, atol=1e-20) for k, v in kept.items())
+    assert "classifier not taken" in record.notes[0]
+    wide = Variant(32, 8, 1, 1)
+    with pytest.raises(ValueError, match=r"does not fit the network: .*patch_embed.conv1.weight"):
+        train_full(wide, still, "digits", tmp_path / "wide", start=start)
+
+
+def test_weights_need_a_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match="no whole checkpoint"):
+        export_weights(TrialFolder(tmp_path), TINY.config(10), tmp_path / "w")
+
+
+def test_two_processes_train_what_one_does(tmp_path):
+    """At the same global batch, stopped and resumed on the way; augmentation is per process."""
+    recipe = replace(SHORT, data_fraction=0.05, batch_size=22, ema_decay=0.5)  # 65: uneven shares
+    one = train_full(TINY, recipe, "digits", tmp_path / "one", device="cpu")
+    with pytest.raises(Interrupted):
+        train_full(TINY, recipe, "digits", tmp_path / "two", device="cpu*2", stop=lambda: True)
+    assert TrialFolder(tmp_path / "two").record() is None
+    two = train_full(TINY, recipe, "digits", tmp_path / "two", device="cpu*2")
+    assert len(two.curve) == len(one.curve) == 2
+    for row, other in zip(one.curve, two.curve, strict=True):
+        for key in ("train_loss", "val_loss", "val_accuracy", "grad_norm", "grad_norm_max"):
+            assert row[key] == pytest.approx(other[key], rel=1e-3)
+    assert one.metrics["test_loss"] == pytest.approx(two.metrics["test_loss"], rel=1e-3)
+    ours, theirs = (load_weights(tmp_path / f / WEIGHTS).state_dict() for f in ("one", "two"))
+    # A shift of what goes into BatchNorm has no gradient; AdamW makes steps of its rounding noise.
+    shifts = {"levels.3.norm.bias", "head.norm.running_mean"}
+    far = [k for k in ours.keys() - shifts if not torch.allclose(ours[k], theirs[k], atol=1e-4)]
+    assert far == []
+
+
+def test_several_devices_are_asked_for_in_one_way():
+    for device in ("cpu*", "cpu*0", "cpu*x"):
+        with pytest.raises(ValueError, match="wanted a number after the"):
+            run_on(device, lambda *_: None, lambda: False)
+    if torch.cuda.device_count() < 64:
+        with pytest.raises(ValueError, match="wanted 64 GPUs"):
+            spread(lambda *_: None, 64, "cuda", lambda: False)
+
+
+def test_what_was_asked_is_on_disk_before_training(tmp_path):
+    with pytest.raises(Interrupted):
+        train_full(TINY, SHORT, "digits", tmp_path, stop=after(0))
+    asked = json.loads((tmp_path / "asked.json").read_text())
+    assert asked["identity"]["recipe.lr"] == SHORT.lr
+    assert asked["data"]["name"] == "digits"
