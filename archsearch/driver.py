@@ -122,7 +122,7 @@ class Driver:
         self._stopping.mind_the_time()
         if self._stopping.reason is not None and self._runner is not None:
             if not self._asked_runner:
-                log.warning("stopping: %s", self._stopping.reason.words)
+                log.warning(self._stopping.reason.announced)
                 self._runner.ask_stop()
             self._asked_runner = True
         now = time.monotonic()
@@ -134,7 +134,7 @@ class Driver:
         if self._listeners.on_change is not None:
             self._tracker.poll()
             reason = self._stopping.reason
-            message = "" if reason is None else f"stopping: {reason.words}"
+            message = "" if reason is None else reason.announced
             self._listeners.on_change(self._tracker.snapshot(message))
 
     def _settle(self, outcome: Outcome) -> None:

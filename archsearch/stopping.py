@@ -30,6 +30,12 @@ class Reason:
     words: str
     exit_code: int = 1
 
+    @property
+    def announced(self) -> str:
+        """What is said while the work saves itself."""
+        hint = " (once more ends at once)" if self.exit_code == 128 + signal.SIGINT else ""
+        return f"stopping: {self.words}{hint}"
+
 
 class Stopping:
     """Whether to stop, and why: the first reason counts."""
@@ -75,7 +81,7 @@ class Stopping:
             presses += signum == signal.SIGINT
             if presses > 1:
                 raise KeyboardInterrupt
-            words = "Ctrl-C; once more ends at once" if presses else signal.Signals(signum).name
+            words = "Ctrl-C" if presses else signal.Signals(signum).name
             self.because(words, 128 + signum)
 
         before = {s: signal.signal(s, hear) for s in (signal.SIGINT, signal.SIGTERM)}

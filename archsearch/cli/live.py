@@ -46,15 +46,15 @@ def ended(trial: Progress) -> bool:
 def screen(snapshot: Snapshot, labels: Mapping[str, str], finished: list[str]) -> "RenderableType":
     """Progress on top, then the running trials, then those that finished last."""
     from rich.console import Group
+    from rich.padding import Padding
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 
     parts: list[RenderableType] = [Text(headline(snapshot, labels), style="bold")]
     if snapshot.total:
-        parts.append(ProgressBar(total=snapshot.total, completed=snapshot.finished, width=60))
+        bar = ProgressBar(total=snapshot.total, completed=snapshot.finished, width=60)
+        parts.append(Padding(bar, (0, 0, 1, 0)))
     parts.append(_table(snapshot, labels, finished))
-    if snapshot.message:
-        parts.append(Text(snapshot.message, style="yellow"))
     return Group(*parts)
 
 
