@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from archsearch import checkpoint, loop, train
+import cuda_ops
+import internimage.dcnv3
+from archsearch import bench_step, checkpoint, loop, train
 from archsearch.data import DataError, describe, load
 from archsearch.evaluate import calibrate, evaluate
 from archsearch.loop import Training
@@ -344,3 +346,14 @@ def test_a_trial_needs_none_of_the_packages_that_plan_and_report(tmp_path):
 
 def test_the_name_of_the_device_is_a_persons():
     assert train.device_name(CPU).startswith("cpu (")
+
+
+def test_the_step_is_timed_with_and_without_the_native_operator(capsys):
+    with bench_step.operator("torch"):
+        assert internimage.dcnv3.dcnv3.keywords == {"backend": "torch"}
+    assert internimage.dcnv3.dcnv3 is cuda_ops.dcnv3
+    bench_step.main(["--batch", "2", "--rounds", "1", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["times_faster"] == found["seconds"]["reference"] / found["seconds"]["native"]
+    assert sum(found["shares"].values()) == pytest.approx(1)
+    assert min(found["shares"].values()) > 0
