@@ -108,6 +108,7 @@ BAD = {
     "no run": ["report"],
     "is not a file": ["run", "absent.py"],
     "no legal variant": ["search", "--budget", "1M"],
+    "wanted one of T, S, B": ["train", "Q"],
     "unknown metric": ["search", "--objectives", "beauty"],
 }
 
@@ -163,6 +164,19 @@ def test_grid_trains_reports_and_goes_on(run: Any, tmp_path: Path) -> None:
     code, _, err = run(*command, "--set", "lr=0.5")
     assert code == 2
     assert "recipe.lr" in err
+
+
+def test_a_runs_winner_is_trained_to_weights_that_load(run: Any, tmp_path: Path) -> None:
+    code, _, err = run("train", "16-8-1-1", "--epochs", "1", "--device", "cpu", "--out", "full")
+    assert code == 0
+    assert "epoch 1/1" in err
+    from internimage import load_weights
+
+    model = load_weights(tmp_path / "full/weights.safetensors")
+    assert model.config.channels == (16, 32, 64, 128)
+    code, _, err = run("train", "16-8-1-1", "--epochs", "2", "--out", "full")
+    assert code == 2
+    assert "recipe.epochs was 1, now 2" in err
 
 
 def test_own_study_runs_from_a_file(run: Any, tmp_path: Path) -> None:

@@ -151,8 +151,9 @@ def training(
     changes: list[str] | None,
     prune: PruneName = "off",
     prune_over: PruneOverName = "epochs",
+    model: str = "T",
 ) -> Training:
-    """What the options of a training command mean.
+    """What the options of a training command mean; ``model`` chooses the column of table-b.
 
     Raises:
         ValueError: naming everything that is wrong with them.
@@ -166,7 +167,7 @@ def training(
         if most:
             raise ValueError("--prune and --seeds auto are two plans: choose one")
         plan = {"kind": "halving", "over": prune_over, "force": prune == "force", **HALVING}
-    return Training(resolve(recipe, overrides), data, first, plan)
+    return Training(resolve(recipe, overrides, model), data, first, plan)
 
 
 def parse_seeds(text: str) -> tuple[tuple[int, ...], int | None]:
