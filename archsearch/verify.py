@@ -81,7 +81,7 @@ def measure(config: ModelConfig, image_size: int = 224) -> Verification:
         model = InternImage(config).eval()
         image = torch.empty(1, 3, image_size, image_size)
     with torch.no_grad():
-        by_fvcore, uncounted = _by_fvcore(model, image)
+        by_fvcore, uncounted = count_module(model, image)
         counts = (_by_module(model), by_fvcore, _by_flop_counter(model, image))
     return Verification(closed_form, counts, uncounted)
 
@@ -99,7 +99,8 @@ def _by_flop_counter(model: nn.Module, image: torch.Tensor) -> Counted:
     return Counted("FlopCounterMode", macs=flops // 2)
 
 
-def _by_fvcore(model: nn.Module, image: torch.Tensor) -> tuple[Counted, tuple[str, ...]]:
+def count_module(model: nn.Module, image: torch.Tensor) -> tuple[Counted, tuple[str, ...]]:
+    """Any network counted by fvcore in our convention, and the operators it has no handle for."""
     analysis = FlopCountAnalysis(model, image).clear_op_handles()
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     for operator, macs in _HANDLES.items():

@@ -11,8 +11,10 @@ import typer
 
 import archsearch.cli.inspect as inspect
 import archsearch.cli.launch as launch
+import archsearch.cli.look as look
 import archsearch.cli.paper as paper
 import archsearch.cli.plan as plan
+import archsearch.cli.train as train
 from archsearch.stopping import StudyStopped
 
 app = typer.Typer(
@@ -22,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (launch, paper, plan, inspect):
+for module in (launch, paper, look, train, plan, inspect):
     for command in module.COMMANDS:
         app.command()(command)
 

@@ -1,0 +1,76 @@
+"""Tables F and G: ratios of speed, memory and counts, with the paper's figures in their columns."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reports.formats import Table, as_markdown, table
+
+
+def render(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, Any], out: Path) -> list[Path]:
+    """Write throughput.json and throughput.md into ``out``."""
+    paths = [out / "throughput.json", out / "throughput.md"]
+    content = {"machine": dict(machine), "rows": [dict(row) for row in rows]}
+    paths[0].write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    paths[1].write_text(as_markdown(throughput_table(rows, machine)), encoding="utf-8")
+    return paths
+
+
+def throughput_table(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, Any]) -> Table:
+    """The rows of `studies.throughput` as people read them."""
+    paper = [row["paper"] or {} for row in rows]
+    columns = {
+        "Network": [row["network"] for row in rows],
+        "Image": [f"{row['image_size']}²" for row in rows],
+        "Batch": [str(row["batch"]) for row in rows],
+        "#params": [_scaled(row["params"], 1e6, "M") for row in rows],
+        "MACs": [_scaled(row["macs"], 1e9, "G") for row in rows],
+        "Speed": [_ratio(row) for row in rows],
+        "images/s": [_plain(row["images_per_second"]) for row in rows],
+        "Peak memory": [_scaled(row["memory_bytes"], 1e9, "GB", 2) for row in rows],
+        "Paper: #params": [str(p.get("params", "–")) for p in paper],
+        "Paper: FLOPs": [str(p.get("flops", "–")) for p in paper],
+        "Paper: images/s": [str(p.get("images_per_second", "–")) for p in paper],
+        "Paper: speed": [_paper_ratio(row, rows) for row in rows],
+        "Paper: memory": [str(p.get("memory", "–")) for p in paper],
+        "Remarks": [_remarks(row) for row in rows],
+    }
+    columns = {k: v for k, v in columns.items() if any(text not in ("–", "") for text in v)}
+    note = (
+        f"Speed: images a second over those of {rows[0]['network']}, median (lowest to highest) of "
+        f"{machine['rounds']} rounds in which all take turns in one run; images/s are of this run "
+        f"and this machine alone: {machine['device']}, {machine['precision']}, "
+        f"{machine['threads']} threads. Memory: peak of a forward pass, weights included. "
+        "The paper's figures are of an A100."
+    )
+    return table("throughput", "Throughput and memory", columns, [dict(r) for r in rows], note=note)
+
+
+def _scaled(value: float | None, by: float, unit: str, digits: int = 1) -> str:
+    return "–" if value is None else f"{value / by:.{digits}f} {unit}"
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _ratio(row: Mapping[str, Any]) -> str:
+    if row["ratio"] is None:
+        return "–"
+    if row["ratio_low"] == row["ratio_high"]:
+        return f"{row['ratio']:.2f}×"
+    return f"{row['ratio']:.2f}× ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
+
+
+def _paper_ratio(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """The paper's images a second over those of the network ours are held against."""
+    first = next(r for r in rows if r["image_size"] == row["image_size"])
+    if not (row["paper"] and first["paper"]):
+        return "–"
+    return f"{row['paper']['images_per_second'] / first['paper']['images_per_second']:.2f}×"
+
+
+def _remarks(row: Mapping[str, Any]) -> str:
+    counted = f"counted by {row['counted_by']}" if row["counted_by"] == "fvcore" else ""
+    return "; ".join(filter(None, (row["note"], counted)))
