@@ -6,6 +6,7 @@ from typing import Any
 
 from archsearch.metrics import METRICS
 from archsearch.results import CellResult, Results
+from reports.data_scale import data_scale_table
 from reports.formats import Table, table
 from reports.scaling_law import law_table
 from reports.words import estimate_text, with_interval
@@ -15,7 +16,8 @@ def across(results: Sequence[Results], metric: str | None = None) -> list[Table]
     """The tables that compare runs; none for a single run."""
     if len(results) < 2:
         return []
-    found = [winners(results, metric), law_table(results), shared_networks(results, metric)]
+    scale = data_scale_table(results, metric)
+    found = [scale, winners(results, metric), law_table(results), shared_networks(results, metric)]
     return [t for t in found if t is not None and t.body]
 
 

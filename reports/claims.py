@@ -18,7 +18,7 @@ def claims_table(claims: Sequence[Claim]) -> Table:
         "Paper": [c.printed for c in claims],
         "Ours": [c.ours for c in claims],
         "Ours, exact": [exact(c) for c in claims],
-        "Verdict": [c.verdict for c in claims],
+        "Verdict": [str(c.verdict) for c in claims],
         "Convention, and what was tried": [
             ". ".join(filter(None, (c.convention, c.tried))) for c in claims
         ],

@@ -110,7 +110,7 @@ def _pictures(results: Results, metric: str | None, prefix: str) -> list[tuple[s
 
 
 def _main_tables(results: Results, metric: str | None) -> list[Table]:
-    shown = ("table-c", "law", "results", "pareto")
+    shown = ("paper", "gradients", "table-c", "law", "results", "pareto")
     return [t for t in tables.all_tables(results, metric) if t.name in shown]
 
 

@@ -6,12 +6,14 @@ from matplotlib.figure import Figure
 
 from archsearch.metrics import METRICS
 from archsearch.results import Results
-from reports import curves, importances, scaling_law, style
+from reports import curves, gradients, importances, scaling_law, style
 
 HOW_TO_READ = {
     "law": "Line: the fitted power law. Bars: all seeds of a size.",
     "ladder": "One point a network; beside it the scaling factors and the result.",
     "learning": "Mean over seeds, by epoch. Faint: all other networks. A cross: diverged there.",
+    "gradients": "Line: the mean over an epoch's steps and over seeds; thin: the largest of "
+    "any step. Dotted: where it is clipped. A cross: some seeds did not finish.",
     "tradeoff-params": "Diamonds: no network is better at less. Bars: 95% intervals over seeds. "
     "Open circles lost a seed.",
     "tradeoff-macs": "The same against the multiply-adds of one image.",
@@ -28,6 +30,7 @@ def figures(results: Results, metric: str | None = None) -> dict[str, tuple[str,
         "law": ("Scaling law", scaling_law.law_figure([results])),
         "ladder": ("Depth and width along the ladder", curves.ladder_figure(results, metric)),
         "learning": ("Learning curves", curves.learning_figure(results, metric)),
+        "gradients": ("Gradient norms", gradients.gradient_figure(results)),
     }
     for cost in (METRICS["params"], METRICS["macs"]):
         caption = f"{label} against {cost.label.lower()}"

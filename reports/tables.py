@@ -11,6 +11,8 @@ from archsearch.results import CellResult, Comparison, Results
 from archsearch.stats import pareto
 from internimage.config import PRESETS
 from reports.formats import Table, table, write
+from reports.gradients import gradient_table
+from reports.paper import paper_table
 from reports.scaling_law import law_table
 from reports.style import symbol
 from reports.words import estimate_text, seeds_words
@@ -238,6 +240,8 @@ def setting(value: Any) -> str:
 def all_tables(results: Results, metric: str | None = None) -> list[Table]:
     """Every table that this run can fill."""
     found = [
+        paper_table(results, metric),
+        gradient_table(results),
         table_c(results, metric),
         law_table([results]),
         results_table(results, metric),

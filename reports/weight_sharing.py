@@ -1,0 +1,105 @@
+"""Fig. 4: parameters and memory of shared against unshared weights, ours beside the paper's."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
+
+from archsearch.weight_sharing import NOTE, Sharing
+from reports import style
+from reports.formats import Table, table, write
+
+MISSING = "–"
+RATIOS = {
+    "more_params": "more parameters unshared",
+    "saved_params": "parameters saved",
+    "saved_memory": "memory saved",
+}
+
+
+def sharing_table(rows: Sequence[Sharing], batch_size: int, image_size: int) -> Table:
+    """A row per model; the paper's three ratios in columns of their own."""
+    columns = {
+        "Model": [r.model for r in rows],
+        "Params (M), shared": [f"{r.params / 1e6:.1f}" for r in rows],
+        "Params (M), unshared": [f"{r.params_unshared / 1e6:.1f}" for r in rows],
+    }
+    columns |= _ratio("more_params", rows)
+    columns |= _ratio("saved_params", rows)
+    columns |= {
+        "Peak (GB), predicted, shared": [_gb(r.memory.peak_bytes) for r in rows],
+        "Peak (GB), predicted, unshared": [_gb(r.memory_unshared.peak_bytes) for r in rows],
+        "Peak (GB), measured, shared": [_gb(r.measured) for r in rows],
+        "Peak (GB), measured, unshared": [_gb(r.measured_unshared) for r in rows],
+    }
+    columns |= _ratio("saved_memory", rows)
+    columns["memory saved (%), measured"] = [
+        MISSING if r.saved_measured is None else f"{r.saved_measured:.1f}" for r in rows
+    ]
+    data = [r.to_dict() | {"image_size": image_size} for r in rows]
+    title = f"Shared and unshared weights, as Fig. 4: {batch_size} images at {image_size}²"
+    return table("weight-sharing", title, columns, data, note=NOTE)
+
+
+def _ratio(name: str, rows: Sequence[Sharing]) -> dict[str, list[str]]:
+    """Ours and the paper's, in columns apart."""
+    return {
+        f"{RATIOS[name]} (%), ours": [f"{getattr(r, name):.1f}" for r in rows],
+        f"{RATIOS[name]} (%), paper": [
+            f"{r.paper[name]:.1f}" if name in r.paper else MISSING for r in rows
+        ],
+    }
+
+
+def _gb(value: int | None) -> str:
+    return MISSING if value is None else f"{value / 1e9:.2f}"
+
+
+def sharing_figure(rows: Sequence[Sharing], batch_size: int) -> Figure:
+    """Parameters above, predicted memory per image below; a line shared, a line unshared."""
+    fig = Figure(figsize=(style.WIDTH, 1.5 * style.HEIGHT))
+    top, bottom = fig.subplots(2, 1, sharex=True)
+    _lines(
+        top, "Parameters (M), log scale", rows,
+        [r.params / 1e6 for r in rows], [r.params_unshared / 1e6 for r in rows],
+    )  # fmt: skip
+    _lines(
+        bottom, f"Peak of a step per image (GB), predicted, batch {batch_size}, log scale", rows,
+        [r.memory.peak_bytes / batch_size / 1e9 for r in rows],
+        [r.memory_unshared.peak_bytes / batch_size / 1e9 for r in rows],
+    )  # fmt: skip
+    for i, row in enumerate(rows):
+        for value, colour in ((row.measured, 0), (row.measured_unshared, 1)):
+            if value is not None:
+                bottom.plot(i, value / batch_size / 1e9, "x", color=style.LINES[colour])
+    if any(row.measured for row in rows):
+        bottom.plot([], [], "x", color=style.MUTED, label="measured")
+    top.legend(loc="upper left")
+    bottom.legend(loc="upper left")
+    fig.tight_layout()
+    return fig
+
+
+def _lines(
+    ax: Axes, title: str, rows: Sequence[Sharing], shared: list[float], unshared: list[float]
+) -> None:
+    for i, (values, label) in enumerate(((shared, "shared"), (unshared, "unshared"))):
+        ax.plot(range(len(rows)), values, "o", linestyle=style.DASHES[i], color=style.LINES[i],
+                label=label, markersize=4)  # fmt: skip
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.set_title(title, weight="normal", size=8.5)
+    ax.set_xticks(range(len(rows)), [r.model for r in rows])
+    ax.grid(axis="y", color=style.FAINT, linewidth=0.6)
+
+
+def render(rows: Sequence[Sharing], batch_size: int, image_size: int, out_dir: Path) -> list[Path]:
+    """Write table and picture into ``out_dir``."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with style.styled():
+        pictures = style.save(sharing_figure(rows, batch_size), out_dir, "weight-sharing")
+    return [*write(sharing_table(rows, batch_size, image_size), out_dir), *pictures]

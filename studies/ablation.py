@@ -1,0 +1,70 @@
+"""What does each of DCNv3's three changes to DCNv2 give: shared weights, groups, softmax?"""
+
+from dataclasses import replace
+
+from archsearch.recipe import Recipe
+from archsearch.study import About, Study
+from archsearch.variant import AnyVariant, FreeVariant, Variant
+from studies.sizes import SCALES, Size, cell
+
+ABOUT = About(
+    question=(__doc__ or "").splitlines()[0],
+    source="Section 4.4 (Table 6)",
+    command="archsearch study ablation --seeds 3",
+    small="four networks of 1M, 15 epochs of the digits: a few minutes on two cores",
+    full="four times T, 300 epochs of ImageNet-1K each (Table B)",
+)
+
+TABLE_6 = {"nothing": 83.5, "shared weights": 83.6, "multi-group": 82.3, "softmax": 65.7}
+"""What is taken away -> ImageNet-1K top-1 in percent, as printed."""
+
+
+def study(
+    *, recipe: Recipe, data: str = "digits", seeds: tuple[int, ...] = (0,), size: Size = "small"
+) -> Study:
+    """DCNv3 as it is, and without one of its changes at a time."""
+    origin = SCALES[size].origin
+    cells = tuple(
+        cell({"removed": change}, without(origin, change), accuracy=accuracy)
+        for change, accuracy in TABLE_6.items()
+    )
+    return Study(
+        name="ablation",
+        question=ABOUT.question,
+        source=ABOUT.source,
+        cells=cells,
+        recipe=recipe,
+        data=data,
+        seeds=seeds,
+        reports=("paper", "gradients", "table"),
+    )
+
+
+def without(variant: Variant, change: str) -> AnyVariant:
+    """``variant`` with one of DCNv3's changes taken back, or as it is for ``nothing``.
+
+    Raises:
+        KeyError: for another word than those of `TABLE_6`.
+    """
+    changed: dict[str, AnyVariant] = {
+        "nothing": variant,
+        "shared weights": replace(variant, operator="dcnv3-unshared"),
+        "multi-group": one_group(variant),
+        "softmax": replace(variant, operator="dcnv3-sigmoid"),
+    }
+    return changed[change]
+
+
+def one_group(variant: Variant) -> FreeVariant:
+    """One group in every layer: what rule 2 does not allow, as C' then differs by stage."""
+    config = variant.config()
+    return FreeVariant(
+        channels=config.channels,
+        groups=(1, 1, 1, 1),
+        depths=config.depths,
+        kernel_size=variant.kernel_size,
+        norm=variant.norm,
+        layer_scale=variant.layer_scale,
+        offset_scale=variant.offset_scale,
+        operator=variant.operator,
+    )
