@@ -112,7 +112,7 @@ class Training:
         self.cost = count(config, recipe.image_size)
         self.progress = Progress(micro_batch=-(-recipe.batch_size // world.size))
         if world.size == 1:
-            self._limit(fitting_batch(recipe.batch_size, self.cost.activations, device))
+            self._limit(fitting_batch(recipe, self.cost, device))
         self._sums = torch.zeros(3, dtype=torch.float64, device=device)
 
     @property

@@ -12,7 +12,8 @@ from torch import nn
 
 import cuda_ops
 import internimage.dcnv3
-from archsearch import bench_step, checkpoint, loop, train
+from archsearch import bench_step, checkpoint, loop, memory, train
+from archsearch.count import Cost
 from archsearch.data import DataError, describe, load
 from archsearch.evaluate import calibrate, evaluate
 from archsearch.loop import Training
@@ -214,11 +215,26 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole():
 
 
 def test_a_cpu_is_not_given_a_batch_that_would_get_it_killed(monkeypatch):
-    monkeypatch.setattr("archsearch.memory.available_bytes", lambda: 60_000)
-    assert fitting_batch(64, 1000, CPU) == 10
-    assert fitting_batch(4, 1000, CPU) == 4
-    monkeypatch.setattr("archsearch.memory.available_bytes", lambda: None)
-    assert fitting_batch(64, 1000, CPU) == 64
+    cost = Cost(params=1000, macs=1, activations=1000, image_size=32)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 16_000 + 91_000)
+    assert fitting_batch(replace(QUICK, batch_size=64), cost, CPU) == 10
+    assert fitting_batch(replace(QUICK, batch_size=64, precision="bf16"), cost, CPU) == 18
+    assert fitting_batch(replace(QUICK, batch_size=4), cost, CPU) == 4
+    monkeypatch.setattr(memory, "available_bytes", lambda: 0)
+    assert fitting_batch(QUICK, cost, CPU) == 1
+    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    assert fitting_batch(QUICK, cost, CPU) == QUICK.batch_size
+
+
+def test_a_containers_limit_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    free = memory.available_bytes()
+    (tmp_path / "memory.max").write_text("5000\n")
+    (tmp_path / "memory.current").write_text("2000\n")
+    (tmp_path / "memory.stat").write_text("anon 1100\nactive_file 400\ninactive_file 500\n")
+    assert memory.available_bytes() == 3900
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.available_bytes() == pytest.approx(free, rel=0.5)
 
 
 def test_other_data_than_planned_is_refused(tmp_path):
