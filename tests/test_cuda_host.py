@@ -9,9 +9,11 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import math
+import mmap
 import shutil
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -73,7 +75,11 @@ def host(request: pytest.FixtureRequest) -> ctypes.CDLL:
         command += ["-Wno-unknown-pragmas", f"-I{SOURCES}", str(driver), "-o", str(part)]
         subprocess.run(command, check=True)
         part.rename(library)
-    loaded = ctypes.CDLL(str(library))
+    return load(str(library))
+
+
+def load(library: str) -> ctypes.CDLL:
+    loaded = ctypes.CDLL(library)
     loaded.dcnv3_run.restype = ctypes.c_char_p
     loaded.dcnv3_round_trip.restype = ctypes.c_float
     loaded.dcnv3_quotient.restype = ctypes.c_uint32
@@ -88,13 +94,18 @@ def run(
     wanted: tuple[str, ...] = RESULTS,
     max_slots: int = ALL_SLOTS,
     device: str = "sm_90",
+    place: Callable[[Tensor], Tensor] = torch.clone,
 ) -> list[Tensor]:
-    """Output and gradients; memory starts out as NaN, so nothing may be left unwritten."""
+    """Output and gradients; memory starts out as NaN, so nothing may be left unwritten.
+
+    `place` decides where the results lie.
+    """
     x, offset, mask, grad = inputs
     window = case.window
     likes = dict(zip(RESULTS, (grad, x, offset, mask), strict=True))
     results = {
-        name: torch.full(likes[name].shape, math.nan, dtype=likes[name].dtype) for name in wanted
+        name: place(torch.full(likes[name].shape, math.nan, dtype=likes[name].dtype))
+        for name in wanted
     }
     geometry = Geometry(
         *x.shape[:3],
@@ -208,12 +219,43 @@ def test_offset_and_mask_may_lie_in_one_projection(host: ctypes.CDLL, dtype: tor
         assert torch.equal(one, other)
 
 
-def test_a_pointer_that_vectors_cannot_use_is_read_by_elements(host: ctypes.CDLL) -> None:
-    case = CASES["16 channels a group"]
-    x, offset, mask, grad = case.tensors(torch.float32)
+def test_stays_within_its_memory_and_alignment(host: ctypes.CDLL) -> None:
+    """In a process of its own: a step too far ends it."""
+    command = [sys.executable, "-m", "tests.test_cuda_host", host._name]
+    root = Path(__file__).parents[1]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def stay_within_memory(host: ctypes.CDLL) -> None:
+    for name in ("plain", "softmax", "all at once", *(n for n in CASES if "channels" in n)):
+        for dtype in (torch.float32, torch.bfloat16):
+            print(name, dtype, flush=True)
+            inputs = [before_a_wall(tensor) for tensor in CASES[name].tensors(dtype)]
+            got = run(host, CASES[name], inputs, place=before_a_wall)
+            agree(got, expected(name), TOLERANCE[dtype])
+    print("a pointer that vectors cannot use", flush=True)
+    name = "16 channels a group"
+    x, *others = CASES[name].tensors(torch.float32)
     moved = torch.empty(x.numel() + 1)[1:].view(x.shape).copy_(x)
     assert moved.data_ptr() % 16
-    agree(run(host, case, [moved, offset, mask, grad]), expected("16 channels a group"), 3e-6)
+    agree(run(host, CASES[name], [moved, *others]), expected(name), TOLERANCE[torch.float32])
+
+
+def before_a_wall(tensor: Tensor) -> Tensor:
+    """A copy whose last byte is followed by a page that cannot be touched."""
+    page, size = mmap.PAGESIZE, tensor.numel() * tensor.element_size()
+    length = -(-size // page) * page
+    memory = mmap.mmap(-1, length + page)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mprotect(ctypes.c_void_p(start + length), ctypes.c_size_t(page), 0) == 0
+    offset = length - size
+    return (
+        torch.frombuffer(memory, dtype=tensor.dtype, count=tensor.numel(), offset=offset)
+        .view(tensor.shape)
+        .copy_(tensor)
+    )
 
 
 @pytest.mark.parametrize("wanted", [("grad_x",), ("grad_offset",), ("grad_mask",), ("output",)])
@@ -260,7 +302,8 @@ def test_division_by_multiplication(host: ctypes.CDLL) -> None:
     numbers = [0, 1, 2, 3, 6, 7, 55, 56, 57, 3135, 3136, 10**6, last - 1, last]
     divisors = [*range(1, 70), 3136, 44489, 65535, 65536, 65537, 10**9, (1 << 30) + 1, last]
     for divisor in divisors:
-        for n in {*numbers, *(k * divisor + d for k in (1, 2, 37) for d in (-1, 0, 1))}:
+        near = (k * divisor + d for k in (1, 2, 37, last // divisor) for d in (-1, 0, 1))
+        for n in {*numbers, *near}:
             if n <= last:
                 got = host.dcnv3_quotient(ctypes.c_uint32(n), ctypes.c_int64(divisor))
                 assert got == n // divisor, (n, divisor)
@@ -268,11 +311,16 @@ def test_division_by_multiplication(host: ctypes.CDLL) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_types_round_as_torch_does(host: ctypes.CDLL, dtype: torch.dtype) -> None:
-    largest = float(torch.finfo(dtype).max)
+    largest, step = float(torch.finfo(dtype).max), float(torch.finfo(dtype).eps)
     exponents = torch.arange(-30.0, 20.0)
     values = (2.0**exponents * torch.linspace(1, 2, 40)[:, None]).flatten().tolist()
+    values += [1 + k * step / 2 for k in (1, 3, 5)]  # halfway: to the even neighbour
     values += [0.0, largest, largest * 1.0001, math.inf, 65519.9, 65520.0, 5.96e-8, 2.98e-8, 2.9e-8]
     for value in (v for positive in values for v in (positive, -positive)):
         got = host.dcnv3_round_trip(CODES[dtype], ctypes.c_float(value))
         assert got == float(torch.tensor(value, dtype=torch.float32).to(dtype)), value
     assert math.isnan(host.dcnv3_round_trip(CODES[dtype], ctypes.c_float(math.nan)))
+
+
+if __name__ == "__main__":
+    stay_within_memory(load(sys.argv[1]))

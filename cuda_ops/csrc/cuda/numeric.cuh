@@ -2,6 +2,7 @@
 //
 // Everything here also compiles as plain C++, so that the kernels' bodies can be run and checked without a GPU.
 #pragma once
+#include <cassert>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -158,6 +159,7 @@ DCNV3_HOST_DEVICE Pack<T, V> read_pack(const T* from) {
   const Word word = __ldg(reinterpret_cast<const Word*>(from));
   memcpy(&pack, &word, sizeof pack);
 #else
+  assert(reinterpret_cast<uintptr_t>(from) % sizeof pack == 0);
   std::memcpy(&pack, from, sizeof pack);
 #endif
   return pack;
@@ -165,6 +167,9 @@ DCNV3_HOST_DEVICE Pack<T, V> read_pack(const T* from) {
 
 template <typename T, int V>
 DCNV3_HOST_DEVICE void write_pack(T* to, const Arithmetic<T> (&values)[V]) {
+#ifndef __CUDA_ARCH__
+  assert(reinterpret_cast<uintptr_t>(to) % sizeof(Pack<T, V>) == 0);
+#endif
   *reinterpret_cast<Pack<T, V>*>(to) = pack_of<T, V>(values);
 }
 
