@@ -147,7 +147,7 @@ _HANDLES: dict[str, Handle] = {
 FREE = (
     "aten::add", "aten::sub", "aten::mul", "aten::lerp", "aten::gelu", "aten::sigmoid",
     "aten::softmax", "aten::layer_norm", "aten::batch_norm", "aten::mean", "aten::pixel_shuffle",
-    "aten::cartesian_prod",
+    "aten::cartesian_prod", "aten::rsub", "aten::pad", "aten::adaptive_avg_pool2d",
 )  # fmt: skip
 """What the convention leaves uncounted: elementwise arithmetic, activations, norms, pooling, and
 rearrangement beyond what fvcore passes over by itself."""

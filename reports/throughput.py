@@ -28,7 +28,7 @@ def throughput_table(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, An
         "MACs": [_scaled(row["macs"], 1e9, "G") for row in rows],
         "Speed": [_ratio(row) for row in rows],
         "images/s": [_plain(row["images_per_second"]) for row in rows],
-        "Peak memory": [_scaled(row["memory_bytes"], 1e9, "GB", 2) for row in rows],
+        "Peak memory": [_scaled(row["memory_bytes"], 1e9, "GB", 3) for row in rows],
         "Paper: #params": [str(p.get("params", "–")) for p in paper],
         "Paper: FLOPs": [str(p.get("flops", "–")) for p in paper],
         "Paper: images/s": [str(p.get("images_per_second", "–")) for p in paper],
@@ -47,8 +47,8 @@ def throughput_table(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, An
     return table("throughput", "Throughput and memory", columns, [dict(r) for r in rows], note=note)
 
 
-def _scaled(value: float | None, by: float, unit: str, digits: int = 1) -> str:
-    return "–" if value is None else f"{value / by:.{digits}f} {unit}"
+def _scaled(value: float | None, by: float, unit: str, digits: int = 4) -> str:
+    return "–" if value is None else f"{value / by:.{digits}g} {unit}"
 
 
 def _plain(value: float | None) -> str:
