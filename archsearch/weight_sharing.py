@@ -163,7 +163,6 @@ def peak_of_step(
     before = PeakMemory(place).bytes() if place.type == "cpu" else 0
     model = InternImage(config).to(place).train()
     optimizer = torch.optim.AdamW(model.parameters())
-    peak = PeakMemory(place)
     for _ in range(2):
         peak = PeakMemory(place)
         model(images).logsumexp(-1).sum().backward()

@@ -1,6 +1,7 @@
 """The printed sizes: every verdict follows from a count, an open ratio from all its readings."""
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -117,3 +118,19 @@ def test_verify_prints_json_and_fails_only_for_what_should_come_out(
     captured = capfd.readouterr()
     assert "205G" in captured.out
     assert "1 should have come out and did not: Table F, B, FLOPs at 800" in captured.err
+
+
+def test_recounting_planning_and_predicting_load_nothing_heavy() -> None:
+    heavy = ("torch", "ray", "optuna", "pandas", "numpy", "matplotlib", "scipy", "kornia", "rich")
+    for arguments in (["verify"], ["weight-sharing"], ["study", "ablation", "--plan"]):
+        script = (
+            "import sys\n"
+            f"sys.argv = ['archsearch', *{arguments!r}, '--format', 'json']\n"
+            "from archsearch.cli import main\n"
+            "try:\n    main()\nexcept SystemExit:\n    pass\n"
+            f"sys.stderr.write('loaded: ' + ' '.join(m for m in {heavy!r} if m in sys.modules))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        )
+        assert done.stderr.rstrip().endswith("loaded:"), arguments
