@@ -84,7 +84,9 @@ def _config(text: str) -> ModelConfig:
     try:
         return parse_variant(text).config()
     except ValueError as error:
-        raise ValueError(f"{error}. A network is one of: {WANTED}") from None
+        if text.replace("-", "").isdigit():
+            raise
+        raise ValueError(f"no network is called {text!r}: wanted {WANTED}") from error
 
 
 def _fresh(config: ModelConfig, seed: int) -> InternImage:

@@ -131,7 +131,7 @@ def test_names_that_lead_nowhere_are_told(run, tmp_path):
         open_network(f"{run.path}:zzz")
     with pytest.raises(ValueError, match="holds no study"):
         open_network(f"{tmp_path}:best")
-    with pytest.raises(ValueError, match="A network is one of"):
+    with pytest.raises(ValueError, match="no network is called"):
         open_network("Q")
     with pytest.raises(ValueError, match="--data"):
         compare([open_network("8-8-1-1")])

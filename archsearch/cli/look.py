@@ -1,6 +1,7 @@
 """Commands that look at a network: receptive field, sampling locations, robustness, throughput."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -84,6 +85,9 @@ def robustness(
         str | None, Option(help="Images. Default: those that the network was trained on.")
     ] = None,
     images: Annotated[int, Option(min=1, help="At most so many validation images.")] = 1000,
+    size: Annotated[
+        int | None, Option(min=1, help="Side of the images. Default: the training's, or 224.")
+    ] = None,
     out: To = None,
     output: AsFormat = Format.table,
 ) -> None:
@@ -93,17 +97,19 @@ def robustness(
     from studies.robustness import PAPER_SIZE, SHIFTS, compare
 
     found = [open_network(name) for name in networks]
+    if size is not None:
+        found = [replace(network, image_size=size) for network in found]
     sizes = {n.image_size for n in found}
     if len(sizes) > 1:
         raise ValueError(f"networks for images of {sorted(sizes)} cannot share a picture")
     for name in (n.label for n in found if not n.trained):
         say(f"{name} has no trained weights: its predictions say nothing about images")
-    (size,) = sizes
-    if size != PAPER_SIZE:
-        say(f"Images are {size} x {size}, not the paper's {PAPER_SIZE}: its shifts of 0 to "
-            f"{SHIFTS[-1]} pixels become 0 to {round(SHIFTS[-1] * size / PAPER_SIZE)}")  # fmt: skip
+    (side,) = sizes
+    if side != PAPER_SIZE:
+        say(f"Images are {side} x {side}, not the paper's {PAPER_SIZE}: its shifts of 0 to "
+            f"{SHIFTS[-1]} pixels become 0 to {round(SHIFTS[-1] * side / PAPER_SIZE)}")  # fmt: skip
     points = compare(found, data, images)
-    paths = report.render(points, size, _folder(out, "robustness"))
+    paths = report.render(points, side, _folder(out, "robustness"))
     _print([vars(point) for point in points], output)
     _tell(paths)
 
