@@ -110,7 +110,9 @@ def data_scale_figure(results: Sequence[Results], metric: str | None = None) -> 
                 ax.plot([n, n], [e.low, e.high], color=style.LINES[i], linewidth=0.8, alpha=0.6)
     ax.set_xticks([num_images(r) for r in runs.values()])
     ax.set_xticklabels([f"{num_images(r):,} ({s:.0%})" for s, r in runs.items()])
-    ax.get_xticklabels()[-1].set_ha("right")  # the largest stands at the picture's edge
+    ax.get_xticklabels()[-1].set_horizontalalignment(
+        "right"
+    )  # the largest stands at the picture's edge
     ax.minorticks_off()
     if axis.endswith("(%)"):  # an interval over few seeds may leave what is possible
         low, high = ax.get_ylim()
