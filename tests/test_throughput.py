@@ -53,6 +53,13 @@ def test_a_machine_that_slows_down_between_rounds_leaves_the_ratio():
     assert found["b"]["images_per_second"] != pytest.approx(2)
 
 
+def test_a_ratio_is_the_median_over_rounds_not_of_medians():
+    """Rounds of 1:1, 2:8 and 9:9 seconds: two of three say that both are as fast."""
+    found = throughput._timing([1.0, 8.0, 9.0], first=[1.0, 2.0, 9.0], batch=4)
+    assert (found["ratio"], found["ratio_low"], found["ratio_high"]) == (1, 0.25, 1)
+    assert found["images_per_second"] == 0.5
+
+
 def test_unshared_is_one_group_and_the_papers_146M():
     config = config_of("B:unshared")
     assert config is not None
