@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
 import torch
 from torch import Tensor
@@ -93,8 +95,9 @@ def test_autocast_changes_nothing(dtype: torch.dtype) -> None:
 
 def test_offset_and_mask_of_different_dtypes_are_joined_in_float32() -> None:
     x, offset, mask, _ = CASE.tensors(torch.bfloat16)
-    mixed = Layer()(x, offset.float(), mask)
-    assert torch.equal(mixed, Layer()(x, offset.float(), mask.float()))
+    finer = offset.float() + 1e-3
+    assert torch.equal(Layer()(x, finer, mask), Layer()(x, finer, mask.float()))
+    assert not torch.equal(Layer()(x, finer, mask), Layer()(x, offset, mask))
 
 
 def merged_views() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -124,6 +127,18 @@ def test_gradients_reach_a_merged_projection() -> None:
     out = Layer()(x, *merged.split([36, 18], -1))
     (grad,) = torch.autograd.grad(out.square().sum(), merged)
     assert torch.equal(grad, torch.cat(wanted, -1))
+
+
+@pytest.mark.parametrize("backend", ["torch", "cpu"])
+def test_a_window_of_a_larger_map_is_read_right(backend: str) -> None:
+    x, offset, mask, _ = CASE.tensors(torch.float32)
+    larger = []
+    for tensor in (x, offset, mask):
+        map_ = torch.full((2, 6, 5, tensor.shape[-1]), float("nan"))
+        map_[:, :4, 1:4] = tensor
+        larger.append(map_[:, :4, 1:4])
+    got = dcnv3(*larger, groups=2, backend=backend)
+    assert torch.equal(got, dcnv3(x, offset, mask, groups=2, backend=backend))
 
 
 @pytest.mark.parametrize("backend", ["torch", "cpu"])
@@ -176,35 +191,34 @@ def test_only_wanted_gradients_are_computed(needs: tuple[bool, bool, bool]) -> N
         assert not needed or torch.equal(tensor.grad, grad)
 
 
-def test_results_do_not_depend_on_the_number_of_threads() -> None:
-    case = Case(Window(6, softmax=True), num_images=3, height=9, width=8, group_channels=16)
-    x, offset, mask, grad = case.tensors(torch.float32)
-    results = []
+def results(case: Case, backend: str) -> tuple[Tensor, ...]:
+    *inputs, grad = case.tensors(torch.float32)
+    for tensor in inputs:
+        tensor.requires_grad_()
+    out = dcnv3(*inputs, **case.window._asdict(), backend=backend)
+    return (out, *torch.autograd.grad(out, inputs, grad))
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
     before = torch.get_num_threads()
-    try:
-        for threads in (1, 2, 5):
-            torch.set_num_threads(threads)
-            inputs = [tensor.clone().requires_grad_() for tensor in (x, offset, mask)]
-            out = dcnv3(*inputs, groups=6, softmax=True, backend="cpu")
-            results.append((out, *torch.autograd.grad(out, inputs, grad)))
-    finally:
-        torch.set_num_threads(before)
-    for other in results[1:]:
-        for ours, theirs in zip(results[0], other, strict=True):
-            assert torch.equal(ours, theirs)
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
-def test_large_planes_are_sampled_where_they_lie() -> None:
-    # Beyond the size up to which a group's channels are packed into a plane of their own.
-    case = Case(Window(2), num_images=1, height=140, width=130, group_channels=16, spread=3.0)
-    x, offset, mask, grad = case.tensors(torch.float32)
-    results = []
-    for backend in ("torch", "cpu"):
-        inputs = [tensor.clone().requires_grad_() for tensor in (x, offset, mask)]
-        out = dcnv3(*inputs, groups=2, backend=backend)
-        results.append((out, *torch.autograd.grad(out, inputs, grad)))
-    for ours, theirs in zip(*results, strict=True):
+@pytest.mark.parametrize("height", [9, 70])  # packed into planes, and sampled where it lies
+def test_results_do_not_depend_on_the_number_of_threads(
+    height: int, threads: Callable[[int], None]
+) -> None:
+    case = Case(Window(6, softmax=True), height=height, width=height - 3, group_channels=16)
+    threads(1)
+    alone = results(case, "cpu")
+    for ours, theirs in zip(alone, results(case, "torch"), strict=True):
         assert torch.allclose(ours, theirs, atol=2e-4, rtol=1e-4)
+    for number in (2, 5):
+        threads(number)
+        for ours, theirs in zip(alone, results(case, "cpu"), strict=True):
+            assert torch.equal(ours, theirs)
 
 
 def test_second_derivatives_are_refused_in_words() -> None:
