@@ -1,0 +1,153 @@
+"""The CUDA backend without a GPU: compiled for two architectures as a user's build would, what the
+assembler says of each kernel, and the library loaded by whatever torch is here."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from cuda_ops import build
+from cuda_ops.toolchain import BuildError, find_ninja
+
+ARCHITECTURES = ("80", "90")
+
+try:
+    RECIPE = build.cuda_recipe(ARCHITECTURES)
+except BuildError as error:
+    pytest.skip(f"no CUDA build here: {error}", allow_module_level=True)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel's resources, per thread."""
+
+    name: str  # such as forward_kernel<float, 4, 2, 3>
+    architecture: str
+    registers: int
+    stack_bytes: int
+    spilled_bytes: int
+
+    @property
+    def is_for_kernel_3(self) -> bool:
+        return self.name.endswith(", 3>")
+
+
+@pytest.fixture(scope="module")
+def built(request: pytest.FixtureRequest) -> Path:
+    """A folder with the library and the assembler's log; built again only for changed sources."""
+    recipe = replace(RECIPE, flags=(*RECIPE.flags, "-Xptxas=-v"))
+    folder = request.config.cache.mkdir("cuda_build") / recipe.folder.name
+    if not (folder / "log").exists():
+        folder.mkdir(exist_ok=True)
+        (folder / "build.ninja").write_text(build.ninja_file(recipe))
+        result = subprocess.run(
+            [find_ninja()], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stdout[-3000:]
+        (folder / "log").write_text(result.stdout)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def kernels(built: Path) -> list[Kernel]:
+    log = (built / "log").read_text()
+    found = re.findall(
+        r"Compiling entry function '(\w+)' for 'sm_(\d+)'.*?(\d+) bytes stack frame, "
+        r"(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\d+) registers",
+        log,
+        re.DOTALL,
+    )
+    names = "\n".join(symbol for symbol, *_ in found)
+    plain = subprocess.run(["c++filt"], input=names, capture_output=True, text=True, check=True)
+    return [
+        Kernel(
+            re.sub(r"^void |dcnv3::cuda::|\(.*", "", name),
+            architecture,
+            int(registers),
+            int(stack),
+            max(int(stores), int(loads)),
+        )
+        for name, (_, architecture, stack, stores, loads, registers) in zip(
+            plain.stdout.splitlines(), found, strict=True
+        )
+    ]
+
+
+def test_no_warning(built: Path) -> None:
+    assert "warning" not in (built / "log").read_text()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_few_kernels_hold_everything(kernels: list[Kernel], architecture: str) -> None:
+    """Compile time goes with their number."""
+    ours = [kernel.name for kernel in kernels if kernel.architecture == architecture]
+    assert len(ours) == len(set(ours))
+    for name in (
+        "forward_kernel<float, 4, 2, 3>",
+        "forward_kernel<Half, 8, 1, 5>",
+        "grad_weights_kernel<BFloat16, 8, 1, 7>",
+        "grad_weights_kernel<double, 1, 4, 0>",
+        "grad_x_kernel<Slice<BFloat16, 4> >",
+        "boxes_kernel<float>",
+    ):
+        assert name in ours
+    assert len(ours) <= 45
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_kernels_of_kernel_size_3_live_in_registers(
+    kernels: list[Kernel], architecture: str
+) -> None:
+    ours = [k for k in kernels if k.architecture == architecture and k.is_for_kernel_3]
+    assert len(ours) == 6  # two directions of three types
+    for kernel in ours:
+        assert (kernel.stack_bytes, kernel.spilled_bytes) == (0, 0), kernel
+        # At least five blocks of 128 threads to a multiprocessor.
+        assert kernel.registers <= 96, kernel
+
+
+def test_other_kernels_spill_next_to_nothing(kernels: list[Kernel]) -> None:
+    for kernel in kernels:
+        assert kernel.spilled_bytes <= 32, kernel
+        assert kernel.registers <= (80 if kernel.name.startswith("grad_x") else 168), kernel
+
+
+@pytest.mark.parametrize(
+    ("source", "kernel", "loads"),
+    [
+        # Nine points of four neighbours, in two packs of four floats or one of eight halves.
+        ("float_forward.cu", "forward_kernelIfLi4ELi2ELi3E", 72),
+        ("bfloat16_forward.cu", "forward_kernelINS0_8BFloat16ELi8ELi1ELi3E", 36),
+        ("half_forward.cu", "forward_kernelINS0_4HalfELi8ELi1ELi3E", 36),
+    ],
+)
+def test_neighbours_are_read_by_128_bits(
+    tmp_path: Path, source: str, kernel: str, loads: int
+) -> None:
+    out = tmp_path / "out.ptx"
+    command = [RECIPE.compiler, "-std=c++17", "-O3", "-arch=compute_90", f"-I{build.SOURCES}"]
+    command += ["-ptx", str(build.SOURCES / "cuda" / source), "-o", str(out)]
+    subprocess.run(command, check=True)
+    (body,) = re.findall(
+        rf"\.entry \w*{kernel}\w*\(.*?^}}", out.read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert len(re.findall(r"ld\.global\.nc\.v4\.\w32", body)) == loads
+    assert "local" not in body
+
+
+def test_the_library_loads_and_registers(built: Path) -> None:
+    """Also in a torch without CUDA, where it can never be called."""
+    code = (
+        "import sys, torch, cuda_ops.ops\n"
+        "torch.ops.load_library(sys.argv[1])\n"
+        "for name in ('dcnv3', 'dcnv3_backward'):\n"
+        "    has = torch._C._dispatch_has_kernel_for_dispatch_key\n"
+        "    assert has(f'archsearch::{name}', 'CUDA')\n"
+    )
+    library = str(built / RECIPE.library.name)
+    subprocess.run([sys.executable, "-c", code, library], check=True, cwd=Path(__file__).parents[1])
