@@ -1,5 +1,6 @@
 """What study.json holds: what was asked, how two askings differ, and their union."""
 
+import json
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
+from archsearch.files import to_json
 from archsearch.study import NUMERICS, SCHEMA, Data, Study, Trial, canonical_json
 
 PACKAGES = ("archsearch", "torch", "numpy", "kornia", "optuna", "ray")
@@ -43,7 +45,7 @@ def _git(*arguments: str) -> str:
 
 
 def to_asked(study: Study, data: Data) -> dict[str, Any]:
-    """The study as plain values, its data described, the ids of its trials beside each cell.
+    """The study as JSON would give it back, its data described, its trials' ids beside each cell.
 
     The ids stand there so that a later version, whose numerics give other ids, still finds them.
     """
@@ -51,7 +53,9 @@ def to_asked(study: Study, data: Data) -> dict[str, Any]:
     asked = study.to_dict()
     for i, cell in enumerate(asked["cells"]):
         cell["trials"] = {str(seed): ids[seed][i] for seed in study.seeds if ids[seed][i]}
-    return {"schema": SCHEMA, "numerics": NUMERICS, **asked, "data": asdict(data)}
+    whole = {"schema": SCHEMA, "numerics": NUMERICS, **asked, "data": asdict(data)}
+    plain: dict[str, Any] = json.loads(to_json(whole))
+    return plain
 
 
 def _ids(study: Study, data: Data, seed: int) -> list[str]:

@@ -67,9 +67,10 @@ class StudyFolder:
 
         Raises:
             ValueError: naming every difference to what was asked here before; or when the folder
-                cannot be written.
+                cannot be written, or the study's name could not name one.
             archsearch.lock.Locked: when another process works here.
         """
+        checked_name(study.name)
         with self._writing():
             self._trials.mkdir(parents=True, exist_ok=True)
         with self.lock():
@@ -77,8 +78,8 @@ class StudyFolder:
                 old = self._read()
             except FileNotFoundError:
                 self._begin(study, data, command)
-            except Damaged as error:
-                quarantine(self.path / "study.json", str(error))
+            except Damaged:
+                quarantine(self.path / "study.json", "it is damaged")
                 self._begin(study, data, command)
             else:
                 self._go_on(old, study, data, command, extend)
@@ -113,8 +114,11 @@ class StudyFolder:
             )
             listed = "".join(f"\n  {text}" for text in refused)
             raise ValueError(f"{self.path} holds another study than asked for:{listed}\n{advice}")
-        by = {key: old[key] for key in ("command", "created", "versions")}
-        by["extended"] = old.get("extended", []) + ([list(command)] if found else [])
+        by: dict[str, Any] = {
+            k: old[k] for k in ("command", "created", "versions", "extended") if k in old
+        }
+        if found:
+            by["extended"] = [*old.get("extended", []), list(command)]
         new = {**to_asked(union(study_of(old), study), data), **by}
         if new != old:
             with self._writing():

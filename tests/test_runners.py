@@ -1,7 +1,8 @@
 """The contract of the three runners: the same study gives the same records, and faults the same
 outcomes, in this process, in local workers and on Ray."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,39 @@ def test_the_same_study_gives_the_same_records(run: Any) -> None:
     folder = run("train")
     assert toy.metrics(folder) == toy.expected(folder)
     assert {record_of(folder, i).attempts for i in range(3)} == {1}
+
+
+MEASURED = ("seconds", "images_per_second", "peak_memory_bytes")
+"""What a training takes, which no two runs have in common."""
+
+
+@pytest.mark.slow
+def test_real_trainings_give_the_same_records_through_every_runner(
+    tmp_path: Path, one_ray: None
+) -> None:
+    del one_ray
+    found = [trained(tmp_path / runner, runner) for runner in RUNNERS]
+    assert len(found[0]) == 4
+    assert found[0] == found[1] == found[2]
+
+
+def trained(path: Path, runner: Any) -> dict[str, Any]:
+    """Two small networks, two seeds, two epochs on the digits: all that is no measured time."""
+    from archsearch.data import describe
+    from archsearch.recipe import RECIPES
+
+    recipe = dataclasses.replace(RECIPES["quick"], epochs=2)
+    study = dataclasses.replace(toy.study(cells=2), recipe=recipe, seeds=(0, 1), data="digits")
+    folder = StudyFolder(path).create(study, describe("digits", recipe.val_fraction))
+    workers = None if runner == "inline" else 2
+    run_study(folder, folder.trials(), runner=runner, workers=workers, device="cpu")
+    records = [folder.trial(i).record() for i in folder.ids()]
+    assert all(record is not None and record.status == "complete" for record in records)
+    return {r.trial_id: [without(r.metrics), *map(without, r.curve)] for r in records if r}
+
+
+def without(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in MEASURED}
 
 
 @pytest.mark.parametrize("run", RUNNERS, indirect=True)

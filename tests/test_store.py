@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from archsearch import files, lock
 from archsearch.store import StudyFolder, TrialFolder, checked_name
-from archsearch.study import Record, Study
+from archsearch.study import Cell, Record, Study
+from archsearch.variant import FreeVariant
 from tests import toy
 
 
@@ -236,6 +237,23 @@ def test_only_ids_become_paths(folder: StudyFolder, bad: str) -> None:
 def test_names_that_are_no_folder_are_refused(bad: str) -> None:
     with pytest.raises(ValueError, match="cannot be the name of a study"):
         checked_name(bad)
+
+
+def test_a_study_with_such_a_name_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    study = dataclasses.replace(toy.study(), name="../../etc")
+    with pytest.raises(ValueError, match="cannot be the name of a study"):
+        StudyFolder(tmp_path / "toy").create(study, toy.DATA)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_study_of_free_variants_goes_on_without_being_written_again(tmp_path: Path) -> None:
+    free = FreeVariant((16, 32, 64, 128), (1, 2, 4, 8), (1, 1, 2, 1))
+    study = dataclasses.replace(toy.study(), cells=(Cell({"i": 0}, "exact", free, None),))
+    folder = StudyFolder(tmp_path / "toy").create(study, toy.DATA)
+    assert folder.study() == study
+    before = (folder.path / "study.json").stat().st_ino
+    folder.create(study, toy.DATA)
+    assert (folder.path / "study.json").stat().st_ino == before
 
 
 @pytest.mark.parametrize(
