@@ -164,8 +164,8 @@ def visible_architectures() -> tuple[str, ...]:
 def build(recipe: Recipe) -> Path:
     """The library's path, after compiling it if the cache has none.
 
-    Says on stderr, in one line, what is built and the seconds that took. Raises BuildError with the
-    compiler's last lines.
+    Says on stderr, in one line, what is built and the seconds that took. Raises BuildError with
+    what the compiler said.
     """
     built = recipe.find_built()
     if built is not None:
@@ -209,13 +209,20 @@ def _compile(recipe: Recipe) -> None:
     if result.returncode != 0:
         print("failed", file=sys.stderr)
         shutil.rmtree(part, ignore_errors=True)
-        lines = (result.stdout + result.stderr).strip().splitlines()[-NUM_ERROR_LINES:]
-        raise BuildError("the compiler failed:\n" + "\n".join(lines))
+        raise BuildError("the compiler failed:\n" + _told(result.stdout + result.stderr))
     for leftover in part.glob("*.o"):
         leftover.unlink()
     part.rename(recipe.folder)
     seconds = time.perf_counter() - started
     print(f"{seconds:.1f} s (kept in {recipe.folder})", file=sys.stderr)
+
+
+def _told(output: str) -> str:
+    """From the first line that names an error, or the last lines: other compilers talk between."""
+    lines = output.strip().splitlines()
+    errors = [i for i, line in enumerate(lines) if "error" in line.lower()]
+    start = errors[0] if errors else max(0, len(lines) - NUM_ERROR_LINES)
+    return "\n".join(lines[start : start + NUM_ERROR_LINES])
 
 
 def ninja_file(recipe: Recipe) -> str:

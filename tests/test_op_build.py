@@ -87,11 +87,11 @@ def test_a_library_for_more_architectures_will_do(recipe: Recipe) -> None:
     assert of("86").find_built() is None
 
 
-def test_a_failure_names_the_compilers_last_lines(
+def test_a_failure_names_the_compilers_error(
     recipe: Recipe, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(recipe.compiler).write_text(
-        "#!/bin/sh\necho 'a.cpp:1: error: no such thing' >&2; exit 1\n"
+        "#!/bin/sh\necho 'a.cpp:1: error: no such thing' >&2; seq 99; exit 1\n"
     )
     with pytest.raises(BuildError, match="error: no such"):
         build.build(recipe)

@@ -23,7 +23,7 @@ using torch::stable::accelerator::DeviceGuard;
 void* current_stream(const Tensor& t) {
   STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream != nullptr, "dcnv3: this torch was built without CUDA");
   void* stream = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(t.get_device_index(), &stream));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(t.get_device_index(), &stream));
   return stream;
 }
 
