@@ -213,7 +213,7 @@ CIFAR = Recipe(
     flip=True,
     crop="pad",
     mixup=0.2,
-    cutmix=0.5,
+    cutmix=0.2,
     drop_path=0.05,
 )
 """CIFAR-size images at 32x32 for 5 to 50 epochs; on a GPU add ``precision=bf16``."""

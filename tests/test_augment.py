@@ -47,8 +47,10 @@ def test_digits_become_three_normalised_channels_at_the_size_asked_for():
 
 
 def test_shrinking_averages_rather_than_skips():
-    checkers = torch.tensor([[0, 255], [255, 0]], dtype=torch.uint8).repeat(16, 16)[None, None]
-    assert (to_float(checkers, 8)[..., 1:-1, 1:-1] - 0.5).abs().max() < 0.05
+    """Of four columns the middle two are white: picking the nearest would see white alone."""
+    row = torch.tensor([0, 255, 255, 0], dtype=torch.uint8).repeat(8)
+    stripes = row.expand(1, 1, 32, 32)
+    assert (to_float(stripes, 8)[..., 1:-1] - 0.5).abs().max() < 0.2
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,7 @@ class Evil:
         (pickle.dumps([1]), "holds a list"),
         (pickle.dumps({b"data": np.zeros((2, 5), np.uint8), b"labels": [0, 1]}), "not a CIFAR"),
     ],
+    ids=["evil", "junk", "list", "misshapen"],
 )
 def test_a_bad_python_batch_is_refused_and_never_executed(tmp_path, capsys, content, reason):
     with pytest.raises(DataError, match=reason):
@@ -145,6 +146,7 @@ def test_missing_batches_are_named(tmp_path):
         (lambda f: f.write_bytes(b""), "empty"),
         (lambda f: f.write_bytes(b"not an image"), "cannot be read as an image"),
     ],
+    ids=["empty", "junk"],
 )
 def test_a_bad_image_is_named_before_anything_trains(tree, kind, damage, reason):
     file = tree / "train" / "dog" / "3.png"
