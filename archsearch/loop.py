@@ -59,8 +59,8 @@ class Progress:
 
     ``epoch`` counts finished epochs; ``step``, ``images``, the sums and ``epoch_seconds`` belong
     to the one under way. ``timed_images`` and ``timed_seconds`` leave out the first step of each
-    sitting, which pays for what is done once. ``micro_batch`` is how many images go through the
-    network at a time.
+    epoch, which pays for what is done once and waits for the first images. ``micro_batch`` is how
+    many images go through the network at a time.
     """
 
     micro_batch: int

@@ -13,6 +13,7 @@ from torch import nn
 import cuda_ops
 import internimage.dcnv3
 from archsearch import bench_step, checkpoint, loop, memory, train
+from archsearch.augment import Pipeline
 from archsearch.count import Cost
 from archsearch.data import DataError, describe, load
 from archsearch.evaluate import calibrate, evaluate
@@ -108,6 +109,18 @@ def test_a_seed_decides_the_result_and_another_seed_another(tmp_path):
     folder.write_spec(other)
     train_trial(folder.path)
     assert results(folder)[0]["curve"] != results(folders[0])[0]["curve"]
+
+
+def test_every_step_has_random_numbers_of_its_own(tmp_path, monkeypatch):
+    seeds = []
+    augmented = Pipeline.augmented
+    monkeypatch.setattr(
+        Pipeline,
+        "augmented",
+        lambda *given: seeds.append(torch.initial_seed()) or augmented(*given),
+    )
+    train_trial(trial_folder(tmp_path).path)
+    assert len(seeds) == len(set(seeds)) == 10
 
 
 def test_a_kill_between_checkpoint_and_event_loses_neither(tmp_path, monkeypatch):
