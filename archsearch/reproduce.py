@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from archsearch.results import CellResult, Results, load
-from archsearch.run import run_study
-from archsearch.runners import Name
-from archsearch.stats import Interval, next_value
-from archsearch.store import StudyFolder
+from archsearch.running.run import run_study
+from archsearch.running.runners import Name
+from archsearch.statistics.stats import Interval, next_value
+from archsearch.storage.store import StudyFolder
 from archsearch.study import Record, Trial
 
 FOLDER = "reproduced"
@@ -65,7 +65,7 @@ def reproduce(
 
     Raises:
         ValueError: no such run or cell, or data that is not what the run was made with.
-        archsearch.run.StudyStopped: when it was stopped before its end.
+        archsearch.running.run.StudyStopped: when it was stopped before its end.
     """
     results = load(run_dir)
     found = cell_of(results, cell)

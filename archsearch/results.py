@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from archsearch.count import count
+from archsearch.design.count import count
 from archsearch.metrics import METRICS, Metric, metric
-from archsearch.ranking import Ranking, tied_with_best
-from archsearch.seeds import next_seeds
-from archsearch.stats import Interval, interval
+from archsearch.statistics.ranking import Ranking, tied_with_best
+from archsearch.statistics.seeds import next_seeds
+from archsearch.statistics.stats import Interval, interval
 from archsearch.study import Cell, Data, Record, Study, Trial
 from archsearch.variant import AnyVariant, FreeVariant, Variant
 
@@ -324,7 +324,7 @@ def load(run_dir: str | Path) -> Results:
     Raises:
         ValueError: when the folder holds no study.
     """
-    from archsearch.store import StudyFolder
+    from archsearch.storage.store import StudyFolder
 
     folder = StudyFolder(Path(run_dir))
     if not (folder.path / "study.json").exists():

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
-from archsearch.count import Cost
+from archsearch.design.count import Cost
 from archsearch.recipe import Recipe
 from archsearch.variant import AnyVariant, variant_from_dict, variant_to_dict
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from archsearch.claims import NOT_COUNTED, Claim
+from archsearch.design.claims import NOT_COUNTED, Claim
 from reports.formats import Table, table, write
 
 MARKS = {"equal": "best", "by another reading": "tied", "not recovered": "missing"}

@@ -12,7 +12,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullL
 
 from archsearch.metrics import Metric, metric
 from archsearch.results import CellResult, Comparison, Results
-from archsearch.stats import edf
+from archsearch.statistics.stats import edf
 from reports.style import (
     DASHES,
     FAINT,

@@ -2,8 +2,8 @@
 
 from matplotlib.figure import Figure
 
-from archsearch.optuna_study import importances
 from archsearch.results import Results
+from archsearch.searching.optuna_study import importances
 from reports.style import INK, LINES, axes_with_title, symbol
 
 MIN_TRAININGS = 10

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Circle
 
-from archsearch.looking import Photo, ReceptiveField
+from archsearch.inspection.looking import Photo, ReceptiveField
 from reports import style
 from reports.formats import Table, table, write
 from reports.style import GREENS, INK, MUTED, PAPER

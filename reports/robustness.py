@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from archsearch.looking import Consistency
+from archsearch.inspection.looking import Consistency
 from reports import style
 from reports.formats import Table, table, write
 from reports.style import DASHES, FAINT, LINES

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from archsearch.looking import Photo, SamplingLocations
+from archsearch.inspection.looking import Photo, SamplingLocations
 from reports import style
 from reports.formats import as_csv, table
 from reports.style import FAINT, GREENS, INK, LINES, MUTED, PAPER

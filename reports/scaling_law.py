@@ -11,11 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter, NullLocator
 
-from archsearch.law import Law, Prediction, Score, fit, predict, recommend, score
 from archsearch.metrics import METRICS
 from archsearch.recipe import Recipe
 from archsearch.results import UNFINISHED, Results
-from archsearch.stats import Interval
+from archsearch.statistics.law import Law, Prediction, Score, fit, predict, recommend, score
+from archsearch.statistics.stats import Interval
 from reports.formats import Table, table
 from reports.style import DASHES, LINES, axes_with_title, legend_inside
 

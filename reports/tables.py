@@ -4,11 +4,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from archsearch.count import count
+from archsearch.design.count import count
 from archsearch.metrics import METRICS, Metric
 from archsearch.recipe import TABLE_B, Recipe
 from archsearch.results import CellResult, Comparison, Results
-from archsearch.stats import pareto
+from archsearch.statistics.stats import pareto
 from internimage.config import PRESETS
 from reports.formats import Table, table, write
 from reports.gradients import gradient_table

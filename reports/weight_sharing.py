@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
-from archsearch.weight_sharing import NOTE, Sharing
+from archsearch.design.weight_sharing import NOTE, Sharing
 from reports import style
 from reports.formats import Table, table, write
 

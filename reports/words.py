@@ -2,7 +2,7 @@
 
 from archsearch.metrics import Metric
 from archsearch.results import CellResult, Comparison, Results
-from archsearch.stats import Interval, chance_winner_is_best
+from archsearch.statistics.stats import Interval, chance_winner_is_best
 
 
 def percent(level: float) -> str:

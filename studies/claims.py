@@ -1,6 +1,6 @@
 """Do our counts give every size that the paper prints for this family?"""
 
-from archsearch.claims import Claim, claims
+from archsearch.design.claims import Claim, claims
 from archsearch.study import About
 
 __all__ = ["ABOUT", "Claim", "claims"]

@@ -23,9 +23,9 @@ def studies(
 ) -> tuple[Study, ...]:
     """One study for each share of the training set: a study has one recipe, and the share is in it.
 
-    Shares are stratified by class and nested (`archsearch.data.split`), and all are measured on the
-    same validation images. As in the paper the number of epochs stays, so fewer images also mean
-    fewer steps.
+    Shares are stratified by class and nested (`archsearch.training.data.split`), and all are
+    measured on the same validation images. As in the paper the number of epochs stays, so fewer
+    images also mean fewer steps.
     """
     return tuple(_study(share, recipe, data, seeds, size) for share in SHARES)
 

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from archsearch.budget import Budget
+from archsearch.design.budget import Budget
+from archsearch.design.space import Invalid, named_space, plan
 from archsearch.recipe import Recipe
-from archsearch.space import Invalid, named_space, plan
 from archsearch.study import About, Study
 from archsearch.variant import ORIGIN, Variant
 

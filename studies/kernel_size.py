@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from archsearch.claims import TABLE_D
+from archsearch.design.claims import TABLE_D
 from archsearch.recipe import Recipe
 from archsearch.study import About, Study
 from studies.sizes import SCALES, Size, cell

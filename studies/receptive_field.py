@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Generator, Tensor
 
-    from archsearch.looking import Photo, ReceptiveField
-    from archsearch.networks import Network
+    from archsearch.inspection.looking import Photo, ReceptiveField
+    from archsearch.inspection.networks import Network
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],
@@ -48,7 +48,7 @@ def receptive_fields(
     """
     import torch
 
-    from archsearch.looking import ReceptiveField, place, radius
+    from archsearch.inspection.looking import ReceptiveField, place, radius
 
     x = image.clone().requires_grad_()
     side, fields = image.shape[-1], []
@@ -89,7 +89,7 @@ def compare(
 
     The plain CNN is trained too where the network comes from a training of ours, by its recipe.
     """
-    from archsearch import plain_cnn
+    from archsearch.inspection import plain_cnn
 
     x = network.input(picture)
     config = network.model.config

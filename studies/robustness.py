@@ -8,9 +8,9 @@ from archsearch.study import About
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from archsearch.loader import Batch
-    from archsearch.looking import Consistency
-    from archsearch.networks import Network
+    from archsearch.inspection.looking import Consistency
+    from archsearch.inspection.networks import Network
+    from archsearch.training.loader import Batch
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],
@@ -128,7 +128,7 @@ def _row(
     right: float,
     num_images: int,
 ) -> "Consistency":
-    from archsearch.looking import Consistency
+    from archsearch.inspection.looking import Consistency
 
     low, high = wilson(same / num_images, num_images)
     return Consistency(
@@ -173,8 +173,8 @@ def _batches(network: "Network", data: str | None, most: int, batch_size: int) -
     import numpy as np
     import torch
 
-    from archsearch.data import load, split
-    from archsearch.loader import even_parts, reader
+    from archsearch.training.data import load, split
+    from archsearch.training.loader import even_parts, reader
 
     trial = network.trial
     name = data or (trial.data.name if trial else None)

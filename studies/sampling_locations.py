@@ -7,7 +7,7 @@ from archsearch.study import About
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from archsearch.looking import SamplingLocations
+    from archsearch.inspection.looking import SamplingLocations
     from internimage.dcnv3 import DCNv3
     from internimage.model import InternImage
 
@@ -57,7 +57,7 @@ def _locations(
     layer: "DCNv3", x: "Tensor", stage: int, block: int, at: tuple[float, float], side: int
 ) -> "SamplingLocations":
     """A map's pixel ``c`` is centred on the image's ``stride * c``, and so between them."""
-    from archsearch.looking import SamplingLocations, place
+    from archsearch.inspection.looking import SamplingLocations, place
     from internimage.dcnv3 import sampling_points
 
     stride = 4 * 2**stage

@@ -1,10 +1,10 @@
 """How should an origin grow: how much depth (alpha) and how much width (beta) at each doubling?"""
 
-from archsearch.budget import Budget
+from archsearch.design.budget import Budget
+from archsearch.design.scaling import LADDER_BUDGET, check_factors, ladder
+from archsearch.design.table_c import table_c
 from archsearch.recipe import Recipe
-from archsearch.scaling import LADDER_BUDGET, check_factors, ladder
 from archsearch.study import About, Cell, Study
-from archsearch.table_c import table_c
 from archsearch.variant import SCALED_ORIGIN, Variant
 
 ABOUT = About(
@@ -35,8 +35,8 @@ def study(
     block.
 
     Raises:
-        ValueError: a factor below 1 or without the other, or what `archsearch.scaling.ladder` and
-            `archsearch.table_c.table_c` refuse.
+        ValueError: a factor below 1 or without the other, or what
+            `archsearch.design.scaling.ladder` and `archsearch.design.table_c.table_c` refuse.
     """
     if alpha is None and beta is None:
         name, cells = "table-c", _table_c(origin, rounding)

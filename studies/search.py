@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from archsearch.budget import Budget
-from archsearch.domain import SEARCH_SPACE, four_numbers
+from archsearch.design.budget import Budget
+from archsearch.design.space import Space
 from archsearch.recipe import Recipe
-from archsearch.space import Space
+from archsearch.searching.domain import SEARCH_SPACE, four_numbers
 from archsearch.study import About, Study
 
 ABOUT = About(

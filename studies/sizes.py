@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from archsearch.count import count
+from archsearch.design.count import count
 from archsearch.study import Cell
 from archsearch.variant import ORIGIN, AnyVariant, Variant
 

@@ -164,7 +164,7 @@ def measure(
     """
     import torch
 
-    from archsearch.train import device_of
+    from archsearch.training.train import device_of
 
     place = device_of(device)
     rows: dict[str, Row] = {}
@@ -192,8 +192,8 @@ def counted(row: Row, model: "nn.Module") -> Row:
     """Parameters and multiply-adds: ours in closed form, timm's by fvcore in our convention."""
     import torch
 
-    from archsearch.count import count
-    from archsearch.verify import count_module
+    from archsearch.design.count import count
+    from archsearch.design.verify import count_module
 
     config = config_of(row.network)
     if config is not None:
@@ -212,7 +212,7 @@ def forward_pass(model: "nn.Module", images: "torch.Tensor", precision: str) -> 
     """A call that runs ``model`` once, to the end of the device's work."""
     import torch
 
-    from archsearch.loop import DTYPES
+    from archsearch.training.loop import DTYPES
 
     dtype, place = DTYPES[precision], images.device
 
@@ -282,7 +282,7 @@ def _peak(
 ) -> int | None:
     import torch
 
-    from archsearch.memory import PeakMemory
+    from archsearch.training.memory import PeakMemory
 
     if config_of(name) is None:
         import_timm()
@@ -300,7 +300,7 @@ def machine(device: str, precision: str, rounds: int) -> dict[str, Any]:
     """What the figures were measured on."""
     import torch
 
-    from archsearch.train import device_name, device_of, versions
+    from archsearch.training.train import device_name, device_of, versions
 
     return {
         "device": device_name(device_of(device)),

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from archsearch.budget import Budget
-from archsearch.count import count
+from archsearch.design.budget import Budget
+from archsearch.design.count import count
+from archsearch.design.scaling import ladder
+from archsearch.design.space import Space, plan
 from archsearch.recipe import QUICK, Recipe
 from archsearch.results import Results, TrialResult, assemble
-from archsearch.scaling import ladder
-from archsearch.space import Space, plan
-from archsearch.store import StudyFolder
+from archsearch.storage.store import StudyFolder
 from archsearch.study import Cell, Data, Record, Study, Trial
 from archsearch.variant import SCALED_ORIGIN, Variant
 

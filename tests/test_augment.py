@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from archsearch.augment import Pipeline, mix, to_float
-from archsearch.data import load
 from archsearch.recipe import QUICK
+from archsearch.training.augment import Pipeline, mix, to_float
+from archsearch.training.data import load
 
 CPU = torch.device("cpu")
 OFF = replace(QUICK, image_size=32)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archsearch.budget import Budget, readable
-from archsearch.count import Cost
+from archsearch.design.budget import Budget, readable
+from archsearch.design.count import Cost
 
 
 def cost(params: int = 0, macs: int = 0) -> Cost:

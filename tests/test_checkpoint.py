@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from archsearch import checkpoint
+from archsearch.storage import checkpoint
 
 
 def state(epoch: int) -> dict[str, object]:

@@ -11,7 +11,7 @@ import pytest
 
 from archsearch import cli
 from archsearch.cli.live import Lines, clock, headline, screen
-from archsearch.progress import Progress, Snapshot
+from archsearch.running.progress import Progress, Snapshot
 
 SMALL = ["--budget", "1M", "--c1", "16", "--group-channels", "8", "--l1", "2"]
 
@@ -181,7 +181,7 @@ def test_a_runs_winner_is_trained_to_weights_that_load(run: Any, tmp_path: Path)
 
 def test_own_study_runs_from_a_file(run: Any, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
-        "from archsearch.budget import Budget\n"
+        "from archsearch.design.budget import Budget\n"
         "from archsearch.recipe import resolve\n"
         "from studies import grid\n"
         "def study():\n"

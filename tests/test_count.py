@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from archsearch.count import Tally, count, count_parts, count_row, map_sides, operator_macs
+from archsearch.design.count import Tally, count, count_parts, count_row, map_sides, operator_macs
 from internimage.config import PRESETS, ModelConfig
 
 T = PRESETS["T"].config

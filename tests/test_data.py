@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from archsearch.data import DataError, describe, load, split
-from archsearch.images import DATA_FOLDER_VARIABLE
-from archsearch.loader import center_box, epoch_batches, even_parts, random_box, reader
+from archsearch.training.data import DataError, describe, load, split
+from archsearch.training.images import DATA_FOLDER_VARIABLE
+from archsearch.training.loader import center_box, epoch_batches, even_parts, random_box, reader
 
 CLASSES = ("cat", "dog")
 
@@ -264,7 +264,7 @@ def test_batches_are_even_so_that_none_has_one_image():
 
 
 def test_image_content_is_read_from_bytes_in_any_mode():
-    from archsearch.images import decode
+    from archsearch.training.images import decode
 
     buffer = io.BytesIO()
     Image.new("L", (4, 5), 7).save(buffer, "png")

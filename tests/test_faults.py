@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from archsearch import files
-from archsearch.run import StudyStopped, run_study
-from archsearch.store import StudyFolder
+from archsearch.running.run import StudyStopped, run_study
+from archsearch.storage import files
+from archsearch.storage.store import StudyFolder
 from archsearch.study import Interrupted
 from tests import toy
 from tests.test_run import drive, gone, wait_for

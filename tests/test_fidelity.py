@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from archsearch.fidelity import (
+from archsearch.recipe import CIFAR, QUICK
+from archsearch.searching.fidelity import (
     Rung,
     gate,
     halving,
@@ -14,9 +15,8 @@ from archsearch.fidelity import (
     promote,
     rungs,
 )
-from archsearch.recipe import CIFAR, QUICK
-from archsearch.stats import Interval, kendall_tau
-from archsearch.steps import drive
+from archsearch.searching.steps import drive
+from archsearch.statistics.stats import Interval, kendall_tau
 from archsearch.study import Data, Record
 from archsearch.variant import ORIGIN
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 import internimage
-from archsearch.data import load
-from archsearch.ddp import spread
-from archsearch.full import WEIGHTS, export_weights, train_full
-from archsearch.loop import Training
 from archsearch.recipe import QUICK, trained_config
+from archsearch.storage.trial_folder import TrialFolder
 from archsearch.study import Interrupted
-from archsearch.train import run_on
-from archsearch.trial_folder import TrialFolder
+from archsearch.training.data import load
+from archsearch.training.ddp import spread
+from archsearch.training.full import WEIGHTS, export_weights, train_full
+from archsearch.training.loop import Training
+from archsearch.training.train import run_on
 from archsearch.variant import Variant
 from internimage import load_weights
 

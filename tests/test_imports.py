@@ -23,8 +23,9 @@ HEAVY = ("torch", "ray", "optuna", "pandas", "numpy", "matplotlib", "scipy", "sk
          "fvcore")  # fmt: skip
 
 LIGHT = (
-    "archsearch.budget", "archsearch.count", "archsearch.scaling", "archsearch.space",
-    "archsearch.study", "archsearch.table_c", "archsearch.variant", "internimage.config",
+    "archsearch.design.budget", "archsearch.design.count", "archsearch.design.scaling",
+    "archsearch.design.space",
+    "archsearch.study", "archsearch.design.table_c", "archsearch.variant", "internimage.config",
     "studies.grid", "studies.scale",
 )  # fmt: skip
 
@@ -81,7 +82,7 @@ def test_planning_and_counting_load_nothing_heavy() -> None:
         "from studies import grid, scale\n"
         "from archsearch.recipe import RECIPES\n"
         "grid.study(recipe=RECIPES['quick']), scale.study(recipe=RECIPES['quick'])\n"
-        "from archsearch.space import Space, variants\n"
+        "from archsearch.design.space import Space, variants\n"
         "assert sum(1 for _ in variants(Space(), range(1, 9))) > 50"
     )
     assert loaded_by(f"{everything}\n{at_work}") == set()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from archsearch.law import fit, predict, recommend, score
+from archsearch.statistics.law import fit, predict, recommend, score
 
 SIZES = 30e6 * 2.0 ** np.arange(6)
 PAIRS = [(1.03, 1.40), (1.06, 1.38), (1.09, 1.36), (1.12, 1.34), (1.15, 1.32)]

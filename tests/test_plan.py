@@ -2,9 +2,9 @@
 
 import pytest
 
-from archsearch.budget import Budget
+from archsearch.design.budget import Budget
+from archsearch.design.space import plan_rows
 from archsearch.recipe import RECIPES
-from archsearch.space import plan_rows
 from archsearch.study import Data, Study
 from archsearch.variant import SCALED_ORIGIN, Variant
 from studies import grid, scale

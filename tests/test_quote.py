@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from archsearch.quote import (
+from archsearch.recipe import resolve
+from archsearch.running.quote import (
     _cost,  # the synthetic truth is made of the same counts
     corners,
     outcome,
     quote,
 )
-from archsearch.recipe import resolve
-from archsearch.store import StudyFolder
+from archsearch.running.timing import time_steps
+from archsearch.storage.store import StudyFolder
 from archsearch.study import Data, Record, Study, Trial
-from archsearch.timing import time_steps
 from archsearch.variant import Variant
 
 DATA = Data("digits", "0" * 16, 10, 1, 1000, 300, 300)
@@ -75,7 +75,7 @@ def test_without_a_timing_there_is_no_quote() -> None:
 
 
 def test_steps_are_timed_and_nothing_is_trained(tmp_path: Path) -> None:
-    from archsearch.data import describe
+    from archsearch.training.data import describe
 
     data = describe("digits", RECIPE.val_fraction)
     trial = Trial(Variant(16, 8, 1, 1), RECIPE, data, 0)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats as sps
 
-from archsearch.ranking import step_down, tied_with_best
-from archsearch.seeds import next_seeds
+from archsearch.statistics.ranking import step_down, tied_with_best
+from archsearch.statistics.seeds import next_seeds
 
 NOISES = {
     "equal": lambda _, k: np.full(k, 0.1),

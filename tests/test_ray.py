@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from archsearch.run import run_study
-from archsearch.runners import Place
-from archsearch.runners.on_ray import OnRay, needs_of, num_slots
+from archsearch.running.run import run_study
+from archsearch.running.runners import Place
+from archsearch.running.runners.on_ray import OnRay, needs_of, num_slots
 from tests import toy
 from tests.test_run import wait_for
 
@@ -29,8 +29,8 @@ def python(code: str, **environment: str) -> "subprocess.Popen[str]":
 
 STARTED_HERE = """
 import os, sys
-from archsearch.runners import Place
-from archsearch.runners.on_ray import OnRay, needs_of, num_slots
+from archsearch.running.runners import Place
+from archsearch.running.runners.on_ray import OnRay, needs_of, num_slots
 runner = OnRay(Place(workers=2, device="cpu"))
 print(runner.slots, len(os.environ["RAY_AUTH_TOKEN"]), os.environ["RAY_AUTH_MODE"],
       os.environ["RAY_USAGE_STATS_ENABLED"], flush=True)
@@ -113,7 +113,7 @@ def test_a_dead_address_is_told_at_once() -> None:
 
 SILENT = """
 import sys
-from archsearch.runners import Place, on_ray
+from archsearch.running.runners import Place, on_ray
 on_ray.START_SECONDS = 3.0
 try:
     on_ray.OnRay(Place(ray_address=sys.stdin.readline().strip()))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from archsearch import plain_cnn
-from archsearch.looking import place, point, radius
-from archsearch.networks import Network
+from archsearch.inspection import plain_cnn
+from archsearch.inspection.looking import place, point, radius
+from archsearch.inspection.networks import Network
 from internimage import InternImage, ModelConfig
 from studies.receptive_field import compare, receptive_fields
 

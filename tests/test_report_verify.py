@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from archsearch.store import StudyFolder
+from archsearch.storage.store import StudyFolder
 from reports.render import render_all
 from reports.verify import verify
 from tests.golden import golden_results, scale_results, write_run

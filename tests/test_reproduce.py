@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from archsearch.budget import Budget
-from archsearch.data import describe
+from archsearch.design.budget import Budget
 from archsearch.recipe import resolve
 from archsearch.reproduce import Reproduction, reproduce
-from archsearch.run import run_study
-from archsearch.stats import Interval
-from archsearch.store import StudyFolder
+from archsearch.running.run import run_study
+from archsearch.statistics.stats import Interval
+from archsearch.storage.store import StudyFolder
+from archsearch.training.data import describe
 from studies import grid
 
 

@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from archsearch.data import load, split
-from archsearch.networks import open_network
+from archsearch.inspection.networks import open_network
 from archsearch.recipe import QUICK, resolve
-from archsearch.store import StudyFolder
+from archsearch.storage.store import StudyFolder
 from archsearch.study import Cell, Study
-from archsearch.train import train_trial
+from archsearch.training.data import load, split
+from archsearch.training.train import train_trial
 from archsearch.variant import Variant
 from reports import robustness as report
 from studies.robustness import compare, consistency, moves, rotate, shift, wilson
@@ -97,7 +97,7 @@ def test_the_interval_is_wilsons():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """One small training on a part of the digits."""
-    from archsearch.data import describe
+    from archsearch.training.data import describe
 
     changes = {"epochs": "1", "data_fraction": "0.2", "image_size": "16", "ema_decay": "0.5"}
     recipe = resolve("quick", changes)

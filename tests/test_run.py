@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from archsearch import driver, lock, work
-from archsearch.run import Snapshot, StudyStopped, retry, run_study
-from archsearch.runners import inline
-from archsearch.status import overview, status
-from archsearch.store import StudyFolder
+from archsearch.running import driver, work
+from archsearch.running.run import Snapshot, StudyStopped, retry, run_study
+from archsearch.running.runners import inline
+from archsearch.running.work import Job, attempt
+from archsearch.storage import lock
+from archsearch.storage.status import overview, status
+from archsearch.storage.store import StudyFolder
 from archsearch.study import Record, Trial
-from archsearch.work import Job, attempt
 from tests import toy
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from archsearch import machine
-from archsearch.run import StudyStopped, run_study
-from archsearch.runners import Place, choose
-from archsearch.runners.local import Local
-from archsearch.runners.on_ray import OnRay
-from archsearch.store import StudyFolder
+from archsearch.running import machine
+from archsearch.running.run import StudyStopped, run_study
+from archsearch.running.runners import Place, choose
+from archsearch.running.runners.local import Local
+from archsearch.running.runners.on_ray import OnRay
+from archsearch.running.work import kind_of, resolve
+from archsearch.storage.store import StudyFolder
 from archsearch.study import Record
-from archsearch.work import kind_of, resolve
 from tests import toy
 
 RUNNERS = ("inline", "local", "ray")
@@ -75,8 +75,8 @@ def test_real_trainings_give_the_same_records_through_every_runner(
 
 def trained(path: Path, runner: Any) -> dict[str, Any]:
     """Two small networks, two seeds, two epochs on the digits: all that is no measured time."""
-    from archsearch.data import describe
     from archsearch.recipe import RECIPES
+    from archsearch.training.data import describe
 
     recipe = dataclasses.replace(RECIPES["quick"], epochs=2)
     study = dataclasses.replace(toy.study(cells=2), recipe=recipe, seeds=(0, 1), data="digits")

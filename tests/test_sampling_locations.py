@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from archsearch.looking import SamplingLocations
+from archsearch.inspection.looking import SamplingLocations
 from internimage import InternImage, ModelConfig
 from reports import sampling_locations as report
 from studies.sampling_locations import sampling_locations

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archsearch.budget import Axis, Budget
-from archsearch.count import count
-from archsearch.scaling import (
+from archsearch.design.budget import Axis, Budget
+from archsearch.design.count import count
+from archsearch.design.scaling import (
     ROUNDINGS,
     check_factors,
     exponent,
@@ -19,7 +19,7 @@ from archsearch.scaling import (
     scale,
     scaled_cell,
 )
-from archsearch.table_c import ROWS, Row, rounding_evidence, table_c
+from archsearch.design.table_c import ROWS, Row, rounding_evidence, table_c
 from archsearch.variant import ORIGIN, PUBLISHED, SCALED_ORIGIN, Variant
 
 BEST = (1.09, 1.36)

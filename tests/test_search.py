@@ -6,18 +6,18 @@ import sys
 
 import pytest
 
-from archsearch.budget import Budget
-from archsearch.count import count
-from archsearch.domain import four_numbers, twelve_numbers
+from archsearch.design.budget import Budget
+from archsearch.design.count import count
+from archsearch.design.space import Space, plan
 from archsearch.metrics import metric
-from archsearch.optuna_study import export_optuna, importances, memory_study, params_of
 from archsearch.recipe import QUICK
 from archsearch.results import load
-from archsearch.search import search
-from archsearch.space import Space, plan
-from archsearch.stats import pareto
-from archsearch.steps import drive
-from archsearch.store import StudyFolder
+from archsearch.searching.domain import four_numbers, twelve_numbers
+from archsearch.searching.optuna_study import export_optuna, importances, memory_study, params_of
+from archsearch.searching.search import search
+from archsearch.searching.steps import drive
+from archsearch.statistics.stats import pareto
+from archsearch.storage.store import StudyFolder
 from archsearch.study import Data, Record, Study
 from archsearch.variant import ORIGIN, Variant, rule_violations
 
@@ -213,5 +213,6 @@ def test_params_name_all_twelve_numbers():
 
 
 def test_describing_a_domain_loads_no_optuna():
-    code = "import archsearch.domain, archsearch.search, sys; sys.exit('optuna' in sys.modules)"
+    modules = "archsearch.searching.domain, archsearch.searching.search"
+    code = f"import {modules}, sys; sys.exit('optuna' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archsearch.budget import Axis, Budget
-from archsearch.count import count
-from archsearch.space import (
+from archsearch.design.budget import Axis, Budget
+from archsearch.design.count import count
+from archsearch.design.space import (
     SPACES,
     Space,
     named_space,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as sps
 
-from archsearch.stats import (
+from archsearch.statistics.stats import (
     chance_winner_is_best,
     edf,
     interval,

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from archsearch.step_memory import BYTES, kept_elements, merged_weights, step_memory
-from archsearch.weight_sharing import MODELS, measured, pair, peak_of_step, sharing
+from archsearch.design.step_memory import BYTES, kept_elements, merged_weights, step_memory
+from archsearch.design.weight_sharing import MODELS, measured, pair, peak_of_step, sharing
 from internimage import InternImage
 from internimage.config import ModelConfig
 
@@ -114,7 +114,7 @@ def test_measuring_keeps_the_two_apart(monkeypatch: pytest.MonkeyPatch) -> None:
             value = 300 if config.operator == "dcnv3-unshared" else 100
             return type("Done", (), {"result": lambda _self: value})()
 
-    monkeypatch.setattr("archsearch.weight_sharing.ProcessPoolExecutor", Here)
+    monkeypatch.setattr("archsearch.design.weight_sharing.ProcessPoolExecutor", Here)
     row = measured(sharing(["T"])[0])
     assert (row.measured, row.measured_unshared) == (100, 300)
     assert row.saved_measured == pytest.approx(200 / 3)

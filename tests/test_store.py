@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archsearch import files, lock
-from archsearch.store import StudyFolder, TrialFolder, checked_name
+from archsearch.storage import files, lock
+from archsearch.storage.store import StudyFolder, TrialFolder, checked_name
 from archsearch.study import Cell, Record, Study
 from archsearch.variant import FreeVariant
 from tests import toy
@@ -323,7 +323,9 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_planning_and_folders_load_no_heavy_library() -> None:
     heavy = {"torch", "ray", "optuna", "pandas", "numpy"}
-    code = "import archsearch.store, archsearch.checkpoint, sys; print(*sys.modules)"
+    code = (
+        "import archsearch.storage.store, archsearch.storage.checkpoint, sys; print(*sys.modules)"
+    )
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
-    assert "archsearch.store" in loaded
+    assert "archsearch.storage.store" in loaded
     assert heavy.isdisjoint(loaded)

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-import archsearch.claims as module
+import archsearch.design.claims as module
 from archsearch import cli
-from archsearch.claims import Claim, as_printed, claims, exponent
-from archsearch.readings import DESCRIBED_H, POINTS, SIDES, WEIGHTS, T, readings
+from archsearch.design.claims import Claim, as_printed, claims, exponent
+from archsearch.design.readings import DESCRIBED_H, POINTS, SIDES, WEIGHTS, T, readings
 from archsearch.variant import PUBLISHED
 from internimage.config import PRESETS
 from reports.claims import claims_table, tally
@@ -72,8 +72,8 @@ def test_one_reading_gives_both_ratios_of_unshared_weights() -> None:
 
 
 def test_the_plain_reading_is_the_layer_that_is_built() -> None:
-    """Its extra parameters are those of `dcnv3-unshared`, which `archsearch.verify` holds."""
-    from archsearch.count import count
+    """Its extra parameters are `dcnv3-unshared`'s, which `archsearch.design.verify` holds."""
+    from archsearch.design.count import count
 
     plain = next(readings())
     for config, ratio in ((T, plain.more_at_t), (DESCRIBED_H, None)):

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from archsearch import cli
-from archsearch.claims import as_printed
-from archsearch.data import load, split
+from archsearch.design.claims import as_printed
 from archsearch.recipe import QUICK
 from archsearch.results import Results, TrialResult, assemble
 from archsearch.study import Record, Study, Trial
+from archsearch.training.data import load, split
 from archsearch.variant import ORIGIN, FreeVariant, Variant
 from reports import page
 from reports.across import across

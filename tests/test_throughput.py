@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from archsearch.count import count
+from archsearch.design.count import count
 from reports import throughput as report
 from studies import throughput
 from studies.throughput import Row, config_of, interleaved, measure

@@ -12,18 +12,19 @@ from torch import nn
 
 import cuda_ops
 import internimage.dcnv3
-from archsearch import bench_step, checkpoint, loop, memory, train
-from archsearch.augment import Pipeline
-from archsearch.count import Cost
-from archsearch.data import DataError, describe, load
-from archsearch.evaluate import calibrate, evaluate
-from archsearch.loop import Training
-from archsearch.memory import fitting_batch
-from archsearch.optim import optimizer_of, rate
+from archsearch.design.count import Cost
 from archsearch.recipe import QUICK, resolve, trained_config
-from archsearch.store import TrialFolder
+from archsearch.storage import checkpoint
+from archsearch.storage.store import TrialFolder
 from archsearch.study import Interrupted, Trial
-from archsearch.train import device_of, settings, train_trial
+from archsearch.training import bench_step, loop, memory, train
+from archsearch.training.augment import Pipeline
+from archsearch.training.data import DataError, describe, load
+from archsearch.training.evaluate import calibrate, evaluate
+from archsearch.training.loop import Training
+from archsearch.training.memory import fitting_batch
+from archsearch.training.optim import optimizer_of, rate
+from archsearch.training.train import device_of, settings, train_trial
 from archsearch.variant import Variant
 from internimage import InternImage
 
@@ -365,7 +366,7 @@ def test_a_trial_needs_none_of_the_packages_that_plan_and_report(tmp_path):
     program = (
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({absent}))\n"
-        "from archsearch.train import train_trial\n"
+        "from archsearch.training.train import train_trial\n"
         "from pathlib import Path\n"
         f"train_trial(Path({json.dumps(str(folder.path))}))\n"
     )

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from archsearch import verify as module
-from archsearch.count import count
-from archsearch.verify import Counted, Verification, measure, verify
+from archsearch.design import verify as module
+from archsearch.design.count import count
+from archsearch.design.verify import Counted, Verification, measure, verify
 from cuda_ops import dcnv3
 from internimage.config import PRESETS, Head, ModelConfig, Norm, Operator
 from internimage.model import InternImage

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from archsearch.files import write_json
 from archsearch.recipe import Recipe
-from archsearch.run import StudyStopped, run_study
-from archsearch.runners import Name
-from archsearch.store import StudyFolder, TrialFolder
+from archsearch.running.run import StudyStopped, run_study
+from archsearch.running.runners import Name
+from archsearch.storage.files import write_json
+from archsearch.storage.store import StudyFolder, TrialFolder
 from archsearch.study import Cell, Data, Interrupted, Record, Status, Study
 from archsearch.variant import Variant
 

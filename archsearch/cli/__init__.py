@@ -15,7 +15,7 @@ import archsearch.cli.look as look
 import archsearch.cli.paper as paper
 import archsearch.cli.plan as plan
 import archsearch.cli.train as train
-from archsearch.stopping import StudyStopped
+from archsearch.running.stopping import StudyStopped
 
 app = typer.Typer(
     help="Choose an InternImage variant under a budget, and a scaling rule one can trust.",

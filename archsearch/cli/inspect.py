@@ -1,13 +1,19 @@
 """Commands on a run that exists: report, status, retry, reproduce, export."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit, Option
 
 from archsearch.cli.options import AsFormat, Device, Format, Run, metrics
 from archsearch.cli.session import RUNS, draw, say
 from archsearch.cli.show import print_json, print_rows
+
+if TYPE_CHECKING:
+    from archsearch.storage.status import Status
+
+MOST_ROWS = 200
 
 Runs = Annotated[
     list[Path] | None, Argument(help="Folders of runs; without one, the newest in runs/.")
@@ -57,17 +63,29 @@ def _verify(folders: list[Path], out: Path | None) -> None:
 
 def status(run: Run, output: AsFormat = Format.table) -> None:
     """Where every trial of a run stands, also while it runs."""
-    from archsearch.status import overview
+    from archsearch.storage.status import overview
 
     seen = overview(run)
     if output is Format.json:
         print_json([dict(row) for row in seen.rows])
         return
-    print_rows(seen.rows)
+    print_rows(_worth_showing(seen))
     counts = ", ".join(f"{n} {state}" for state, n in seen.counts.items())
     say(f"{seen.name}: {counts}. {'It is running.' if seen.running else 'Go on with:'}")
     if not seen.running:
         say(f"  {seen.command}")
+
+
+def _worth_showing(seen: "Status") -> list[Mapping[str, Any]]:
+    """All rows of a small run; of a large one what is not simply done, and the best."""
+    if len(seen.rows) <= MOST_ROWS:
+        return list(seen.rows)
+    done = ("complete", "pending")
+    left = [row for row in seen.rows if row["state"] not in done or row is seen.best]
+    say(
+        f"{len(seen.rows)} trials; complete and pending ones are not listed (--format json has all)"
+    )
+    return left[:MOST_ROWS]
 
 
 def retry(
@@ -75,8 +93,8 @@ def retry(
     failed: Annotated[bool, Option("--failed", help="The trials that failed.")] = False,
 ) -> None:
     """Make failed trials runnable again; their old records stay beside the new ones."""
-    from archsearch.run import retry as make_runnable
-    from archsearch.store import StudyFolder
+    from archsearch.running.run import retry as make_runnable
+    from archsearch.storage.store import StudyFolder
 
     if not failed:
         raise ValueError("say which trials: archsearch retry RUN --failed")
@@ -119,7 +137,7 @@ def export(
     objectives: Annotated[str | None, Option(help="Metrics, in place of the study's own.")] = None,
 ) -> None:
     """Write a run as an Optuna study, trials still to come enqueued."""
-    from archsearch.optuna_study import export_optuna
+    from archsearch.searching.optuna_study import export_optuna
 
     num = export_optuna(run, optuna, metrics(objectives) if objectives else ())
     say(f"{num} trials of {run} are in {optuna}")

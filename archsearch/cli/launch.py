@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option
 
-from archsearch.budget import DEFAULT_TOLERANCE, Budget
 from archsearch.cli import options as o
 from archsearch.cli.session import start
 from archsearch.cli.show import print_json, print_rows
-from archsearch.domain import SEARCH_SPACE
-from archsearch.scaling import check_factors
-from archsearch.space import plan_rows, summary
+from archsearch.design.budget import DEFAULT_TOLERANCE, Budget
+from archsearch.design.scaling import check_factors
+from archsearch.design.space import plan_rows, summary
+from archsearch.searching.domain import SEARCH_SPACE
 from archsearch.study import Cell, Study
 from archsearch.variant import SCALED_ORIGIN, parse_variant
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from archsearch.progress import Progress, Snapshot
+from archsearch.running.progress import Progress, Snapshot
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

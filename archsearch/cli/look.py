@@ -38,8 +38,8 @@ def receptive_field(
     output: AsFormat = Format.table,
 ) -> None:
     """Which pixels a place of each stage answers to, beside a plain CNN (Fig. B)."""
-    from archsearch.looking import photo, point
-    from archsearch.networks import open_network
+    from archsearch.inspection.looking import photo, point
+    from archsearch.inspection.networks import open_network
     from reports import receptive_field as report
     from studies.receptive_field import compare
 
@@ -66,8 +66,8 @@ def sampling_locations(
     out: To = None,
 ) -> None:
     """Where every group of each stage looks for one place of the image (Fig. 5)."""
-    from archsearch.looking import photo, point
-    from archsearch.networks import open_network
+    from archsearch.inspection.looking import photo, point
+    from archsearch.inspection.networks import open_network
     from reports import sampling_locations as report
     from studies.sampling_locations import sampling_locations as locate
 
@@ -92,7 +92,7 @@ def robustness(
     output: AsFormat = Format.table,
 ) -> None:
     """How many predictions survive shifts and turns of the image (Fig. C, rows 1 and 2)."""
-    from archsearch.networks import open_network
+    from archsearch.inspection.networks import open_network
     from reports import robustness as report
     from studies.robustness import PAPER_SIZE, SHIFTS, compare
 

@@ -67,7 +67,7 @@ RayAddress = Annotated[
 PruneName = Literal["off", "gated", "force"]
 PruneOverName = Literal["epochs", "image_size", "data_fraction"]
 HALVING = {"rungs": 3, "factor": 3.0}
-"""Three rungs, each a third of the work of the next (`archsearch.fidelity.rungs`)."""
+"""Three rungs, each a third of the work of the next (`archsearch.searching.fidelity.rungs`)."""
 
 Prune = Annotated[
     PruneName,
@@ -204,7 +204,7 @@ def whole_numbers(flag: str, text: str | None) -> tuple[int, ...] | None:
 def space_lists(
     c1: str | None, group_channels: str | None, l1: str | None
 ) -> dict[str, tuple[int, ...]]:
-    """The lists of a space that were given, by the names of `archsearch.space.Space`."""
+    """The lists of a space that were given, by the names of `archsearch.design.space.Space`."""
     values = together(
         lambda: whole_numbers("--c1", c1),
         lambda: whole_numbers("--group-channels", group_channels),

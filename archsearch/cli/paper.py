@@ -12,12 +12,12 @@ from archsearch.cli import options as o
 from archsearch.cli.options import AsFormat, Format
 from archsearch.cli.session import RUNS, draw, folder_name, say, start
 from archsearch.cli.show import print_json, print_rows
-from archsearch.space import plan_rows
+from archsearch.design.space import plan_rows
 from archsearch.study import Study
 
 if TYPE_CHECKING:
-    from archsearch.claims import Claim
-    from archsearch.weight_sharing import Sharing
+    from archsearch.design.claims import Claim
+    from archsearch.design.weight_sharing import Sharing
 
 Name = Literal["kernel-size", "ablation", "deformable-attention", "data-scale"]
 
@@ -27,7 +27,7 @@ def verify(
     output: AsFormat = Format.table,
 ) -> None:
     """Recount every size the paper prints; exit 1 when one that should come out does not."""
-    from archsearch.claims import claims
+    from archsearch.design.claims import claims
     from reports.claims import render, tally
 
     found = claims()
@@ -45,7 +45,7 @@ def verify(
 
 
 def _print_claims(found: "tuple[Claim, ...]") -> None:
-    from archsearch.claims import NOT_COUNTED
+    from archsearch.design.claims import NOT_COUNTED
     from reports.claims import exact
 
     rows: list[dict[str, Any]] = [
@@ -179,7 +179,7 @@ def weight_sharing(
     output: AsFormat = Format.table,
 ) -> None:
     """What shared weights save in parameters and memory, T to H (Fig. 4)."""
-    from archsearch.weight_sharing import NOTE, measured, sharing
+    from archsearch.design.weight_sharing import NOTE, measured, sharing
 
     wanted = [] if measure is None else [name.strip().upper() for name in measure.split(",")]
     sharing(wanted, batch_size, image_size)  # a wrong name is told before anything is measured

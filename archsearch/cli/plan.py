@@ -8,7 +8,7 @@ from typer import Argument, Exit, Option
 
 from archsearch.cli.options import AsFormat, Format
 from archsearch.cli.show import print_json, print_rows
-from archsearch.count import count_row
+from archsearch.design.count import count_row
 from archsearch.variant import Variant, parse_variant
 from internimage.config import PRESETS, ModelConfig
 
@@ -70,7 +70,7 @@ def _network(name: str | None, numbers: dict[str, int | None]) -> ModelConfig:
 
 
 def _verify(config: ModelConfig, image_size: int) -> None:
-    from archsearch.verify import verify
+    from archsearch.design.verify import verify
 
     print("building the model and counting it with fvcore ...", file=sys.stderr)
     differences = verify(config, image_size)

@@ -1,17 +1,18 @@
 """The quote on the command line: before training, and against what it took."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from archsearch.cli.live import clock
 from archsearch.cli.options import Launch, command_line
-from archsearch.study import Trial
+from archsearch.study import Record, Trial
 
 if TYPE_CHECKING:
-    from archsearch.quote import Quote
-    from archsearch.store import StudyFolder
+    from archsearch.running.quote import Quote
+    from archsearch.storage.store import StudyFolder
 
 FEWEST = 4
 """Waiting trials below which a quote would take about as long as the training."""
@@ -19,15 +20,18 @@ FEWEST = 4
 
 def quote_before(folder: "StudyFolder", launch: Launch) -> "Quote | None":
     """Time the corner cells and say what the waiting trials will take; kept as quote.json."""
-    from archsearch.files import write_json
-    from archsearch.quote import corners, quote
-    from archsearch.runners import Place, num_workers
-    from archsearch.store import FINISHED
+    from archsearch.running.quote import corners, quote
+    from archsearch.running.runners import Place, num_workers
+    from archsearch.storage.files import write_json
+    from archsearch.storage.store import FINISHED
 
     states = folder.states()
     waiting = [trial for trial in folder.trials() if states[trial.id] not in FINISHED]
     if len(waiting) < FEWEST:
         return None
+    with folder.lock():  # another driver is told of now, not after the timing
+        for left_by_a_kill in folder.path.glob("quote-*/"):
+            shutil.rmtree(left_by_a_kill)
     chosen = corners(waiting)
     print(f"Timing a few steps of {len(chosen)} corner cells ...", file=sys.stderr, flush=True)
     place = Place(launch.workers, launch.device, waiting[0].recipe.threads)
@@ -37,12 +41,12 @@ def quote_before(folder: "StudyFolder", launch: Launch) -> "Quote | None":
     return made
 
 
-def _timed(folder: "StudyFolder", chosen: tuple[Trial, ...], launch: Launch):  # type: ignore[no-untyped-def]
+def _timed(folder: "StudyFolder", chosen: tuple[Trial, ...], launch: Launch) -> dict[str, Record]:
     """Records of the timings, made by the study's own kind of runner in a folder of its own."""
     import tempfile
 
-    from archsearch.run import run_study
-    from archsearch.store import StudyFolder
+    from archsearch.running.run import run_study
+    from archsearch.storage.store import StudyFolder
 
     study = replace(folder.study(), name="quote", plan={})
     with tempfile.TemporaryDirectory(dir=folder.path, prefix="quote-") as place:
@@ -54,7 +58,7 @@ def _timed(folder: "StudyFolder", chosen: tuple[Trial, ...], launch: Launch):  #
             workers=launch.workers,
             device=launch.device,
             ray_address=launch.ray_address,
-            work="archsearch.timing:time_steps",
+            work="archsearch.running.timing:time_steps",
         )
         records = {t.id: timing.trial(t.id).record() for t in chosen}
     return {i: r for i, r in records.items() if r is not None and r.status == "complete"}
@@ -76,7 +80,7 @@ def text(made: "Quote") -> str:
 
 def quote_after(folder: "StudyFolder") -> str:
     """How the quote compares with what happened; empty without one."""
-    from archsearch.quote import outcome
+    from archsearch.running.quote import outcome
 
     path = folder.path / "quote.json"
     if not path.exists():

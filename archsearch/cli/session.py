@@ -13,7 +13,7 @@ from archsearch.cli.quoting import quote_after, quote_before
 from archsearch.study import Data, Study
 
 if TYPE_CHECKING:
-    from archsearch.store import State, StudyFolder
+    from archsearch.storage.store import State, StudyFolder
 
 RUNS = Path("runs")
 
@@ -24,10 +24,10 @@ def start(study: Study, launch: Launch) -> None:
     Raises:
         Exit: with 1 when a trial failed.
         ValueError: for data, folders or runners that cannot be used, before anything is trained.
-        archsearch.run.StudyStopped: when it ended before its plan did.
+        archsearch.running.run.StudyStopped: when it ended before its plan did.
     """
-    from archsearch.data import describe
-    from archsearch.store import StudyFolder
+    from archsearch.storage.store import StudyFolder
+    from archsearch.training.data import describe
 
     data = describe(study.data, study.recipe.val_fraction)
     path = launch.out or RUNS / folder_name(study)
@@ -66,9 +66,9 @@ def _what(study: Study, data: Data) -> str:
 
 def _train(folder: "StudyFolder", launch: Launch) -> Mapping["State", int]:
     from archsearch.cli.live import display
-    from archsearch.plans import steps_of
-    from archsearch.run import run_study
-    from archsearch.steps import Streamed
+    from archsearch.running.run import run_study
+    from archsearch.searching.plans import steps_of
+    from archsearch.searching.steps import Streamed
 
     planned = folder.trials()
     steps = steps_of(folder.study(), folder.data())

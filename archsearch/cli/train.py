@@ -12,7 +12,7 @@ from typer import Argument, Exit, Option
 from archsearch.cli import options as o
 from archsearch.cli.live import clock, value_text
 from archsearch.cli.session import RUNS, say
-from archsearch.stopping import Stopping, StudyStopped
+from archsearch.running.stopping import Stopping, StudyStopped
 from archsearch.study import Interrupted
 from archsearch.variant import AnyVariant, parse_variant
 from internimage.config import PRESETS, ModelConfig
@@ -39,7 +39,7 @@ def train(
     out: Annotated[Path | None, Option(help="Folder of the training.")] = None,
 ) -> None:
     """Train one network in full, a run's winner for instance, to weights that load anywhere."""
-    from archsearch.full import WEIGHTS, train_full
+    from archsearch.training.full import WEIGHTS, train_full
 
     (name, chosen), training = o.together(
         lambda: _network(network),
@@ -96,7 +96,7 @@ def _network(text: str) -> tuple[str, AnyVariant | ModelConfig]:
 @contextmanager
 def _progress(folder: Path) -> Iterator[None]:
     """Tell the events of the training as they come, from another thread."""
-    from archsearch.progress import Tail
+    from archsearch.running.progress import Tail
 
     tail, done = Tail(folder / "events.jsonl"), threading.Event()
     tail.read()  # what earlier sittings told

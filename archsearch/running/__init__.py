@@ -1,0 +1,1 @@
+"""Bringing trials to their records: the driver, the runners, quotes and progress."""

@@ -1,0 +1,74 @@
+"""What `Study.plan` asks for beyond its cells and seeds, as the steps that do it.
+
+Each ends with a sentence for the reader. Everything is read from the study and the records, so the
+same command goes on with the same plan.
+"""
+
+from archsearch.design.budget import Budget
+from archsearch.design.space import Space
+from archsearch.searching.domain import Domain, four_numbers, twelve_numbers
+from archsearch.searching.fidelity import halving, rungs
+from archsearch.searching.more_seeds import more_seeds
+from archsearch.searching.search import search
+from archsearch.searching.steps import Steps
+from archsearch.study import Data, Study
+
+
+def steps_of(study: Study, data: Data) -> Steps[str] | None:
+    """The steps of the study's plan; None where its cells and seeds are all.
+
+    Raises:
+        ValueError: for a plan of a kind that this version does not know.
+    """
+    if not study.plan:
+        return None
+    kinds = {"more-seeds": _more_seeds, "search": _search, "halving": _halving}
+    kind = study.plan.get("kind")
+    if kind not in kinds:
+        raise ValueError(f"a plan is one of {', '.join(kinds)}, got {kind!r}")
+    return kinds[kind](study, data)
+
+
+def _more_seeds(study: Study, data: Data) -> Steps[str]:
+    plan = yield from more_seeds(study, data, study.plan["max_seeds"])
+    return f"Seeds: {plan.reason}."
+
+
+def _search(study: Study, data: Data) -> Steps[str]:
+    plan = study.plan
+    found = yield from search(
+        domain_of(study),
+        study.recipe,
+        data,
+        num_trials=plan["num_trials"],
+        sampler=plan["sampler"],
+        objectives=plan["objectives"],
+        seed=plan["seed"],
+        training_seed=study.seeds[0],
+    )
+    end = "; that is every variant there is" if found.exhausted else ""
+    front = ", ".join(trial.variant.name for trial in found.front)
+    return f"Search: {len(found.trials)} variants tried{end}. Not beaten: {front}."
+
+
+def domain_of(study: Study) -> Domain:
+    """What a search study searches."""
+    plan = study.plan
+    budget = Budget.parse(study.budget, plan["tolerance"])
+    if plan["over"] == "twelve":
+        return twelve_numbers(budget)
+    space = Space(tuple(plan["c1"]), tuple(plan["group_channels"]), tuple(plan["l1"]))
+    return four_numbers(budget, space)
+
+
+def _halving(study: Study, data: Data) -> Steps[str]:
+    plan = study.plan
+    outcome = yield from halving(
+        [cell.variant for cell in study.cells if cell.variant is not None],
+        rungs(study.recipe, plan["rungs"], plan["factor"], plan["over"]),
+        data,
+        study.seeds,
+        force=plan["force"],
+        measure=study.metric,
+    )
+    return "Halving: " + "; ".join(outcome.notes) + "."

@@ -1,0 +1,1 @@
+"""A study on disk: files that survive crashes, locks, checkpoints, and where trials stand."""

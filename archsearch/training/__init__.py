@@ -1,0 +1,1 @@
+"""One trial: data, augmentation, the training loop, and full training over processes."""

@@ -1,0 +1,127 @@
+"""Images to train on: found, checked, fingerprinted and split. No torch here, and no download.
+
+A new data set is a function that returns a `Dataset` and a row in `SOURCES`.
+"""
+
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsearch.study import Data
+from archsearch.training.cifar import cifar10
+from archsearch.training.image_folder import image_folder
+from archsearch.training.images import (
+    DATA_FOLDER_VARIABLE,
+    DataError,
+    Dataset,
+    Images,
+    Labels,
+    in_memory,
+)
+
+__all__ = ["SOURCES", "DataError", "Dataset", "Images", "describe", "load", "split"]
+
+SPLIT_SEED = 20230417
+"""One split for all trials, whatever their seeds, so that their accuracies can be compared."""
+
+
+def load(name: str) -> Dataset:
+    """The data set ``digits``, ``cifar10``, ``cifar10:PATH`` or ``imagefolder:PATH``.
+
+    It is kept for the life of the process: workers train many trials on the same data.
+
+    Raises:
+        DataError: no such data set, or missing, empty or unreadable files, named.
+    """
+    root = Path(os.environ.get(DATA_FOLDER_VARIABLE, "data"))
+    return _load(name, root.expanduser().absolute())
+
+
+@lru_cache(maxsize=1)
+def _load(name: str, root: Path) -> Dataset:
+    kind, _, path = name.partition(":")
+    if kind not in SOURCES:
+        raise DataError(f"no data set is called {name!r}: wanted {_KNOWN}")
+    return SOURCES[kind](name, path, root)
+
+
+def describe(name: str, val_fraction: float) -> Data:
+    """What ``name`` turns out to be, for records: counts after ``val_fraction`` is held out.
+
+    Raises:
+        DataError: as `load`, or a class too small to hold anything out of it.
+    """
+    dataset = load(name)
+    train, val = split(dataset.train.labels, val_fraction)
+    return Data(
+        name=name,
+        fingerprint=dataset.fingerprint,
+        num_classes=len(dataset.classes),
+        channels=dataset.channels,
+        num_train=len(train),
+        num_val=len(val),
+        num_test=len(dataset.test),
+        source=dataset.source,
+    )
+
+
+def split(
+    labels: Labels, val_fraction: float, data_fraction: float = 1.0
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices to train on and to validate on, stratified by class and the same for every trial.
+
+    ``val_fraction`` of each class is held out; of the rest, ``data_fraction`` is trained on. A
+    smaller fraction is a subset of a larger one, and the validation split is not touched by it.
+
+    Raises:
+        DataError: a class has too few images to hold one out and keep one.
+    """
+    train, val = [], []
+    for label in range(int(labels.max()) + 1):
+        members = _shuffled(np.flatnonzero(labels == label), label)
+        held = max(1, round(val_fraction * len(members))) if val_fraction else 0
+        if held >= len(members):
+            raise DataError(f"class {label} has {len(members)} images: too few to hold out {held}")
+        kept = max(1, round(data_fraction * (len(members) - held)))
+        val.append(members[:held])
+        train.append(members[held : held + kept])
+    return np.sort(np.concatenate(train)), np.sort(np.concatenate(val))
+
+
+def _shuffled(indices: NDArray[np.intp], label: int) -> NDArray[np.intp]:
+    # RandomState: numpy promises that its stream never changes; Generator's may.
+    return np.random.RandomState((SPLIT_SEED + label) % 2**32).permutation(indices)
+
+
+def _digits(name: str, path: str, root: Path) -> Dataset:  # noqa: ARG001
+    """UCI's handwritten digits, 8x8 in 16 grey levels, from inside scikit-learn.
+
+    They come without an official test split: a fifth of each class is set aside, always the same.
+    """
+    if path:
+        raise DataError(f"digits are built in and take no path, got {name!r}")
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
+    labels = bunch.target.astype(np.int64)
+    rest, test = split(labels, val_fraction=0.2)
+    return in_memory(
+        name,
+        "scikit-learn's copy of the UCI handwritten digits; a fixed fifth is the test split",
+        tuple("0123456789"),
+        Images(pixels[rest], (), labels[rest]),
+        Images(pixels[test], (), labels[test]),
+    )
+
+
+SOURCES: dict[str, Callable[[str, str, Path], Dataset]] = {
+    "digits": _digits,
+    "cifar10": cifar10,
+    "imagefolder": image_folder,
+}
+_KNOWN = "digits, cifar10, cifar10:PATH or imagefolder:PATH"

@@ -1,0 +1,132 @@
+"""Batches of a split, as uint8 on the device: from one tensor there, or decoded by workers."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from archsearch.training.images import Images, decode, read_file
+
+Batch = tuple[Tensor, Tensor]
+"""Images ``(N, C, H, W)`` uint8 and labels ``(N,)`` int64, both on the device."""
+
+Read = Callable[..., Iterator[Batch]]
+"""``read(batches, crop_seed=None)``: batches of the given indices, in that order. With a seed,
+images that are decoded for it are cut at random; without, at the centre."""
+
+MAX_WORKERS = 16
+EVAL_CROP = 0.875
+"""Share of the shorter side that the centre crop of a photograph keeps (224 of 256)."""
+
+MIN_CROP_AREA = 0.08
+"""Smallest share of the area that a random resized crop takes, as everywhere on ImageNet."""
+
+
+def epoch_batches(indices: Tensor, batch_size: int, seed: int, epoch: int) -> list[Tensor]:
+    """The order of one epoch, decided by (seed, epoch), in `even_parts`."""
+    generator = torch.Generator().manual_seed(mixed_seed(seed, epoch))
+    return even_parts(indices[torch.randperm(len(indices), generator=generator)], batch_size)
+
+
+def even_parts(indices: Tensor, most: int) -> list[Tensor]:
+    """``indices`` in parts of at most ``most`` that differ by one; no parts of none.
+
+    Even parts rather than a small last one: the head's BatchNorm cannot take a batch of one.
+    """
+    return list(indices.tensor_split(-(-len(indices) // most))) if len(indices) else []
+
+
+def mixed_seed(*numbers: int) -> int:
+    """One seed of several numbers, so that neighbours share nothing."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def reader(images: Images, image_size: int, device: torch.device) -> Read:
+    """How to read ``images``; those on disk come out square, of ``image_size``."""
+    if images.pixels is not None:
+        return _from_memory(images, device)
+    return _from_files(images, image_size, device)
+
+
+def _from_memory(images: Images, device: torch.device) -> Read:
+    assert images.pixels is not None
+    pixels = torch.from_numpy(images.pixels).to(device)
+    labels = torch.from_numpy(images.labels).to(device)
+
+    def read(batches: Sequence[Tensor], crop_seed: int | None = None) -> Iterator[Batch]:  # noqa: ARG001
+        for indices in batches:
+            here = indices.to(device)
+            yield pixels[here], labels[here]
+
+    return read
+
+
+def _from_files(images: Images, image_size: int, device: torch.device) -> Read:
+    """One pool of decoding processes for all epochs: which images, and how, is asked by key."""
+    keys: list[list[_Key]] = []
+    loader: DataLoader[Any] = DataLoader(
+        _Decoded(images, image_size),
+        batch_sampler=keys,
+        num_workers=min(MAX_WORKERS, os.cpu_count() or 1),
+        pin_memory=device.type == "cuda",
+        persistent_workers=True,
+        multiprocessing_context="spawn",  # fork after threads were started may hang
+    )
+
+    def read(batches: Sequence[Tensor], crop_seed: int | None = None) -> Iterator[Batch]:
+        keys[:] = [[(i, crop_seed) for i in batch.tolist()] for batch in batches]
+        for pixels, labels in loader:
+            yield pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+    return read
+
+
+_Key = tuple[int, int | None]
+"""An image's index and the seed of this epoch's crops; without one, the centre is cut out."""
+
+
+class _Decoded(Dataset[tuple[Tensor, int]]):
+    """Photographs, decoded and cut to ``size`` x ``size``."""
+
+    def __init__(self, images: Images, size: int) -> None:
+        self.files, self.labels, self.size = images.files, images.labels, size
+
+    def __getitem__(self, key: "_Key") -> tuple[Tensor, int]:
+        from PIL import Image
+
+        index, seed = key
+        photo = decode(read_file(self.files[index]), str(self.files[index]))
+        if seed is None:
+            box = center_box(photo.width, photo.height)
+        else:
+            box = random_box(photo.width, photo.height, mixed_seed(seed, index))
+        cut = photo.resize((self.size, self.size), Image.Resampling.BICUBIC, box, reducing_gap=2.0)
+        pixels = torch.from_numpy(np.asarray(cut).copy()).permute(2, 0, 1)
+        return pixels.contiguous(), int(self.labels[index])
+
+
+Box = tuple[float, float, float, float]
+
+
+def center_box(width: int, height: int) -> Box:
+    """The middle square, `EVAL_CROP` of the shorter side."""
+    side = EVAL_CROP * min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return left, top, left + side, top + side
+
+
+def random_box(width: int, height: int, seed: int) -> Box:
+    """A random part of 8 to 100% of the area, with sides 3:4 to 4:3 (the Inception crop)."""
+    random = np.random.default_rng(seed)
+    for _ in range(10):
+        area = width * height * random.uniform(MIN_CROP_AREA, 1)
+        ratio = np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3)))
+        w, h = np.sqrt(area * ratio), np.sqrt(area / ratio)
+        if w <= width and h <= height:
+            left, top = random.uniform(0, width - w), random.uniform(0, height - h)
+            return float(left), float(top), float(left + w), float(top + h)
+    return center_box(width, height)
