@@ -1,4 +1,4 @@
-"""`python -m cuda_ops.gpu_session`: all that a GPU has to show, in one go, from the repository root.
+"""`python -m cuda_ops.gpu_session`, in the repository's root: all that a GPU has to show, at once.
 
 Builds for the GPU that is there, runs the tests marked gpu, runs small calls under
 compute-sanitizer, then times every stage shape, beside the official operators where their sources

@@ -80,19 +80,19 @@ void host_boxes(const Call& c, std::vector<Box>& boxes) {
   }
 }
 
-// As add_chunk, and checks what makes atomics needless: one owner to an element, and different elements to its lanes.
+// As add_step, and checks what makes atomics needless: one owner to an element, and different elements to its lanes.
 template <typename S>
-const char* host_add_chunk(const PlaneCall& p, const Tile& tile, const PlaneMemory<S>& memory,
-                           std::vector<int>& owner_of) {
+const char* host_add_step(const PlaneCall& p, const Tile& tile, const Page<S>& page, typename S::A* memory,
+                          std::vector<int>& owner_of) {
   for (int owner = 0; owner < owners_of<S>(p); ++owner) {
     const Span columns = own_columns(tile, owner, owners_of<S>(p));
     const Elements own = elements_of<S>(tile, columns);
     for (int pixel = 0; pixel < kChunk; ++pixel) {
-      if (!pixel_touches(p, columns, pixel, memory)) continue;
+      if (!pixel_touches(columns, pixel, page)) continue;
       for (int r = 0; r < kRound; ++r) {
         std::vector<int> met;
         for (int lane = 0; lane < S::kOwnerLanes; ++lane) {
-          const LaneShare<S> share = lane_share(pixel, lane, memory);
+          const LaneShare<S> share = lane_share(pixel, lane, page);
           add_entry<S>(own, lane, share.entry[r], share.grad, memory);
           if (!owns<S>(own, share.entry[r])) continue;
           const int element = share.entry[r].at + lane % S::kRuns * S::kRun;
@@ -109,34 +109,35 @@ const char* host_add_chunk(const PlaneCall& p, const Tile& tile, const PlaneMemo
   return nullptr;
 }
 
-template <typename S>
+template <typename S, int kKernel>
 const char* host_tile(const PlaneCall& p, uint32_t block, std::vector<char>& shared) {
   const Tile tile = tile_at<S>(p, block);
   const int64_t pixels = static_cast<int64_t>(p.tile_w) * p.tile_h;
   const PlaneMemory<S> memory(shared.data(), pixels);
-  const int threads = p.warps * 32;
+  const int threads = plane_threads(p);
   std::vector<int> owner_of(pixels * S::kChannels, -1);
-  for (int thread = 0; thread < threads; ++thread) clear_tile(p, tile, thread, memory);
+  std::vector<Step> steps;
   for (int chunk = 0; chunk < chunks_of(p.c); ++chunk) {
     if (p.boxes && !chunk_reaches(p, tile, chunk)) continue;
-    for (int thread = 0; thread < threads; ++thread) copy_gradients(p, tile, chunk, thread, memory);
-    for (int first = 0; first < p.c.g.kernel * p.c.g.kernel; first += kRound) {
-      for (int thread = 0; thread < threads; ++thread) {
-        const int pixel = thread / p.warps;
-        const Slot s = slot_in_chunk(p.c, tile.n, tile.group, chunk, pixel);
-        const auto norm = normaliser<typename S::T>(p.c, s);
-        write_entries(p, tile, chunk, first, pixel, thread % p.warps, s, norm, memory);
-      }
-      if (const char* error = host_add_chunk(p, tile, memory, owner_of)) return error;
-    }
+    for (int first = 0; first < p.c.g.kernel * p.c.g.kernel; first += kRound) steps.push_back({chunk, first});
   }
-  for (int thread = 0; thread < threads; ++thread) write_tile(p, tile, thread / 32, thread % 32, memory);
+  for (int thread = 0; thread < threads; ++thread) clear_tile<S>(tile, thread, threads, memory.tile);
+  for (size_t i = 0; i <= steps.size(); ++i) {  // a page is written before the one that went before it is added up
+    for (int pixel = 0; pixel < kChunk && i < steps.size(); ++pixel) {
+      write_pixel<S, kKernel>(p, tile, steps[i], pixel, memory.page(i % 2));
+    }
+    if (i == 0) continue;
+    if (const char* error = host_add_step(p, tile, memory.page((i - 1) % 2), memory.tile, owner_of)) return error;
+  }
+  for (int thread = 0; thread < threads; ++thread) {
+    write_tile<S>(p, tile, thread / 32, threads / 32, thread % 32, memory.tile);
+  }
   return nullptr;
 }
 
 template <typename T>
 const char* host_grad_x(const Geometry& g, const Tensors& t, const SharedMemory& device) {
-  return with_grad_x_kernel<T>(g, [&](auto slice) -> const char* {
+  return with_grad_x_kernel<T>(g, [&](auto slice, auto kernel) -> const char* {
     using S = decltype(slice);
     PlaneCall p = plane_call<S>(g, t, device);
     if (is_tiled(p) && !is_tiled(plane_call<S>(g, t, kLeastShared))) return "no workspace for these tiles";
@@ -145,10 +146,11 @@ const char* host_grad_x(const Geometry& g, const Tensors& t, const SharedMemory&
       host_boxes<T>(p.c, boxes);
       p.boxes = boxes.data();
     }
-    if (3 * (plane_shared_bytes<S>(p) + device.reserved) > device.multiprocessor) return "tiles that do not fit";
-    std::vector<char> shared(plane_shared_bytes<S>(p), 0x7f);
+    const int64_t bytes = plane_shared_bytes<S>(p);
+    if (blocks_at_once(device) * (bytes + device.reserved) > device.multiprocessor) return "tiles that do not fit";
+    std::vector<char> shared(bytes, 0x7f);
     for (uint32_t block = 0; block < plane_blocks(p); ++block) {
-      if (const char* error = host_tile<S>(p, block, shared)) return error;
+      if (const char* error = host_tile<S, kernel()>(p, block, shared)) return error;
     }
     return nullptr;
   });

@@ -95,11 +95,11 @@ def test_few_kernels_hold_everything(kernels: list[Kernel], architecture: str) -
         "forward_kernel<Half, 8, 1, 5>",
         "grad_weights_kernel<BFloat16, 8, 1, 7>",
         "grad_weights_kernel<double, 1, 4, 0>",
-        "grad_x_kernel<Slice<BFloat16, 4> >",
+        "grad_x_kernel<Slice<BFloat16, 4>, 3>",
         "boxes_kernel<float>",
     ):
         assert name in ours
-    assert len(ours) <= 45
+    assert len(ours) <= 50
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -107,17 +107,17 @@ def test_kernels_of_kernel_size_3_live_in_registers(
     kernels: list[Kernel], architecture: str
 ) -> None:
     ours = [k for k in kernels if k.architecture == architecture and k.is_for_kernel_3]
-    assert len(ours) == 6  # two directions of three types
+    assert len(ours) == 12  # of three types: forward, weights, and x in two widths
     for kernel in ours:
         assert (kernel.stack_bytes, kernel.spilled_bytes) == (0, 0), kernel
-        # At least five blocks of 128 threads to a multiprocessor.
-        assert kernel.registers <= 96, kernel
+        # So that five blocks of 128 threads fit on a multiprocessor; of grad_x, three of 160.
+        assert kernel.registers <= (128 if kernel.name.startswith("grad_x") else 96), kernel
 
 
 def test_other_kernels_spill_next_to_nothing(kernels: list[Kernel]) -> None:
     for kernel in kernels:
-        assert kernel.spilled_bytes <= 32, kernel
-        assert kernel.registers <= (80 if kernel.name.startswith("grad_x") else 168), kernel
+        assert kernel.spilled_bytes <= 48, kernel
+        assert kernel.registers <= 168, kernel
 
 
 @pytest.mark.parametrize(

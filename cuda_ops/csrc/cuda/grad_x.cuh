@@ -1,94 +1,114 @@
 // The gradient of x without atomics: a block owns a tile of one (image, group) plane of it in shared memory, goes
-// through the image's output pixels that reach the tile, and writes the tile once. Every element is summed in the order
-// of output pixels and points, so the result is the same on every run and for every tiling.
+// through the image's output pixels that reach the tile, and writes the tile once. Every element is summed in the
+// order of output pixels and points, so the result is the same on every run and for every tiling.
 //
-// A chunk of 32 output pixels at a time, and of their points a round of kRound, the block's threads first write down
-// where each point's four neighbours lie in the tile and what they weigh. Then each owner goes through the pixels that
-// touch its columns, and one step of its lanes adds one point's whole contribution. No two lanes and no two owners ever
-// meet in one element. Columns and not rows are what owners divide, because a chunk has few rows but many columns.
+// A step is a chunk of 32 output pixels, and of their points a round of kRound. One warp, a pixel to a lane, writes
+// down where each point's four neighbours lie in the tile and what they weigh, while the other warps add up the step
+// before: each owner goes through the pixels that touch its columns, and one turn of its lanes adds one point's whole
+// contribution. No two lanes and no two owners ever meet in one element. Columns and not rows are what owners divide,
+// because a chunk has few rows but many columns.
 #pragma once
 #include "plane.cuh"
 
 namespace dcnv3::cuda {
 
-// ---- a chunk, written down ----
+// ---- a step, written down ----
 
 template <typename S>
-DCNV3_HOST_DEVICE void copy_gradients(const PlaneCall& p, const Tile& tile, int chunk, int thread,
-                                      const PlaneMemory<S>& memory) {
+DCNV3_HOST_DEVICE void write_gradient(const PlaneCall& p, const Tile& tile, bool exists, int64_t pair,
+                                      typename S::A* to) {
   using T = typename S::T;
-  for (int i = thread; i < kChunk * S::kRuns; i += p.warps * 32) {
-    const int pixel = i / S::kRuns, first = i % S::kRuns * S::kRun;
-    const int left = pixel_exists(p.c, chunk, pixel) ? tile.channels - first : 0;
-    const int64_t in_batch = tile.n * p.c.g.ho * p.c.g.wo + static_cast<int64_t>(chunk) * kChunk + pixel;
-    const T* from = static_cast<const T*>(p.c.t.grad) + tile.channel + first +
-                    (in_batch * p.c.g.groups + tile.group) * p.c.g.group_channels;
+  const T* from = static_cast<const T*>(p.c.t.grad) + pair * p.c.g.group_channels + tile.channel;
+#pragma unroll
+  for (int i = 0; i < S::kRuns; ++i) {
+    const int first = i * S::kRun, left = exists ? tile.channels - first : 0;
     typename S::Run run{};
     if (p.whole_runs && left > 0) {
-      const Pack<T, S::kRun> pack = read_pack<T, S::kRun>(from);
+      const Pack<T, S::kRun> pack = read_pack<T, S::kRun>(from + first);
 #pragma unroll
       for (int v = 0; v < S::kRun; ++v) run.raw[v] = pack[v];
     } else {
 #pragma unroll
       for (int v = 0; v < S::kRun; ++v) {
-        if (v < left) run.raw[v] = read_pack<T, 1>(from + v)[0];
+        if (v < left) run.raw[v] = read_pack<T, 1>(from + first + v)[0];
       }
     }
-    *reinterpret_cast<typename S::Run*>(memory.grads + i * S::kRun) = run;
+    reinterpret_cast<typename S::Run*>(to)[i] = run;
   }
 }
 
-// One point's four entries. Returns the columns of the tile that they touch.
+DCNV3_HOST_DEVICE bool is_below(int value, int size) {
+  return static_cast<uint32_t>(value) < static_cast<uint32_t>(size);
+}
+
+// One point's four entries, in the order (column, row) = (0, 0), (0, 1), (1, 0), (1, 1). Returns the columns of the
+// tile that they may touch.
 template <typename S>
-DCNV3_HOST_DEVICE Span write_point(const PlaneCall& p, const Tile& tile, const Points<typename S::A, 1>& point,
-                                   Entry<typename S::A>* to) {
+DCNV3_HOST_DEVICE Span write_point(const PlaneCall& p, const Tile& tile, typename S::A px, typename S::A py,
+                                   typename S::A weight, bool exists, Entry<typename S::A>* to) {
   using A = typename S::A;
-  const Neighbours<A> near = neighbours(point.px[0], point.py[0], p.c.g);
+  const Neighbours<A> near = neighbours(px, py, p.c.g);
   const int x = near.x.cell - kFirstCell<A> - tile.x0, y = near.y.cell - kFirstCell<A> - tile.y0;
-  Span columns{tile.width, -1};
+  const bool column_counts[2] = {exists && is_below(x, tile.width), exists && is_below(x + 1, tile.width)};
+  const bool row_counts[2] = {is_below(y, tile.height), is_below(y + 1, tile.height)};
+  const int at = (x * tile.height + y) * S::kChannels;
 #pragma unroll
-  for (int corner = 0; corner < 4; ++corner) {
-    const int column = x + corner / 2, row = y + corner % 2;
-    const A weight = point.weight[0] * near.y.share[corner % 2] * near.x.share[corner / 2];
-    const bool counts = weight != 0 && column >= 0 && column < tile.width && row >= 0 && row < tile.height;
-    to[corner] = {weight, counts ? (column * tile.height + row) * S::kChannels : -1};
-    if (counts) columns = joined(columns, {column, column});
+  for (int column = 0; column < 2; ++column) {
+    const A share = weight * near.x.share[column];
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      const A entry = share * near.y.share[row];
+      const bool counts = column_counts[column] && row_counts[row] && entry != 0;
+      const int element = at + (column * tile.height + row) * S::kChannels;
+      to[2 * column + row] = {entry, counts ? element : -1};
+    }
+  }
+  if (!exists || (!row_counts[0] && !row_counts[1])) return {tile.width, -1};
+  return {x > 0 ? x : 0, x + 1 < tile.width ? x + 1 : tile.width - 1};
+}
+
+// One pixel's part of a step, where the K x K window is one batch: all positions' points at once.
+template <typename S, int kKernel>
+DCNV3_HOST_DEVICE Span write_points(const PlaneCall& p, const Tile& tile, const Slot& s, bool exists, int first,
+                                    Entry<typename S::A>* to) {
+  using A = typename S::A;
+  constexpr int N = kBatch<kKernel>;
+  const int positions = kernel_size<kKernel>(p.c.g) * kernel_size<kKernel>(p.c.g);
+  Normaliser<A> norm{0, 1};
+  if constexpr (N < kRound) norm = normaliser<typename S::T>(p.c, s);
+  Span columns{tile.width, -1};
+#pragma unroll 1
+  for (int r = 0; r < kRound; r += N) {
+    // A position past the last is computed as the last, and counts for nothing.
+    const int full = first + r < positions ? first + r : positions - 1;
+    const Points<A, N> points = points_of<typename S::T, kKernel, N>(p.c, s, full, norm);
+#pragma unroll
+    for (int n = 0; n < N; ++n) {
+      const bool counts = exists && first + r < positions && !is_removed<kKernel>(p.c.g, full + n);
+      Entry<A>* entries = to + (r + n) * 4;
+      columns = joined(columns,
+                       write_point<S>(p, tile, points.px[n], points.py[n], points.weight[n], counts, entries));
+    }
   }
   return columns;
 }
 
-// Every `parts`-th point of one pixel, from `part` on, of the round that begins at window position `first`.
-template <typename S>
-DCNV3_HOST_DEVICE void write_entries(const PlaneCall& p, const Tile& tile, int chunk, int first, int pixel, int part,
-                                     const Slot& s, const Normaliser<typename S::A>& norm,
-                                     const PlaneMemory<S>& memory) {
-  using A = typename S::A;
-  Span columns{tile.width, -1};
-  for (int r = part; r < kRound; r += p.warps) {
-    Entry<A>* to = memory.entries + (pixel * kRound + r) * 4;
-    const int full = first + r;
-    if (pixel_exists(p.c, chunk, pixel) && full < p.c.g.kernel * p.c.g.kernel && !is_removed<0>(p.c.g, full)) {
-      columns = joined(columns, write_point<S>(p, tile, points_of<typename S::T, 0, 1>(p.c, s, full, norm), to));
-    } else {
-#pragma unroll
-      for (int corner = 0; corner < 4; ++corner) to[corner] = {A(0), -1};
-    }
-  }
-  memory.columns[part * kChunk + pixel] = columns;
+template <typename S, int kKernel>
+DCNV3_HOST_DEVICE void write_pixel(const PlaneCall& p, const Tile& tile, const Step& step, int pixel,
+                                   const Page<S>& page) {
+  static_assert(kKernel == 3 || kKernel == 0, "a batch is a round, or one point of it");
+  const Slot s = slot_in_chunk(p.c, tile.n, tile.group, step.chunk, pixel);
+  const bool exists = pixel_exists(p.c, step.chunk, pixel);
+  write_gradient<S>(p, tile, exists, s.pair, page.grads + pixel * S::kChannels);
+  page.columns[pixel] = write_points<S, kKernel>(p, tile, s, exists, step.first, page.entries + pixel * kRound * 4);
 }
 
 // ---- the adding up ----
 
 template <typename S>
-DCNV3_HOST_DEVICE bool pixel_touches(const PlaneCall& p, const Span& own, int pixel, const PlaneMemory<S>& memory) {
-  bool touches = false;
-#pragma unroll
-  for (int part = 0; part < kMaxWarps; ++part) {
-    if (part >= p.warps) break;
-    const Span columns = memory.columns[part * kChunk + pixel];
-    touches |= columns.first <= own.last && columns.last >= own.first;
-  }
-  return touches;
+DCNV3_HOST_DEVICE bool pixel_touches(const Span& own, int pixel, const Page<S>& page) {
+  const Span columns = page.columns[pixel];
+  return columns.first <= own.last && columns.last >= own.first;
 }
 
 // What one of an owner's lanes adds for one pixel: lane / kRuns says which neighbour of each point, lane % kRuns which
@@ -100,12 +120,11 @@ struct LaneShare {
 };
 
 template <typename S>
-DCNV3_HOST_DEVICE LaneShare<S> lane_share(int pixel, int lane, const PlaneMemory<S>& memory) {
+DCNV3_HOST_DEVICE LaneShare<S> lane_share(int pixel, int lane, const Page<S>& page) {
   LaneShare<S> share;
 #pragma unroll
-  for (int r = 0; r < kRound; ++r) share.entry[r] = memory.entries[(pixel * kRound + r) * 4 + lane / S::kRuns];
-  const auto* runs = reinterpret_cast<const typename S::Run*>(memory.grads);
-  share.grad = runs[pixel * S::kRuns + lane % S::kRuns];
+  for (int r = 0; r < kRound; ++r) share.entry[r] = page.entries[(pixel * kRound + r) * 4 + lane / S::kRuns];
+  share.grad = reinterpret_cast<const typename S::Run*>(page.grads)[pixel * S::kRuns + lane % S::kRuns];
   return share;
 }
 
@@ -128,35 +147,35 @@ DCNV3_HOST_DEVICE bool owns(const Elements& own, const Entry<typename S::A>& ent
 
 template <typename S>
 DCNV3_HOST_DEVICE void add_entry(const Elements& own, int lane, const Entry<typename S::A>& entry,
-                                 const typename S::Run& grad, const PlaneMemory<S>& memory) {
+                                 const typename S::Run& grad, typename S::A* tile) {
   if (!owns<S>(own, entry)) return;
-  auto* sum = reinterpret_cast<typename S::Run*>(memory.tile + entry.at + lane % S::kRuns * S::kRun);
+  auto* sum = reinterpret_cast<typename S::Run*>(tile + entry.at + lane % S::kRuns * S::kRun);
   typename S::Run run = *sum;
 #pragma unroll
   for (int v = 0; v < S::kRun; ++v) run.raw[v] += entry.weight * grad.raw[v];
   *sum = run;
 }
 
-// ---- the tile's beginning and end ----
+// ---- the tile's beginning and end, by `threads` and `warps` ----
 
 template <typename S>
-DCNV3_HOST_DEVICE void clear_tile(const PlaneCall& p, const Tile& tile, int thread, const PlaneMemory<S>& memory) {
-  auto* runs = reinterpret_cast<typename S::Run*>(memory.tile);
-  for (int i = thread; i < tile.width * tile.height * S::kRuns; i += p.warps * 32) runs[i] = {};
+DCNV3_HOST_DEVICE void clear_tile(const Tile& tile, int thread, int threads, typename S::A* memory) {
+  auto* runs = reinterpret_cast<typename S::Run*>(memory);
+  for (int i = thread; i < tile.width * tile.height * S::kRuns; i += threads) runs[i] = {};
 }
 
 template <typename S>
-DCNV3_HOST_DEVICE void write_tile(const PlaneCall& p, const Tile& tile, int warp, int lane,
-                                  const PlaneMemory<S>& memory) {
+DCNV3_HOST_DEVICE void write_tile(const PlaneCall& p, const Tile& tile, int warp, int warps, int lane,
+                                  const typename S::A* memory) {
   using T = typename S::T;
   const int first = lane % S::kRuns * S::kRun, left = tile.channels - first;
-  for (int y = warp; y < tile.height; y += p.warps) {
+  for (int y = warp; y < tile.height; y += warps) {
     for (int x = lane / S::kRuns; x < tile.width; x += 32 / S::kRuns) {
       const int64_t pixel = (tile.n * p.c.g.h + tile.y0 + y) * p.c.g.w + tile.x0 + x;
       T* to = static_cast<T*>(p.c.t.grad_x) + tile.channel + first +
               (pixel * p.c.g.groups + tile.group) * p.c.g.group_channels;
       const auto& run =
-          *reinterpret_cast<const typename S::Run*>(memory.tile + (x * tile.height + y) * S::kChannels + first);
+          *reinterpret_cast<const typename S::Run*>(memory + (x * tile.height + y) * S::kChannels + first);
       if (p.whole_runs && left > 0) {
         write_pack<T, S::kRun>(to, run.raw);
       } else {
@@ -173,7 +192,7 @@ DCNV3_HOST_DEVICE void write_tile(const PlaneCall& p, const Tile& tile, int warp
 // One warp to a chunk and group.
 template <typename T>
 __global__ void __launch_bounds__(kBlock) boxes_kernel(const __grid_constant__ Call c, Box* boxes, int64_t count) {
-  const int64_t index = static_cast<int64_t>(blockIdx.x) * kMaxWarps + threadIdx.x / 32;
+  const int64_t index = static_cast<int64_t>(blockIdx.x) * (kBlock / 32) + threadIdx.x / 32;
   if (index >= count) return;
   const int64_t run = index / c.g.groups, n = run / chunks_of(c);
   const Box own = box_of_pixel<T>(c, n, static_cast<int>(run - n * chunks_of(c)),
@@ -194,42 +213,30 @@ __device__ __forceinline__ int next_chunk(const PlaneCall& p, const Tile& tile, 
   return chunk;
 }
 
-// `normaliser`, by the `parts` neighbouring lanes that share a pixel.
-template <typename T>
-__device__ __forceinline__ Normaliser<Arithmetic<T>> shared_normaliser(const Call& c, const Slot& s, int part,
-                                                                       int parts) {
-  using A = Arithmetic<T>;
-  if (!c.g.softmax) return {0, 1};
-  return with_weight_type<T>(c, [&](auto* type) -> Normaliser<A> {
-    using M = std::remove_cv_t<std::remove_pointer_t<decltype(type)>>;
-    const M* mask = weight_rows<M>(c, s).mask;
-    A shift = -kInfinity<A>, sum = 0;
-    for (int k = part; k < c.g.points; k += parts) shift = larger(shift, read_weight(mask + k));
-    for (int step = parts / 2; step > 0; step /= 2) shift = larger(shift, __shfl_xor_sync(0xffffffffu, shift, step));
-    for (int k = part; k < c.g.points; k += parts) sum += exponential(read_weight(mask + k) - shift);
-    for (int step = parts / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
-    return {shift, reciprocal(sum)};
-  });
+__device__ __forceinline__ Step next_step(const PlaneCall& p, const Tile& tile, const Step& step, int lane) {
+  const int first = step.first + kRound;
+  if (first < p.c.g.kernel * p.c.g.kernel) return {step.chunk, first};
+  return {next_chunk(p, tile, step.chunk + 1, lane), 0};
 }
 
 template <typename S>
-__device__ __forceinline__ void add_chunk(const PlaneCall& p, const Tile& tile, int warp, int lane,
-                                          const PlaneMemory<S>& memory) {
+__device__ __forceinline__ void add_step(const PlaneCall& p, const Tile& tile, int warp, int lane, const Page<S>& page,
+                                         typename S::A* memory) {
   Elements own{};
   unsigned pixels = 0;
-  int steps = 0;
+  int turns = 0;
 #pragma unroll
   for (int i = 0; i < S::kOwners; ++i) {
     const Span columns = own_columns(tile, warp * S::kOwners + i, owners_of<S>(p));
-    const unsigned touching = __ballot_sync(0xffffffffu, pixel_touches(p, columns, lane, memory));
-    steps = max(steps, __popc(touching));
+    const unsigned touching = __ballot_sync(0xffffffffu, pixel_touches(columns, lane, page));
+    turns = max(turns, __popc(touching));
     if (lane / S::kOwnerLanes != i) continue;
     own = elements_of<S>(tile, columns), pixels = touching;
   }
-  for (int step = 0; step < steps; ++step, pixels &= pixels - 1) {
+  for (int turn = 0; turn < turns; ++turn, pixels &= pixels - 1) {
     if (!pixels) own.count = 0;  // this owner is done, the warp's other one is not
     const int pixel = pixels ? __ffs(static_cast<int>(pixels)) - 1 : 0;
-    const LaneShare<S> share = lane_share(pixel, lane % S::kOwnerLanes, memory);
+    const LaneShare<S> share = lane_share(pixel, lane % S::kOwnerLanes, page);
 #pragma unroll
     for (int r = 0; r < kRound; ++r) {
       add_entry<S>(own, lane, share.entry[r], share.grad, memory);
@@ -238,28 +245,29 @@ __device__ __forceinline__ void add_chunk(const PlaneCall& p, const Tile& tile, 
   }
 }
 
-template <typename S>
-__global__ void __launch_bounds__(kBlock) grad_x_kernel(const __grid_constant__ PlaneCall p) {
+template <typename S, int kKernel>
+__global__ void __launch_bounds__(32 * (kMaxWarps + 1)) grad_x_kernel(const __grid_constant__ PlaneCall p) {
   extern __shared__ __align__(16) unsigned char shared[];
-  const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
-  const int pixel = thread / p.warps, part = thread % p.warps;
+  // By a shuffle the compiler knows that a warp's lanes agree on it, and leaves out the code for when they part.
+  const int warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
   const Tile tile = tile_at<S>(p, blockIdx.x);
   const PlaneMemory<S> memory(shared, static_cast<int64_t>(p.tile_w) * p.tile_h);
-  clear_tile(p, tile, thread, memory);
-  const int chunks = chunks_of(p.c), positions = p.c.g.kernel * p.c.g.kernel;
-  for (int chunk = next_chunk(p, tile, 0, lane); chunk < chunks; chunk = next_chunk(p, tile, chunk + 1, lane)) {
-    const Slot s = slot_in_chunk(p.c, tile.n, tile.group, chunk, pixel);
-    copy_gradients(p, tile, chunk, thread, memory);
-    const Normaliser<typename S::A> norm = shared_normaliser<typename S::T>(p.c, s, part, p.warps);
-    for (int first = 0; first < positions; first += kRound) {
-      write_entries(p, tile, chunk, first, pixel, part, s, norm, memory);
-      __syncthreads();
-      add_chunk(p, tile, warp, lane, memory);
-      __syncthreads();
+  const int chunks = chunks_of(p.c);
+  clear_tile<S>(tile, threadIdx.x, blockDim.x, memory.tile);
+  Step next{next_chunk(p, tile, 0, lane), 0};
+  bool written = false;  // whether there is a step to add up
+  for (int which = 0; written || next.chunk < chunks; which ^= 1) {
+    if (warp < p.warps) {
+      if (written) add_step(p, tile, warp, lane, memory.page(which ^ 1), memory.tile);
+    } else if (next.chunk < chunks) {
+      write_pixel<S, kKernel>(p, tile, next, lane, memory.page(which));
     }
+    __syncthreads();
+    written = next.chunk < chunks;
+    if (written) next = next_step(p, tile, next, lane);
   }
   __syncthreads();
-  write_tile(p, tile, warp, lane, memory);
+  write_tile<S>(p, tile, warp, p.warps + 1, lane, memory.tile);
 }
 #endif
 

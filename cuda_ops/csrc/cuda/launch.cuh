@@ -53,7 +53,7 @@ inline const char* shared_memory(SharedMemory& shared) {
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
 
-template <typename S>
+template <typename S, int kKernel>
 const char* launch_grad_x(const Geometry& g, const Tensors& t, void* workspace, cudaStream_t stream) {
   using T = typename S::T;
   SharedMemory shared;
@@ -64,16 +64,16 @@ const char* launch_grad_x(const Geometry& g, const Tensors& t, void* workspace, 
     if (!workspace) return "this device has less shared memory than any that is supported";
     auto* boxes = static_cast<Box*>(workspace);
     const int64_t count = box_count(p.c);
-    boxes_kernel<T><<<blocks_of(count, kMaxWarps), kBlock, 0, stream>>>(p.c, boxes, count);
+    boxes_kernel<T><<<blocks_of(count, kBlock / 32), kBlock, 0, stream>>>(p.c, boxes, count);
     if (const char* error = launch_error()) return error;
     p.boxes = boxes;
   }
   const int bytes = static_cast<int>(plane_shared_bytes<S>(p));
   if (bytes > kSharedBytes) {
     // On every launch, not once: it holds for the current device alone, and costs less than finding out.
-    cudaFuncSetAttribute(grad_x_kernel<S>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    cudaFuncSetAttribute(grad_x_kernel<S, kKernel>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   }
-  grad_x_kernel<S><<<static_cast<unsigned>(plane_blocks(p)), p.warps * 32, bytes, stream>>>(p);
+  grad_x_kernel<S, kKernel><<<static_cast<unsigned>(plane_blocks(p)), plane_threads(p), bytes, stream>>>(p);
   return launch_error();
 }
 
@@ -85,13 +85,15 @@ const char* backward(const Geometry& g, const Tensors& t, void* workspace, void*
     if (const char* error = launch_grad_weights<T>(g, t, to)) return error;
   }
   if (!t.grad_x) return nullptr;
-  return with_grad_x_kernel<T>(g, [&](auto slice) { return launch_grad_x<decltype(slice)>(g, t, workspace, to); });
+  return with_grad_x_kernel<T>(g, [&](auto slice, auto kernel) {
+    return launch_grad_x<decltype(slice), kernel()>(g, t, workspace, to);
+  });
 }
 
 template <typename T>
 int64_t workspace_bytes(const Geometry& g, const Tensors& t) {
   if (!t.grad_x || refusal(g)) return 0;
-  return with_grad_x_kernel<T>(g, [&](auto slice) -> int64_t {
+  return with_grad_x_kernel<T>(g, [&](auto slice, auto) -> int64_t {
     const PlaneCall p = plane_call<decltype(slice)>(g, t, kLeastShared);  // elsewhere tiles are no smaller
     return is_tiled(p) ? box_count(p.c) * static_cast<int64_t>(sizeof(Box)) : 0;
   });

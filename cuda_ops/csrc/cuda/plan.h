@@ -26,6 +26,7 @@ inline constexpr int64_t kSharedBytes = 48 * 1024;  // what a block gets without
 struct SharedMemory {
   int64_t multiprocessor, reserved;  // `reserved` of it goes with every block
 };
+inline int blocks_at_once(const SharedMemory& shared) { return shared.multiprocessor >= 160 * 1024 ? 3 : 2; }
 inline constexpr SharedMemory kLeastShared{100 * 1024, 1024};  // sm_86, sm_89; sm_80 has 164 KB, sm_90 228
 
 inline constexpr int64_t kMaxSlots = (int64_t{1} << 31) - kBlock;
@@ -105,14 +106,14 @@ TeamPlan team_plan(const Geometry& g, const Tensors& t) {
   return plan;
 }
 
-// Three blocks to a multiprocessor: larger tiles mean fewer pixels that reach two of them, more blocks more warps. Six
-// rows are the least that make the rows above and below worth going through.
+// Three blocks to a multiprocessor where it is not too small: larger tiles mean fewer pixels that reach two of them,
+// more blocks more warps. Six rows are the least that make the rows above and below worth going through.
 template <typename S>
 PlaneCall plane_call(const Geometry& g, const Tensors& t, const SharedMemory& shared) {
   using T = typename S::T;
   PlaneCall p{};
   p.c = call_of<T>(g, t, 1, 1);
-  const int64_t bytes = shared.multiprocessor / 3 - shared.reserved - PlaneMemory<S>::bytes(0);
+  const int64_t bytes = shared.multiprocessor / blocks_at_once(shared) - shared.reserved - PlaneMemory<S>::bytes(0);
   const int64_t room = bytes / (PlaneMemory<S>::bytes(1) - PlaneMemory<S>::bytes(0));
   const int64_t widest = g.h * g.w <= room ? g.w : std::max<int64_t>(1, room / std::min<int64_t>(g.h, 6));
   p.tile_w = static_cast<int>(rounded_up(g.w, rounded_up(g.w, widest)));
@@ -124,6 +125,8 @@ PlaneCall plane_call(const Geometry& g, const Tensors& t, const SharedMemory& sh
                  aligned(t.grad_x, sizeof(T) * S::kRun);
   return p;
 }
+
+inline int plane_threads(const PlaneCall& p) { return (p.warps + 1) * 32; }
 
 inline bool is_tiled(const PlaneCall& p) { return p.tiles_x > 1 || p.tiles_y > 1; }
 
@@ -165,12 +168,16 @@ auto with_grad_weights_kernel(const Geometry& g, const Tensors& t, const Run& ru
   });
 }
 
+// Calls `run` with a slice and K as a constant.
 template <typename T, typename Run>
 auto with_grad_x_kernel(const Geometry& g, const Run& run) {
+  using Three = std::integral_constant<int, 3>;
+  using Any = std::integral_constant<int, 0>;
   if constexpr (sizeof(T) < 8) {
-    if (g.group_channels <= 16) return run(Slice<T, 4>());
+    if (g.group_channels <= 16) return g.kernel == 3 ? run(Slice<T, 4>(), Three()) : run(Slice<T, 4>(), Any());
+    if (g.kernel == 3) return run(Slice<T, 8>(), Three());
   }
-  return run(Slice<T, 8>());
+  return run(Slice<T, 8>(), Any());
 }
 
 }  // namespace dcnv3::cuda

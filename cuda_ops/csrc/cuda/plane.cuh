@@ -4,9 +4,9 @@
 
 namespace dcnv3::cuda {
 
-inline constexpr int kChunk = 32;  // output pixels that are gone through at a time
+inline constexpr int kChunk = 32;  // output pixels that are gone through at a time, one to a lane
 inline constexpr int kRound = 9;   // points of each
-inline constexpr int kMaxWarps = kBlock / 32;
+inline constexpr int kMaxWarps = 4;
 
 // The channels of a tile: kRuns runs of as many as 128 bits hold, 16 or 32 in all. An owner's lanes are the four
 // neighbours of a point times the runs.
@@ -32,7 +32,8 @@ struct Box {
 // Blocks are numbered group fastest, then slice, column of tiles, row of tiles, image.
 struct PlaneCall {
   Call c;
-  int tile_w, tile_h, tiles_x, tiles_y, slices, warps;
+  int tile_w, tile_h, tiles_x, tiles_y, slices;
+  int warps;         // that add; one more writes down what they add next
   bool whole_runs;   // a run of channels is read and written as one pack
   const Box* boxes;  // [image][chunk][group]; null where one tile covers the image
 };
@@ -68,27 +69,38 @@ struct Entry {
   int32_t at;  // element of the tile, -1 for none
 };
 
-// In shared memory: the tile by columns, [column][row][channel]; the entries of a round; the output's gradient in a
-// chunk; and the columns that a pixel's points touch, as far as each of the threads that share the pixel wrote them
-// down.
+// What one step adds, written down: each of kChunk pixels' points and gradient.
+template <typename S>
+struct Page {
+  using A = typename S::A;
+  Entry<A>* entries;  // [kChunk][kRound][4]
+  A* grads;           // [kChunk][channel]
+  Span* columns;      // [kChunk]: columns of the tile that the pixel's points may touch
+
+  static constexpr int64_t kBytes = kChunk * (sizeof(Entry<A>) * kRound * 4 + sizeof(A) * S::kChannels + sizeof(Span));
+};
+
+// In shared memory: the tile by columns, [column][row][channel], and two pages, one that is written while the other is
+// added up.
 template <typename S>
 struct PlaneMemory {
   using A = typename S::A;
   A* tile;
-  Entry<A>* entries;  // [kChunk][kRound][4]
-  A* grads;           // [kChunk][channel]
-  Span* columns;      // [kMaxWarps][kChunk]
+  char* pages;
 
   DCNV3_HOST_DEVICE PlaneMemory(void* memory, int64_t pixels)
-      : tile(static_cast<A*>(memory)),
-        entries(reinterpret_cast<Entry<A>*>(tile + pixels * S::kChannels)),
-        grads(reinterpret_cast<A*>(entries + kChunk * kRound * 4)),
-        columns(reinterpret_cast<Span*>(grads + kChunk * S::kChannels)) {}
+      : tile(static_cast<A*>(memory)), pages(reinterpret_cast<char*>(tile + pixels * S::kChannels)) {}
+
+  DCNV3_HOST_DEVICE Page<S> page(int which) const {
+    Page<S> page;
+    page.entries = reinterpret_cast<Entry<A>*>(pages + which * Page<S>::kBytes);
+    page.grads = reinterpret_cast<A*>(page.entries + kChunk * kRound * 4);
+    page.columns = reinterpret_cast<Span*>(page.grads + kChunk * S::kChannels);
+    return page;
+  }
 
   static constexpr int64_t bytes(int64_t pixels) {
-    return static_cast<int64_t>(sizeof(A)) * S::kChannels * (pixels + kChunk) +
-           static_cast<int64_t>(sizeof(Entry<A>)) * kChunk * kRound * 4 +
-           static_cast<int64_t>(sizeof(Span)) * kMaxWarps * kChunk;
+    return static_cast<int64_t>(sizeof(A)) * S::kChannels * pixels + 2 * Page<S>::kBytes;
   }
 };
 
@@ -104,6 +116,11 @@ DCNV3_HOST_DEVICE Span own_columns(const Tile& tile, int owner, int owners) {
 }
 
 // ---- which chunks a tile has to see ----
+
+// A round of one chunk's points, from window position `first` on.
+struct Step {
+  int chunk, first;
+};
 
 DCNV3_HOST_DEVICE int chunks_of(const Call& c) { return static_cast<int>((c.g.ho * c.g.wo + kChunk - 1) / kChunk); }
 
