@@ -56,7 +56,7 @@ inline Geometry geometry_of(const Tensor& x, const Tensor& offset, const Tensor&
   const auto fits = [&](const Tensor& t, int64_t values) {
     return t.size(0) == g.n && t.size(1) == g.ho && t.size(2) == g.wo && t.size(3) == values;
   };
-  STD_TORCH_CHECK(fits(offset, points * 2) && fits(mask, points), "dcnv3: offset or mask has another shape than x asks");
+  STD_TORCH_CHECK(fits(offset, points * 2) && fits(mask, points), "dcnv3: offset or mask does not fit x's shape");
   STD_TORCH_CHECK(offset.scalar_type() == mask.scalar_type(), "dcnv3: offset and mask have different dtypes");
   g.offset_stride = pixel_stride(offset), g.mask_stride = pixel_stride(mask);
   return g;

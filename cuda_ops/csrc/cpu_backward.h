@@ -37,8 +37,8 @@ inline void add_to(A* at, A weight, const Row<A>& row) {
   sum.store(at);
 }
 
-// One point of every lane of a block: each corner receives its share of the output pixel's gradient. Lanes are the inner
-// loop because neighbouring points of one pixel meet in the same corners, and each sum would wait for the one before.
+// One point of every lane of a block: each corner receives its share of the output pixel's gradient. The lanes are the
+// inner loop because neighbouring points of one pixel meet in the same corners, and each sum would wait for the last.
 template <int kRows, typename A>
 void scatter(const Plane<A> plane, const int32_t* pixel, const A* rows, int64_t row_length, int count,
              const A* weight) {

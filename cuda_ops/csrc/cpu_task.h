@@ -7,7 +7,6 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <new>
 #include <stdexcept>
@@ -19,10 +18,10 @@
 
 namespace dcnv3::cpu {
 
-// The groups of a task are first packed into planes of their own where these stay in the L2 cache: at widths of a power
-// of two the pixels of one group otherwise fall into a few sets of the L1 cache. Packing costs one read and one write
-// per pixel, against 4 * points reads when sampling.
-constexpr int64_t kLargestPackedBytes = int64_t{1} << 19;
+// The groups of a task are packed into planes of their own: at widths of a power of two the pixels of one group
+// otherwise fall into a few sets of the L1 cache, and each on a page of its own. Packing costs one read and one write
+// per pixel, against 4 * points reads when sampling. A single plane may be larger than this; backward takes it twice.
+constexpr int64_t kPlanesBytes = int64_t{1} << 21;
 
 // Small images are taken together until their output pixels fill some blocks.
 constexpr int64_t kPixelsPerTask = 8 * kBlock;
@@ -46,7 +45,6 @@ struct Plan {
   using A = Arithmetic<X>;
   int64_t row_length;  // channels of a group, padded to whole rows
   bool whole_rows;     // rows lie in the tensor as they do in a plane
-  bool packed;
   int64_t images, groups;  // per task
   int64_t image_ranges, group_ranges;
 
@@ -54,14 +52,12 @@ struct Plan {
     row_length = (g.group_channels + kRow<A> - 1) / kRow<A> * kRow<A>;
     whole_rows = std::is_same_v<X, A> && row_length == g.group_channels;
     const int64_t area = g.h * g.w, plane_bytes = area * row_length * static_cast<int64_t>(sizeof(A));
-    if (area > std::numeric_limits<int32_t>::max() / 2) throw std::runtime_error("dcnv3: an image has over 2^30 pixels");
-    const int64_t fitting = std::max<int64_t>(1, kLargestPackedBytes / plane_bytes);
-    packed = !whole_rows || plane_bytes * 2 <= kLargestPackedBytes;
+    if (area > int64_t{1} << 30) throw std::runtime_error("dcnv3: an image has over 2^30 pixels");
+    const int64_t fitting = std::max<int64_t>(1, kPlanesBytes / plane_bytes);
     images = std::min({g.n, fitting, (kPixelsPerTask + g.ho * g.wo - 1) / (g.ho * g.wo)});
     image_ranges = (g.n + images - 1) / images;
     const int64_t wanted = std::min(g.groups, (kTasksPerThread * threads + image_ranges - 1) / image_ranges);
-    groups = (g.groups + wanted - 1) / wanted;
-    if (packed) groups = std::min(groups, std::max<int64_t>(1, fitting / images));
+    groups = std::min((g.groups + wanted - 1) / wanted, std::max<int64_t>(1, fitting / images));
     group_ranges = (g.groups + groups - 1) / groups;
   }
 
@@ -73,7 +69,7 @@ struct Plan {
   }
 
   // Elements of one plane, and of all planes of the largest task.
-  int64_t plane_elements(const Geometry& g) const { return packed ? images * g.h * g.w * row_length : 0; }
+  int64_t plane_elements(const Geometry& g) const { return images * g.h * g.w * row_length; }
   int64_t planes_elements(const Geometry& g) const { return groups * plane_elements(g); }
 };
 
@@ -145,18 +141,15 @@ inline void unpack(const A* from, int64_t channels, int64_t row_length, X* to) {
   for (int64_t c = 0; c < channels; ++c) to[c] = static_cast<X>(from[c]);
 }
 
-// Where a group is sampled: in a plane of its own or in the tensor.
+// One group of a task's images: the pixels of all of them in order, row_length elements each.
 template <typename A>
 struct Plane {
   A* pixels;
   int64_t step;          // elements from one pixel to the next
   int64_t right, below;  // to the neighbours; 0 where the image has only one column or row
-
-  Plane(A* pixels, int64_t step, const Geometry& g)
-      : pixels(pixels), step(step), right(g.w > 1 ? step : 0), below(g.h > 1 ? step * g.w : 0) {}
 };
 
-// The planes of a task, in `memory` where they are packed, else in the tensor `x`. X may be const.
+// The planes of a task, in `memory`; `x` is the tensor they stand for. X may be const.
 template <typename X>
 struct Planes {
   using Value = std::remove_const_t<X>;
@@ -167,38 +160,32 @@ struct Planes {
   X* x;
   A* memory;
 
-  int64_t width() const { return g.groups * g.group_channels; }
-  int64_t pixels() const { return task.images * g.h * g.w; }
-  X* tensor() const { return x + task.image * g.h * g.w * width() + task.group * g.group_channels; }
+  A* first_pixel(int64_t index) const { return memory + index * plan.plane_elements(g); }
 
   Plane<A> of(int64_t group) const {
-    const int64_t index = group - task.group;
-    if constexpr (std::is_same_v<Value, A>) {
-      if (!plan.packed) return Plane<A>(const_cast<A*>(tensor()) + index * g.group_channels, width(), g);
+    const int64_t step = plan.row_length;
+    return {first_pixel(group - task.group), step, g.w > 1 ? step : 0, g.h > 1 ? step * g.w : 0};
+  }
+
+  // Calls `move(tensor, row)` for every pixel of every group: where its channels lie in the tensor, and in a plane.
+  template <bool kWrite, typename Move>
+  void for_each_pixel(const Move& move) const {
+    const int64_t width = g.groups * g.group_channels, pixels = task.images * g.h * g.w;
+    X* at = x + task.image * g.h * g.w * width + task.group * g.group_channels;
+    for (int64_t p = 0; p < pixels; ++p, at += width) {
+      prefetch<kWrite>(at + kBlock * width, task.groups * g.group_channels);
+      for (int64_t i = 0; i < task.groups; ++i)
+        move(at + i * g.group_channels, first_pixel(i) + p * plan.row_length);
     }
-    return Plane<A>(memory + index * plan.plane_elements(g), plan.row_length, g);
   }
 
   void pack_all() const {
-    const int64_t plane = plan.plane_elements(g);
-    const X* from = tensor();
-    for (int64_t p = 0; plan.packed && p < pixels(); ++p, from += width())
-      for (int64_t i = 0; i < task.groups; ++i)
-        pack(from + i * g.group_channels, g.group_channels, plan.row_length, memory + i * plane + p * plan.row_length);
+    for_each_pixel<false>([&](X* from, A* row) { pack(from, g.group_channels, plan.row_length, row); });
   }
-
   void unpack_all() const {
-    const int64_t plane = plan.plane_elements(g);
-    X* to = tensor();
-    for (int64_t p = 0; plan.packed && p < pixels(); ++p, to += width())
-      for (int64_t i = 0; i < task.groups; ++i)
-        unpack(memory + i * plane + p * plan.row_length, g.group_channels, plan.row_length, to + i * g.group_channels);
+    for_each_pixel<true>([&](X* to, A* row) { unpack(row, g.group_channels, plan.row_length, to); });
   }
-
-  void clear() const {
-    if (plan.packed) return std::fill_n(memory, task.groups * plan.plane_elements(g), A(0)), void();
-    for (int64_t p = 0; p < pixels(); ++p) std::fill_n(tensor() + p * width(), task.groups * g.group_channels, X(0));
-  }
+  void clear() const { std::fill_n(memory, plan.planes_elements(g), A(0)); }
 };
 
 }  // namespace dcnv3::cpu

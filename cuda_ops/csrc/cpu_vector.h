@@ -150,8 +150,8 @@ inline float exp_negative(float x) {
 inline double exp_negative(double x) { return std::exp(x); }
 
 // From the layout of tensors (one pixel after the other) to that of blocks (one value after the other, a pixel per
-// lane), and back. Of the block's lanes `pixels` exist; the rest repeats the last pixel, or is not stored. Called with a
-// constant number of values for the sake of its loops.
+// lane), and back. Of the block's lanes `pixels` exist; the rest repeats the last pixel, or is not stored. Inlined,
+// because a constant number of values unrolls the loops.
 template <typename A, typename T>
 DCNV3_INLINE void load_transposed(const T* from, int64_t pixel_stride, int pixels, int values, A* to) {
   const auto pixel = [&](int b) { return from + (b < pixels ? b : pixels - 1) * pixel_stride; };

@@ -50,9 +50,9 @@ DCNV3_HOST_DEVICE T sample_position(int64_t out, int tap, T offset, const Geomet
 }
 
 // The two neighbours of a position along one axis: pixels `base` and `base + 1`, moved into an image of `size` pixels
-// (`size` 1: pixel 0 twice, the second without weight). `share` is the weight of each and `slope` the derivative of that
-// weight by the position. A neighbour outside the image has neither, so a far or infinite position weighs nothing; a
-// NaN position has NaN shares. On a pixel the derivative is the one to its right, from -1 on: reference.py agrees.
+// (`size` 1: pixel 0 twice, the second without weight). `share` is the weight of each and `slope` the derivative of
+// that weight by the position. A neighbour outside the image has neither, so a far or infinite position weighs nothing;
+// a NaN position has NaN shares. On a pixel the derivative is the one to its right, from -1 on: reference.py agrees.
 template <typename T>
 struct AxisNeighbours {
   int base;
