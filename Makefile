@@ -11,7 +11,7 @@ check:          ## lint, format and types
 	$(PYTHON) -m mypy
 
 test:           ## the test suite (README's second command)
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2
 
 slow:           ## the long fault, coverage and simulation tests
 	$(PYTHON) -m pytest -m slow
