@@ -132,6 +132,7 @@ def test_a_kill_between_checkpoint_and_event_loses_neither(tmp_path, monkeypatch
         with pytest.raises(KeyboardInterrupt):
             train_trial(folder.path)
     assert folder.curve() == ()
+    assert folder.load_checkpoint()[1]["progress"]["epoch"] == 1
     train_trial(folder.path)
     assert [row["epoch"] for row in folder.curve()] == [1, 2]
     assert [row["epoch"] for row in folder.record().curve] == [1, 2]
@@ -214,18 +215,24 @@ def test_other_errors_are_not_taken_for_lack_of_memory(tmp_path, monkeypatch):
         train_trial(trial_folder(tmp_path).path)
 
 
-def test_parts_of_a_batch_give_the_gradient_of_the_whole():
-    config = trained_config(TINY, SHORT, 10)
-    gradients = []
+def test_a_batch_whole_or_in_parts_gives_the_gradient_of_its_mean_loss():
+    config, smoothed = trained_config(TINY, SHORT, 10), replace(SHORT, label_smoothing=0.1)
+    found = []
     for micro_batch in (32, 11, 5):
-        training = Training(config, SHORT, load("digits"), 0, CPU)
-        training.model.eval()  # BatchNorm alone sees its part only
+        training = Training(config, smoothed, load("digits"), 0, CPU)
+        model = training.model.eval()  # BatchNorm alone sees its part only
         training.progress.micro_batch = micro_batch
         pixels, labels = next(training.remaining_batches())
-        training._backward(training.pipeline.plain(pixels), labels, len(labels))
-        gradients.append(torch.cat([p.grad.flatten() for p in training.model.parameters()]))
-    for other in gradients[1:]:
-        assert torch.allclose(gradients[0], other, rtol=1e-3, atol=1e-6)
+        images = training.pipeline.plain(pixels)
+        mean_loss = nn.functional.cross_entropy(model(images), labels, label_smoothing=0.1)
+        wanted = torch.cat(
+            [g.flatten() for g in torch.autograd.grad(mean_loss, model.parameters())]
+        )
+        loss_sum = training._backward(images, labels, len(labels))
+        assert loss_sum.item() == pytest.approx(mean_loss.item() * len(labels), rel=1e-4)
+        found.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    for gradient in found:
+        assert torch.allclose(gradient, wanted, rtol=1e-3, atol=1e-6)
 
 
 def test_a_cpu_is_not_given_a_batch_that_would_get_it_killed(monkeypatch):
