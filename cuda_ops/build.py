@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ class Recipe:
     """What a library is built from, and where it goes."""
 
     backend: str
-    compiler: str
+    find_compiler: Callable[[], str]  # only asked where there is something to build
     sources: tuple[Path, ...]
     flags: tuple[str, ...]
     link_flags: tuple[str, ...]
@@ -58,9 +58,14 @@ class Recipe:
         for folder in sorted({SOURCES, *(source.parent for source in self.sources)}):
             for path in sorted({*self.sources, *folder.glob("*.h"), *folder.glob("*.cuh")}):
                 sha.update(path.name.encode() + b"\0" + path.read_bytes())
-        about = (self.compiler, self.flags, self.link_flags, torch.__version__, processor())
+        about = (self.flags, self.link_flags, torch.__version__, processor())
         sha.update(repr(about).encode())
         return sha.hexdigest()[:16]
+
+    @property
+    def compiler(self) -> str:
+        """Raises BuildError where there is none."""
+        return self.find_compiler()
 
     @property
     def folder(self) -> Path:
@@ -87,10 +92,10 @@ def cache_root() -> Path:
 
 
 def cpu_recipe() -> Recipe:
-    """The CPU backend for this processor. Raises BuildError without a C++ compiler."""
+    """The CPU backend for this processor."""
     return Recipe(
         backend="cpu",
-        compiler=find_compiler(),
+        find_compiler=find_compiler,
         sources=tuple(sorted(SOURCES.glob("cpu*.cpp"))),
         flags=(
             "-std=c++17",
@@ -112,12 +117,11 @@ def cpu_recipe() -> Recipe:
 def cuda_recipe(architectures: tuple[str, ...] | None = None) -> Recipe:
     """The CUDA backend for compute capabilities such as ("80", "90"); None: the visible GPUs.
 
-    No GPU is needed where they are named. Raises BuildError without nvcc, sources or a GPU.
+    No GPU is needed where they are named. Raises BuildError where there is nothing to build for.
     """
     sources = (*sorted(SOURCES.glob("cuda/*.cu")), *sorted(SOURCES.glob("cuda/register*.cpp")))
     if not sources:
         raise BuildError("this installation has no CUDA sources (csrc/cuda is empty)")
-    nvcc = find_nvcc()
     wanted = tuple(sorted(set(architectures or visible_architectures())))
     if not wanted:
         raise BuildError("no GPU is visible; name its compute capability, e.g. --arch 90")
@@ -127,7 +131,7 @@ def cuda_recipe(architectures: tuple[str, ...] | None = None) -> Recipe:
     gencode = tuple(f"-gencode=arch=compute_{name},code=sm_{name}" for name in wanted)
     return Recipe(
         backend="cuda",
-        compiler=nvcc,
+        find_compiler=find_nvcc,
         sources=sources,
         flags=(
             "-std=c++17",
@@ -197,13 +201,13 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 def _compile(recipe: Recipe) -> None:
-    ninja = find_ninja()
+    ninja, rules = find_ninja(), ninja_file(recipe)
     names = " ".join(f"sm_{name}" for name in recipe.architectures)
     print(f"cuda_ops: building the {recipe.backend} backend {names}... ", end="", file=sys.stderr)
     sys.stderr.flush()
     started = time.perf_counter()
     part = Path(tempfile.mkdtemp(prefix=f"{recipe.folder.name}.part-", dir=recipe.folder.parent))
-    (part / "build.ninja").write_text(ninja_file(recipe))
+    (part / "build.ninja").write_text(rules)
     # A list of arguments and a folder as the working directory: no path goes through a shell here.
     result = subprocess.run([ninja], cwd=part, capture_output=True, text=True, check=False)
     if result.returncode != 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from cuda_ops import build
 from cuda_ops.build import Recipe
 from cuda_ops.toolchain import BuildError
 
-_RECIPES = {"cpu": build.cpu_recipe, "cuda": build.cuda_recipe}
+_RECIPES: dict[str, Callable[[], Recipe]] = {"cpu": build.cpu_recipe, "cuda": build.cuda_recipe}
 _refusals: dict[str, str | None] = {}  # per backend that was tried: None, or why it is not usable
 _warned: set[str] = set()
 _guard = threading.RLock()  # autograd calls from threads of its own
@@ -83,13 +84,13 @@ def _status(backend: str) -> Backend:
     if refusal is not None:
         return Backend(False, False, refusal)
     try:
-        recipe: Recipe = _RECIPES[backend]()
+        recipe = _RECIPES[backend]()
+        path = recipe.find_built()
+        if path is not None:
+            return Backend(True, True, str(path))
+        return Backend(True, False, f"not built; the first call builds it with {recipe.compiler}")
     except BuildError as error:
         return Backend(False, False, str(error))
-    path = recipe.find_built()
-    if path is None:
-        return Backend(True, False, f"not built; the first call builds it with {recipe.compiler}")
-    return Backend(True, True, str(path))
 
 
 def _built_anyway() -> str:

@@ -20,6 +20,7 @@ ARCHITECTURES = ("80", "90")
 
 try:
     RECIPE = build.cuda_recipe(ARCHITECTURES)
+    NVCC = RECIPE.compiler
 except BuildError as error:
     pytest.skip(f"no CUDA build here: {error}", allow_module_level=True)
 
@@ -92,8 +93,8 @@ def test_few_kernels_hold_everything(kernels: list[Kernel], architecture: str) -
     assert len(ours) == len(set(ours))
     for name in (
         "forward_kernel<float, 4, 2, 3>",
-        "forward_kernel<Half, 8, 1, 5>",
-        "grad_weights_kernel<BFloat16, 8, 1, 7>",
+        "forward_kernel<Half, 8, 2, 5>",
+        "grad_weights_kernel<BFloat16, 8, 2, 7>",
         "grad_weights_kernel<double, 1, 4, 0>",
         "grad_x_kernel<Slice<BFloat16, 4>, 3>",
         "boxes_kernel<float>",
@@ -116,30 +117,29 @@ def test_kernels_of_kernel_size_3_live_in_registers(
 
 def test_other_kernels_spill_next_to_nothing(kernels: list[Kernel]) -> None:
     for kernel in kernels:
-        assert kernel.spilled_bytes <= 48, kernel
+        assert kernel.spilled_bytes <= 32, kernel
         assert kernel.registers <= 168, kernel
 
 
 @pytest.mark.parametrize(
-    ("source", "kernel", "loads"),
+    ("source", "kernel"),
     [
-        # Nine points of four neighbours, in two packs of four floats or one of eight halves.
-        ("float_forward.cu", "forward_kernelIfLi4ELi2ELi3E", 72),
-        ("bfloat16_forward.cu", "forward_kernelINS0_8BFloat16ELi8ELi1ELi3E", 36),
-        ("half_forward.cu", "forward_kernelINS0_4HalfELi8ELi1ELi3E", 36),
+        ("float_forward.cu", "forward_kernelIfLi4ELi2ELi3E"),
+        ("bfloat16_forward.cu", "forward_kernelINS0_8BFloat16ELi8ELi2ELi3E"),
+        ("half_forward.cu", "forward_kernelINS0_4HalfELi8ELi2ELi3E"),
     ],
 )
-def test_neighbours_are_read_by_128_bits(
-    tmp_path: Path, source: str, kernel: str, loads: int
-) -> None:
+def test_neighbours_are_read_by_128_bits(tmp_path: Path, source: str, kernel: str) -> None:
     out = tmp_path / "out.ptx"
-    command = [RECIPE.compiler, "-std=c++17", "-O3", "-arch=compute_90", f"-I{build.SOURCES}"]
+    command = [NVCC, "-std=c++17", "-O3", "-arch=compute_90", f"-I{build.SOURCES}"]
     command += ["-ptx", str(build.SOURCES / "cuda" / source), "-o", str(out)]
     subprocess.run(command, check=True)
     (body,) = re.findall(
         rf"\.entry \w*{kernel}\w*\(.*?^}}", out.read_text(), re.DOTALL | re.MULTILINE
     )
-    assert len(re.findall(r"ld\.global\.nc\.v4\.\w32", body)) == loads
+    points, neighbours, packs = 9, 4, 2
+    loads = re.findall(r"ld\.global\.nc\.v4\.\w32", body)
+    assert len(loads) == points * neighbours * packs
     assert "local" not in body
 
 

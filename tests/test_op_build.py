@@ -37,7 +37,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     sources = (folder / "a.cpp", folder / "b.cpp")
     for source in sources:
         source.write_text(source.name)
-    return Recipe("cpu", str(compiler), sources, ("-DX='$1'",), ("-shared",))
+    return Recipe("cpu", lambda: str(compiler), sources, ("-DX='$1'",), ("-shared",))
 
 
 def log_of(folder: Path) -> Path:
@@ -60,26 +60,31 @@ def test_builds_once_and_says_so_in_one_line(
     assert " s (kept in " in said
     assert sorted(line.split()[-1] for line in calls(recipe)) == ["a.cpp.o", "b.cpp.o", path.name]
     assert all("-DX='$1'" in line for line in calls(recipe) if "-c" in line)
-    assert build.build(recipe) == path
+
+    def no_compiler() -> str:
+        raise AssertionError("a built library needs no compiler")
+
+    again = Recipe("cpu", no_compiler, recipe.sources, recipe.flags, recipe.link_flags)
+    assert build.build(again) == path
     assert len(calls(recipe)) == 3
     assert capsys.readouterr().err == ""
 
 
 def test_a_changed_source_or_flag_is_another_library(recipe: Recipe) -> None:
     first = recipe.digest
-    changed = Recipe("cpu", recipe.compiler, recipe.sources, ("-O2",), ("-shared",))
+    changed = Recipe("cpu", recipe.find_compiler, recipe.sources, ("-O2",), ("-shared",))
     assert changed.digest != first
     recipe.sources[0].write_text("other")
-    again = Recipe("cpu", recipe.compiler, recipe.sources, recipe.flags, recipe.link_flags)
+    again = Recipe("cpu", recipe.find_compiler, recipe.sources, recipe.flags, recipe.link_flags)
     assert again.digest != first
     (recipe.sources[0].parent / "new.h").write_text("a header")
-    header = Recipe("cpu", recipe.compiler, recipe.sources, recipe.flags, recipe.link_flags)
+    header = Recipe("cpu", recipe.find_compiler, recipe.sources, recipe.flags, recipe.link_flags)
     assert header.digest != again.digest
 
 
 def test_a_library_for_more_architectures_will_do(recipe: Recipe) -> None:
     def of(*architectures: str) -> Recipe:
-        return Recipe("cuda", recipe.compiler, recipe.sources, (), (), architectures)
+        return Recipe("cuda", recipe.find_compiler, recipe.sources, (), (), architectures)
 
     path = build.build(of("80", "90"))
     assert path.parent.name.endswith("-sm80_90")
@@ -115,7 +120,7 @@ def test_a_killed_build_does_not_hold_up_the_next(recipe: Recipe) -> None:
     slow.touch()
     program = (
         "from pathlib import Path; from cuda_ops import build; "
-        f"build.build(build.Recipe('cpu', {recipe.compiler!r}, "
+        f"build.build(build.Recipe('cpu', lambda: {recipe.compiler!r}, "
         f"tuple(map(Path, {tuple(map(str, recipe.sources))!r})), "
         f"{recipe.flags!r}, {recipe.link_flags!r}))"
     )
@@ -169,7 +174,6 @@ def test_the_cuda_recipe_names_its_architectures(
     (tmp_path / "cuda").mkdir()
     (tmp_path / "cuda" / "kernels.cu").touch()
     monkeypatch.setattr(build, "SOURCES", tmp_path)
-    monkeypatch.setattr(build, "find_nvcc", lambda: "nvcc")
     recipe = build.cuda_recipe(("90", "80", "90"))
     assert recipe.architectures == ("80", "90")
     assert "-gencode=arch=compute_90,code=sm_90" in recipe.flags
