@@ -162,7 +162,7 @@ TOGETHER = {  # sizes that call for tiles, several lots of channels, many rounds
     "kernel 7, 16 channels": Case(Window(2, 7, 1, 3, softmax=True), 1, 9, 8, 16),
     "600 channels a group": Case(Window(1, softmax=True), 1, 4, 5, 600),
     "151 channels a group": Case(Window(1, softmax=True), 1, 4, 5, 151),
-    "80 groups, 1280 threads to a pixel": Case(Window(80, softmax=True), 1, 3, 4, 16),
+    "80 groups": Case(Window(80, softmax=True), 1, 3, 4, 16),
     "stride 3, no centre": Case(Window(3, 3, 3, 2, 2, 2.0, True, True), 3, 20, 17, 16),
 }
 

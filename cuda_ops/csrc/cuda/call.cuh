@@ -67,13 +67,13 @@ DCNV3_HOST_DEVICE Slot slot_at(const Call& c, uint32_t index) {
   return s;
 }
 
-// What one thread holds of a group: L packs of V channels. Two threads at a time then share a 32-byte sector.
+// What one thread holds of a group: L packs of V channels, of which thread t takes packs t, t + lanes, ...
 //
-// Thread t takes packs t, t + lanes, ... Where L is 2 every other quartet of a row's threads takes its two packs in
-// the other order, so that the eight threads which one pass of a 128-bit load serves meet eight different bank groups
-// of L1: in the plain order groups g and g + 2 would meet in the same ones, because a group is 64 bytes (C' = 16) and
-// a bank row 128. The order, and with it the rounding of sums over channels, depends on the place in the image alone,
-// not on the image's place in the batch. A pack past the end of the group is read as the first and counts for nothing.
+// Where L is 2 every other quartet of a row's threads takes its two packs in the other order, so that the eight threads
+// which one pass of a 128-bit load serves meet the eight different bank groups of L1: at C' = 16 a group is 64 bytes in
+// float and 32 in half precision, a row of banks 128, and in the plain order the second quartet would meet the first
+// one's. The order, and with it the rounding of sums over channels, depends on the place in the image alone, not on the
+// image's place in the batch. A pack past the end of the group is read as the first and counts for nothing.
 template <int L>
 struct OwnPacks {
   int pack[L];

@@ -207,8 +207,7 @@ struct WarpTeam {
 
 // A block may be shorter than kBlock. Threads past the last slot repeat it, for the shuffles' sake, and write nothing.
 template <typename T, int V, int L, int kKernel>
-__global__ void __launch_bounds__(kBlock, kKernel == 3 && V == 8 ? 7 : 0)
-    grad_weights_kernel(const __grid_constant__ Call c) {
+__global__ void __launch_bounds__(kBlock) grad_weights_kernel(const __grid_constant__ Call c) {
   extern __shared__ __align__(16) unsigned char shared[];
   const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
   const bool active = index < c.slots;

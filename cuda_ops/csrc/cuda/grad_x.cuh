@@ -246,7 +246,7 @@ __device__ __forceinline__ void add_step(const PlaneCall& p, const Tile& tile, i
 }
 
 template <typename S, int kKernel>
-__global__ void __launch_bounds__(32 * (kMaxWarps + 1)) grad_x_kernel(const __grid_constant__ PlaneCall p) {
+__global__ void __launch_bounds__(32 * (kMaxWarps + 1), 3) grad_x_kernel(const __grid_constant__ PlaneCall p) {
   extern __shared__ __align__(16) unsigned char shared[];
   // By a shuffle the compiler knows that a warp's lanes agree on it, and leaves out the code for when they part.
   const int warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0), lane = threadIdx.x % 32;

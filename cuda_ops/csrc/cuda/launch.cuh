@@ -1,4 +1,46 @@
-// The bodies of launch.h. Each .cu file instantiates one direction for one type, so that a build runs on many cores.
+// The CUDA backend: its design, its limits, and the launches. Each .cu file instantiates one direction for one type,
+// so that a build runs on many cores.
+//
+//   numeric.cuh       types, 128-bit packs                        } no torch, no CUDA headers: the same bodies are
+//   call.cuh          a launch, and which thread does what        } compiled for the host and compared with the
+//   sample.cuh        positions, weights, the four neighbours     } definition in float64 (tests/test_cuda_host.py)
+//   forward.cuh  grad_weights.cuh  plane.cuh  grad_x.cuh          } the kernels
+//   plan.h            which kernel, how many threads, what tiles  }
+//   register.cpp      tensors in, tensors out, by LibTorch's stable ABI
+//
+// Forward. A thread computes two 128-bit packs of one output pixel and group: at C' = 16 two threads share a group in
+// float, and one does it all in half precision. What the threads of a K = 3 pixel read of offset and mask is read at
+// once, into registers; softmax is computed there. Positions are resolved without a branch: indices are moved into the
+// image and shares outside it are zero.
+//
+// Backward, two kernels. Gradients of offset and mask: the forward's threads, four dot products a point, and one
+// shuffle per doubling of the threads. Gradient of x: no atomics. Scattering it by `red.global.add.v4.f32` (sm_90)
+// would send 36 C' floats per pixel and group to L2, 1.85 GB at T's first stage, 110 us of the 64 bytes a clock that
+// leave a multiprocessor before L2 has added any, and another order of additions on every run. Here tiles of the
+// gradient lie in shared memory, owned by blocks, and are added to by lanes that cannot meet: always deterministic, no
+// zeroing before, no float copy of half-precision gradients, each element written once. A map that exceeds shared
+// memory is tiled, and a kernel that runs before finds which 32-pixel chunks reach which tile, whatever the offsets.
+//
+// What bounds it, on an H200 (132 multiprocessors at 1.98 GHz; 59 elements forward and 102 backward per pixel and
+// group at 4.8 TB/s are the memory floor). L1 gives 128 bytes a clock: 36 * 16 values of a pixel and group are 1.4
+// times the forward floor. Instructions per pixel and group at K = 3 and C' = 16, counted in the sm_90 code: forward
+// 2 * 1040 in float and 1950 in bfloat16, where 580 only widen to float; offset and mask gradients about 2 * 1550 and
+// 2400; gradient of x about 200 of a whole warp in either.
+//
+// PREDICTIONS, not measurements: no GPU was at hand. Batch 64 at 224x224, softmax inside, 80-85% of the binding limit:
+//
+//                    forward us (times the floor)      backward us (times the floor)
+//                    float         bfloat16            float         bfloat16
+//   56x56x64  G4     70 (1.8)      61 (3.1)            280 (4.1)     260 (7.6)
+//   28x28x128 G8     37 (1.9)      32 (3.2)            140 (4.1)     130 (7.6)
+//   14x14x256 G16    20 (2.0)      17 (3.5)             70 (4.1)      68 (8.0)
+//   7x7x512   G32    11 (2.3)      10 (4.0)             45 (5.3)      45 (11)
+//
+// Forward in float is bound by L1, everything else by instructions. Not known: how many cache lines a pass of a load
+// can look up. In half precision it meets eight, one to a thread; should that be too many, one pack to a thread
+// (`Wide` in plan.h) meets four, for 28% more instructions. To try first, with `python -m cuda_ops.gpu_session`: that;
+// the weights of a point computed by one of its two threads and shuffled to the other; a second warp that writes down
+// steps in grad_x.
 #pragma once
 #include <cuda_runtime_api.h>
 

@@ -11,6 +11,10 @@
 
 #include "geometry.h"
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#error "dcnv3 wants compute capability 8.0 or newer: bfloat16, and reductions over a warp"
+#endif
+
 namespace dcnv3::cuda {
 
 // Storage only. cuda_fp16.h and cuda_bf16.h would more than double the compile time of every kernel file.

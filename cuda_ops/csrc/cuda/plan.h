@@ -14,10 +14,10 @@ struct Choice {
   static constexpr int V = V_, L = L_, kKernel = kKernel_;
 };
 
-// Eight channels to a thread where packs of 16 bytes fit: a point's position costs as much for one as for eight.
+// Two packs of 16 bytes to a thread where they fit: a point's position costs as much for one channel as for sixteen.
 // Without them, and in double, which is for checking gradients, four single channels.
 template <typename T, int kKernel>
-using Wide = Choice<16 / sizeof(T), sizeof(T) == 4 ? 2 : 1, kKernel>;
+using Wide = Choice<16 / sizeof(T), 2, kKernel>;
 using Narrow = Choice<1, 4, 0>;
 
 inline constexpr int64_t kSharedBytes = 48 * 1024;  // what a block gets without asking
