@@ -84,12 +84,11 @@ def test_weights_need_a_checkpoint(tmp_path):
 
 
 def test_two_processes_train_what_one_does(tmp_path):
-    """At the same global batch, stopped and resumed on the way; augmentation is per process."""
+    """At the same global batch, from a checkpoint of one; augmentation is per process."""
     recipe = replace(SHORT, data_fraction=0.05, batch_size=22, ema_decay=0.5)  # 65: uneven shares
     one = train_full(TINY, recipe, "digits", tmp_path / "one", device="cpu")
     with pytest.raises(Interrupted):
-        train_full(TINY, recipe, "digits", tmp_path / "two", device="cpu*2", stop=lambda: True)
-    assert TrialFolder(tmp_path / "two").record() is None
+        train_full(TINY, recipe, "digits", tmp_path / "two", device="cpu", stop=after(1))
     two = train_full(TINY, recipe, "digits", tmp_path / "two", device="cpu*2")
     assert len(two.curve) == len(one.curve) == 2
     for row, other in zip(one.curve, two.curve, strict=True):
@@ -101,6 +100,18 @@ def test_two_processes_train_what_one_does(tmp_path):
     shifts = {"levels.3.norm.bias", "head.norm.running_mean"}
     far = [k for k in ours.keys() - shifts if not torch.allclose(ours[k], theirs[k], atol=1e-4)]
     assert far == []
+
+
+def until_stopped(world, device, stop):
+    """Work that goes on until one of its processes is told to stop, and then all do."""
+    while not world.any(stop() and world.rank == 1):
+        if device.type != "cpu":
+            raise ValueError("this is not the device that was asked for")
+    raise Interrupted
+
+
+def test_processes_stop_together():
+    spread(until_stopped, 2, "cpu", stop=lambda: True)
 
 
 def test_several_devices_are_asked_for_in_one_way():

@@ -69,9 +69,19 @@ def assert_same(one, other):
     assert [k for k, v in one[1].items() if not torch.equal(v, other[1][k])] == []
 
 
-def test_digits_are_learned_and_the_record_is_whole(tmp_path):
+def test_digits_are_learned_and_the_record_is_whole_even_on_a_bare_node(tmp_path):
+    """A node that trains may lack what plans and reports, and kornia where nothing augments."""
     folder = trial_folder(tmp_path, replace(QUICK, epochs=1, lr=2e-3))
-    train_trial(folder.path)
+    absent = ["optuna", "fvcore", "ray", "pandas", "matplotlib", "typer", "rich", "jinja2"]
+    absent += ["safetensors", "kornia"]
+    program = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({absent}))\n"
+        "from archsearch.training.train import train_trial\n"
+        "from pathlib import Path\n"
+        f"train_trial(Path({json.dumps(str(folder.path))}))\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
     record = folder.record()
     assert record.status == "complete"
     assert record.metrics["val_accuracy"] > 70
@@ -110,6 +120,16 @@ def test_a_seed_decides_the_result_and_another_seed_another(tmp_path):
     folder.write_spec(other)
     train_trial(folder.path)
     assert results(folder)[0]["curve"] != results(folders[0])[0]["curve"]
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.5])
+def test_before_a_measurement_batch_norm_is_taken_anew(ema_decay):
+    recipe = replace(SHORT, ema_decay=ema_decay)
+    training = Training(trained_config(TINY, recipe, 10), recipe, load("digits"), 0, CPU)
+    training.step(*next(training.remaining_batches()))
+    training.validate()
+    norms = [m for m in training.measured.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert [int(norm.num_batches_tracked) for norm in norms] == [4]
 
 
 def test_every_step_has_random_numbers_of_its_own(tmp_path, monkeypatch):
@@ -363,22 +383,6 @@ def test_batch_norm_is_measured_with_statistics_of_the_training_images():
     assert torch.allclose(model.norm.running_mean, images.mean(0), atol=1e-5)
     assert torch.allclose(model.norm.running_var, images.var(0), rtol=0.05)
     assert (model.training, model.norm.training, model.norm.momentum) == (False, False, 0.1)
-
-
-def test_a_trial_needs_none_of_the_packages_that_plan_and_report(tmp_path):
-    """A training node may have torch and numpy alone (and kornia, for recipes that augment)."""
-    folder = trial_folder(tmp_path, replace(SHORT, epochs=1))
-    absent = ["optuna", "fvcore", "ray", "pandas", "matplotlib", "typer", "rich", "jinja2"]
-    absent += ["safetensors", "kornia"]
-    program = (
-        "import sys\n"
-        f"sys.modules.update(dict.fromkeys({absent}))\n"
-        "from archsearch.training.train import train_trial\n"
-        "from pathlib import Path\n"
-        f"train_trial(Path({json.dumps(str(folder.path))}))\n"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True)
-    assert folder.record().status == "complete"
 
 
 def test_the_name_of_the_device_is_a_persons():

@@ -312,8 +312,11 @@ class Training:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`."""
+        """Go on from a `state`, which another number of processes may have saved."""
+        share = self.progress.micro_batch
         p = self.progress = Progress(**state["progress"])
+        limited = any(note.startswith(LESS_MEMORY) for note in p.notes)
+        p.micro_batch = min(p.micro_batch, share) if limited else share
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
