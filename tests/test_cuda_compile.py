@@ -3,7 +3,7 @@ assembler says of each kernel, and the library loaded by whatever torch is here.
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
 import re
 import subprocess
 import sys
@@ -45,15 +45,17 @@ def built(request: pytest.FixtureRequest) -> Path:
     """A folder with the library and the assembler's log; built again only for changed sources."""
     recipe = replace(RECIPE, flags=(*RECIPE.flags, "-Xptxas=-v"))
     folder = request.config.cache.mkdir("cuda_build") / recipe.folder.name
-    if folder.exists():
-        return folder
-    part = Path(tempfile.mkdtemp(prefix="part-", dir=folder.parent))
-    (part / "build.ninja").write_text(build.ninja_file(recipe))
-    result = subprocess.run([find_ninja()], cwd=part, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout[-3000:]
-    (part / "log").write_text(result.stdout)
-    with contextlib.suppress(OSError):  # another run was quicker
-        part.rename(folder)
+    with folder.with_suffix(".lock").open("w") as handle:  # for another worker of the same run
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if not folder.exists():
+            part = Path(tempfile.mkdtemp(prefix="part-", dir=folder.parent))
+            (part / "build.ninja").write_text(build.ninja_file(recipe))
+            result = subprocess.run(
+                [find_ninja()], cwd=part, capture_output=True, text=True, check=False
+            )
+            assert result.returncode == 0, result.stdout[-3000:]
+            (part / "log").write_text(result.stdout)
+            part.rename(folder)
     return folder
 
 

@@ -7,6 +7,7 @@ definition in float64.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import math
 import mmap
@@ -69,12 +70,14 @@ def host(request: pytest.FixtureRequest) -> ctypes.CDLL:
     files = sorted([*SOURCES.glob("cuda/*"), SOURCES / "geometry.h", driver])
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
     library = request.config.cache.mkdir("cuda_host") / f"{digest[:16]}.so"
-    if not library.exists():
-        part = library.with_suffix(".part")
-        command = ["g++", "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-        command += ["-Wno-unknown-pragmas", f"-I{SOURCES}", str(driver), "-o", str(part)]
-        subprocess.run(command, check=True)
-        part.rename(library)
+    command = ["g++", "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    command += ["-Wno-unknown-pragmas", f"-I{SOURCES}", str(driver), "-o"]
+    with library.with_suffix(".lock").open("w") as handle:  # for another worker of the same run
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if not library.exists():
+            part = library.with_suffix(".part")
+            subprocess.run([*command, str(part)], check=True)
+            part.rename(library)
     return load(str(library))
 
 
