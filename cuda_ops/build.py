@@ -73,6 +73,11 @@ class Recipe:
         return cache_root() / f"{self.backend}-{self.digest}{suffix}"
 
     @property
+    def part_prefix(self) -> str:
+        """Of folders that are still being built in: `find_built` has to pass them over."""
+        return f"part-{self.folder.name}-"
+
+    @property
     def library(self) -> Path:
         return self.folder / f"dcnv3_{self.backend}.so"
 
@@ -178,7 +183,7 @@ def build(recipe: Recipe) -> Path:
         built = recipe.find_built()
         if built is not None:
             return built
-        for stale in recipe.folder.parent.glob(f"{recipe.folder.name}.part-*"):
+        for stale in recipe.folder.parent.glob(f"{recipe.part_prefix}*"):
             shutil.rmtree(stale, ignore_errors=True)
         _compile(recipe)
     return recipe.library
@@ -206,7 +211,7 @@ def _compile(recipe: Recipe) -> None:
     print(f"cuda_ops: building the {recipe.backend} backend {names}... ", end="", file=sys.stderr)
     sys.stderr.flush()
     started = time.perf_counter()
-    part = Path(tempfile.mkdtemp(prefix=f"{recipe.folder.name}.part-", dir=recipe.folder.parent))
+    part = Path(tempfile.mkdtemp(prefix=recipe.part_prefix, dir=recipe.folder.parent))
     (part / "build.ninja").write_text(rules)
     # A list of arguments and a folder as the working directory: no path goes through a shell here.
     result = subprocess.run([ninja], cwd=part, capture_output=True, text=True, check=False)

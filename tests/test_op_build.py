@@ -70,6 +70,13 @@ def test_builds_once_and_says_so_in_one_line(
     assert capsys.readouterr().err == ""
 
 
+def test_a_library_that_is_still_being_built_is_not_found(recipe: Recipe) -> None:
+    part = build.cache_root() / f"{recipe.part_prefix}x"
+    part.mkdir(parents=True)
+    (part / recipe.library.name).touch()
+    assert recipe.find_built() is None
+
+
 def test_a_changed_source_or_flag_is_another_library(recipe: Recipe) -> None:
     first = recipe.digest
     changed = Recipe("cpu", recipe.find_compiler, recipe.sources, ("-O2",), ("-shared",))
@@ -134,7 +141,7 @@ def test_a_killed_build_does_not_hold_up_the_next(recipe: Recipe) -> None:
             time.sleep(0.05)
         process.kill()
         process.wait()
-        leftover = list(build.cache_root().glob("*.part-*"))
+        leftover = list(build.cache_root().glob("part-*"))
         assert leftover
         compiling = [int(line) for line in slow.read_text().split()]
         slow.unlink()
