@@ -145,14 +145,32 @@ def test_neighbours_are_read_by_128_bits(tmp_path: Path, source: str, kernel: st
     assert "local" not in body
 
 
-def test_the_library_loads_and_registers(built: Path) -> None:
-    """Also in a torch without CUDA, where it can never be called."""
-    code = (
-        "import sys, torch, cuda_ops.ops\n"
-        "torch.ops.load_library(sys.argv[1])\n"
-        "for name in ('dcnv3', 'dcnv3_backward'):\n"
-        "    has = torch._C._dispatch_has_kernel_for_dispatch_key\n"
-        "    assert has(f'archsearch::{name}', 'CUDA')\n"
-    )
-    library = str(built / RECIPE.library.name)
-    subprocess.run([sys.executable, "-c", code, library], check=True, cwd=Path(__file__).parents[1])
+# Hands the CUDA kernels tensors of the CPU: they get as far as to their own first check.
+LOAD = """
+import sys
+import torch
+import cuda_ops.ops
+
+torch.ops.load_library(sys.argv[1])
+key = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
+x, offset, mask = torch.randn(1, 4, 4, 16), torch.randn(1, 4, 4, 18), torch.randn(1, 4, 4, 9)
+window = tuple(cuda_ops.Window(1))
+for name, arguments in (
+    ("dcnv3", (x, offset, mask, *window)),
+    ("dcnv3_backward", (x, x, offset, mask, *window, True, True, True)),
+):
+    try:
+        getattr(torch.ops.archsearch, name).default.redispatch(key, *arguments)
+    except RuntimeError as error:
+        assert "not on one CUDA device" in str(error), error
+    else:
+        raise AssertionError(name)
+"""
+
+
+def test_the_library_loads_and_takes_the_operators_arguments(built: Path) -> None:
+    """Also in a torch without CUDA."""
+    command = [sys.executable, "-c", LOAD, str(built / RECIPE.library.name)]
+    root = Path(__file__).parents[1]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

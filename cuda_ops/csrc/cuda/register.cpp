@@ -50,7 +50,7 @@ Tensor readable_pairs(const Tensor& offset) {
 
 void require_one_device(const Tensor& x, const Tensor& other) {
   STD_TORCH_CHECK(other.is_cuda() && other.get_device_index() == x.get_device_index(),
-                  "dcnv3: the tensors are on different devices");
+                  "dcnv3: the tensors are not on one CUDA device");
 }
 
 void require_launched(const char* error) {
