@@ -178,6 +178,28 @@ def test_a_loss_that_is_no_number_ends_in_a_record_without_a_test_score(tmp_path
     assert record.metrics["test_accuracy"] is None
 
 
+def test_a_record_holds_the_last_epochs_numbers_and_of_a_diverged_training_none(
+    tmp_path, monkeypatch
+):
+    folder = trial_folder(tmp_path / "complete")
+    train_trial(folder.path)
+    record = folder.record()
+    assert record.metrics["train_loss"] == record.curve[1]["train_loss"]
+    assert record.metrics["val_loss"] == record.curve[1]["val_loss"]
+
+    def diverge_late(training):
+        if training.progress.epoch == 1:
+            raise loop.Diverged("late")
+
+    monkeypatch.setattr(Training, "_check_finite", diverge_late)
+    folder = trial_folder(tmp_path / "diverged")
+    train_trial(folder.path)
+    record = folder.record()
+    assert (record.status, len(record.curve)) == ("diverged", 1)
+    assert record.metrics["val_loss"] is None
+    assert record.metrics["best_val_accuracy"] == record.curve[0]["val_accuracy"]
+
+
 def test_the_test_split_is_measured_once_and_at_the_end(tmp_path, monkeypatch):
     measured = []
     test = Training.test
