@@ -108,8 +108,8 @@ def test_peak_memory_holds_the_weights():
     config = config_of("192-16-1-1")
     assert config is not None
     weights = 4 * count(config).params
-    found = throughput._peak("192-16-1-1", 32, 1, torch.device("cpu"), "fp32")
-    # None where the system does not tell; memory that earlier tests freed may be used again.
+    found = throughput.peak_memory("192-16-1-1", 32, 1, torch.device("cpu"), "fp32")
+    # None where the system does not tell.
     assert found is None or 0.7 * weights < found < 5 * weights
 
 
