@@ -110,6 +110,7 @@ BAD = {
     "no legal variant": ["search", "--budget", "1M"],
     "wanted one of T, S, B": ["train", "Q"],
     "unknown metric": ["search", "--objectives", "beauty"],
+    "say where to": ["export", "somewhere"],
 }
 
 
@@ -241,6 +242,13 @@ def test_headline_says_progress_speed_time_left_and_best() -> None:
         "2/4 finished · 1 running · 1 failed · 55 images/s · 3m 12s, about 6m 40s left · "
         "best so far 64-16-4-18 97.50"
     )
+
+
+def test_an_open_ended_plan_says_what_is_sure() -> None:
+    told = headline(snapshot(open_ended=True), LABELS)
+    assert told.startswith("2/4+ finished")
+    assert "at least 6m 40s left" in told
+    assert headline(snapshot(total=None), LABELS).startswith("2/? finished")
 
 
 def test_the_table_shows_running_and_failed_trials() -> None:

@@ -179,6 +179,23 @@ def test_the_table_sees_states_epochs_best_and_speed(
     assert any(s.eta_seconds for s in seen)
 
 
+def test_an_open_ended_plan_counts_what_is_sure_and_what_came_on_top(
+    folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "TICK_SECONDS", 0.0)
+    monkeypatch.setattr(inline, "TICK_SECONDS", 0.0)
+    seen: list[Snapshot] = []
+    first, second, third = folder.trials()
+    run(folder, "train", (first,))
+    plan = iter([first, second, third])
+    run(folder, "train", plan, sure=(first, second), on_change=seen.append)
+    assert all(s.open_ended for s in seen)
+    assert [s.total for s in (seen[0], seen[-1])] == [2, 3]
+    assert seen[-1].counts == {"complete": 3}
+    assert any(s.eta_seconds for s in seen if third.id not in s.trials)
+    assert seen[-1].eta_seconds == 0.0
+
+
 def test_status_reads_the_same_off_the_disk(folder: StudyFolder) -> None:
     trials = folder.trials()
     run(folder, "train", trials[:1])

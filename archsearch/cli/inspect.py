@@ -132,15 +132,26 @@ def reproduce(
 def export(
     run: Run,
     optuna: Annotated[
-        str, Option(help="Database for optuna-dashboard, such as sqlite:///runs.db.")
-    ],
+        str | None, Option(help="Database for optuna-dashboard, such as sqlite:///runs.db.")
+    ] = None,
+    records: Annotated[
+        Path | None, Option(help="Folder for a copy without weights, to publish, and its report.")
+    ] = None,
     objectives: Annotated[str | None, Option(help="Metrics, in place of the study's own.")] = None,
 ) -> None:
-    """Write a run as an Optuna study, trials still to come enqueued."""
-    from archsearch.searching.optuna_study import export_optuna
+    """Write a run as an Optuna study, trials still to come enqueued, or as records alone."""
+    if optuna is None and records is None:
+        raise ValueError("say where to: --optuna sqlite:///runs.db, --records FOLDER, or both")
+    if optuna is not None:
+        from archsearch.searching.optuna_study import export_optuna
 
-    num = export_optuna(run, optuna, metrics(objectives) if objectives else ())
-    say(f"{num} trials of {run} are in {optuna}")
+        num = export_optuna(run, optuna, metrics(objectives) if objectives else ())
+        say(f"{num} trials of {run} are in {optuna}")
+    if records is not None:
+        from archsearch.storage.publish import publish
+
+        say(f"{publish(run, records)} trials of {run} are in {records}, without their weights")
+        draw([records])
 
 
 COMMANDS = (report, status, retry, reproduce, export)

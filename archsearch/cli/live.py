@@ -89,8 +89,7 @@ def _row(trial: Progress, labels: Mapping[str, str]) -> tuple[str, ...]:
 
 def headline(snapshot: Snapshot, labels: Mapping[str, str]) -> str:
     """``12/25 finished · 2 running · 1 failed · 340 images/s · 3m 12s, about 6m 40s left``."""
-    total = "?" if snapshot.total is None else str(snapshot.total)
-    parts = [f"{snapshot.finished}/{total} finished"]
+    parts = [f"{snapshot.finished}/{total_text(snapshot)} finished"]
     parts += [
         f"{snapshot.counts[state]} {state}"
         for state in ("running", "diverged", "failed", "interrupted")
@@ -98,8 +97,7 @@ def headline(snapshot: Snapshot, labels: Mapping[str, str]) -> str:
     ]
     if snapshot.images_per_second:
         parts.append(f"{snapshot.images_per_second:.0f} images/s")
-    left = snapshot.eta_seconds
-    parts.append(clock(snapshot.seconds) + (f", about {clock(left)} left" if left else ""))
+    parts.append(clock(snapshot.seconds) + left_text(snapshot))
     if best := snapshot.best:
         name = labels[best.trial_id]
         parts.append(f"best so far {name} {value_text(best.metric)}")
@@ -124,12 +122,26 @@ class Lines:
         name = self._labels[trial.trial_id]
         what = f"{snapshot.metric} {value_text(trial.metric)}"
         state = f"{trial.state} {trial.note}".strip()
-        left = snapshot.eta_seconds
-        eta = f", about {clock(left)} left" if left else ""
         return (
-            f"[{snapshot.finished}/{snapshot.total or '?'}] {name}: {state}, epoch "
-            f"{trial.epoch}/{trial.epochs}, {what} ({clock(snapshot.seconds)}{eta})"
+            f"[{snapshot.finished}/{total_text(snapshot)}] {name}: {state}, epoch "
+            f"{trial.epoch}/{trial.epochs}, {what} "
+            f"({clock(snapshot.seconds)}{left_text(snapshot)})"
         )
+
+
+def total_text(snapshot: Snapshot) -> str:
+    """``22``, ``40+`` where a plan may ask for more, ``?`` where nothing is known yet."""
+    if snapshot.total is None:
+        return "?"
+    return f"{snapshot.total}{'+' if snapshot.open_ended else ''}"
+
+
+def left_text(snapshot: Snapshot) -> str:
+    """``, about 6m 40s left``; empty before the first epoch."""
+    if not snapshot.eta_seconds:
+        return ""
+    word = "at least" if snapshot.open_ended else "about"
+    return f", {word} {clock(snapshot.eta_seconds)} left"
 
 
 def value_text(value: float | None) -> str:

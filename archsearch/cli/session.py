@@ -57,10 +57,14 @@ def _what(study: Study, data: Data) -> str:
     fates = [cell.fate for cell in study.cells]
     told = ", ".join(f"{fates.count(f)} {f}" for f in dict.fromkeys(fates))
     num = len(study.trials(data))
+    part = study.recipe.data_fraction
+    train = (
+        f"{data.num_train:,} images" if part == 1 else f"{part:.3g} of {data.num_train:,} images"
+    )
     return (
         f"{len(fates)} cells ({told}), {len(study.seeds)} seed(s): {num} trainings of "
         f"{study.recipe.epochs} epoch(s), recipe {study.recipe.name}, on {data.name}: "
-        f"{data.num_train} images to train, {data.num_val} to choose, {data.num_test} to test"
+        f"{train} to train, {data.num_val:,} to choose, {data.num_test:,} to test"
     )
 
 
@@ -70,8 +74,8 @@ def _train(folder: "StudyFolder", launch: Launch) -> Mapping["State", int]:
     from archsearch.searching.plans import steps_of
     from archsearch.searching.steps import Streamed
 
-    planned = folder.trials()
-    steps = steps_of(folder.study(), folder.data())
+    planned, study = folder.trials(), folder.study()
+    steps = steps_of(study, folder.data())
     more = None if steps is None else Streamed(steps)
     several = len({trial.seed for trial in planned}) > 1
     with display(Labels(folder, several)) as show:
@@ -85,6 +89,7 @@ def _train(folder: "StudyFolder", launch: Launch) -> Mapping["State", int]:
             max_hours=launch.max_hours,
             on_change=show,
             on_record=more.heard if more else None,
+            sure=planned if study.max_seeds else (),
         )
     if more and more.outcome:
         say(more.outcome)

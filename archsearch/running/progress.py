@@ -5,7 +5,7 @@ Only the events of running trials are read, from where the last reading ended.
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A study at one moment. ``total`` is None while nobody knows how many trials there will be.
+    """A study at one moment. ``total`` is None while nobody knows how many trials there will be;
+    an ``open_ended`` plan may ask for more than that.
 
     ``trials`` is in plan order. ``eta_seconds`` weighs epochs by their network's
     multiply-adds and is None until an epoch has been seen. ``message`` is for the reader, such as
@@ -47,6 +48,7 @@ class Snapshot:
     images_per_second: float
     seconds: float
     eta_seconds: float | None
+    open_ended: bool = False
     message: str = ""
 
     @property
@@ -73,10 +75,11 @@ class Tail:
 
 
 class Tracker:
-    """Follows the trials of one run of a driver."""
+    """Follows the trials of one run of a driver; ``total`` is None for an open-ended plan."""
 
     def __init__(self, folder: StudyFolder, study: Study, total: int | None) -> None:
         self._folder, self._study, self._total = folder, study, total
+        self._sure = False
         self._trials: dict[str, Progress] = {}
         self._tails: dict[str, Tail] = {}
         self._counts: Counter[State] = Counter()
@@ -91,16 +94,25 @@ class Tracker:
     def counts(self) -> dict[State, int]:
         return {state: n for state, n in self._counts.items() if n}
 
+    def sure(self, trials: Sequence[Trial]) -> None:
+        """Trials that an open-ended plan will ask for in any case: they count from now on."""
+        self._sure = bool(trials)
+        for trial in trials:
+            self.planned(trial, self._folder.trial(trial.id).state())
+
     def planned(self, trial: Trial, state: State = "pending") -> None:
         """A trial to come: how far it got before is read from its events."""
+        if trial.id in self._trials:
+            return
         epochs = trial.recipe.epochs
         weight = self._macs.get(trial.variant, 1.0)
         self._weights[trial.id] = weight
         self._left += weight * epochs
         self._set(Progress(trial.id, state, 0, epochs))
+        done = self._done
         if state != "pending":
             self._read(trial.id, Tail(self._folder.trial(trial.id).path / "events.jsonl"))
-        self._done = 0.0  # what earlier runs did says nothing of this one's speed
+        self._done = done  # what earlier runs did says nothing of this one's speed
 
     def started(self, trial_id: str, where: str) -> None:
         self._tails[trial_id] = Tail(self._folder.trial(trial_id).path / "events.jsonl")
@@ -155,16 +167,18 @@ class Tracker:
     def snapshot(self, message: str = "") -> Snapshot:
         seconds = time.monotonic() - self._began
         speeds = (self._trials[i].images_per_second for i in self._tails)
-        known = self._total is not None and self._done > 0
+        total = len(self._trials) if self._sure else self._total
+        known = total is not None and self._done > 0
         return Snapshot(
             name=self._study.name,
             metric=self._study.metric,
-            total=self._total,
+            total=total,
             counts=self.counts,
             trials=dict(self._trials),
             best=self._best,
             images_per_second=sum(speed for speed in speeds if speed),
             seconds=seconds,
             eta_seconds=self._left * seconds / self._done if known else None,
+            open_ended=self._total is None,
             message=message,
         )

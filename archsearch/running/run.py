@@ -32,6 +32,7 @@ def run_study(
     ray_address: str | None = None,
     gpus_per_trial: float | None = None,
     max_hours: float | None = None,
+    sure: Sequence[Trial] = (),
 ) -> dict[State, int]:
     """Bring every trial to its record; those that have one are left alone.
 
@@ -44,6 +45,7 @@ def run_study(
         on_change: called a few times a second with the state of things, and at the end.
         on_record: called once per trial with its record, also for records of earlier runs.
         max_hours: stop, as for Ctrl-C, after so long.
+        sure: the trials that a generator will give in any case, for the count and the time left.
 
     Returns:
         How many trials are in each state.
@@ -62,6 +64,7 @@ def run_study(
         driver = Driver(
             folder, tracker, place, Listeners(on_change, on_record), Stopping(max_hours)
         )
+        tracker.sure(sure)
         left = driver.plan(trials)
         if left != 0:
             driver.run(choose(runner, place, left))
