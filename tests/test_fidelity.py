@@ -8,6 +8,7 @@ import pytest
 from archsearch.recipe import CIFAR, QUICK
 from archsearch.searching.fidelity import (
     Rung,
+    cost_range,
     gate,
     halving,
     may_prune,
@@ -15,10 +16,12 @@ from archsearch.searching.fidelity import (
     promote,
     rungs,
 )
+from archsearch.searching.plans import announcement
 from archsearch.searching.steps import drive
 from archsearch.statistics.stats import Interval, kendall_tau
 from archsearch.study import Data, Record
 from archsearch.variant import ORIGIN
+from tests import golden, toy
 
 DATA = Data("digits", "f" * 16, 10, 1, 10, 10, 10)
 VARIANTS = tuple(ORIGIN.with_numbers(64, 16, 1, l3) for l3 in range(1, 31))
@@ -135,6 +138,28 @@ def test_where_short_trainings_tell_the_best_cell_is_found_for_less():
     assert found.spent < 0.75 * found.grid
     assert set(found.pruned.values()) == {LADDER[0].name, LADDER[1].name}
     assert found.notes[-1] == f"cost {found.spent:.3g} full trainings; the grid: 30"
+
+
+def test_the_cost_is_known_beforehand_between_its_ends():
+    least, most = cost_range(30, LADDER)
+    assert least == pytest.approx(10 * 1.45 + 20 * 0.1)  # the pilot's are the ones passed on
+    assert most == pytest.approx(30 + 10 * 0.45)
+    assert least <= Trainer(faithful).drive().spent < most
+    assert Trainer(misleading).drive().spent == pytest.approx(most)
+    assert cost_range(30, LADDER, 3) == pytest.approx((least + 2 * 3, most + 60))
+    assert cost_range(10, LADDER)[0] > 10  # all are the pilot: nothing can be saved
+
+
+def test_a_study_announces_what_its_plan_will_train():
+    plan = {"kind": "halving", "over": "epochs", "force": False, "rungs": 3, "factor": 3.0}
+    told = announcement(replace(golden.grid_study(1), recipe=CIFAR, plan=plan))
+    assert told == "Halving takes 15.7 to 26.5 full trainings, the grid 22."
+    small = replace(toy.study(cells=3), recipe=CIFAR, plan=plan)
+    assert "it can save nothing here" in announcement(small)
+    assert announcement(toy.study()) == ""
+    assert "up to 5 each" in announcement(
+        replace(small, plan={"kind": "more-seeds", "max_seeds": 5})
+    )
 
 
 def test_where_they_mislead_nothing_is_pruned():

@@ -26,13 +26,14 @@ def start(study: Study, launch: Launch) -> None:
         ValueError: for data, folders or runners that cannot be used, before anything is trained.
         archsearch.running.run.StudyStopped: when it ended before its plan did.
     """
+    from archsearch.searching.plans import announcement
     from archsearch.storage.store import StudyFolder
     from archsearch.training.data import describe
 
     data = describe(study.data, study.recipe.val_fraction)
     path = launch.out or RUNS / folder_name(study)
     folder = StudyFolder(path).create(study, data, command_line(), extend=launch.extend)
-    say(f"{study.question}\n{_what(study, data)}")
+    say("\n".join(filter(None, (study.question, _what(study, data), announcement(study)))))
     say(f"Folder: {path}. Ctrl-C stops; the same command goes on.")
     if launch.quote:
         quote_before(folder, launch)
@@ -57,14 +58,15 @@ def _what(study: Study, data: Data) -> str:
     fates = [cell.fate for cell in study.cells]
     told = ", ".join(f"{fates.count(f)} {f}" for f in dict.fromkeys(fates))
     num = len(study.trials(data))
+    cells = f"{len(fates)} cells ({told}), {len(study.seeds)} seed(s): {num} trainings"
     part = study.recipe.data_fraction
     train = (
         f"{data.num_train:,} images" if part == 1 else f"{part:.3g} of {data.num_train:,} images"
     )
     return (
-        f"{len(fates)} cells ({told}), {len(study.seeds)} seed(s): {num} trainings of "
-        f"{study.recipe.epochs} epoch(s), recipe {study.recipe.name}, on {data.name}: "
-        f"{train} to train, {data.num_val:,} to choose, {data.num_test:,} to test"
+        f"{cells if fates else 'Trainings'} of {study.recipe.epochs} epoch(s), "
+        f"recipe {study.recipe.name}, on {data.name}: {train} to train, "
+        f"{data.num_val:,} to choose, {data.num_test:,} to test"
     )
 
 

@@ -26,6 +26,9 @@ THRESHOLD = 0.5
 LEVEL = 0.9
 """Of tau's two-sided interval, so that its lower end is a 95% bound."""
 
+KEEP = 1 / 3
+"""Share of the cells that a rung passes on."""
+
 PILOT_CELLS = 10
 """Simulated with normal scores, ten cells let a true tau of 0.9 pass the threshold in 89% of
 pilots, 0.8 in 49% and 0.5 in 4%; with eight cells 0.9 passes in 61%, with six in 52%."""
@@ -163,7 +166,7 @@ def halving(
     seeds: Sequence[int] = (0,),
     *,
     pilot: int = PILOT_CELLS,
-    keep: float = 1 / 3,
+    keep: float = KEEP,
     threshold: float = THRESHOLD,
     force: bool = False,
     measure: str = "val_accuracy",
@@ -207,6 +210,27 @@ def halving(
     spent, grid = sum(share_of[i] for i in records), float(len(cells) * len(seeds))
     notes = (*(g.reason for g in gates), f"cost {spent:.3g} full trainings; the grid: {grid:g}")
     return Halving(finalists, pruned, gates, spent, grid, notes)
+
+
+def cost_range(
+    num_cells: int,
+    ladder: Sequence[Rung],
+    num_seeds: int = 1,
+    pilot: int = PILOT_CELLS,
+    keep: float = KEEP,
+) -> tuple[float, float]:
+    """What halving may take, in full trainings; the grid takes ``num_cells * num_seeds``.
+
+    The least is where every rung prunes and the pilot's cells are those passed on, the most where
+    none may prune.
+    """
+    pilot, cheap = min(pilot, num_cells), sum(rung.share for rung in ladder[:-1])
+    most = pilot * cheap + num_cells * num_seeds
+    least, alive = pilot * (cheap + 1), num_cells
+    for rung in ladder[:-1]:
+        least += max(0, alive - pilot) * rung.share
+        alive = max(1, round(keep * alive))
+    return least + max(0, alive - pilot) + alive * (num_seeds - 1), most
 
 
 def pilot_cells(variants: Sequence[AnyVariant], num: int) -> tuple[AnyVariant, ...]:

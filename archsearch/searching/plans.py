@@ -7,7 +7,7 @@ same command goes on with the same plan.
 from archsearch.design.budget import Budget
 from archsearch.design.space import Space
 from archsearch.searching.domain import Domain, four_numbers, twelve_numbers
-from archsearch.searching.fidelity import halving, rungs
+from archsearch.searching.fidelity import Rung, cost_range, halving, rungs
 from archsearch.searching.more_seeds import more_seeds
 from archsearch.searching.search import search
 from archsearch.searching.steps import Steps
@@ -27,6 +27,28 @@ def steps_of(study: Study, data: Data) -> Steps[str] | None:
     if kind not in kinds:
         raise ValueError(f"a plan is one of {', '.join(kinds)}, got {kind!r}")
     return kinds[kind](study, data)
+
+
+def announcement(study: Study) -> str:
+    """What the plan will train, said beforehand; empty where its cells and seeds are all."""
+    plan, networks = study.plan, {c.variant for c in study.cells if c.variant is not None}
+    kind = plan.get("kind")
+    if kind == "more-seeds":
+        return f"Networks that are tied get more seeds, up to {study.max_seeds} each."
+    if kind == "search":
+        return f"Search: {plan['num_trials']} variants, proposed by {plan['sampler']}."
+    if kind != "halving":
+        return ""
+    least, most = cost_range(len(networks), _ladder(study), len(study.seeds))
+    grid = len(networks) * len(study.seeds)
+    verdict = (
+        "" if least < grid else ": it can save nothing here, for its pilot is too large a part"
+    )
+    return f"Halving takes {least:.3g} to {most:.3g} full trainings, the grid {grid}{verdict}."
+
+
+def _ladder(study: Study) -> list[Rung]:
+    return rungs(study.recipe, study.plan["rungs"], study.plan["factor"], study.plan["over"])
 
 
 def _more_seeds(study: Study, data: Data) -> Steps[str]:
@@ -65,7 +87,7 @@ def _halving(study: Study, data: Data) -> Steps[str]:
     plan = study.plan
     outcome = yield from halving(
         [cell.variant for cell in study.cells if cell.variant is not None],
-        rungs(study.recipe, plan["rungs"], plan["factor"], plan["over"]),
+        _ladder(study),
         data,
         study.seeds,
         force=plan["force"],
