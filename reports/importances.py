@@ -2,8 +2,9 @@
 
 from matplotlib.figure import Figure
 
-from archsearch.results import Results
-from archsearch.searching.optuna_study import importances
+from archsearch.results import LEVEL, Results
+from archsearch.searching.optuna_study import importances, params_of
+from archsearch.statistics.association import chance_of_no_association
 from reports.style import INK, LINES, axes_with_title, symbol
 
 MIN_TRAININGS = 10
@@ -13,19 +14,25 @@ MIN_TRAININGS = 10
 def shares(results: Results, metric: str | None = None) -> dict[str, float]:
     """Number -> share of the variance, largest first.
 
-    Empty where it would say nothing: few trainings, or seeds that tell no two networks apart.
+    Empty where it would say nothing: few trainings, seeds that tell no two networks apart, or no
+    number that goes with the networks' results more than chance would have it.
     """
-    compared = results.compare(metric)
-    by, ranking = compared.metric, compared.ranking
-    noise_alone = ranking.can_rank and len(ranking.tied) == len(ranking.means)
-    if (
-        by.counted
-        or noise_alone
-        or sum(t.value(by) is not None for t in results.trials) < MIN_TRAININGS
-    ):
+    by = results.compare(metric).metric
+    few = sum(t.value(by) is not None for t in results.trials) < MIN_TRAININGS
+    if by.counted or few or _noise_alone(results, metric):
         return {}
     found = importances(results, by.name)
     return dict(sorted(((k, round(v, 3)) for k, v in found.items()), key=lambda kv: -kv[1]))
+
+
+def _noise_alone(results: Results, metric: str | None) -> bool:
+    ranking = results.compare(metric).ranking
+    if ranking.can_rank and len(ranking.tied) == len(ranking.means):
+        return True
+    variants = [results.network(label).cell.variant for label in ranking.means]
+    rows = [params_of(v) for v in variants if v is not None]
+    columns = {name: [row.get(name) for row in rows] for name in rows[0]} if rows else {}
+    return chance_of_no_association(columns, list(ranking.means.values())) > 1 - LEVEL
 
 
 def importance_figure(results: Results, metric: str | None = None) -> Figure | None:

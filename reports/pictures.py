@@ -19,7 +19,7 @@ HOW_TO_READ = {
     "tradeoff-macs": "The same against the multiply-adds of one image.",
     "edf": "The share of networks that reach an error; further left is better.",
     "importances": "fANOVA. On a budget L₃ follows from the others: a share says which number "
-    "goes with the result, not which causes it.",
+    "goes with the result, not which causes it. Drawn only where one does beyond chance.",
 }
 
 

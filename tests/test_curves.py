@@ -95,6 +95,8 @@ def test_importances_rank_what_the_truth_was_made_of(grid: Results) -> None:
     assert sum(found.values()) == pytest.approx(1, abs=0.01)
     assert importances.shares(grid, "params") == {}
     assert importances.shares(golden_results(1)) == importances.shares(golden_results(1))
+    assert importances.shares(golden_results(1))  # what one seed shows of the truth is enough
+    assert importances.shares(golden_results(1, spread=9.0)) == {}  # and of noise it is not
     assert importances.shares(golden_results(5, spread=9.0)) == {}  # noise alone
     few = replace(grid, cells=grid.cells[:2], _compared={})
     assert importances.shares(few) == {}
