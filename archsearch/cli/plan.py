@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from typer import Argument, Exit, Option
 
 from archsearch.cli.options import AsFormat, Format
-from archsearch.cli.show import print_json, print_rows
+from archsearch.cli.show import print_blocks, print_json, print_rows
 from archsearch.design.count import count_row
 from archsearch.variant import Variant, parse_variant
 from internimage.config import PRESETS, ModelConfig
@@ -89,7 +89,7 @@ def studies(output: AsFormat = Format.table) -> None:
     if output is Format.json:
         print_json(rows)
     else:
-        print_rows(rows)
+        print_blocks(rows)
 
 
 COMMANDS = (count, studies)

@@ -1,9 +1,24 @@
-"""How data looks on stdout: JSON, or a table that fits the terminal."""
+"""How data looks on stdout: JSON, or a table that fits the terminal and never loses a figure."""
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+Rows = Sequence[Mapping[str, Any]]
+
+PIPE_WIDTH = 200
+"""Characters in a line where there is no terminal to ask."""
+
+MOST_BLOCKS = 20
+"""So many rows that are too wide become blocks; more would scroll away, and lines wrap instead."""
+
+WORDS = ("reason", "question", "error")
+"""Columns that may break into several lines."""
 
 
 def print_json(value: object) -> None:
@@ -11,36 +26,84 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False))
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
-    """Rows as an aligned table; columns that are empty throughout are left out."""
-    from rich.console import Console
+def print_rows(rows: Rows, title: str = "") -> None:
+    """Rows as an aligned table; columns that are empty throughout are left out.
+
+    Where the columns do not fit side by side, a few rows are printed as blocks, many as long lines.
+    """
+    from rich.measure import Measurement
+
+    console, table = _console(), _table(rows, title)
+    needed = Measurement.get(console, console.options.update(width=10_000), table).minimum
+    if needed <= console.width:
+        _print(console, table)
+    elif len(rows) <= MOST_BLOCKS:
+        print_blocks(rows, title)
+    else:
+        _print(_console(needed), table)
+
+
+def print_blocks(rows: Rows, title: str = "") -> None:
+    """Each row as lines of name and value, an empty line between rows."""
     from rich.table import Table
     from rich.text import Text
 
-    names = [n for n in dict.fromkeys(k for row in rows for k in row) if _used(n, rows)]
+    console, names = _console(), _used_names(rows)
+    if title:
+        console.print(Text(title, style="italic"))
+    for i, row in enumerate(rows):
+        if i:
+            console.print()
+        block = Table.grid(padding=(0, 2))
+        block.add_column(style="bold", no_wrap=True, min_width=max(map(len, names)))
+        block.add_column(overflow="fold")
+        for name in (n for n in names if row.get(n) not in (None, "")):
+            block.add_row(name, Text(cell_text(row[name])))
+        _print(console, block)
+
+
+def _console(width: int | None = None) -> "Console":
+    from rich.console import Console
+
+    if width is None and not sys.stdout.isatty():
+        width = PIPE_WIDTH
+    return Console(width=width)
+
+
+def _table(rows: Rows, title: str) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    names = _used_names(rows)
     table = Table(
         title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold"
     )
     for name in names:
-        words = name in ("reason", "question", "error")
+        left = name in WORDS or any(isinstance(row.get(name), str) for row in rows)
         table.add_column(
             name,
-            justify="left" if words or _texts(name, rows) else "right",
+            justify="left" if left else "right",
             overflow="fold",
-            no_wrap=not words,
+            no_wrap=name not in WORDS,
         )
     for row in rows:
         table.add_row(*(Text(cell_text(row.get(name))) for name in names))
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width).print(table)
+    return table
 
 
-def _used(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
-    return any(row.get(name) not in (None, "") for row in rows)
+def _print(console: "Console", table: "Table") -> None:
+    """Without the spaces that fill lines up, where a file or a pipe would keep them."""
+    if sys.stdout.isatty():
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
-def _texts(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
-    return any(isinstance(row.get(name), str) for row in rows)
+def _used_names(rows: Rows) -> list[str]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [n for n in names if any(row.get(n) not in (None, "") for row in rows)]
 
 
 def cell_text(value: object) -> str:
