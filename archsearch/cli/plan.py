@@ -9,7 +9,7 @@ from typer import Argument, Exit, Option
 from archsearch.cli.options import AsFormat, Format
 from archsearch.cli.show import print_blocks, print_json, print_rows
 from archsearch.design.count import count_row
-from archsearch.variant import Variant, parse_variant
+from archsearch.variant import ORIGIN, Variant, parse_variant
 from internimage.config import PRESETS, ModelConfig
 
 Number = Annotated[int | None, Option(min=1)]
@@ -81,6 +81,28 @@ def _verify(config: ModelConfig, image_size: int) -> None:
     print("closed form = built module = fvcore", file=sys.stderr)
 
 
+def exponent(
+    origin: Annotated[
+        str, Argument(help="What is doubled in width: T, S, B, L, XL, or C1-C'-L1-L3.")
+    ] = ORIGIN.name,
+    output: AsFormat = Format.table,
+) -> None:
+    """The exponent of alpha * beta^1.99 ~ 2, measured by doubling C1 at constant depth."""
+    from archsearch.design.exponents import exponents
+
+    variant = parse_variant(origin)
+    found = exponents(variant)
+    if output is Format.json:
+        print_json({"origin": variant.name, "exponents": [one.to_dict() for one in found]})
+        return
+    rows = [
+        {"counted": one.counted, "exponent": f"{one.exponent:.3f}"}
+        | {f"α {a:.2f} β {b:.2f}": f"{step:.3f}" for (a, b), step in one.steps.items()}
+        for one in found
+    ]
+    print_rows(rows, title=f"{variant.name}: alpha * beta^exponent for the pairs of Table C")
+
+
 def studies(output: AsFormat = Format.table) -> None:
     """The studies of the paper, each one command: question, source, cost."""
     from archsearch.cli.catalogue import catalogue
@@ -92,4 +114,4 @@ def studies(output: AsFormat = Format.table) -> None:
         print_blocks(rows)
 
 
-COMMANDS = (count, studies)
+COMMANDS = (count, exponent, studies)
