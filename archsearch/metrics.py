@@ -3,8 +3,13 @@
 Every plot and table takes its label, unit and precision from here.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from archsearch.study import Record
 
 Source = Literal["metrics", "error", "budget", "trained", "record"]
 
@@ -38,6 +43,32 @@ class Metric:
     def counted(self) -> bool:
         """Whether it is known before any training, so that seeds do not change it."""
         return self.source in ("budget", "trained")
+
+    def of(self, record: "Record | None") -> float | None:
+        """What a finished training gave, in ``unit``; None where it was not measured, and for what
+        is known of a cell before any training (``budget``).
+        """
+        if record is None or record.status != "complete":
+            return None
+        if self.source == "record":
+            return self._finite(getattr(record, self.field))
+        if self.source == "trained":
+            return self._finite(getattr(record.cost, self.field, None))
+        return self.of_metrics(record.metrics)
+
+    def of_metrics(self, metrics: Mapping[str, Any]) -> float | None:
+        """The same from a record's metrics or an epoch's alone; None for what is not among them."""
+        if self.source not in ("metrics", "error"):
+            return None
+        value = self._finite(metrics.get(self.field))
+        return 100.0 - value if value is not None and self.source == "error" else value
+
+    def _finite(self, raw: float | None) -> float | None:
+        return None if raw is None or not math.isfinite(raw) else raw / self.scale
+
+    def merit(self, value: float) -> float:
+        """The value with the sign that makes more of it better."""
+        return value if self.higher_is_better else -value
 
     def text(self, value: float | None, digits: int | None = None) -> str:
         """The number as printed, without its unit; a dash for a missing one."""

@@ -40,20 +40,30 @@ class Reproduction:
 
 
 def cell_of(results: Results, text: str) -> CellResult:
-    """The cell called by its four numbers (``64-16-4-18``) or ``best``.
+    """The cell called ``best``, by the report's label, or by its four numbers (``64-16-4-18``).
 
     Raises:
-        ValueError: for no such network, naming those there are.
+        ValueError: for no such network, or several of these numbers, naming those there are.
     """
     if text == "best":
         best = results.compare().ranking.best
         if best is None:
             raise ValueError(f"{results.name} has no best cell yet: nothing has finished")
         return results.network(best)
-    networks = {c.cell.variant.name: c.label for c in results.cells if c.cell.variant is not None}
-    if text not in networks:
-        raise ValueError(f"{results.name} has no cell {text!r}: there are {', '.join(networks)}")
-    return results.network(networks[text])
+    named: dict[str, list[str]] = {}
+    for cell in results.cells:
+        if cell.cell.variant is not None and cell.label not in named.get(
+            cell.cell.variant.name, ()
+        ):
+            named.setdefault(cell.cell.variant.name, []).append(cell.label)
+    labels = [label for found in named.values() for label in found]
+    found = [text] if text in labels else named.get(text, [])
+    if len(found) == 1:
+        return results.network(found[0])
+    if found:
+        several = ", ".join(map(repr, found))
+        raise ValueError(f"{text} is {len(found)} networks of {results.name}: say {several}")
+    raise ValueError(f"{results.name} has no cell {text!r}: there are {', '.join(named)}")
 
 
 def reproduce(
@@ -76,7 +86,7 @@ def reproduce(
         seed = max((t.trial.seed for t in found.trials), default=-1) + 1
     trial = Trial(found.cell.variant, results.study.recipe, results.data, seed)
     record = _trained(run_dir, results, found, trial, runner, device)
-    value = record.metrics.get(by.field) if record.status == "complete" else None
+    value = by.of(record)
     others = [v for s, v in values.items() if s != seed]
     expected = next_value(others) if others else None
     return Reproduction(found.label, seed, value, expected, values.get(seed), record.error)
@@ -86,7 +96,8 @@ def _trained(
     run_dir: Path, results: Results, found: CellResult, trial: Trial, runner: Name, device: str
 ) -> Record:
     study = replace(results.study, name=FOLDER, cells=(found.cell,), seeds=(trial.seed,), plan={})
-    folder = StudyFolder(run_dir / FOLDER / f"{trial.variant.name}-seed{trial.seed}")
+    place = f"{trial.variant.name}-seed{trial.seed}-{trial.id}"
+    folder = StudyFolder(run_dir / FOLDER / place)
     folder.path.parent.mkdir(exist_ok=True)
     folder.create(study, results.data)
     run_study(folder, (trial,), runner=runner, device=device)

@@ -4,12 +4,11 @@ Nothing is hidden and nothing is invented: an infeasible, failed, diverged or pe
 its place, and a missing number is None, never 0. Reading needs no torch.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from archsearch.design.count import count
 from archsearch.metrics import METRICS, Metric, metric
@@ -19,7 +18,12 @@ from archsearch.statistics.stats import Interval, interval
 from archsearch.study import Cell, Data, Record, Study, Trial
 from archsearch.variant import AnyVariant, FreeVariant, Variant
 
-State = Literal["pending", "running", "interrupted", "complete", "diverged", "failed", "infeasible"]
+if TYPE_CHECKING:
+    from archsearch.searching.fidelity import Halving
+
+State = Literal[
+    "pending", "running", "interrupted", "complete", "diverged", "failed", "infeasible", "pruned"
+]
 UNFINISHED = ("running", "interrupted", "pending")
 NUMBERS = ("c1", "group_channels", "l1", "l3")
 LEVEL = 0.95
@@ -40,18 +44,7 @@ class TrialResult:
 
     def value(self, by: Metric) -> float | None:
         """The measured number in the metric's unit; None when it was not measured."""
-        if self.record is None or self.record.status != "complete":
-            return None
-        raw: float | None
-        if by.source == "record":
-            raw = getattr(self.record, by.field)
-        elif by.source == "trained":
-            raw = None if self.record.cost is None else getattr(self.record.cost, by.field)
-        else:
-            raw = self.record.metrics.get(by.field)
-        if raw is None or not math.isfinite(raw):
-            return None
-        return 100.0 - raw if by.source == "error" else raw / by.scale
+        return by.of(self.record)
 
 
 @dataclass(frozen=True)
@@ -59,12 +52,14 @@ class CellResult:
     """One cell of the plan with its trainings, ordered by seed.
 
     ``label`` names its network; cells that repair to one network share label and trainings.
+    ``pruned`` is the cheap rung after which halving dropped it; what it had by then stays.
     """
 
     index: int
     cell: Cell
     label: str
     trials: tuple[TrialResult, ...] = ()
+    pruned: str = ""
 
     @property
     def state(self) -> State:
@@ -75,7 +70,7 @@ class CellResult:
         for state in (*UNFINISHED, "complete", "failed", "diverged"):
             if state in states:
                 return state
-        return "pending"
+        return "pruned" if self.pruned else "pending"
 
     @property
     def lost(self) -> tuple[TrialResult, ...]:
@@ -87,6 +82,8 @@ class CellResult:
         """State and reason in a few words, as tables print it."""
         kinds = sorted({t.record.kind for t in self.lost if t.record and t.record.kind})
         words = self.state + (f": {', '.join(kinds)}" if self.state == "failed" and kinds else "")
+        if self.pruned:
+            words += f"{'' if self.state == 'pruned' else ', pruned'} after {self.pruned}"
         if self.lost and len(self.lost) < len(self.trials):
             names = sorted({f"{t.state}" for t in self.lost})
             words += f", {len(self.lost)} of {len(self.trials)} seeds {' or '.join(names)}"
@@ -141,7 +138,8 @@ class Comparison:
 class Results:
     """A run: what was asked (`study.json`) and what every cell gave.
 
-    ``others`` are trainings in the folder that belong to no cell of the plan.
+    ``others`` are trainings in the folder that belong to no cell of the plan. ``notes`` say what a
+    halving found: whether its rungs may prune, and what all of it cost.
     """
 
     name: str
@@ -150,6 +148,7 @@ class Results:
     asked: Mapping[str, Any]
     cells: tuple[CellResult, ...]
     others: tuple[TrialResult, ...] = ()
+    notes: tuple[str, ...] = ()
     _compared: dict[str, Comparison] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -241,25 +240,33 @@ def assemble(
     data: Data,
     asked: Mapping[str, Any],
     trials: tuple[TrialResult, ...],
+    halved: "Halving | None" = None,
 ) -> Results:
     """Put trainings into the cells they belong to; a pure function.
 
     Seeds beyond the study's own are extra seeds for tied cells; a training without a cell (a
     search's) gets one of its own if it has the study's recipe and data, and is kept apart if not.
+    What was ``halved`` is finished: the trainings that a pruned cell was spared are not pending.
     """
+    pruned = {} if halved is None else halved.pruned
     mine = [t for t in trials if _belongs(t.trial, study, data)]
+    asked_for = [t for t in mine if t.state != "pending" or t.trial.variant not in pruned]
     of: dict[AnyVariant, list[TrialResult]] = {}
-    for result in sorted(mine, key=lambda t: t.trial.seed):
+    for result in sorted(asked_for, key=lambda t: t.trial.seed):
         of.setdefault(result.trial.variant, []).append(result)
     planned = {c.variant for c in study.cells}
     found = tuple(_found_cell(v) for v in of if v not in planned)
     cells = (*study.cells, *found)
     labels = _labels(cells)
     rows = tuple(
-        CellResult(i, cell, labels[i], tuple(of.get(cell.variant, ())) if cell.variant else ())
-        for i, cell in enumerate(cells)
+        CellResult(
+            i, cell, label, tuple(of.get(v, ())) if v else (), pruned.get(v, "") if v else ""
+        )
+        for i, (cell, label) in enumerate(zip(cells, labels, strict=True))
+        for v in [cell.variant]
     )
-    return Results(name, study, data, asked, rows, tuple(t for t in trials if t not in mine))
+    others = tuple(t for t in trials if t not in mine)
+    return Results(name, study, data, asked, rows, others, halved.notes if halved else ())
 
 
 def _belongs(trial: Trial, study: Study, data: Data) -> bool:
@@ -333,8 +340,18 @@ def load(run_dir: str | Path) -> Results:
     trials = tuple(
         _read_trial(trial, states[trial.id], folder.trial(trial.id)) for trial in folder.trials()
     )
-    name = Path(run_dir).resolve().name
-    return assemble(name, folder.study(), folder.data(), folder.asked(), trials)
+    name, study, data = Path(run_dir).resolve().name, folder.study(), folder.data()
+    return assemble(name, study, data, folder.asked(), trials, _halved(study, data, trials))
+
+
+def _halved(study: Study, data: Data, trials: tuple[TrialResult, ...]) -> "Halving | None":
+    """What a halving did, from its records again; None for another study, or one under way."""
+    from archsearch.searching.plans import halving_of
+    from archsearch.searching.steps import drive
+
+    if study.plan.get("kind") != "halving":
+        return None
+    return drive(halving_of(study, data), {t.trial.id: t.record for t in trials}.get)
 
 
 def _read_trial(trial: Trial, state: State, folder: Any) -> TrialResult:

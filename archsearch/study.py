@@ -191,6 +191,13 @@ class Study:
     budget: str = ""
     reports: tuple[str, ...] = ("heatmap", "table")
 
+    def __post_init__(self) -> None:
+        if self.metric.startswith("val_") and self.recipe.val_fraction == 0:
+            raise ValueError(
+                f"{self.metric} is measured on images held out of the training set, and the recipe "
+                "holds none out: set val_fraction above 0"
+            )
+
     @property
     def max_seeds(self) -> int | None:
         """Up to how many seeds tied cells may have (``--seeds auto``); None for the seeds alone."""

@@ -111,6 +111,8 @@ BAD = {
     "wanted one of T, S, B": ["train", "Q"],
     "unknown metric": ["search", "--objectives", "beauty"],
     "say where to": ["export", "somewhere"],
+    "--over four only": ["search", "--over", "twelve", "--c1", "16"],
+    "val_fraction above 0": ["grid", "--set", "val_fraction=0"],
 }
 
 
@@ -180,7 +182,9 @@ def test_a_runs_winner_is_trained_to_weights_that_load(run: Any, tmp_path: Path)
     assert "recipe.epochs was 1, now 2" in err
 
 
-def test_own_study_runs_from_a_file(run: Any, tmp_path: Path) -> None:
+def test_own_study_runs_from_a_file(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "mine.py").write_text(
         "from archsearch.design.budget import Budget\n"
         "from archsearch.recipe import resolve\n"
@@ -192,6 +196,15 @@ def test_own_study_runs_from_a_file(run: Any, tmp_path: Path) -> None:
     code, out, _ = run("run", "mine.py", "--plan", "--format", "json")
     assert code == 0
     assert [row["l1"] for row in json.loads(out)] == [1, 2]
+    (tmp_path / "bare.py").write_text(
+        "from dataclasses import replace\n"
+        "from mine import study as made\n"
+        "study = replace(made(), budget='')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    code, out, err = run("run", "bare.py", "--plan")
+    assert (code, err) == (0, "")
+    assert "2 cells: 2 exact; 1" in out
     (tmp_path / "empty.py").write_text("")
     code, _, err = run("run", "empty.py")
     assert code == 2

@@ -1,13 +1,19 @@
 """The two main studies as values: what `archsearch grid` and `archsearch scale` will train."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from archsearch.design.budget import Budget
 from archsearch.design.space import plan_rows
 from archsearch.recipe import RECIPES
-from archsearch.study import Data, Study
+from archsearch.searching.more_seeds import more_seeds
+from archsearch.searching.steps import drive
+from archsearch.study import Data, Record, Study, Trial
 from archsearch.variant import SCALED_ORIGIN, Variant
 from studies import grid, scale
+from tests import toy
 
 QUICK = RECIPES["quick"]
 DATA = Data("digits", "f" * 16, 10, 1, 1000, 200, 300)
@@ -29,6 +35,29 @@ def test_cells_that_repair_to_one_network_share_its_trial() -> None:
     trained = [cell.variant for cell in study.cells if cell.variant]
     assert (len(trained), len(set(trained))) == (27, 22)
     assert len(study.trials(DATA)) == 44
+
+
+def test_a_study_that_nothing_could_choose_by_is_refused() -> None:
+    with pytest.raises(ValueError, match="set val_fraction above 0"):
+        grid.study(recipe=replace(QUICK, val_fraction=0))
+
+
+def test_more_seeds_follow_the_metric_s_own_direction() -> None:
+    """Error is read from accuracy, and less of it is better: the best network wins the seeds."""
+    study = replace(toy.study(cells=3, seeds=(0, 1)), metric="val_error")
+    networks = [cell.variant for cell in study.cells[:3]]
+    accuracies = dict(zip(networks, (60.0, 95.0, 70.0), strict=True))
+    noise, records = np.random.default_rng(0), dict[str, Record]()
+
+    def run(trials: tuple[Trial, ...]) -> None:
+        for t in trials:
+            value = accuracies[t.variant] + noise.normal(0, 0.1)
+            records[t.id] = Record(t.id, "complete", {"val_accuracy": value})
+
+    found = drive(more_seeds(study, DATA, 5), records.get, run)
+    assert found is not None
+    assert found.ranking.tied == (networks[1],)
+    assert found.reason == "one cell is left after 2 seeds"
 
 
 def test_the_supplement_and_ones_own_values() -> None:

@@ -222,6 +222,20 @@ def test_a_failed_seed_is_not_asked_for_again_and_a_running_round_is_finished_fi
     assert (plan.seed, plan.cells) == (1, ("c",))
 
 
+def test_before_the_first_round_is_whole_nothing_is_ranked_but_what_is_there_is_told():
+    plan = next_seeds({"a": {0: 1.0}, "b": {0: 2.0, 1: 2.1}, "c": {}})
+    assert (plan.seed, plan.cells) == (0, ("c",))
+    assert not plan.ranking.can_rank
+    assert plan.ranking.means == {"a": 1.0, "b": 2.0}
+    assert plan.ranking.best == "b"
+
+
+def test_where_there_is_nothing_to_compare_no_seed_is_asked_for():
+    assert next_seeds({"a": {0: 1.0, 1: 1.1}}).done
+    lost = next_seeds({k: dict.fromkeys(range(5)) for k in "ab"})
+    assert (lost.done, lost.reason) == (True, "no cell has a value after 5 seeds")
+
+
 def test_the_best_cell_survives_all_looks():
     rng, kept, runs = np.random.default_rng(13), 0, 150
     for _ in range(runs):

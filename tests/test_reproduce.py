@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 from archsearch.design.budget import Budget
-from archsearch.recipe import resolve
-from archsearch.reproduce import Reproduction, reproduce
+from archsearch.recipe import QUICK, resolve
+from archsearch.reproduce import Reproduction, cell_of, reproduce
+from archsearch.results import assemble
 from archsearch.running.run import run_study
 from archsearch.statistics.stats import Interval
 from archsearch.storage.store import StudyFolder
 from archsearch.training.data import describe
-from studies import grid
+from studies import grid, kernel_size
+from tests.golden import DATA
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,17 @@ def test_a_changed_record_is_found_out(run: Path) -> None:
 def test_an_unknown_cell_names_those_there_are(run: Path) -> None:
     with pytest.raises(ValueError, match="16-8-2-4"):
         reproduce(run, "64-16-4-18")
+
+
+def test_networks_of_the_same_numbers_are_told_apart_by_their_labels() -> None:
+    results = assemble("kernels", kernel_size.study(recipe=QUICK), DATA, {}, ())
+    labels = [cell.label for cell in results.cells]
+    assert len(set(labels)) == 3
+    for cell in results.cells:
+        assert cell_of(results, cell.label) is cell
+    numbers = results.cells[0].cell.variant.name if results.cells[0].cell.variant else ""
+    with pytest.raises(ValueError, match=f"{numbers} is 3 networks"):
+        cell_of(results, numbers)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ from scipy import stats as sps
 
 from archsearch.metrics import METRICS, metric
 from archsearch.results import CellResult, Results, assemble, load
-from archsearch.study import Trial
+from archsearch.searching.plans import halving_of
+from archsearch.searching.steps import drive
+from archsearch.storage.store import StudyFolder
+from archsearch.study import Record, Trial
 from archsearch.variant import Variant
 from tests.golden import (
     COMMAND,
@@ -203,3 +206,50 @@ def test_reading_and_drawing_need_no_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_halving_pruned_is_told_and_nothing_waits(tmp_path: Path) -> None:
+    """Deeper is better at every rung: the pilot lets the rungs prune, and the rest is spared."""
+    plan = {"kind": "halving", "over": "epochs", "force": False, "rungs": 3, "factor": 3.0}
+    study = grid_study(2, plan=plan)
+    folder = StudyFolder(tmp_path / "run").create(study, DATA)
+    trained: list[Trial] = []
+
+    def run(trials: tuple[Trial, ...]) -> None:
+        for trial in trials:
+            trained.append(trial)
+            folder.trial(trial.id).write_spec(trial)
+            value = 50.0 + trial.variant.depth + trial.seed / 10
+            record = Record(trial.id, "complete", {"val_accuracy": value}, seconds=1.0)
+            folder.trial(trial.id).write_record(record)
+
+    half = load(tmp_path / "run")
+    assert (half.notes, {c.state for c in half.cells}) == ((), {"pending", "infeasible"})
+    outcome = drive(halving_of(study, DATA), lambda i: folder.trial(i).record(), run)
+    assert outcome is not None
+    assert outcome.pruned
+
+    found = load(tmp_path / "run")
+    assert found.notes == outcome.notes
+    assert {t.state for t in found.trials} == {"complete"}
+    assert len(found.trials) + len(found.others) == len(trained)
+    never_in_full = [c for c in found.cells if c.state == "pruned"]
+    assert {c.cell.variant for c in never_in_full} == set(outcome.pruned) - set(outcome.finalists)
+    assert never_in_full[0].told == f"pruned after {never_in_full[0].pruned}"
+    in_pilot = [c for c in found.cells if c.pruned and c.state == "complete"]
+    assert in_pilot
+    assert in_pilot[0].told == f"complete, pruned after {in_pilot[0].pruned}"
+    assert found.compare().ranking.best == found.cells[0].label  # the deepest
+
+
+def test_metrics_read_records_and_epochs_alike() -> None:
+    record = Record("a" * 16, "complete", {"val_accuracy": 97.0, "peak_memory_bytes": 2e9})
+    assert metric("val_error").of(record) == 3.0
+    assert metric("memory").of(record) == 2.0
+    assert metric("seconds").of(replace(record, seconds=5.0)) == 5.0
+    assert metric("trained_params").of(record) is None
+    assert metric("params").of(record) is None
+    assert metric("val_accuracy").of(replace(record, status="diverged")) is None
+    assert metric("val_error").of_metrics({"epoch": 1, "val_accuracy": 90.0}) == 10.0
+    assert metric("seconds").of_metrics({"seconds": 9.0}) is None  # an epoch's are not a trial's
+    assert metric("val_loss").merit(2.0) < metric("val_loss").merit(1.0)

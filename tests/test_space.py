@@ -265,7 +265,7 @@ def test_rows_for_scripts() -> None:
 
 
 def test_summary_counts_fates_and_gives_the_spread() -> None:
-    text = summary(plan(SPACES["main"], BUDGET), BUDGET)
+    text = summary(plan(SPACES["main"], BUDGET))
     assert text == "30 cells: 19 exact, 8 repaired, 3 infeasible; 29.6M params to 31.2M params"
     nothing = plan(Space((80,), (16,), (5,)), BUDGET)
-    assert summary(nothing, BUDGET) == "1 cells: 1 infeasible"
+    assert summary(nothing) == "1 cell: 1 infeasible"

@@ -166,13 +166,19 @@ def search(
         lambda: o.training(data, recipe, epochs, "1", set_),
         lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours, quote),
         lambda: o.metrics(objectives),
-        lambda: o.space_lists(c1, group_channels, l1),
+        lambda: _space_to_search(over, c1, group_channels, l1),
     )
     study = module.study(
         recipe=training.recipe, budget=limit, num_trials=trials, over=over, sampler=sampler,
         objectives=names, seed=search_seed, data=data, space=replace(SEARCH_SPACE, **lists),
     )  # fmt: skip
     start(study, launch)
+
+
+def _space_to_search(over: str, *lists: str | None) -> dict[str, tuple[int, ...]]:
+    if over == "twelve" and any(text is not None for text in lists):
+        raise ValueError("--c1, --group-channels and --l1 are the space of --over four only")
+    return o.space_lists(*lists)
 
 
 def load_study(file: Path) -> Study:
@@ -200,7 +206,8 @@ def _print_plan(study: Study, output: o.Format) -> None:
         print_json(plan_rows(study.cells))
         return
     print_rows([_plan_line(cell) for cell in study.cells], title=study.question)
-    print(f"\n{summary(study.cells, Budget.parse(study.budget))}")
+    axis = Budget.parse(study.budget).axis if study.budget else "params"
+    print(f"\n{summary(study.cells, axis)}")
 
 
 def _plan_line(cell: Cell) -> dict[str, str]:

@@ -12,7 +12,7 @@ from itertools import product
 from math import lcm
 from typing import Any, Literal, get_args
 
-from archsearch.design.budget import Budget, readable
+from archsearch.design.budget import Axis, Budget, readable
 from archsearch.design.count import Cost, count
 from archsearch.study import Cell, Fate
 from archsearch.variant import ORIGIN, Variant, paper_figures, rule_violations
@@ -230,13 +230,21 @@ def _numbers(cell: Cell) -> dict[str, Any]:
     return {name: cell.asked.get(name) for name in names}
 
 
-def summary(cells: Iterable[Cell], budget: Budget) -> str:
+def summary(cells: Iterable[Cell], axis: Axis = "params") -> str:
     """One sentence: how many cells of which fate, and the spread of their sizes."""
     listed = list(cells)
     fates = [cell.fate for cell in listed]
     fate_counts = ", ".join(
         f"{fates.count(f)} {f}" for f in ("exact", "repaired", "infeasible") if f in fates
     )
-    sizes = [budget.value(cell.cost) for cell in listed if cell.cost]
-    spread = [readable(size, budget.axis) for size in (min(sizes), max(sizes))] if sizes else []
-    return "; ".join(filter(None, (f"{len(listed)} cells: {fate_counts}", " to ".join(spread))))
+    sizes = [getattr(cell.cost, axis) for cell in listed if cell.cost]
+    spread = [readable(size, axis) for size in (min(sizes), max(sizes))] if sizes else []
+    return "; ".join(
+        filter(
+            None,
+            (
+                f"{len(listed)} cell{'' if len(listed) == 1 else 's'}: {fate_counts}",
+                " to ".join(spread),
+            ),
+        )
+    )

@@ -129,14 +129,14 @@ def _with_weights(trial: Trial, state: dict[str, object], folder: TrialFolder) -
 
 
 def _best(study: StudyFolder) -> str:
+    """The best training of the network that the run calls best, as `archsearch train` does."""
+    from archsearch.reproduce import cell_of
     from archsearch.results import load as results_of
 
     by = metric(study.study().metric)
-    found = {t.trial.id: t.value(by) for t in results_of(study.path).trials}
-    values = {i: value for i, value in found.items() if value is not None}
-    if not values:
-        raise ValueError(f"no trial of {study.path} is complete: there is no best one yet")
-    return (max if by.higher_is_better else min)(values, key=lambda i: values[i])
+    found = {t.trial.id: t.value(by) for t in cell_of(results_of(study.path), "best").trials}
+    merits = {i: by.merit(value) for i, value in found.items() if value is not None}
+    return max(merits, key=lambda i: merits[i])
 
 
 def _one_of(study: StudyFolder, which: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from archsearch.metrics import metric
 from archsearch.storage.files import parse_lines
 from archsearch.storage.store import FINISHED, State, StudyFolder
 from archsearch.study import Record, Study, Trial
@@ -79,6 +80,7 @@ class Tracker:
 
     def __init__(self, folder: StudyFolder, study: Study, total: int | None) -> None:
         self._folder, self._study, self._total = folder, study, total
+        self._by = metric(study.metric)
         self._sure = False
         self._trials: dict[str, Progress] = {}
         self._tails: dict[str, Tail] = {}
@@ -130,14 +132,16 @@ class Tracker:
         if tail is not None:
             self._read(trial.id, tail)
         epochs, epoch = trial.recipe.epochs, len(record.curve)
-        value = record.metrics.get(self._study.metric)
+        value = self._by.of_metrics(record.metrics)
         note = record.error.partition("\n")[0]
         now = Progress(trial.id, record.status, epoch, epochs, value, note=note)
         if before := self._trials.get(trial.id):
             self._left -= self._weights.pop(trial.id) * (epochs - before.epoch)
         self._set(now)
         best = None if self._best is None else self._best.metric
-        if record.status == "complete" and value is not None and (best is None or value > best):
+        if record.status != "complete" or value is None:
+            return
+        if best is None or self._by.merit(value) > self._by.merit(best):
             self._best = now
 
     def poll(self) -> None:
@@ -155,8 +159,8 @@ class Tracker:
         epoch = min(max(before.epoch, event["epoch"]), before.epochs)
         work = self._weights[trial_id] * (epoch - before.epoch)
         self._left, self._done = self._left - work, self._done + work
-        metric, speed = event.get(self._study.metric), event.get("images_per_second")
-        self._set(replace(before, epoch=epoch, metric=metric, images_per_second=speed))
+        value, speed = self._by.of_metrics(event), event.get("images_per_second")
+        self._set(replace(before, epoch=epoch, metric=value, images_per_second=speed))
 
     def _set(self, now: Progress) -> None:
         if before := self._trials.get(now.trial_id):

@@ -63,11 +63,12 @@ class Replay:
 
     def scores(self, rung: Rung) -> Scores:
         """What every network gave at a rung."""
-        sign = 1.0 if self.by.higher_is_better else -1.0
-        return {
-            v: {s: sign * (self.record(rung, v, s).metrics[self.by.field] or 0) for s in self.seeds}
-            for v in self.networks
-        }
+        return {v: {s: self._merit(rung, v, s) for s in self.seeds} for v in self.networks}
+
+    def _merit(self, rung: Rung, network: AnyVariant, seed: int) -> float:
+        value = self.by.of(self.record(rung, network, seed))
+        assert value is not None, "checked when they were read"
+        return self.by.merit(value)
 
     def halve(self, seeds: Sequence[int], force: bool = False) -> Choice:
         """What ``--prune`` would have done; the first of ``seeds`` is the pilot's."""
@@ -208,7 +209,7 @@ def _check(replay: Replay) -> None:
         for rung in replay.ladder
         for network in replay.networks
         for seed in replay.seeds
-        if replay.record(rung, network, seed).metrics.get(replay.by.field) is None
+        if replay.by.of(replay.record(rung, network, seed)) is None
     ]
     if lost:
         raise ValueError(f"no value to compare by: {', '.join(lost)}")

@@ -5,7 +5,6 @@ measures Kendall's tau between each cheap ranking and the full one, and a rung m
 the lower end of tau's interval passes a threshold. Everything is recomputed from the records.
 """
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
@@ -14,7 +13,7 @@ from archsearch.metrics import metric
 from archsearch.recipe import Recipe
 from archsearch.searching.steps import Steps
 from archsearch.statistics.stats import Interval, kendall_tau
-from archsearch.study import Data, Record, Trial
+from archsearch.study import Data, Trial
 from archsearch.variant import AnyVariant
 
 Key = TypeVar("Key", bound=Hashable)
@@ -180,7 +179,7 @@ def halving(
         ValueError: at the first step, for a measure that no training records.
     """
     by = metric(measure)
-    if by.source != "metrics":
+    if by.source not in ("metrics", "error"):
         raise ValueError(f"halving ranks by what a training measures, {measure} is not")
     cells = tuple(dict.fromkeys(variants))
     chosen = pilot_cells(cells, pilot)
@@ -192,7 +191,7 @@ def halving(
         return made
 
     def scores(rung: Rung, of: Sequence[AnyVariant]) -> dict[AnyVariant, float | None]:
-        return {v: _score(records[trial(rung, v).id], by.field) for v in of}
+        return {v: by.of(records[trial(rung, v).id]) for v in of}
 
     records = dict((yield tuple(trial(rung, v) for rung in ladder for v in chosen)))
     right = scores(full, chosen)
@@ -245,8 +244,3 @@ def pilot_cells(variants: Sequence[AnyVariant], num: int) -> tuple[AnyVariant, .
     if n <= num:
         return tuple(variants)
     return tuple(variants[round(i * (n - 1) / (num - 1))] for i in range(num))
-
-
-def _score(record: Record, field: str) -> float | None:
-    value = record.metrics.get(field) if record.status == "complete" else None
-    return value if value is not None and math.isfinite(value) else None

@@ -32,11 +32,10 @@ def _table(
     asked: tuple[Trial, ...], records: dict[str, Record], measure: str
 ) -> dict[AnyVariant, dict[int, float | None]]:
     """What each network gave by seed; one that diverged is no candidate, as in the reports."""
-    field = metric(measure).field
+    by = metric(measure)
     diverged = {t.variant for t in asked if records[t.id].status == "diverged"}
     table: dict[AnyVariant, dict[int, float | None]] = {}
     for trial in asked:
         if trial.variant not in diverged:
-            value = records[trial.id].metrics.get(field)
-            table.setdefault(trial.variant, {})[trial.seed] = value
+            table.setdefault(trial.variant, {})[trial.seed] = by.of(records[trial.id])
     return table

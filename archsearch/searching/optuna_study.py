@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from archsearch.design.count import count
 from archsearch.metrics import Metric, metric
-from archsearch.results import Results, TrialResult, load
+from archsearch.results import Results, load
 from archsearch.study import Record, Trial
 from archsearch.variant import AnyVariant, Variant
 
@@ -40,7 +40,7 @@ def objective(trial: Trial, record: Record | None, by: Metric) -> float | None:
     """What a search compares: measured (None without a complete record) or counted."""
     if by.source == "budget":
         return float(getattr(count(trial.variant.config()), by.field) / by.scale)
-    return TrialResult(trial, record.status if record else "pending", record).value(by)
+    return by.of(record)
 
 
 def frozen(

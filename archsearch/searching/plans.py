@@ -7,7 +7,7 @@ same command goes on with the same plan.
 from archsearch.design.budget import Budget
 from archsearch.design.space import Space
 from archsearch.searching.domain import Domain, four_numbers, twelve_numbers
-from archsearch.searching.fidelity import Rung, cost_range, halving, rungs
+from archsearch.searching.fidelity import Halving, Rung, cost_range, halving, rungs
 from archsearch.searching.more_seeds import more_seeds
 from archsearch.searching.search import search
 from archsearch.searching.steps import Steps
@@ -68,9 +68,11 @@ def _search(study: Study, data: Data) -> Steps[str]:
         seed=plan["seed"],
         training_seed=study.seeds[0],
     )
+    num = len(found.trials)
     end = "; that is every variant there is" if found.exhausted else ""
     front = ", ".join(trial.variant.name for trial in found.front)
-    return f"Search: {len(found.trials)} variants tried{end}. Not beaten: {front}."
+    outcome = f"Not beaten: {front}" if front else "None gave a result"
+    return f"Search: {num} variant{'' if num == 1 else 's'} tried{end}. {outcome}."
 
 
 def domain_of(study: Study) -> Domain:
@@ -84,13 +86,17 @@ def domain_of(study: Study) -> Domain:
 
 
 def _halving(study: Study, data: Data) -> Steps[str]:
-    plan = study.plan
-    outcome = yield from halving(
+    outcome = yield from halving_of(study, data)
+    return "Halving: " + "; ".join(outcome.notes) + "."
+
+
+def halving_of(study: Study, data: Data) -> Steps[Halving]:
+    """The steps of a halving study, to what it did."""
+    return halving(
         [cell.variant for cell in study.cells if cell.variant is not None],
         _ladder(study),
         data,
         study.seeds,
-        force=plan["force"],
+        force=study.plan["force"],
         measure=study.metric,
     )
-    return "Halving: " + "; ".join(outcome.notes) + "."

@@ -42,7 +42,10 @@ def next_seeds(
     looks = max(1, max_seeds - 1)
     seen = sorted({seed for row in table.values() for seed in row})
     alive = tuple(table)
-    ranking: Ranking[Key] = tied_with_best({}, level, higher_is_better)
+    first = {k: {s: v for s, v in row.items() if s in seen[:1]} for k, row in table.items()}
+    ranking: Ranking[Key] = tied_with_best(first, level, higher_is_better)
+    if len(table) < 2:
+        return SeedPlan((), None, True, "there is nothing to compare", ranking)
     for count in range(1, max_seeds + 1):
         seed = seen[count - 1] if count <= len(seen) else max(seen, default=-1) + 1
         if waiting := tuple(key for key in alive if seed not in table[key]):
@@ -53,7 +56,8 @@ def next_seeds(
         alive = ranking.tied or alive
         if ranking.can_rank and len(alive) == 1:
             return SeedPlan((), None, True, f"one cell is left after {count} seeds", ranking)
-    reason = f"{len(alive)} cells are still tied after {max_seeds} seeds"
+    told = f"{len(alive)} cells are still tied" if ranking.means else "no cell has a value"
+    reason = f"{told} after {max_seeds} seeds"
     return SeedPlan((), None, True, reason, ranking)
 
 

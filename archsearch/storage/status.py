@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from archsearch.metrics import Metric
+from archsearch.metrics import metric as known_metric
 from archsearch.storage import lock
 from archsearch.storage.store import FINISHED, State, StudyFolder, TrialFolder
 from archsearch.variant import variant_from_dict
@@ -47,7 +49,7 @@ def overview(path: Path | str) -> Status:
     folder = StudyFolder(path)
     asked = folder.asked()
     rows = tuple(_rows(folder, asked))
-    metric = asked["metric"]
+    by = known_metric(metric := asked["metric"])
     complete = [r for r in rows if r["state"] == "complete" and r[metric] is not None]
     return Status(
         name=asked["name"],
@@ -56,7 +58,7 @@ def overview(path: Path | str) -> Status:
         command=shlex.join(asked["command"]),
         running=lock.is_held(folder.path / "lock"),
         counts=Counter(row["state"] for row in rows),
-        best=max(complete, key=lambda row: float(row[metric]), default=None),
+        best=max(complete, key=lambda row: by.merit(row[metric]), default=None),
         rows=rows,
     )
 
@@ -69,11 +71,11 @@ def status(path: Path | str) -> list[dict[str, Any]]:
 def _rows(folder: StudyFolder, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     labels = _labels(asked)
     launched = folder.launched()
-    epochs, metric = asked["recipe"]["epochs"], asked["metric"]
+    epochs, by = asked["recipe"]["epochs"], known_metric(asked["metric"])
     for trial_id in dict.fromkeys((*labels, *launched)):
         network, seed = labels.get(trial_id) or _label(folder.trial(trial_id))
         row = {"trial": trial_id, "network": network, "seed": seed}
-        state = _where(folder, trial_id, metric) if trial_id in launched else _nowhere(metric)
+        state = _where(folder, trial_id, by) if trial_id in launched else _nowhere(by)
         yield {**row, **state, "epochs": epochs}
 
 
@@ -97,18 +99,19 @@ def _label(trial: TrialFolder) -> tuple[str, int | None]:
     return spec.variant.name, spec.seed
 
 
-def _nowhere(metric: str) -> dict[str, Any]:
-    return {"state": "pending", "epoch": 0, metric: None, "note": ""}
+def _nowhere(by: Metric) -> dict[str, Any]:
+    return {"state": "pending", "epoch": 0, by.name: None, "note": ""}
 
 
-def _where(folder: StudyFolder, trial_id: str, metric: str) -> dict[str, Any]:
+def _where(folder: StudyFolder, trial_id: str, by: Metric) -> dict[str, Any]:
     """A finished trial by a glance at its record, a failed one by all of it; else its events."""
     seen = folder.glance(trial_id)
     if seen is not None and seen[0] != "failed":
-        return {"state": seen[0], "epoch": None, metric: seen[1].get(metric), "note": ""}
+        return {"state": seen[0], "epoch": None, by.name: by.of_metrics(seen[1]), "note": ""}
     trial = folder.trial(trial_id)
     last = dict(next(reversed(trial.curve()), {}))
-    now = {"state": trial.state(), "epoch": last.get("epoch", 0), metric: last.get(metric)}
+    epoch = last.get("epoch", 0)
+    now = {"state": trial.state(), "epoch": epoch, by.name: by.of_metrics(last)}
     record = trial.record() if seen is not None else None
     note = "" if record is None else f"{record.kind}: {record.error.partition(chr(10))[0]}"
     return {**now, "note": note}
