@@ -14,7 +14,7 @@ from archsearch.design.count import count
 from archsearch.metrics import METRICS, Metric, metric
 from archsearch.statistics.ranking import Ranking, tied_with_best
 from archsearch.statistics.seeds import next_seeds
-from archsearch.statistics.stats import Interval, interval
+from archsearch.statistics.stats import Interval, Method, interval
 from archsearch.study import Cell, Data, Record, Study, Trial
 from archsearch.variant import AnyVariant, FreeVariant, Variant
 
@@ -99,13 +99,13 @@ class CellResult:
             return getattr(self.cell.cost, by.field) / by.scale if self.cell.cost else None
         return next((v for t in self.trials if (v := t.value(by)) is not None), None)
 
-    def estimate(self, by: Metric) -> Interval | None:
+    def estimate(self, by: Metric, method: Method = "student") -> Interval | None:
         """Mean and interval over the seeds that gave a value; None without one."""
         if by.counted:
             value = self.counted(by)
             return None if value is None else Interval(value, None, None, 1, "counted")
         found = [v for v in self.values(by).values() if v is not None]
-        return interval(found, LEVEL) if found else None
+        return interval(found, LEVEL, method) if found else None
 
     def changes(self) -> dict[str, tuple[Any, Any]]:
         """What a repair changed: coordinate -> (asked, used)."""
@@ -182,8 +182,12 @@ class Results:
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat row per cell: asked, fate, network, budget cost, state and every estimate."""
-        return [_cell_row(cell, self.measured) for cell in self.cells]
+        """One flat row per cell: asked, fate, network, budget cost, state and every estimate, of
+        the study's metric by the bootstrap too."""
+        return [
+            _cell_row(cell, self.measured) | _bootstrap(cell, metric(self.study.metric))
+            for cell in self.cells
+        ]
 
     def seed_rows(self) -> list[dict[str, Any]]:
         """One flat row per training, those outside the plan too."""
@@ -309,6 +313,12 @@ def _cell_row(cell: CellResult, measured: tuple[Metric, ...]) -> dict[str, Any]:
             row[f"{by.name}_{k}"] = _rounded(getattr(estimate, k, None))
         row[f"{by.name}_n"] = estimate.n if estimate else 0
     return row
+
+
+def _bootstrap(cell: CellResult, by: Metric) -> dict[str, Any]:
+    """Ends of the interval that assumes no distribution; too short below some ten seeds."""
+    found = None if by.counted else cell.estimate(by, "bootstrap")
+    return {f"{by.name}_bootstrap_{k}": _rounded(getattr(found, k, None)) for k in ("low", "high")}
 
 
 def _rounded(value: float | None) -> float | None:

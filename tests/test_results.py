@@ -13,6 +13,7 @@ from archsearch.metrics import METRICS, metric
 from archsearch.results import CellResult, Results, assemble, load
 from archsearch.searching.plans import halving_of
 from archsearch.searching.steps import drive
+from archsearch.statistics.stats import interval
 from archsearch.storage.store import StudyFolder
 from archsearch.study import Record, Trial
 from archsearch.variant import Variant
@@ -88,6 +89,10 @@ def test_the_estimate_is_the_students_interval_over_seeds(grid: Results) -> None
     assert estimate is not None
     assert (estimate.mean, estimate.n) == (pytest.approx(np.mean(values)), 5)
     assert (estimate.low, estimate.high) == (pytest.approx(low), pytest.approx(high))
+    row = grid.rows()[cell.index]
+    resampled = interval(values, 0.95, "bootstrap")
+    assert row["val_accuracy_bootstrap_low"] == pytest.approx(resampled.low, abs=1e-6)
+    assert low < row["val_accuracy_bootstrap_low"] < row["val_accuracy_bootstrap_high"] < high
 
 
 def test_errors_and_costs_come_in_the_unit_of_their_metric(grid: Results) -> None:

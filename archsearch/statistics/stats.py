@@ -35,6 +35,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
+Method = Literal["student", "bootstrap"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Interval:
 def interval(
     values: Sequence[float],
     level: float = 0.95,
-    method: Literal["student", "bootstrap"] = "student",
+    method: Method = "student",
 ) -> Interval:
     """The mean of repeats and its two-sided interval; one repeat has none.
 
