@@ -20,7 +20,7 @@ from reports import heatmap, pictures, style, tables
 from reports.across import across
 from reports.answer import answer
 from reports.formats import Table, as_csv, as_html, table
-from reports.scaling_law import recommendation
+from reports.recommended import recommendation
 from reports.words import seeds_words, with_interval
 
 

@@ -3,8 +3,8 @@
 The largest trained size is predicted from the smaller ones alone and then set beside what came.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter, NullLocator
 
 from archsearch.metrics import METRICS
-from archsearch.recipe import Recipe
-from archsearch.results import UNFINISHED, Results
-from archsearch.statistics.law import Law, Prediction, Score, fit, predict, recommend, score
+from archsearch.results import UNFINISHED, CellResult, Results
+from archsearch.statistics.law import Law, Prediction, Score, fit, predict, score
 from archsearch.statistics.stats import Interval
+from reports.alike import Runs, differences, groups, named
 from reports.formats import Table, table
 from reports.style import DASHES, LINES, axes_with_title, legend_inside
+from reports.words import listed
 
 Rule = tuple[float, float]
 ERROR = METRICS["val_error"]
@@ -28,7 +29,8 @@ class Ladder:
     """One (alpha, beta): its law, the test of it, and what it foretells for sizes not trained.
 
     ``points`` are parameters (counted as the paper counts) -> validation error in percent of every
-    seed. ``tested`` is None below three sizes: a line through one or two points tests nothing.
+    seed; ``runs`` names where they come from. ``tested`` is None below three sizes: a line through
+    one or two points tests nothing. ``perfect`` are the sizes left out for an error of zero.
     """
 
     rule: Rule
@@ -36,6 +38,8 @@ class Ladder:
     law: Law
     tested: Score | None
     ahead: tuple[Prediction, ...]
+    runs: tuple[str, ...]
+    perfect: tuple[float, ...]
 
     @property
     def name(self) -> str:
@@ -43,39 +47,57 @@ class Ladder:
 
 
 def ladders(results: Sequence[Results]) -> list[Ladder]:
+    """Every law of `grouped`, group by group."""
+    return [ladder for found in grouped(results) for ladder in found]
+
+
+def grouped(results: Sequence[Results]) -> list[tuple[Ladder, ...]]:
     """A law per (alpha, beta) that has finished trainings at two sizes or more.
 
-    Several runs are pooled only if they share recipe and data. Sizes with an error of zero are
-    left out: a power law has no zero.
+    Runs are pooled only if they share recipe and data; laws compare only within such a group.
+    Sizes with an error of zero are left out: a power law has no zero.
     """
-    trained: dict[Rule, dict[float, dict[str, float]]] = {}
-    waiting: dict[Rule, set[float]] = {}
-    alike = [r for r in results if _setting(r) == _setting(results[0])]
-    for cell in (c for run in alike for c in run.cells):
-        asked, cost = cell.cell.asked, cell.cell.cost
-        if cost is None or not {"alpha", "beta"} <= set(asked):
-            continue
-        rule, size = (float(asked["alpha"]), float(asked["beta"])), float(cost.params)
+    return [found for group in groups(named(results)) if (found := _ladders(group))]
+
+
+def _ladders(group: Runs) -> tuple[Ladder, ...]:
+    rungs: dict[Rule, list[tuple[str, CellResult]]] = {}
+    for name, run in group.items():
+        for rule, cell in _rungs(run):
+            rungs.setdefault(rule, []).append((name, cell))
+    found = (_ladder(rule, cells) for rule, cells in sorted(rungs.items()))
+    return tuple(ladder for ladder in found if ladder is not None)
+
+
+def _rungs(run: Results) -> Iterator[tuple[Rule, CellResult]]:
+    """The cells that were asked for by (alpha, beta) and have a network."""
+    for cell in run.cells:
+        asked = cell.cell.asked
+        if cell.cell.cost is not None and {"alpha", "beta"} <= set(asked):
+            yield (float(asked["alpha"]), float(asked["beta"])), cell
+
+
+def _ladder(rule: Rule, rungs: Sequence[tuple[str, CellResult]]) -> Ladder | None:
+    """The law through these cells, each with the name of its run; None below two sizes."""
+    trained: dict[float, dict[str, float]] = {}
+    waiting, perfect, runs = set(), set(), {}
+    for name, cell in rungs:
+        assert cell.cell.cost is not None
+        size = float(cell.cell.cost.params)
         errors = {t.trial.id: v for t in cell.trials if (v := t.value(ERROR)) is not None}
         if errors and min(errors.values()) > 0:
-            trained.setdefault(rule, {}).setdefault(size, {}).update(errors)
+            trained.setdefault(size, {}).update(errors)
+            runs[name] = True
         elif cell.state in UNFINISHED:
-            waiting.setdefault(rule, set()).add(size)
-    return [
-        _ladder(rule, {s: [*e.values()] for s, e in points.items()}, waiting.get(rule, set()))
-        for rule, points in sorted(trained.items())
-        if len(points) > 1
-    ]
-
-
-def _setting(results: Results) -> tuple[Recipe, str]:
-    return replace(results.study.recipe, name="_"), results.data.fingerprint
-
-
-def _ladder(rule: Rule, points: Mapping[float, Sequence[float]], waiting: set[float]) -> Ladder:
+            waiting.add(size)
+        elif errors:
+            perfect.add(size)
+    if len(trained) < 2:
+        return None
+    points = {size: [*errors.values()] for size, errors in trained.items()}
     law = fit(points)
-    foretold = tuple(predict(law, size) for size in sorted(waiting) if size > max(points))
-    return Ladder(rule, points, law, _tested(points), foretold)
+    ahead = tuple(predict(law, size) for size in sorted(waiting) if size > max(points))
+    return Ladder(rule, points, law, _tested(points), ahead, (*runs,), (*sorted(perfect),))
 
 
 def _tested(points: Mapping[float, Sequence[float]]) -> Score | None:
@@ -89,7 +111,8 @@ def law_table(results: Sequence[Results]) -> Table | None:
     found = ladders(results)
     if not found:
         return None
-    columns = {
+    columns = {"Runs": [", ".join(x.runs) for x in found]} if len(results) > 1 else {}
+    columns |= {
         "α": [f"{x.rule[0]:.2f}" for x in found],
         "β": [f"{x.rule[1]:.2f}" for x in found],
         "Sizes (M)": [", ".join(f"{s / 1e6:.1f}" for s in x.law.sizes) for x in found],
@@ -99,14 +122,44 @@ def law_table(results: Sequence[Results]) -> Table | None:
         "Inside": [_inside(x.tested) for x in found],
         "Next size, foretold (%)": [_ahead(x) for x in found],
     }
-    notes = sorted({note for x in found for note in x.law.notes})
     note = (
         "Validation error = exp(a) · parameters^−exponent. The largest size is foretold from the "
         "smaller ones alone. Intervals: 95%. "
     )
-    return table(
-        "law", "Scaling law", columns, [_row(x) for x in found], note=note + _sentences(notes)
-    )
+    notes = sorted({note for x in found for note in x.law.notes})
+    notes += [*_without_zero(found), *_not_pooled(named(results)), *_no_part(results, found)]
+    rows = [({"runs": ", ".join(x.runs)} if len(results) > 1 else {}) | _row(x) for x in found]
+    return table("law", "Scaling law", columns, rows, note=note + _sentences(notes))
+
+
+def _without_zero(found: Sequence[Ladder]) -> list[str]:
+    left_out = [
+        f"{x.name} at {', '.join(f'{s / 1e6:.1f}M' for s in x.perfect)}" for x in found if x.perfect
+    ]
+    told = "left out for an error of zero, which no power law has"
+    return [f"{told}: {'; '.join(left_out)}"] if left_out else []
+
+
+def _not_pooled(runs: Runs) -> list[str]:
+    """Which runs with scaling factors were fitted apart, and why."""
+    scaling = {name: run for name, run in runs.items() if any(_rungs(run))}
+    apart = groups(scaling)
+    if len(apart) < 2:
+        return []
+    told = "; ".join(listed([*group]) for group in apart)
+    return [f"not pooled, since they differ in {listed(differences(scaling.values()))}: {told}"]
+
+
+def _no_part(results: Sequence[Results], found: Sequence[Ladder]) -> list[str]:
+    """Which runs no law has a point of, and why."""
+    fitted = {name for ladder in found for name in ladder.runs}
+    short, other = "no pair with results at two sizes", "no scaling factors"
+    out = [
+        f"{name} ({short if any(_rungs(run)) else other})"
+        for name, run in named(results).items()
+        if name not in fitted
+    ]
+    return [f"no part in a law: {', '.join(out)}"] if out else []
 
 
 def _sentences(notes: Sequence[str]) -> str:
@@ -154,21 +207,6 @@ def _row(ladder: Ladder) -> dict[str, Any]:
 
 def _six(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
-
-
-def recommendation(results: Sequence[Results]) -> str:
-    """Which (alpha, beta) promises most at the largest size trained, and how sure that is."""
-    found = ladders(results)
-    if len(found) < 2:
-        return ""
-    size = max(max(x.points) for x in found)
-    told = recommend({x.name: x.points for x in found}, size)
-    words = f"At {size / 1e6:.0f}M parameters {told.best} promises the least error"
-    promise = f"{_interval(told.errors[told.best], 2)}%"
-    if told.sure:
-        return f"{words}, {promise}; every other pair is shown to promise more."
-    rivals = f" Not told apart from it: {'; '.join(told.tied[1:])}." if told.tied[1:] else ""
-    return f"{words}, {promise}, but that is not sure: {told.reason}.{rivals}"
 
 
 def law_figure(results: Sequence[Results]) -> Figure | None:
