@@ -10,7 +10,7 @@ import pytest
 
 from archsearch.running import machine
 from archsearch.running.run import StudyStopped, run_study
-from archsearch.running.runners import Place, choose
+from archsearch.running.runners import Place, choose, gpus_of, num_workers, pinned
 from archsearch.running.runners.local import Local
 from archsearch.running.runners.on_ray import OnRay
 from archsearch.running.work import kind_of, resolve
@@ -189,6 +189,42 @@ def test_each_worker_has_its_gpu_pinned(monkeypatch: pytest.MonkeyPatch) -> None
     assert Local(Place()).slots == 2
 
 
+def test_one_gpu_is_asked_for_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is pinned, so that the worker sees no other and calls it cuda."""
+    monkeypatch.setattr(machine, "gpus", lambda: ("GPU-a", "GPU-b"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
+    runner = Local(Place(device="cuda:1"))
+    assert runner.slots == 1
+    label, env = runner._seat(0)
+    assert (label, env["CUDA_VISIBLE_DEVICES"], pinned("cuda:1")) == ("gpu 1", "GPU-b", "cuda")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")  # then a number is CUDA's, not nvidia-smi's
+    assert gpus_of(Place(device="cuda:1")) == ("1",)
+    with pytest.raises(ValueError, match="wanted the GPU cuda:2, there are 2"):
+        Local(Place(device="cuda:2"))
+    with pytest.raises(ValueError, match=r"Ray gives out GPUs itself.*--runner local"):
+        choose("ray", Place(device="cuda:1"), None)
+
+
+def test_a_pinned_worker_is_told_to_use_the_gpu_it_sees(run_pinned: StudyFolder) -> None:
+    assert record_of(run_pinned).device == "cuda, of 7"
+
+
+@pytest.fixture
+def run_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFolder:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    folder = toy.create(tmp_path / "toy", cells=1)
+    options: Any = {"runner": "local", "device": "cuda:1", "work": "tests.toy:tell_device"}
+    run_study(folder, folder.trials(), **options)
+    return folder
+
+
+def test_a_fraction_of_a_gpu_makes_room_for_more_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "gpus", lambda: ("GPU-a", "GPU-b"))
+    assert num_workers(Place(gpus_per_trial=0.25)) == 8
+    assert num_workers(Place(gpus_per_trial=2)) == 1
+    assert num_workers(Place()) == 2
+
+
 @pytest.mark.parametrize(
     ("visible", "found"), [("0,2", ("0", "2")), ("", ()), ("-1", ()), (" GPU-a ", ("GPU-a",))]
 )
@@ -197,6 +233,17 @@ def test_visible_gpus_are_those_that_are_named(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert machine.gpus() == found
+
+
+def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    free = machine.memory()
+    (tmp_path / "memory.max").write_text("5000\n")
+    (tmp_path / "memory.current").write_text("2000\n")
+    (tmp_path / "memory.stat").write_text("anon 1100\nactive_file 400\ninactive_file 500\n")
+    assert machine.memory() == 3900
+    (tmp_path / "memory.max").write_text("max\n")
+    assert machine.memory() == pytest.approx(free, rel=0.5)
 
 
 def test_workers_share_the_cores_and_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,11 @@ import cuda_ops
 import internimage.dcnv3
 from archsearch.design.count import Cost
 from archsearch.recipe import QUICK, resolve, trained_config
+from archsearch.running import machine
 from archsearch.storage import checkpoint
 from archsearch.storage.store import TrialFolder
 from archsearch.study import Interrupted, Trial
-from archsearch.training import bench_step, loop, memory, train
+from archsearch.training import bench_step, loop, train
 from archsearch.training.augment import Pipeline
 from archsearch.training.data import DataError, describe, load
 from archsearch.training.evaluate import calibrate, evaluate
@@ -279,25 +280,14 @@ def test_a_batch_whole_or_in_parts_gives_the_gradient_of_its_mean_loss():
 
 def test_a_cpu_is_not_given_a_batch_that_would_get_it_killed(monkeypatch):
     cost = Cost(params=1000, macs=1, activations=1000, image_size=32)
-    monkeypatch.setattr(memory, "available_bytes", lambda: 16_000 + 91_000)
+    monkeypatch.setattr(machine, "memory", lambda: 16_000 + 91_000)
     assert fitting_batch(replace(QUICK, batch_size=64), cost, CPU) == 10
     assert fitting_batch(replace(QUICK, batch_size=64, precision="bf16"), cost, CPU) == 18
     assert fitting_batch(replace(QUICK, batch_size=4), cost, CPU) == 4
-    monkeypatch.setattr(memory, "available_bytes", lambda: 0)
+    monkeypatch.setattr(machine, "memory", lambda: 0)
     assert fitting_batch(QUICK, cost, CPU) == 1
-    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    monkeypatch.setattr(machine, "memory", lambda: None)
     assert fitting_batch(QUICK, cost, CPU) == QUICK.batch_size
-
-
-def test_a_containers_limit_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    free = memory.available_bytes()
-    (tmp_path / "memory.max").write_text("5000\n")
-    (tmp_path / "memory.current").write_text("2000\n")
-    (tmp_path / "memory.stat").write_text("anon 1100\nactive_file 400\ninactive_file 500\n")
-    assert memory.available_bytes() == 3900
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory.available_bytes() == pytest.approx(free, rel=0.5)
 
 
 def test_other_data_than_planned_is_refused(tmp_path):

@@ -167,6 +167,11 @@ def no_op(folder: Path, device: str, stop: Stop) -> None:
     finish(TrialFolder(folder), metrics={"val_accuracy": 1.0})
 
 
+def tell_device(folder: Path, device: str, stop: Stop) -> None:
+    del stop
+    finish(TrialFolder(folder), device=f"{device}, of {os.environ['CUDA_VISIBLE_DEVICES']}")
+
+
 def diverge(folder: Path, device: str, stop: Stop) -> None:
     del device, stop
     finish(TrialFolder(folder), "diverged", error="the loss is nan")

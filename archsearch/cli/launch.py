@@ -41,6 +41,7 @@ def grid(
     workers: o.Workers = None,
     device: o.Device = "auto",
     ray_address: o.RayAddress = None,
+    gpus_per_trial: o.GpusPerTrial = None,
     max_hours: o.MaxHours = None,
     quote: o.Quote = True,
     prune: o.Prune = "off",
@@ -55,7 +56,9 @@ def grid(
     limit, training, launch, lists = o.together(
         lambda: Budget.parse(budget, tolerance),
         lambda: o.training(data, recipe, epochs, seeds, set_, prune, prune_over),
-        lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours, quote),
+        lambda: o.Launch(
+            out, runner, workers, device, ray_address, extend, max_hours, quote, gpus_per_trial
+        ),
         lambda: o.space_lists(c1, group_channels, l1),
     )
     study = module.study(
@@ -87,6 +90,7 @@ def scale(
     workers: o.Workers = None,
     device: o.Device = "auto",
     ray_address: o.RayAddress = None,
+    gpus_per_trial: o.GpusPerTrial = None,
     max_hours: o.MaxHours = None,
     quote: o.Quote = True,
     extend: o.Extend = False,
@@ -100,7 +104,9 @@ def scale(
         lambda: Budget.parse(budget, tolerance),
         lambda: parse_variant(origin, like=SCALED_ORIGIN),
         lambda: o.training(data, recipe, epochs, seeds, set_),
-        lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours, quote),
+        lambda: o.Launch(
+            out, runner, workers, device, ray_address, extend, max_hours, quote, gpus_per_trial
+        ),
         lambda: (alpha is None and beta is None) or check_factors(alpha, beta),
     )
     study = module.study(
@@ -118,6 +124,7 @@ def run(
     workers: o.Workers = None,
     device: o.Device = "auto",
     ray_address: o.RayAddress = None,
+    gpus_per_trial: o.GpusPerTrial = None,
     max_hours: o.MaxHours = None,
     quote: o.Quote = True,
     extend: o.Extend = False,
@@ -125,7 +132,9 @@ def run(
     output: o.AsFormat = o.Format.table,
 ) -> None:
     """Run a study of one's own: a Python file that exports a Study."""
-    launch = o.Launch(out, runner, workers, device, ray_address, extend, max_hours, quote)
+    launch = o.Launch(
+        out, runner, workers, device, ray_address, extend, max_hours, quote, gpus_per_trial
+    )
     study = load_study(file)
     _print_plan(study, output) if plan else start(study, launch)
 
@@ -154,6 +163,7 @@ def search(
     workers: o.Workers = None,
     device: o.Device = "auto",
     ray_address: o.RayAddress = None,
+    gpus_per_trial: o.GpusPerTrial = None,
     max_hours: o.MaxHours = None,
     quote: o.Quote = True,
     extend: o.Extend = False,
@@ -164,7 +174,9 @@ def search(
     limit, training, launch, names, lists = o.together(
         lambda: Budget.parse(budget, tolerance),
         lambda: o.training(data, recipe, epochs, "1", set_),
-        lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours, quote),
+        lambda: o.Launch(
+            out, runner, workers, device, ray_address, extend, max_hours, quote, gpus_per_trial
+        ),
         lambda: o.metrics(objectives),
         lambda: _space_to_search(over, c1, group_channels, l1),
     )

@@ -60,9 +60,13 @@ Runner = Annotated[RunnerName, Option("--runner", help="Where trials run.")]
 Workers = Annotated[
     int | None, Option("--workers", help="Trials at once. Default: what the machine holds.")
 ]
-Device = Annotated[str, Option("--device", help="auto, cpu or cuda.")]
+Device = Annotated[str, Option("--device", help="auto, cpu, cuda, or one GPU: cuda:1.")]
 RayAddress = Annotated[
     str | None, Option("--ray-address", help="An existing Ray cluster (with --runner ray).")
+]
+GpusPerTrial = Annotated[
+    float | None,
+    Option("--gpus-per-trial", help="GPUs of one trial, a fraction too (with --runner ray)."),
 ]
 PruneName = Literal["off", "gated", "force"]
 PruneOverName = Literal["epochs", "image_size", "data_fraction"]
@@ -108,6 +112,7 @@ class Launch:
     extend: bool = False
     max_hours: float | None = None
     quote: bool = True
+    gpus_per_trial: float | None = None
 
     def __post_init__(self) -> None:
         problems = []
@@ -117,10 +122,20 @@ class Launch:
             problems.append(f"--device wants auto, cpu or cuda, got {self.device!r}")
         if self.ray_address and self.runner != "ray":
             problems.append("--ray-address goes with --runner ray")
+        if self.gpus_per_trial is not None and self.runner != "ray":
+            problems.append("--gpus-per-trial goes with --runner ray: elsewhere a trial has a GPU")
+        if self.gpus_per_trial is not None and not self.gpus_per_trial > 0:
+            problems.append(f"--gpus-per-trial wants more than 0, got {self.gpus_per_trial:g}")
         if self.max_hours is not None and not self.max_hours > 0:
             problems.append(f"--max-hours wants more than 0, got {self.max_hours:g}")
         if problems:
             raise ValueError("; ".join(problems))
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """The arguments of `archsearch.running.run.run_study` that say where trials run."""
+        names = ("runner", "workers", "device", "ray_address", "gpus_per_trial")
+        return {name: getattr(self, name) for name in names}
 
 
 def together(*builds: Callable[[], Any]) -> tuple[Any, ...]:

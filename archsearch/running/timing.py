@@ -12,8 +12,8 @@ from archsearch.recipe import trained_config
 from archsearch.storage.store import TrialFolder
 from archsearch.study import Interrupted, Record
 from archsearch.training.data import load
-from archsearch.training.loop import Training
-from archsearch.training.memory import PeakMemory, available_bytes
+from archsearch.training.loop import Diverged, Training
+from archsearch.training.memory import PeakMemory
 from archsearch.training.train import device_name, device_of, never, settings
 
 STEPS = 20
@@ -25,7 +25,8 @@ def time_steps(folder: Path, device: str = "auto", stop: Callable[[], bool] = ne
     """Time optimizer steps of the trial in ``folder``, and write what was seen as its record.
 
     Metrics: ``setup_seconds`` until the first step, ``seconds_per_image`` (median over steps),
-    ``peak_memory_bytes`` and ``memory_bytes`` (what the device has).
+    ``peak_memory_bytes`` and ``memory_bytes`` (what a GPU has; of a machine's memory only the
+    driver knows how much was free before all this). A loss that is no number is no failure here.
 
     Raises:
         Interrupted: ``stop()`` was true.
@@ -42,7 +43,7 @@ def time_steps(folder: Path, device: str = "auto", stop: Callable[[], bool] = ne
             "setup_seconds": time.monotonic() - started - sum(times[1:]) * trial.recipe.batch_size,
             "seconds_per_image": statistics.median(times[1:] or times),
             "peak_memory_bytes": peak.bytes(),
-            "memory_bytes": _memory(place),
+            "memory_bytes": _gpu_bytes(place),
         }
     trial_folder.write_record(
         Record(trial.id, "complete", metrics, cost=training.cost, device=device_name(place))
@@ -58,13 +59,24 @@ def _steps(training: Training, stop: Callable[[], bool]) -> Iterator[float]:
         if i > 2 and time.monotonic() - begun > SECONDS:
             return
         before = time.monotonic()
-        training.step(pixels, labels)
-        if training.device.type == "cuda":
-            torch.cuda.synchronize(training.device)
+        finite = _step(training, pixels, labels)
         yield (time.monotonic() - before) / len(labels)
+        if not finite:
+            return
 
 
-def _memory(place: torch.device) -> int | None:
+def _step(training: Training, pixels: torch.Tensor, labels: torch.Tensor) -> bool:
+    """Make a step, to its end on the device; False when the loss is no longer a number."""
+    try:
+        training.step(pixels, labels)
+    except Diverged:
+        return False
+    if training.device.type == "cuda":
+        torch.cuda.synchronize(training.device)
+    return True
+
+
+def _gpu_bytes(place: torch.device) -> int | None:
     if place.type == "cuda":
         return torch.cuda.get_device_properties(place).total_memory
-    return available_bytes()
+    return None

@@ -6,6 +6,7 @@ import torch
 
 from archsearch.design.count import Cost
 from archsearch.recipe import Recipe
+from archsearch.running import machine
 
 BYTES_PER_ACTIVATION = {"fp32": 9, "bf16": 5, "fp16": 5}
 """Peak of a training step per activation that `archsearch.design.count` counts: 7.1 to 8.5
@@ -14,48 +15,18 @@ in fp32 and 2.9 to 4.4 in bf16 on InternImage-T at 32 and 224 pixels, rounded up
 BYTES_PER_PARAMETER = 16
 """The weight, its gradient and AdamW's two moments, in fp32."""
 
-CGROUP = Path("/sys/fs/cgroup")
-
 
 def fitting_batch(recipe: Recipe, cost: Cost, device: torch.device) -> int:
     """How many images at a time are expected to fit, at most the recipe's batch.
 
     On a CPU only: a GPU raises an error that can be caught, a CPU's kernel kills the process.
     """
-    available = available_bytes()
+    available = machine.memory()
     if device.type != "cpu" or available is None:
         return recipe.batch_size
     room = available - cost.params * BYTES_PER_PARAMETER
     per_image = cost.activations * BYTES_PER_ACTIVATION[recipe.precision]
     return max(1, min(recipe.batch_size, room // per_image))
-
-
-def available_bytes() -> int | None:
-    """Memory that this process can still get, or None where that is not told (not Linux)."""
-    limits = [limit for limit in (_machine_bytes(), _container_bytes()) if limit is not None]
-    return min(limits, default=None)
-
-
-def _machine_bytes() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
-    return kilobytes["MemAvailable"] * 1024
-
-
-def _container_bytes() -> int | None:
-    """What control group v2 leaves, as in a container; cached files make room when asked."""
-    try:
-        limit = (CGROUP / "memory.max").read_text().strip()
-        used = int((CGROUP / "memory.current").read_text())
-        lines = (CGROUP / "memory.stat").read_text().splitlines()
-    except OSError:
-        return None
-    stat = {line.split()[0]: int(line.split()[1]) for line in lines}
-    cached = stat.get("active_file", 0) + stat.get("inactive_file", 0)
-    return None if limit == "max" else int(limit) - used + cached
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

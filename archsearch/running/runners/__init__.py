@@ -20,8 +20,9 @@ NAMES: tuple[Name, ...] = ("auto", "inline", "local", "ray")
 class Place:
     """Where to run. ``workers`` None means as many as the machine suits.
 
+    ``device`` is auto, cpu, cuda, or one GPU by its number (``cuda:1``, all workers on that).
     ``threads`` is what a trial computes with on a CPU. ``ray_address`` names an existing cluster
-    (``HOST:PORT``); ``gpus_per_trial`` may be a fraction there. ``work`` is loaded ahead.
+    (``HOST:PORT``); ``gpus_per_trial`` may be a fraction on Ray. ``work`` is loaded ahead.
     """
 
     workers: int | None = None
@@ -69,7 +70,7 @@ def choose(name: Name, place: Place, num_trials: int | None) -> Name:
     """The simplest runner that uses the machine, for ``auto``: inline where one worker suffices.
 
     Raises:
-        ValueError: for an unknown name or a wrong number of workers, both at once.
+        ValueError: for options that are wrong or do not go together, all at once.
     """
     problems = []
     if name not in NAMES:
@@ -80,6 +81,9 @@ def choose(name: Name, place: Place, num_trials: int | None) -> Name:
         problems.append(f"the runner inline has one worker, got {place.workers}: take local")
     if name != "ray" and (place.ray_address or place.gpus_per_trial):
         problems.append(f"an address and GPUs per trial are for the runner ray, not {name}")
+    if name == "ray" and ":" in place.device:
+        advice = "take --runner local, or set CUDA_VISIBLE_DEVICES and ask for cuda"
+        problems.append(f"Ray gives out GPUs itself, got the device {place.device}: {advice}")
     if problems:
         raise ValueError("; ".join(problems))
     if name != "auto":
@@ -89,5 +93,24 @@ def choose(name: Name, place: Place, num_trials: int | None) -> Name:
 
 def num_workers(place: Place) -> int:
     """Workers on this machine: as asked for, or as suits it."""
-    found = () if place.device == "cpu" else machine.gpus()
-    return place.workers or machine.default_workers(place.threads, len(found))
+    if place.workers is not None:
+        return place.workers
+    room = int(len(gpus_of(place)) / (place.gpus_per_trial or 1))
+    return machine.default_workers(place.threads, room)
+
+
+def gpus_of(place: Place) -> tuple[str, ...]:
+    """The GPUs that local workers share out, each fit for CUDA_VISIBLE_DEVICES.
+
+    Raises:
+        ValueError: there is no GPU of the number asked for.
+    """
+    if place.device == "cpu":
+        return ()
+    _, colon, number = place.device.partition(":")
+    return (machine.gpu(int(number)),) if colon else machine.gpus()
+
+
+def pinned(device: str) -> str:
+    """What ``device`` is called in a worker that sees its own GPU alone: there is no second."""
+    return device.partition(":")[0]

@@ -12,10 +12,9 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
-from archsearch.running import machine
-from archsearch.running.runners import Place, num_workers
+from archsearch.running.runners import Place, gpus_of, num_workers, pinned
 from archsearch.running.work import TAIL, Job, Outcome, tail
 from archsearch.storage.store import StudyFolder
 
@@ -100,7 +99,7 @@ class Local:
     def __init__(self, place: Place) -> None:
         self.slots = num_workers(place)
         self._place = place
-        self._gpus = () if place.device == "cpu" else machine.gpus()
+        self._gpus = gpus_of(place)
         self._workers: list[Worker | None] = [None] * self.slots
 
     def submit(self, job: Job) -> str:
@@ -117,7 +116,7 @@ class Local:
         if worker is None:
             worker = self._workers[i] = Worker(*self._seat(i), self._place.work)
         worker.job = job
-        worker.send(asdict(job))
+        worker.send(asdict(replace(job, device=pinned(job.device))))
         return worker.label
 
     def _seat(self, i: int) -> tuple[str, dict[str, str]]:
@@ -127,7 +126,8 @@ class Local:
         if not self._gpus:
             return f"worker {i}", env
         gpu = i % len(self._gpus)
-        return f"gpu {gpu}", {**env, "CUDA_VISIBLE_DEVICES": self._gpus[gpu]}
+        label = self._place.device.partition(":")[2] or gpu
+        return f"gpu {label}", {**env, "CUDA_VISIBLE_DEVICES": self._gpus[gpu]}
 
     def poll(self, seconds: float) -> list[Outcome]:
         """Waits on the pipes; a death shows by the process, as its children may hold its pipe."""

@@ -18,8 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from archsearch.running import machine
-from archsearch.running.runners import Place, num_workers
+from archsearch.running.runners import Place, gpus_of, num_workers
 from archsearch.running.work import Job, Outcome, attempt, kind_of, output_to, tail
 from archsearch.storage.files import TEMP_PREFIX, log
 from archsearch.storage.store import StudyFolder
@@ -126,11 +125,10 @@ class OnRay:
         return ray
 
     def _own_cluster(self) -> dict[str, Any]:
-        found = () if self._place.device == "cpu" else machine.gpus()
         return {
             "address": "local",
             "num_cpus": num_workers(self._place) * self._place.threads,
-            "num_gpus": len(found),
+            "num_gpus": len(gpus_of(self._place)),
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
             "_node_ip_address": "127.0.0.1",
