@@ -101,6 +101,8 @@ BAD = {
     "did you mean": ["grid", "--set", "epoch=3"],
     "--seeds": ["grid", "--seeds", "none"],
     "--workers": ["grid", "--workers", "0"],
+    "fp16 needs a GPU": ["grid", *SMALL, "--device", "cpu", "--set", "precision=fp16"],
+    "--gpus-per-trial goes with": ["grid", "--gpus-per-trial", "0.5"],
     "not both": ["count", "T", "--c1", "64"],
     "missing": ["count", "--c1", "64"],
     "rule 2": ["count", "48-32-1-2"],

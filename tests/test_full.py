@@ -10,6 +10,7 @@ import internimage
 from archsearch.recipe import QUICK, trained_config
 from archsearch.storage.trial_folder import TrialFolder
 from archsearch.study import Interrupted
+from archsearch.training import train
 from archsearch.training.data import load
 from archsearch.training.ddp import spread
 from archsearch.training.full import WEIGHTS, export_weights, train_full
@@ -78,6 +79,12 @@ def test_a_start_from_weights_of_other_classes_keeps_all_but_the_classifier(tmp_
         train_full(wide, still, "digits", tmp_path / "wide", start=start)
 
 
+def test_a_precision_the_device_lacks_is_refused_before_the_folder_is_claimed(tmp_path):
+    with pytest.raises(ValueError, match="fp16 needs a GPU"):
+        train_full(TINY, replace(SHORT, precision="fp16"), "digits", tmp_path / "x", device="cpu")
+    assert not (tmp_path / "x").exists()
+
+
 def test_weights_need_a_checkpoint(tmp_path):
     with pytest.raises(ValueError, match="no whole checkpoint"):
         export_weights(TrialFolder(tmp_path), TINY.config(10), tmp_path / "w")
@@ -114,13 +121,14 @@ def test_processes_stop_together():
     spread(until_stopped, 2, "cpu", stop=lambda: True)
 
 
-def test_several_devices_are_asked_for_in_one_way():
-    for device in ("cpu*", "cpu*0", "cpu*x"):
+def test_several_devices_are_asked_for_in_one_way(monkeypatch):
+    for device in ("cpu*", "cpu*0", "cpu*x", "cuda:1*2"):
         with pytest.raises(ValueError, match="wanted a number after the"):
             run_on(device, lambda *_: None, lambda: False)
-    if torch.cuda.device_count() < 64:
-        with pytest.raises(ValueError, match="wanted 64 GPUs"):
-            spread(lambda *_: None, 64, "cuda", lambda: False)
+    monkeypatch.setattr(train, "device_of", torch.device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match="wanted 64 GPUs, there are 2"):
+        run_on("cuda*64", lambda *_: None, lambda: False)
 
 
 def test_what_was_asked_is_on_disk_before_training(tmp_path):

@@ -1,20 +1,29 @@
 """The quote against studies whose true cost is known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from archsearch.recipe import resolve
+from archsearch.cli import quoting
+from archsearch.cli.options import Launch
+from archsearch.cli.quoting import quote_before
+from archsearch.recipe import Recipe, resolve
+from archsearch.running import beforehand, machine, run
+from archsearch.running.beforehand import check_device
 from archsearch.running.quote import (
     _cost,  # the synthetic truth is made of the same counts
     corners,
     outcome,
     quote,
 )
+from archsearch.running.stopping import StudyStopped
 from archsearch.running.timing import time_steps
-from archsearch.storage.store import StudyFolder
+from archsearch.storage import lock
+from archsearch.storage.store import StudyFolder, TrialFolder
 from archsearch.study import Data, Record, Study, Trial
 from archsearch.variant import Variant
+from tests import toy
 
 DATA = Data("digits", "0" * 16, 10, 1, 1000, 300, 300)
 RECIPE = resolve("quick", {"epochs": "2"})
@@ -24,14 +33,14 @@ TRIALS = [
 ]  # fmt: skip
 
 
-def timed(trial: Trial, speed: float = 1.0) -> Record:
+def timed(trial: Trial, speed: float = 1.0, gpu_bytes: float | None = None) -> Record:
     """A timing in a world where time is multiply-adds and activations, memory activations."""
     cost = _cost(trial)
     metrics = {
         "setup_seconds": 3.0,
         "seconds_per_image": speed * (2e-11 * cost.macs + 3e-9 * cost.activations),
         "peak_memory_bytes": 1e9 + 20.0 * cost.activations * RECIPE.batch_size,
-        "memory_bytes": 4e9,
+        "memory_bytes": gpu_bytes,
     }
     return Record(trial.id, "complete", metrics, cost=cost, device="cpu (test)")
 
@@ -56,9 +65,20 @@ def test_a_world_of_macs_and_activations_is_quoted_exactly() -> None:
 
 def test_what_will_not_fit_is_named() -> None:
     records = {t.id: timed(t) for t in corners(TRIALS)}
-    assert quote(TRIALS, records, workers=1).too_large == ()
-    crowded = quote(TRIALS, records, workers=4)  # 1 GB each, and every trial needs more
+    memory = 4_000_000_000
+    assert quote(TRIALS, records, workers=4).too_large == ()  # nobody knows
+    assert quote(TRIALS, records, workers=1, free_bytes=memory).too_large == ()
+    crowded = quote(TRIALS, records, workers=4, free_bytes=memory)
+    assert crowded.memory_bytes == 1_000_000_000  # and every trial needs more
     assert len(crowded.too_large) == len(TRIALS)
+
+
+def test_on_gpus_the_workers_of_one_share_it() -> None:
+    records = {t.id: timed(t, gpu_bytes=4e9) for t in corners(TRIALS)}
+    for workers, num_gpus, room in ((4, 4, 4e9), (4, 1, 1e9), (5, 4, 2e9)):
+        made = quote(TRIALS, records, workers, free_bytes=1, num_gpus=num_gpus)
+        assert made.memory_bytes == room
+        assert bool(made.too_large) == (room < 2e9)
 
 
 def test_outcome_compares_only_what_was_quoted_and_taken() -> None:
@@ -69,22 +89,97 @@ def test_outcome_compares_only_what_was_quoted_and_taken() -> None:
     assert outcome({TRIALS[0].id: 10.0, TRIALS[1].id: 5.0}, records) == (10.0, 12.0)
 
 
-def test_without_a_timing_there_is_no_quote() -> None:
-    with pytest.raises(ValueError, match="no quote"):
+def test_without_a_timing_the_first_reason_is_told() -> None:
+    with pytest.raises(ValueError, match="nothing was timed"):
         quote(TRIALS, {}, workers=1)
+    broken = Record(TRIALS[3].id, "failed", error="RuntimeError: broken\nTraceback ...")
+    with pytest.raises(ValueError, match=r"^RuntimeError: broken$"):
+        quote(TRIALS, {broken.trial_id: broken}, workers=1)
+
+
+def toy_waiting(path: Path) -> StudyFolder:
+    """Four trainings that wait, on data that is not there."""
+    return toy.create(path / "toy", cells=4)
+
+
+INLINE = Launch(runner="inline", device="cpu")
+
+
+def test_a_quote_that_fails_tells_its_first_error_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = toy_waiting(tmp_path)
+    assert quote_before(folder, INLINE) is None
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1].startswith("No quote: DataError: no data set is called 'toy'")
+    assert "16-16-1-4 could not be timed: DataError" in told[1]
+    assert "retry" not in "".join(told)
+    assert not list(folder.path.glob("quote*"))
+
+
+def test_ctrl_c_while_timing_stops_the_study_in_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise StudyStopped("stopped: Ctrl-C\n0 of 4 trials are finished", 130)
+
+    folder = toy_waiting(tmp_path)
+    monkeypatch.setattr(run, "run_study", interrupted)
+    with pytest.raises(StudyStopped, match=r"before anything was trained.*archsearch toy") as stop:
+        quote_before(folder, INLINE)
+    assert stop.value.exit_code == 130
+
+
+def test_the_study_is_locked_while_it_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second driver would take the live timing for one that a kill has left."""
+    folder, held = toy_waiting(tmp_path), list[bool]()
+
+    def timing(*_: object) -> dict[str, Record]:
+        held.append(lock.is_held(folder.path / "lock"))
+        return {}
+
+    monkeypatch.setattr(quoting, "_timed", timing)
+    quote_before(folder, INLINE)
+    assert held == [True]
+    with folder.lock(), pytest.raises(lock.Locked, match="is in use by process"):
+        quote_before(folder, INLINE)
+
+
+def time_one(root: Path, recipe: Recipe) -> TrialFolder:
+    from archsearch.training.data import describe
+
+    data = describe("digits", recipe.val_fraction)
+    trial = Trial(Variant(16, 8, 1, 1), recipe, data, 0)
+    study = Study("q", "", "", (), recipe)
+    folder = StudyFolder(root / "q").create(study, data).trial(trial.id)
+    folder.write_spec(trial)
+    time_steps(folder.path, "cpu")
+    return folder
+
+
+def test_a_recipe_that_diverges_at_once_is_timed_all_the_same(tmp_path: Path) -> None:
+    record = time_one(tmp_path, replace(RECIPE, lr=1e20, warmup_epochs=0)).record()
+    assert record is not None
+    assert record.status == "complete"
+    assert record.metrics["seconds_per_image"]
+
+
+def test_a_device_is_asked_for_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="no device 'cuda:63' here"):
+        check_device(RECIPE, "cuda:63")
+    monkeypatch.setattr(beforehand, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(machine, "gpus", tuple)
+    for device in ("cpu", "auto"):  # any CPU does, and torch is not loaded to say so
+        check_device(RECIPE, device)
 
 
 def test_steps_are_timed_and_nothing_is_trained(tmp_path: Path) -> None:
-    from archsearch.training.data import describe
-
-    data = describe("digits", RECIPE.val_fraction)
-    trial = Trial(Variant(16, 8, 1, 1), RECIPE, data, 0)
-    study = Study("q", "", "", (), RECIPE)
-    folder = StudyFolder(tmp_path / "q").create(study, data).trial(trial.id)
-    folder.write_spec(trial)
-    time_steps(folder.path, "cpu")
+    folder = time_one(tmp_path, RECIPE)
     record = folder.record()
     assert record is not None
+    assert record.metrics["memory_bytes"] is None
     assert all(record.metrics[name] for name in ("seconds_per_image", "setup_seconds"))
     assert record.curve == ()
     assert folder.load_checkpoint() is None

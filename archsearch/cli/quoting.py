@@ -7,21 +7,31 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from archsearch.cli.live import clock
-from archsearch.cli.options import Launch, command_line
+from archsearch.cli.options import Launch, as_shell, command_line
+from archsearch.running.stopping import StudyStopped
 from archsearch.study import Record, Trial
 
 if TYPE_CHECKING:
     from archsearch.running.quote import Quote
     from archsearch.storage.store import StudyFolder
 
+FAILURE = 1
+"""The exit code of a study that stopped, but not by a signal."""
+
 FEWEST = 4
 """Waiting trials below which a quote would take about as long as the training."""
 
 
 def quote_before(folder: "StudyFolder", launch: Launch) -> "Quote | None":
-    """Time the corner cells and say what the waiting trials will take; kept as quote.json."""
-    from archsearch.running.quote import corners, quote
-    from archsearch.running.runners import Place, num_workers
+    """Time the corner cells and say what the waiting trials will take; kept as quote.json.
+
+    None where they are few, or where no timing came to its end: the reason is told, and the trials
+    themselves will show more.
+
+    Raises:
+        archsearch.storage.lock.Locked: when another process works here.
+        archsearch.running.stopping.StudyStopped: by Ctrl-C or SIGTERM.
+    """
     from archsearch.storage.files import write_json
     from archsearch.storage.store import FINISHED
 
@@ -29,16 +39,39 @@ def quote_before(folder: "StudyFolder", launch: Launch) -> "Quote | None":
     waiting = [trial for trial in folder.trials() if states[trial.id] not in FINISHED]
     if len(waiting) < FEWEST:
         return None
-    with folder.lock():  # another driver is told of now, not after the timing
+    with folder.lock():  # all the while: another driver would take the timing for a left-over
         for left_by_a_kill in folder.path.glob("quote-*/"):
             shutil.rmtree(left_by_a_kill)
-    chosen = corners(waiting)
-    print(f"Timing a few steps of {len(chosen)} corner cells ...", file=sys.stderr, flush=True)
-    place = Place(launch.workers, launch.device, waiting[0].recipe.threads)
-    made = quote(waiting, _timed(folder, chosen, launch), min(num_workers(place), len(waiting)))
-    write_json(folder.path / "quote.json", made.to_dict(), indent=1)
-    print(text(made), file=sys.stderr, flush=True)
+        try:
+            made = _made(folder, waiting, launch)
+        except ValueError as error:
+            _say(f"No quote: {error}")
+            return None
+        write_json(folder.path / "quote.json", made.to_dict(), indent=1)
+    _say(text(made))
     return made
+
+
+def _made(folder: "StudyFolder", waiting: list[Trial], launch: Launch) -> "Quote":
+    from archsearch.running import machine
+    from archsearch.running.quote import corners, quote
+    from archsearch.running.runners import Place, gpus_of, num_workers
+
+    place = Place(
+        launch.workers,
+        launch.device,
+        waiting[0].recipe.threads,
+        gpus_per_trial=launch.gpus_per_trial,
+    )
+    chosen, free = corners(waiting), machine.memory()  # read before the timings take of it
+    _say(f"Timing a few steps of {len(chosen)} corner cells ...")
+    records = _timed(folder, chosen, launch)
+    for trial in chosen:
+        if (record := records.get(trial.id)) and record.error:
+            _say(f"{trial.variant.name} could not be timed: {record.error.partition(chr(10))[0]}")
+    workers = min(num_workers(place), len(waiting))
+    num_gpus = max(1, len(gpus_of(place)))
+    return quote(waiting, records, workers, free_bytes=free, num_gpus=num_gpus)
 
 
 def _timed(folder: "StudyFolder", chosen: tuple[Trial, ...], launch: Launch) -> dict[str, Record]:
@@ -51,17 +84,26 @@ def _timed(folder: "StudyFolder", chosen: tuple[Trial, ...], launch: Launch) -> 
     study = replace(folder.study(), name="quote", plan={})
     with tempfile.TemporaryDirectory(dir=folder.path, prefix="quote-") as place:
         timing = StudyFolder(place).create(study, folder.data(), command_line())
-        run_study(
-            timing,
-            chosen,
-            runner=launch.runner,
-            workers=launch.workers,
-            device=launch.device,
-            ray_address=launch.ray_address,
-            work="archsearch.running.timing:time_steps",
-        )
-        records = {t.id: timing.trial(t.id).record() for t in chosen}
-    return {i: r for i, r in records.items() if r is not None and r.status == "complete"}
+        try:
+            run_study(timing, chosen, work="archsearch.running.timing:time_steps", **launch.where)
+        except StudyStopped as stop:
+            if stop.exit_code != FAILURE:
+                again = as_shell(folder.asked()["command"])
+                words = f"stopped before anything was trained. Go on with: {again}"
+                raise StudyStopped(words, stop.exit_code) from stop
+            if not (found := _records(timing, chosen)):
+                raise
+            return found
+        return _records(timing, chosen)
+
+
+def _records(timing: "StudyFolder", chosen: tuple[Trial, ...]) -> dict[str, Record]:
+    found = {trial.id: timing.trial(trial.id).record() for trial in chosen}
+    return {i: record for i, record in found.items() if record is not None}
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def text(made: "Quote") -> str:

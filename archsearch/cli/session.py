@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from typer import Exit
 
-from archsearch.cli.options import Launch, command_line
+from archsearch.cli.options import Launch, as_shell, command_line
 from archsearch.cli.quoting import quote_after, quote_before
 from archsearch.study import Data, Study
 
@@ -26,11 +26,14 @@ def start(study: Study, launch: Launch) -> None:
         ValueError: for data, folders or runners that cannot be used, before anything is trained.
         archsearch.running.run.StudyStopped: when it ended before its plan did.
     """
+    from archsearch.running.beforehand import check_device
     from archsearch.searching.plans import announcement
     from archsearch.storage.store import StudyFolder
     from archsearch.training.data import describe
 
     data = describe(study.data, study.recipe.val_fraction)
+    if launch.ray_address is None:  # a cluster has its GPUs elsewhere
+        check_device(study.recipe, launch.device)
     path = launch.out or RUNS / folder_name(study)
     folder = StudyFolder(path).create(study, data, command_line(), extend=launch.extend)
     say("\n".join(filter(None, (study.question, _what(study, data), announcement(study)))))
@@ -42,7 +45,8 @@ def start(study: Study, launch: Launch) -> None:
         say(compared)
     draw([folder.path])
     if counts.get("failed"):
-        say(f"{counts['failed']} failed: archsearch retry {path} makes them runnable again")
+        again = as_shell(["archsearch", "retry", str(path), "--failed"])
+        say(f"{counts['failed']} failed: {again} makes them runnable again")
         raise Exit(1)
 
 
@@ -84,10 +88,7 @@ def _train(folder: "StudyFolder", launch: Launch) -> Mapping["State", int]:
         counts = run_study(
             folder,
             more.trials() if more else planned,
-            runner=launch.runner,
-            workers=launch.workers,
-            device=launch.device,
-            ray_address=launch.ray_address,
+            **launch.where,
             max_hours=launch.max_hours,
             on_change=show,
             on_record=more.heard if more else None,

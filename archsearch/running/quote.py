@@ -22,7 +22,7 @@ class Quote:
     """Predicted before training. ``seconds`` by trial id, of training alone; ``hours`` in all.
 
     ``setup_seconds`` is what each worker spends once, on its imports and its first data.
-    ``peak_bytes`` is the largest trial's, ``memory_bytes`` what the device had when asked.
+    ``peak_bytes`` is the largest trial's, ``memory_bytes`` what one worker can have.
     ``too_large`` names networks that are not expected to fit beside the other workers.
     """
 
@@ -60,30 +60,41 @@ def corners(trials: Iterable[Trial]) -> tuple[Trial, ...]:
     return tuple(dict.fromkeys(found))[:CORNERS]
 
 
-def quote(trials: Sequence[Trial], timed: Mapping[str, Record], workers: int) -> Quote:
+def quote(
+    trials: Sequence[Trial],
+    timed: Mapping[str, Record],
+    workers: int,
+    *,
+    free_bytes: int | None = None,
+    num_gpus: int = 1,
+) -> Quote:
     """The cost of ``trials`` from the records of timed ones (`archsearch.running.timing`).
 
+    ``free_bytes`` is the machine's memory before anything was timed, which workers on a CPU share;
+    on GPUs the workers share ``num_gpus`` evenly.
+
     Raises:
-        ValueError: when nothing was timed.
+        ValueError: when nothing was timed, with the first reason.
     """
     known = [(t, timed[t.id]) for t in trials if t.id in timed and timed[t.id].cost]
     if not known:
-        raise ValueError("no corner cell could be timed, so there is no quote")
+        errors = (r.error.partition("\n")[0] for r in timed.values() if r.error)
+        raise ValueError(next(errors, "nothing was timed"))
     rates = _fit(
         [_features(t) for t, _ in known], [_value(r, "seconds_per_image") for _, r in known]
     )
     setup = max(_value(r, "setup_seconds") for _, r in known)
     seconds = {t.id: _images(t) * _dot(rates, _features(t)) for t in trials}
     peaks = _peaks(trials, known)
-    memory = min((int(m) for _, r in known if (m := r.metrics.get("memory_bytes"))), default=None)
-    room = None if memory is None else memory / (workers if known[0][1].device[:3] == "cpu" else 1)
+    gpu = min((int(m) for _, r in known if (m := r.metrics.get("memory_bytes"))), default=None)
+    room = _share(free_bytes, workers) if gpu is None else _share(gpu, -(-workers // num_gpus))
     too_large = {t.variant.name for t in trials if room and peaks.get(t.id, 0) > room}
     return Quote(
         seconds=seconds,
         setup_seconds=setup,
         workers=workers,
         peak_bytes=round(max(peaks.values())) if peaks else None,
-        memory_bytes=memory,
+        memory_bytes=room,
         too_large=tuple(sorted(too_large)),
         timed=tuple(t.variant.name for t, _ in known),
     )
@@ -93,6 +104,10 @@ def outcome(quoted: Mapping[str, float], records: Iterable[Record]) -> tuple[flo
     """(quoted, taken) seconds over the trials that have both."""
     pairs = [(quoted[r.trial_id], r.seconds) for r in records if r.trial_id in quoted]
     return sum(q for q, _ in pairs), sum(taken for _, taken in pairs)
+
+
+def _share(memory: int | None, among: int) -> int | None:
+    return None if memory is None else memory // among
 
 
 def _cost(trial: Trial) -> Cost:

@@ -26,12 +26,7 @@ def spread(work: Work, size: int, device_type: str, stop: Callable[[], bool]) ->
     ``work`` must be picklable: a function of a module, or a `functools.partial` of one. ``stop``
     is asked here and handed on. What a process raises is raised here, with its traceback as text;
     the others are ended.
-
-    Raises:
-        ValueError: there are fewer GPUs than processes.
     """
-    if device_type == "cuda" and size > torch.cuda.device_count():
-        raise ValueError(f"wanted {size} GPUs, there are {torch.cuda.device_count()}")
     stopping = torch.multiprocessing.get_context("spawn").Event()
     with tempfile.TemporaryDirectory() as meeting_place:
         args = (work, size, device_type, stopping, str(Path(meeting_place, "meet")))

@@ -20,7 +20,14 @@ from archsearch.storage.trial_folder import TrialFolder
 from archsearch.study import Data, Interrupted, Record
 from archsearch.training.data import describe
 from archsearch.training.loop import Training
-from archsearch.training.train import never, planned_data, run_on, settings, to_record
+from archsearch.training.train import (
+    check_device,
+    never,
+    planned_data,
+    run_on,
+    settings,
+    to_record,
+)
 from archsearch.training.world import World
 from archsearch.variant import AnyVariant
 from internimage import InternImage, ModelConfig, load_weights, save_weights
@@ -69,6 +76,7 @@ def train_full(
         ValueError: ``out`` holds another training (the differences are named), ``start`` does not
             fit, or what `archsearch.training.train.train_trial` raises.
     """
+    check_device(recipe, device)
     described = describe(data, recipe.val_fraction)
     config = trained_config(network, recipe, described.num_classes)
     job = Job(config, recipe, described, seed, None if start is None else str(start))

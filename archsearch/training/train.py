@@ -15,7 +15,7 @@ from archsearch.storage.store import TrialFolder
 from archsearch.study import Data, Interrupted, Record, Trial
 from archsearch.training.data import DataError, Dataset, load
 from archsearch.training.ddp import Work, spread
-from archsearch.training.loop import Diverged, Training, fit
+from archsearch.training.loop import Diverged, Training, check_precision, fit
 from archsearch.training.world import ALONE, World
 
 
@@ -56,14 +56,11 @@ def _train_trial(
 
 def run_on(device: str, work: Work, stop: Callable[[], bool]) -> None:
     """Do ``work`` here, or with ``TYPE*N`` in N processes, on a device each."""
-    name, several, size = device.partition("*")
-    place = device_of(name)
-    if not several:
+    place, size = devices_of(device)
+    if size is None:
         work(ALONE, place, stop)
-        return
-    if not size.isdecimal() or int(size) < 1:
-        raise ValueError(f"no device {device!r}: wanted a number after the *, such as cuda*4")
-    spread(work, int(size), place.type, stop)
+    else:
+        spread(work, size, place.type, stop)
 
 
 def to_record(
@@ -105,6 +102,30 @@ def device_of(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"no device {name!r} here, use auto, cpu or cuda: {reason}") from None
     return device
+
+
+def devices_of(name: str) -> tuple[torch.device, int | None]:
+    """The device, or of ``TYPE*N`` the first one and N.
+
+    Raises:
+        ValueError: it is not on this machine, or not so often.
+    """
+    one, several, size = name.partition("*")
+    if several and (":" in one or not size.isdecimal() or int(size) < 1):
+        raise ValueError(f"no device {name!r}: wanted a number after the *, such as cuda*4")
+    device = device_of(one)
+    if several and device.type == "cuda" and int(size) > torch.cuda.device_count():
+        raise ValueError(f"wanted {size} GPUs, there are {torch.cuda.device_count()}")
+    return device, int(size) if several else None
+
+
+def check_device(recipe: Recipe, device: str) -> None:
+    """Ask beforehand whether ``recipe`` can be trained on ``device``.
+
+    Raises:
+        ValueError: as `devices_of`, or the device cannot compute in the recipe's precision.
+    """
+    check_precision(recipe, devices_of(device)[0])
 
 
 @contextmanager
