@@ -59,8 +59,10 @@ def doctor() -> int:
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, "
         f"vectors as wide as {torch.backends.cpu.get_cpu_capability()}"
     )
-    for index in range(torch.cuda.device_count()):
-        print(f"GPU {index}: {torch.cuda.get_device_name(index)}")
+    for index, capability in enumerate(build.visible_capabilities()):
+        least, words = build.LEAST_CAPABILITY, build.in_words(capability)
+        note = "" if capability >= least else f"; the CUDA kernels need {build.in_words(least)}"
+        print(f"GPU {index}: {torch.cuda.get_device_name(index)}, of capability {words}{note}")
     print(f"cache {build.cache_root()}")
     for name, backend in backends().items():
         state = "built" if backend.built else "usable" if backend.usable else "not usable"

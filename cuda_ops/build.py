@@ -1,4 +1,5 @@
-"""Compiles the native backends with ninja, once per source, compiler flags, torch and processor.
+"""Compiles the native backends with ninja, once per source, compiler flags and torch; the CPU
+backend once per kind of processor too, the CUDA one once per set of compute capabilities.
 
 Nothing here runs at import. A library is built in a folder of its own and renamed into the cache
 when it is whole, under a file lock that the system releases with the process, so a killed build
@@ -30,12 +31,14 @@ from cuda_ops.toolchain import (
     find_compiler,
     find_ninja,
     find_nvcc,
+    nvcc_release,
     processor,
     processor_flags,
 )
 
 SOURCES = Path(__file__).parent / "csrc"
 TORCH = Path(torch.__file__).parent
+LEAST_CAPABILITY = (8, 0)  # csrc/cuda/numeric.cuh refuses older ones
 ABI_FLAGS = ("-DTORCH_TARGET_VERSION=0x020a000000000000",)  # LibTorch's stable ABI as of 2.10
 NUM_ERROR_LINES = 15
 
@@ -53,12 +56,16 @@ class Recipe:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Of everything that changes the library, architectures apart."""
+        """Of everything that changes the library, architectures apart.
+
+        The processor is part of it for the CPU backend alone: CUDA kernels are the same on all.
+        """
         sha = hashlib.sha256()
         for folder in sorted({SOURCES, *(source.parent for source in self.sources)}):
             for path in sorted({*self.sources, *folder.glob("*.h"), *folder.glob("*.cuh")}):
                 sha.update(path.name.encode() + b"\0" + path.read_bytes())
-        about = (self.flags, self.link_flags, torch.__version__, processor())
+        machine = processor() if self.backend == "cpu" else ""
+        about = (self.flags, self.link_flags, torch.__version__, machine)
         sha.update(repr(about).encode())
         return sha.hexdigest()[:16]
 
@@ -66,6 +73,11 @@ class Recipe:
     def compiler(self) -> str:
         """Raises BuildError where there is none."""
         return self.find_compiler()
+
+    @property
+    def gencode(self) -> tuple[str, ...]:
+        """nvcc's flags for the architectures, for compiling and linking."""
+        return tuple(f"-gencode=arch=compute_{a},code=sm_{a}" for a in self.architectures)
 
     @property
     def folder(self) -> Path:
@@ -82,12 +94,24 @@ class Recipe:
         return self.folder / f"dcnv3_{self.backend}.so"
 
     def find_built(self) -> Path | None:
-        """The library if it is in the cache; one for more architectures will do as well."""
+        """The library if it is in the cache; another that runs on all its architectures will do."""
+        usable = []
         for path in sorted(cache_root().glob(f"{self.backend}-{self.digest}*/{self.library.name}")):
             built = path.parent.name.partition("-sm")[2].split("_")
-            if set(self.architectures) <= set(built):
-                return path
-        return None
+            if all(any(runs_on(code, wanted) for code in built) for wanted in self.architectures):
+                usable.append((not set(self.architectures) <= set(built), path))
+        return min(usable, default=(False, None))[1]  # compiled for just these, if there is one
+
+
+def runs_on(code: str, wanted: str) -> bool:
+    """Whether code built for one compute capability runs on a GPU of another.
+
+    Code of 8.0 runs on 8.6 and 8.9, not on 9.0; that of 90a or 100f is not taken for anything else.
+    """
+    if code == wanted:
+        return True
+    plain = code.isdecimal() and wanted.isdecimal()
+    return plain and code[:-1] == wanted[:-1] and int(code[-1]) <= int(wanted[-1])
 
 
 def cache_root() -> Path:
@@ -127,22 +151,14 @@ def cuda_recipe(architectures: tuple[str, ...] | None = None) -> Recipe:
     sources = (*sorted(SOURCES.glob("cuda/*.cu")), *sorted(SOURCES.glob("cuda/register*.cpp")))
     if not sources:
         raise BuildError("this installation has no CUDA sources (csrc/cuda is empty)")
-    wanted = tuple(sorted(set(architectures or visible_architectures())))
-    if not wanted:
-        raise BuildError("no GPU is visible; name its compute capability, e.g. --arch 90")
-    wrong = [name for name in wanted if not re.fullmatch(r"\d{2,3}[af]?", name)]
-    if wrong:
-        raise BuildError(f"--arch: wanted compute capabilities such as 80,90, got {wrong}")
-    gencode = tuple(f"-gencode=arch=compute_{name},code=sm_{name}" for name in wanted)
     return Recipe(
         backend="cuda",
-        find_compiler=find_nvcc,
+        find_compiler=find_usable_nvcc,
         sources=sources,
         flags=(
             "-std=c++17",
             "-O3",
             "-Xcompiler=-fPIC",
-            *gencode,
             *ABI_FLAGS,
             f"-I{SOURCES}",
             f"-I{TORCH / 'include'}",
@@ -150,7 +166,6 @@ def cuda_recipe(architectures: tuple[str, ...] | None = None) -> Recipe:
         link_flags=(
             "-shared",
             "-cudart=static",
-            *gencode,
             f"-L{TORCH / 'lib'}",
             # libtorch.so brings libtorch_cuda.so where torch has one, and loads without it too.
             "-Xlinker=--no-as-needed",
@@ -158,16 +173,74 @@ def cuda_recipe(architectures: tuple[str, ...] | None = None) -> Recipe:
             "-ltorch_cpu",
             f"-Xlinker=-rpath={TORCH / 'lib'}",
         ),
-        architectures=wanted,
+        architectures=_named(architectures) if architectures else visible_architectures(),
     )
 
 
+def _named(architectures: tuple[str, ...]) -> tuple[str, ...]:
+    """What --arch names, in order and once each. Raises BuildError for what no kernel runs on."""
+    wrong = [name for name in architectures if not re.fullmatch(r"\d{2,3}[af]?", name)]
+    if wrong:
+        raise BuildError(f"--arch: wanted compute capabilities such as 80,90, got {wrong}")
+    old = [name for name in architectures if int(name.rstrip("af")) < _as_number(LEAST_CAPABILITY)]
+    if old:
+        raise BuildError(f"--arch: wanted compute capabilities of 80 or higher, got {old}")
+    return tuple(sorted(set(architectures)))
+
+
 def visible_architectures() -> tuple[str, ...]:
-    """Compute capabilities of the GPUs that torch sees, e.g. ("90",)."""
+    """Compute capabilities of the GPUs that torch sees, e.g. ("90",); too old ones are left out.
+
+    Raises BuildError where none is left.
+    """
+    seen = sorted(set(visible_capabilities()))
+    usable = [capability for capability in seen if capability >= LEAST_CAPABILITY]
+    if not seen:
+        raise BuildError("no GPU is visible; name its compute capability, e.g. --arch 90")
+    if not usable:
+        raise BuildError(
+            f"the CUDA kernels need a GPU of compute capability {in_words(LEAST_CAPABILITY)} or "
+            f"higher, and those that are visible have {', '.join(map(in_words, seen))}"
+        )
+    return tuple(str(_as_number(capability)) for capability in usable)
+
+
+def visible_capabilities() -> list[tuple[int, int]]:
+    """Per GPU that torch sees, in its order, e.g. (9, 0)."""
     if not torch.cuda.is_available():
-        return ()
-    capabilities = (torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count()))
-    return tuple(f"{major}{minor}" for major, minor in sorted(set(capabilities)))
+        return []
+    return [torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())]
+
+
+def _as_number(capability: tuple[int, int]) -> int:
+    return 10 * capability[0] + capability[1]
+
+
+def in_words(capability: tuple[int, int]) -> str:
+    """As NVIDIA writes it, e.g. 9.0."""
+    return f"{capability[0]}.{capability[1]}"
+
+
+def find_usable_nvcc() -> str:
+    """nvcc's path. Raises BuildError where torch's driver could not run what it compiles.
+
+    The library brings nvcc's own CUDA runtime. A driver runs a runtime of its own major version or
+    an older one, and that of the driver is known only from torch's: with a newer nvcc the library
+    would build and load, and every launch would fail.
+    """
+    nvcc = find_nvcc()
+    release = nvcc_release(nvcc)
+    if torch.version.cuda is not None and _major(release) > _major(torch.version.cuda):
+        raise BuildError(
+            f"{nvcc} is of CUDA {release} and this torch of CUDA {torch.version.cuda}: install the "
+            f"CUDA {_major(torch.version.cuda)} toolkit and name its folder in CUDA_HOME, or a "
+            f"torch for CUDA {_major(release)}"
+        )
+    return nvcc
+
+
+def _major(release: str) -> int:
+    return int(release.partition(".")[0])
 
 
 def build(recipe: Recipe) -> Path:
@@ -236,7 +309,8 @@ def _told(output: str) -> str:
 
 def ninja_file(recipe: Recipe) -> str:
     """Ninja's input: one object per source, and the library."""
-    flags, link_flags = _shell(recipe.flags), _shell(recipe.link_flags)
+    flags = _shell((*recipe.flags, *recipe.gencode))
+    link_flags = _shell((*recipe.link_flags, *recipe.gencode))
     compiler = _shell((recipe.compiler,))
     objects = [f"{source.stem}.{source.suffix[1:]}.o" for source in recipe.sources]
     lines = [

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 
@@ -30,6 +32,19 @@ def find_nvcc() -> str:
     if path is None:
         raise BuildError("nvcc was not found; install the CUDA toolkit or set CUDA_HOME")
     return path
+
+
+def nvcc_release(nvcc: str) -> str:
+    """The CUDA release that a compiler is of, such as "13.0"."""
+    try:
+        result = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise BuildError(f"{nvcc} cannot be run: {error.strerror}") from error
+    found = re.search(r"release (\d+\.\d+)", result.stdout)
+    if found is None:
+        said = (result.stdout + result.stderr).strip() or f"nothing, status {result.returncode}"
+        raise BuildError(f"{nvcc} --version names no release; it said: {said}")
+    return found[1]
 
 
 def find_ninja() -> str:

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from cuda_ops import build, toolchain
+from cuda_ops import __main__, build, toolchain
 from cuda_ops.build import Recipe
 from cuda_ops.toolchain import BuildError
 
@@ -96,7 +97,42 @@ def test_a_library_for_more_architectures_will_do(recipe: Recipe) -> None:
     path = build.build(of("80", "90"))
     assert path.parent.name.endswith("-sm80_90")
     assert of("90").find_built() == path
-    assert of("86").find_built() is None
+    assert of("89").find_built() == path  # what is compiled for 8.0 runs on 8.9
+    assert of("120").find_built() is None
+    exact = Path(str(path).replace("-sm80_90", "-sm89"))
+    exact.parent.mkdir()
+    exact.touch()
+    assert of("89").find_built() == exact
+    assert of("86").find_built() == path
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted", "runs"),
+    [
+        ("80", "86", True),
+        ("86", "86", True),
+        ("89", "86", False),
+        ("80", "90", False),
+        ("100", "103", True),
+        ("10", "100", False),
+        ("90a", "90a", True),
+        ("90a", "90", False),
+        ("100f", "103", False),
+    ],
+)
+def test_code_runs_on_gpus_of_its_major_capability(code: str, wanted: str, runs: bool) -> None:
+    assert build.runs_on(code, wanted) is runs
+
+
+def test_a_cuda_library_is_found_whatever_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def digests() -> tuple[str, str]:
+        return build.cuda_recipe(("80", "90")).digest, build.cpu_recipe().digest
+
+    cuda, cpu = digests()
+    assert build.cuda_recipe(("90",)).digest == cuda  # or none would do for another's GPU
+    monkeypatch.setattr(build, "processor", lambda: "another")
+    assert digests()[0] == cuda
+    assert digests()[1] != cpu
 
 
 def test_a_failure_names_the_compilers_error(
@@ -183,9 +219,76 @@ def test_the_cuda_recipe_names_its_architectures(
     monkeypatch.setattr(build, "SOURCES", tmp_path)
     recipe = build.cuda_recipe(("90", "80", "90"))
     assert recipe.architectures == ("80", "90")
-    assert "-gencode=arch=compute_90,code=sm_90" in recipe.flags
+    assert "-gencode=arch=compute_90,code=sm_90" in recipe.gencode
+    monkeypatch.setattr(build, "find_usable_nvcc", lambda: "nvcc")
+    rules = build.ninja_file(build.cuda_recipe(("80", "90")))
+    compiling, linking = (line for line in rules.splitlines() if "command" in line)
+    assert "code=sm_80" in compiling
+    assert "code=sm_90" in linking
     with pytest.raises(BuildError, match="wanted compute capabilities such as 80,90"):
         build.cuda_recipe(("hopper",))
+    with pytest.raises(BuildError, match=r"of 80 or higher, got \['75'\]"):
+        build.cuda_recipe(("75", "90"))
+
+
+def show_gpus(monkeypatch: pytest.MonkeyPatch, *capabilities: tuple[int, int]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(capabilities))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capabilities[index])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"Card {index}")
+
+
+def test_a_gpu_that_is_too_old_does_not_keep_the_others_from_cuda(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_gpus(monkeypatch, (9, 0), (7, 5), (9, 0), (8, 6))
+    assert build.cuda_recipe().architectures == ("86", "90")
+    __main__.doctor()
+    said = capsys.readouterr().out
+    assert "GPU 0: Card 0, of capability 9.0\n" in said
+    assert "GPU 1: Card 1, of capability 7.5; the CUDA kernels need 8.0\n" in said
+
+
+def test_where_every_gpu_is_too_old_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_gpus(monkeypatch, (7, 5), (6, 1))
+    with pytest.raises(
+        BuildError, match=r"8\.0 or higher, and those that are visible have 6\.1, 7"
+    ):
+        build.cuda_recipe()
+    __main__.doctor()
+    assert "cuda  not usable the CUDA kernels need a GPU of" in capsys.readouterr().out
+    show_gpus(monkeypatch)
+    with pytest.raises(BuildError, match="no GPU is visible; name its compute capability"):
+        build.cuda_recipe()
+
+
+@pytest.mark.parametrize("cuda", [None, "12.8", "13.0", "14.1"])
+def test_an_nvcc_that_is_newer_than_the_driver_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cuda: str | None
+) -> None:
+    nvcc = tmp_path / "bin" / "nvcc"
+    nvcc.parent.mkdir()
+    nvcc.write_text("#!/bin/sh\necho 'Cuda compilation tools, release 13.2, V13.2.88'\n")
+    nvcc.chmod(0o755)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    if cuda != "12.8":
+        assert build.cuda_recipe(("90",)).compiler == str(nvcc)
+        return
+    with pytest.raises(BuildError, match=r"is of CUDA 13\.2 and this torch of CUDA 12\.8: install"):
+        _ = build.cuda_recipe(("90",)).compiler
+
+
+def test_an_nvcc_that_names_no_release_is_told(tmp_path: Path) -> None:
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\necho 'no licence' >&2; exit 3\n")
+    with pytest.raises(BuildError, match="cannot be run: Permission denied"):
+        toolchain.nvcc_release(str(nvcc))
+    nvcc.chmod(0o755)
+    with pytest.raises(BuildError, match="names no release; it said: no licence"):
+        toolchain.nvcc_release(str(nvcc))
 
 
 WITHOUT_A_COMPILER = """
