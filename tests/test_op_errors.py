@@ -104,3 +104,70 @@ def test_the_bare_operator_reads_no_memory_that_is_not_its_own(change: str) -> N
     mask = {"mask": mask[..., :9], "dtype": mask.double()}.get(change, mask)
     with pytest.raises(RuntimeError, match="dcnv3: offset"):
         torch.ops.archsearch.dcnv3(x, offset, mask, 2, 3, 1, 1, 1, 1.0, False, False)
+
+
+def bare_call(shape: tuple[int, ...], *window: Any, backward: bool = False) -> Tensor:
+    """The operator itself, with offset and mask of the shapes that its old arithmetic wanted."""
+    n, height, width, channels = shape
+    groups, kernel, stride, padding, dilation, _, remove_center, _ = window
+    reach, points = dilation * (kernel - 1) + 1, groups * (kernel**2 - remove_center)
+    pixels = (n, *(int((size + 2 * padding - reach) / stride) + 1 for size in (height, width)))
+    x, offset, mask, grad = (
+        torch.zeros(*(max(size, 0) for size in axes))
+        for axes in (shape, (*pixels, points * 2), (*pixels, points), (*pixels, channels))
+    )
+    if backward:
+        gx, _, _ = torch.ops.archsearch.dcnv3_backward(
+            grad, x, offset, mask, *window, True, True, True
+        )
+        return gx
+    return torch.ops.archsearch.dcnv3(x, offset, mask, *window)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "window", "said"),
+    [
+        ((2, 4, 3, 0), (2, 3, 1, 1, 1), "wanted channels in 2 equal groups, got 0"),
+        ((2, 4, 3, 5), (2, 3, 1, 1, 1), "wanted channels in 2 equal groups, got 5"),
+        ((2, 0, 3, 6), (2, 3, 1, 2, 1), "at least one pixel that, padded, holds the window, got 0"),
+        ((2, 4, 0, 6), (2, 3, 1, 2, 1), "got 4x0 for an output of 6x2"),
+        ((2, 4, 3, 6), (2, 3, 1, 0, 2), "got 4x3 for an output of 0x0"),
+        ((2, 4, 4, 6), (2, 3, 2, 0, 2), "got 4x4 for an output of 0x0"),  # one short of fitting
+    ],
+)
+def test_the_bare_operator_refuses_what_no_kernel_survives(
+    shape: tuple[int, ...], window: tuple[int, ...], said: str, backward: bool
+) -> None:
+    dcnv3(*tensors(), groups=2)  # the native kernels are in place
+    with pytest.raises(RuntimeError, match=said):
+        bare_call(shape, *window, 1.0, False, False, backward=backward)
+
+
+@pytest.mark.parametrize(
+    ("window", "remove_center", "said"),
+    [
+        ((2, 1, 1, 0, 1), True, "an odd kernel size of 3 or more, got 1"),
+        ((2, 2, 1, 1, 1), True, "an odd kernel size of 3 or more, got 2"),
+        (
+            (0, 3, 1, 1, 1),
+            False,
+            "stride and dilation of 1 or more and padding of 0 or more, got 0",
+        ),
+        ((2, 3, 1, 1 << 30, 1 << 30), False, "beyond what a kernel can count"),
+        ((2, (1 << 32) + 3, 1, 1, 1), False, "beyond what a kernel can count"),
+    ],
+)
+def test_the_bare_operator_refuses_impossible_windows(
+    window: tuple[int, ...], remove_center: bool, said: str
+) -> None:
+    dcnv3(*tensors(), groups=2)
+    with pytest.raises(RuntimeError, match=said):
+        torch.ops.archsearch.dcnv3(*tensors(), *window, 1.0, remove_center, False)
+
+
+def test_the_bare_operator_takes_an_empty_batch() -> None:
+    dcnv3(*tensors(), groups=2)
+    window = (2, 3, 1, 1, 1, 1.0, False, False)
+    assert bare_call((0, 4, 3, 6), *window).shape == (0, 4, 3, 6)
+    assert bare_call((0, 4, 3, 6), *window, backward=True).shape == (0, 4, 3, 6)

@@ -33,17 +33,37 @@ inline Tensor readable(const Tensor& t) {
   return in_place && pixel_stride(t) >= t.size(3) ? t : torch::stable::contiguous(t);
 }
 
+// Pixels along one axis of the output; none where the window does not fit into the padded image.
 inline int64_t output_size(int64_t size, const Geometry& g) {
-  return (size + 2 * g.pad - g.dilation * (g.kernel - 1) - 1) / g.stride + 1;
+  const int64_t room = size + 2 * int64_t{g.pad} - int64_t{g.dilation} * (g.kernel - 1) - 1;
+  return room < 0 ? 0 : room / g.stride + 1;
 }
 
-// `offset` and `mask` must have gone through `readable`.
+// The numbers alone. Their limits are what `Geometry` and its users can hold in an int: kernel^2, twice the padding,
+// the window's extent.
+inline void require_window(int64_t groups, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation,
+                           bool remove_center) {
+  constexpr int64_t kMost = int64_t{1} << 30;
+  STD_TORCH_CHECK(groups > 0 && kernel > 0 && stride > 0 && pad >= 0 && dilation > 0,
+                  "dcnv3: wanted groups, kernel size, stride and dilation of 1 or more and padding of 0 or more, got ",
+                  groups, ", ", kernel, ", ", stride, ", ", dilation, " and ", pad);
+  STD_TORCH_CHECK(kernel < (1 << 15) && stride < kMost && pad < kMost && dilation < kMost &&
+                      dilation * (kernel - 1) < kMost,
+                  "dcnv3: kernel size ", kernel, ", stride ", stride, ", padding ", pad, " or dilation ", dilation,
+                  " is beyond what a kernel can count");
+  STD_TORCH_CHECK(!remove_center || (kernel >= 3 && kernel % 2 == 1),
+                  "dcnv3: remove_center wants an odd kernel size of 3 or more, got ", kernel);
+}
+
+// `offset` and `mask` must have gone through `readable`. The batch may be empty, nothing else: a kernel divides by the
+// sizes and reads each pair's first point.
 inline Geometry geometry_of(const Tensor& x, const Tensor& offset, const Tensor& mask, int64_t groups, int64_t kernel,
                             int64_t stride, int64_t pad, int64_t dilation, double offset_scale, bool remove_center,
                             bool softmax) {
   STD_TORCH_CHECK(x.dim() == 4 && offset.dim() == 4 && mask.dim() == 4, "dcnv3: x, offset and mask have 4 axes");
-  STD_TORCH_CHECK(groups > 0 && kernel > 0 && stride > 0 && pad >= 0 && dilation > 0 && x.size(3) % groups == 0,
-                  "dcnv3: impossible groups, kernel, stride, padding or dilation");
+  require_window(groups, kernel, stride, pad, dilation, remove_center);
+  STD_TORCH_CHECK(x.size(3) > 0 && x.size(3) % groups == 0, "dcnv3: wanted channels in ", groups,
+                  " equal groups, got ", x.size(3));
   Geometry g{};
   g.n = x.size(0), g.h = x.size(1), g.w = x.size(2);
   g.groups = groups, g.group_channels = x.size(3) / groups;
@@ -52,6 +72,8 @@ inline Geometry geometry_of(const Tensor& x, const Tensor& offset, const Tensor&
   g.remove_center = remove_center, g.softmax = softmax;
   g.points = g.kernel * g.kernel - (remove_center ? 1 : 0);
   g.ho = output_size(g.h, g), g.wo = output_size(g.w, g);
+  STD_TORCH_CHECK(g.h > 0 && g.w > 0 && g.ho > 0 && g.wo > 0, "dcnv3: wanted an image of at least one pixel that, ",
+                  "padded, holds the window, got ", g.h, "x", g.w, " for an output of ", g.ho, "x", g.wo);
   const int64_t points = groups * g.points;
   const auto fits = [&](const Tensor& t, int64_t values) {
     return t.size(0) == g.n && t.size(1) == g.ho && t.size(2) == g.wo && t.size(3) == values;
