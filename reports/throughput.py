@@ -73,4 +73,5 @@ def _paper_ratio(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> s
 
 def _remarks(row: Mapping[str, Any]) -> str:
     counted = f"counted by {row['counted_by']}" if row["counted_by"] == "fvcore" else ""
-    return "; ".join(filter(None, (row["note"], counted)))
+    uncounted = f"not counted: {row['uncounted']}" if row["uncounted"] else ""
+    return "; ".join(filter(None, (row["note"], counted, uncounted)))

@@ -104,6 +104,14 @@ def test_a_network_of_timm_is_counted_in_our_convention(monkeypatch):
     assert row.uncounted == ""
 
 
+def test_operators_that_were_not_counted_are_in_the_remarks():
+    row = Row("net", 8, 1, counted_by="fvcore", uncounted="aten::fft 2", note="alone").to_dict()
+    content = report.throughput_table([row, {**row, "uncounted": ""}], MACHINE)
+    remarks = [line[content.header.index("Remarks")] for line in content.body]
+    assert remarks[0] == "alone; counted by fvcore; not counted: aten::fft 2"
+    assert remarks[1] == "alone; counted by fvcore"
+
+
 def test_peak_memory_holds_the_weights():
     config = config_of("192-16-1-1")
     assert config is not None
