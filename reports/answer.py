@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from archsearch.metrics import METRICS, metric
 from archsearch.results import CellResult, Comparison, Results
 from archsearch.variant import Variant
+from reports.standing import shown
 from reports.words import (
     confounding,
     duration,
@@ -32,7 +33,9 @@ def answer(results: Results, metric_name: str | None = None) -> Answer:
     compared = results.compare(metric_name)
     best = compared.ranking.best
     if best is None:
-        return Answer(_nothing_yet(results), "", _progress(results), _caveats(results, compared))
+        return Answer(
+            _nothing_yet(results, compared), "", _progress(results), _caveats(results, compared)
+        )
     winner = results.network(best)
     facts = (*_name(winner), *_cost(winner), *_test(results, winner, compared), *_progress(results))
     return Answer(
@@ -40,16 +43,19 @@ def answer(results: Results, metric_name: str | None = None) -> Answer:
     )
 
 
-def _nothing_yet(results: Results) -> str:
-    ended = sum(t.record is not None for t in results.trials)
+def _nothing_yet(results: Results, compared: Comparison) -> str:
+    ended, label = sum(t.record is not None for t in results.trials), compared.metric.label.lower()
     if not ended:
         return "No training has finished yet."
-    return f"None of the {plural(ended, 'finished training')} gave a result."
+    if not any(t.state == "complete" for t in results.trials):
+        return f"None of the {plural(ended, 'finished training')} gave a result."
+    if not any(e is not None for e in compared.estimates):
+        return f"No training has a value for {label}."
+    return f"No network can be compared by {label}."
 
 
 def _headline(winner: CellResult, compared: Comparison) -> str:
-    estimate = compared.estimates[winner.index]
-    value = with_interval(compared.metric, estimate, compared.digits)
+    value = with_interval(compared.metric, shown(winner, compared), compared.digits)
     name, label = winner.label, compared.metric.label.lower()
     others = len(compared.ranking.tied) - 1
     end = "highest" if compared.metric.higher_is_better else "lowest"
@@ -138,7 +144,7 @@ def _progress(results: Results) -> tuple[tuple[str, str], ...]:
 
 def _caveats(results: Results, compared: Comparison) -> tuple[str, ...]:
     told = [confounding(results), _resolution(results, compared), _left_out(results, compared)]
-    told += [_fates(results), _kept_apart(results)]
+    told += [_fates(results), _halved(results), _kept_apart(results)]
     return tuple(filter(None, told))
 
 
@@ -162,10 +168,20 @@ def _left_out(results: Results, compared: Comparison) -> str:
         return ""
     states: dict[str, int] = {}
     for cell in out:
-        word = "diverged on some seeds" if cell.state == "complete" else cell.state
+        word = _why_out(cell, compared)
         states[word] = states.get(word, 0) + 1
     told = listed([f"{n} {word}" for word, n in states.items()])
     return f"{plural(len(out), 'cell')} not in the ranking: {told}."
+
+
+def _why_out(cell: CellResult, compared: Comparison) -> str:
+    if cell.state != "complete":
+        return cell.state
+    if any(t.state == "diverged" for t in cell.trials):
+        return "diverged on some seeds"
+    if compared.estimates[cell.index] is None:
+        return f"without a value for {compared.metric.label.lower()}"
+    return "without a seed that the others have"
 
 
 def _fates(results: Results) -> str:
@@ -177,6 +193,10 @@ def _fates(results: Results) -> str:
         if told
         else ""
     )
+
+
+def _halved(results: Results) -> str:
+    return f"Halving: {'; '.join(results.notes)}." if results.notes else ""
 
 
 def _kept_apart(results: Results) -> str:

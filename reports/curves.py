@@ -13,6 +13,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullL
 from archsearch.metrics import Metric, metric
 from archsearch.results import CellResult, Comparison, Results
 from archsearch.statistics.stats import edf
+from reports.standing import empty_word, ranked_cells, shown
 from reports.style import (
     DASHES,
     FAINT,
@@ -23,7 +24,7 @@ from reports.style import (
     legend_inside,
     symbol,
 )
-from reports.tables import pareto_cells, ranked_cells
+from reports.tables import pareto_cells
 from reports.words import estimate_text
 
 MAX_SERIES = 8
@@ -35,7 +36,8 @@ FACTORS = ("alpha", "beta", "phi")
 def learning_figure(results: Results, metric_name: str | None = None) -> Figure | None:
     """Validation accuracy by epoch: the tied and leading networks in colour, all others faint.
 
-    A line is the mean over the seeds that have the epoch; a diverged training ends in a cross.
+    A line is the mean over the network's own seeds that have the epoch, the legend's order the
+    ranking's; a diverged training ends in a cross.
     """
     compared = results.compare(metric_name)
     seen: dict[str, CellResult] = {}
@@ -58,7 +60,8 @@ def learning_figure(results: Results, metric_name: str | None = None) -> Figure 
         _mean_curve(ax, cell, color=LINES[i], linestyle=DASHES[i % 4], label=cell.label)
     for cell in seen.values():
         _mark_diverged(ax, cell)
-    legend_inside(ax, "best first" if len(named) > 1 else "", "upper right")
+    if named:
+        legend_inside(ax, "best first" if len(named) > 1 else "", "upper right")
     return fig
 
 
@@ -102,24 +105,18 @@ def tradeoff_figure(
         return None
     fig, ax = axes_with_title(cost.axis, by.axis)
     front = pareto_cells(results, metric_name, cost)
-    steps = sorted((c.counted(cost) or 0.0, _mean(c, by)) for c in front)
+    steps = sorted((c.counted(cost) or 0.0, e.mean) for c in front if (e := shown(c, compared)))
     ax.plot(*zip(*steps, strict=True), color=LINES[1], linewidth=1.1, zorder=1)
     on_front = {c.label for c in front}
     for cell in points.values():
-        _point(ax, cell, cost, by, cell.label in on_front)
+        _point(ax, cell, cost, compared, cell.label in on_front)
     _name_front(ax, steps, [c.label for c in sorted(front, key=lambda c: c.counted(cost) or 0.0)])
     ax.margins(x=0.08, y=0.1)
     return fig
 
 
-def _mean(cell: CellResult, by: Metric) -> float:
-    estimate = cell.estimate(by)
-    assert estimate is not None
-    return estimate.mean
-
-
-def _point(ax: Axes, cell: CellResult, cost: Metric, by: Metric, on_front: bool) -> None:
-    estimate, x = cell.estimate(by), cell.counted(cost)
+def _point(ax: Axes, cell: CellResult, cost: Metric, compared: Comparison, on_front: bool) -> None:
+    estimate, x = shown(cell, compared), cell.counted(cost)
     if estimate is None or x is None:
         return
     colour = LINES[1] if on_front else MUTED
@@ -149,7 +146,7 @@ def edf_figure(results: Results, metric_name: str | None = None) -> Figure | Non
     """Error distribution functions over the space: one line per value of the first coordinate.
 
     A curve further left is a better part of the space (Radosavovic et al. 2019). A full grid is
-    the whole space, so no band is drawn.
+    the whole space, so no band is drawn. Only an error or a loss has one.
     """
     by = _error_metric(results.compare(metric_name).metric)
     if by is None:
@@ -157,7 +154,8 @@ def edf_figure(results: Results, metric_name: str | None = None) -> Figure | Non
     groups = _groups(results, by)
     if max((len(v) for v in groups.values()), default=0) < MIN_EDF:
         return None
-    fig, ax = axes_with_title(by.axis, "Share of networks with at most this error")
+    kind = "error" if by.source == "error" else "loss"
+    fig, ax = axes_with_title(by.axis, f"Share of networks with at most this {kind}")
     for i, (name, errors) in enumerate(groups.items()):
         curve = edf(errors)
         x, y = [curve.error[0], *curve.error], [0.0, *curve.share]
@@ -168,14 +166,17 @@ def edf_figure(results: Results, metric_name: str | None = None) -> Figure | Non
 
 
 def _error_metric(by: Metric) -> Metric | None:
-    twin = {"val_accuracy": "val_error", "test_accuracy": "test_error"}.get(by.name, by.name)
-    return metric(twin) if metric(twin).source in ("error", "metrics") else None
+    """The metric as something to keep low: an accuracy as its error; None for what is neither."""
+    if by.name.endswith("_accuracy"):
+        return metric(by.name.replace("_accuracy", "_error"))
+    return by if by.source == "error" or by.name.endswith("_loss") else None
 
 
 def _groups(results: Results, by: Metric) -> dict[str, list[float]]:
     """Errors of every network, then by the panel coordinate of the study, if it has one."""
     networks = {c.label: results.network(c.label) for c in results.cells}
-    found = {k: e.mean for k, c in networks.items() if (e := c.estimate(by)) is not None}
+    compared = results.compare(by.name)
+    found = {k: e.mean for k, c in networks.items() if (e := shown(c, compared)) is not None}
     groups = {f"all {len(found)} networks": list(found.values())}
     if results.study.axes:
         axis = results.study.axes[0]
@@ -220,7 +221,8 @@ def _place(cell: CellResult) -> tuple[int, int]:
 
 
 def _name_rung(ax: Axes, cell: CellResult, factors: str, compared: Comparison) -> None:
-    value = cell.state if cell.state != "complete" else estimate_text(cell, compared)
+    measured = cell.state == "complete" and compared.estimates[cell.index] is not None
+    value = estimate_text(cell, compared) if measured else empty_word(cell)
     ax.annotate(
         f"{factors}: {value}", _place(cell), xytext=(6, 0), textcoords="offset points",
         va="center", size=7, color=INK,

@@ -23,13 +23,21 @@ from reports.marks import (
     CELL_HEIGHT,
     CELL_WIDTH,
     HATCHES,
+    UNRANKED,
     Shade,
     draw_cell,
     shade_of,
     swatch,
 )
+from reports.standing import best_has_best_mean, empty_word, in_ranking
 from reports.style import MUTED, symbol
-from reports.words import confounding, percent, seeds_words, single_seed_warning
+from reports.words import (
+    compared_words,
+    confounding,
+    percent,
+    seeds_words,
+    single_seed_warning,
+)
 
 Axes3 = tuple[str, str, str]
 
@@ -91,7 +99,9 @@ def figure(results: Results, metric: str | None = None, axes: Axes3 | None = Non
         box = (x / width, below / total, panel_width / width, height / total)
         draw_panel(fig.add_axes(box), grid, panel, compared, shade, row_labels=i == 0)
     right = LEFT + len(grid.panels) * (panel_width + GAP) - GAP + 0.12
-    _colour_bar(fig, shade, compared, (right / width, below / total, 0.1 / width, height / total))
+    if any(e is not None for e in compared.estimates):
+        box = (right / width, below / total, 0.1 / width, height / total)
+        _colour_bar(fig, shade, compared, box)
     y = _draw_legend(fig, legend, below - 0.56)
     for k, note in enumerate(notes):
         fig.text(LEFT / width, (y - k * LINE) / total, note, size=7.5, color=MUTED, va="center")
@@ -164,20 +174,26 @@ def legend_entries(grid: Grid, compared: Comparison) -> list[tuple[str, str]]:
     cells, ranking = list(grid.cells.values()), compared.ranking
     found = []
     if ranking.can_rank:
-        found.append(
-            ("best", f"{'highest' if compared.metric.higher_is_better else 'lowest'} mean")
-        )
+        found.append(("best", _best_words(compared)))
         if len(ranking.tied) > 1:
             found.append(("tied", f"cannot be told from it ({percent(ranking.level)})"))
     if any(c.cell.fate == "repaired" for c in cells):
         moved = {name for c in cells for name in c.changes() if c.cell.fate == "repaired"}
         how = f": {', '.join(map(symbol, sorted(moved)))} moved to a legal value" if moved else ""
         found.append(("repaired", f"repaired{how}"))
-    empty = {c.state for c in cells if compared.estimates[c.index] is None}
-    found += [(state, state) for state in HATCHES if state in empty]
-    if any(c.lost and compared.estimates[c.index] is not None for c in cells):
+    empty = {empty_word(c) for c in cells if compared.estimates[c.index] is None}
+    found += [(word, word) for word in HATCHES if word in empty]
+    valued = [c for c in cells if compared.estimates[c.index] is not None]
+    if any(c.lost for c in valued):
         found.append(("lost", "some seeds failed or diverged"))
+    if not all(in_ranking(c, compared) for c in valued):
+        found.append((UNRANKED, "grey: not in the ranking"))
     return found
+
+
+def _best_words(compared: Comparison) -> str:
+    words = f"{'highest' if compared.metric.higher_is_better else 'lowest'} mean"
+    return words if best_has_best_mean(compared) else f"{words} of those not shown to be worse"
 
 
 Row = list[tuple[float, str, str]]
@@ -217,7 +233,11 @@ def _draw_legend(fig: Figure, rows: list[Row], top: float, line: float = LINE * 
 
 def wrapped_notes(results: Results, compared: Comparison, width: float) -> list[str]:
     """What must be known to read the map, broken to ``width`` inches."""
-    told = (single_seed_warning(results, compared), confounding(results))
+    told = (
+        single_seed_warning(results, compared),
+        compared_words(results, compared),
+        confounding(results),
+    )
     return [line for note in told if note for line in wrap(note, int(width / 0.064))]
 
 

@@ -10,7 +10,8 @@ from matplotlib.patches import Polygon, Rectangle
 
 from archsearch.results import CellResult, Comparison
 from reports import style
-from reports.style import HATCH_FILL, HATCH_LINE, INK
+from reports.standing import NOT_MEASURED, empty_word, in_ranking, shown
+from reports.style import FAINT, HATCH_FILL, HATCH_LINE, INK
 
 CELL_WIDTH, CELL_HEIGHT = 0.80, 0.72
 """Inches."""
@@ -22,7 +23,11 @@ HATCHES = {
     "interrupted": "|||",
     "running": "---",
     "pending": "++",
+    "pruned": "oo",
+    NOT_MEASURED: "...",
 }
+"""By what stands for a cell without a value, in the legend's order."""
+UNRANKED = "unranked"
 LOST_HATCH = "\\\\\\"
 DARK_TEXT, LIGHT_TEXT = "#000000", "#ffffff"
 MARGIN = 0.018
@@ -44,7 +49,7 @@ class Shade:
 
 def shade_of(compared: Comparison) -> Shade:
     """One scale for all panels. Far outliers on the bad side saturate, or all others look alike."""
-    values = np.array([e.mean for e in compared.estimates if e is not None] or [0.0])
+    values = np.array([*compared.ranking.means.values()] or _plain_means(compared) or [0.0])
     up = compared.metric.higher_is_better
     worst, best = (values.min(), values.max()) if up else (values.max(), values.min())
     first, third = np.quantile(values, [0.25, 0.75] if up else [0.75, 0.25])
@@ -56,17 +61,26 @@ def shade_of(compared: Comparison) -> Shade:
     return Shade(Normalize(low - pad, high + pad, clip=True), colours, clipped)
 
 
+def _plain_means(compared: Comparison) -> list[float]:
+    return [e.mean for e in compared.estimates if e is not None]
+
+
 def draw_cell(
     ax: Axes, i: int, j: int, cell: CellResult, compared: Comparison, shade: Shade
 ) -> None:
-    """The cell in column ``i``, row ``j``, one unit wide and high."""
-    estimate = compared.estimates[cell.index]
+    """The cell in column ``i``, row ``j``, one unit wide and high.
+
+    Green is the ranking's: a value outside it stands on grey, since no green can be held against
+    it (the seeds that survive where others diverge flatter a network).
+    """
+    estimate = shown(cell, compared)
     if estimate is None:
         _draw_empty(ax, i, j, cell)
         return
     rgba = shade(estimate.mean)
-    _fill(ax, i, j, rgba)
-    colour = readable_on(rgba)
+    ranked = in_ranking(cell, compared)
+    _fill(ax, i, j, rgba if ranked else FAINT)
+    colour = readable_on(rgba) if ranked else INK
     if cell.lost:
         _fill(ax, i, j, "none", colour, LOST_HATCH, alpha=0.22)
     by, half = compared.metric, estimate.half_width
@@ -93,7 +107,7 @@ def _small(cell: CellResult) -> str:
 
 
 def _draw_empty(ax: Axes, i: int, j: int, cell: CellResult) -> None:
-    state = cell.state
+    state = empty_word(cell)
     _fill(ax, i, j, HATCH_FILL, HATCH_LINE, HATCHES[state])
     words: list[str] = [state]
     if state == "failed":
@@ -195,14 +209,14 @@ def readable_on(rgba: tuple[float, ...]) -> str:
 
 def swatch(ax: Axes, x: float, y: float, kind: str, side: float) -> None:
     """A square sample of a mark, centred at height ``y``; the axes are in inches."""
-    state = kind in HATCHES
+    empty = kind in HATCHES
     hatch = HATCHES.get(kind, LOST_HATCH if kind == "lost" else None)
+    fill = HATCH_FILL if empty else FAINT if kind == UNRANKED else style.GREENS(0.45)
     bottom = y - side / 2
     ax.add_patch(
         Rectangle(
             (x, bottom), side, side, linewidth=0, hatch=hatch,
-            facecolor=HATCH_FILL if state else style.GREENS(0.45),
-            edgecolor=HATCH_LINE if state else DARK_TEXT,
+            facecolor=fill, edgecolor=HATCH_LINE if empty else DARK_TEXT,
         )
     )  # fmt: skip
     if kind in ("best", "tied"):

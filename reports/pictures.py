@@ -11,13 +11,14 @@ from reports import curves, gradients, importances, scaling_law, style
 HOW_TO_READ = {
     "law": "Line: the fitted power law. Bars: all seeds of a size.",
     "ladder": "One point a network; beside it the scaling factors and the result.",
-    "learning": "Mean over seeds, by epoch. Faint: all other networks. A cross: diverged there.",
+    "learning": "Mean over a network's own seeds, by epoch. Faint: all other networks. A cross: "
+    "diverged there.",
     "gradients": "Line: the mean over an epoch's steps and over seeds; thin: the largest of "
     "any step. Dotted: where it is clipped. A cross: some seeds did not finish.",
     "tradeoff-params": "Diamonds: no network is better at less. Bars: 95% intervals over seeds. "
     "Open circles lost a seed.",
     "tradeoff-macs": "The same against the multiply-adds of one image.",
-    "edf": "The share of networks that reach an error; further left is better.",
+    "edf": "The share of networks at or below a value; further left is better.",
     "importances": "fANOVA. On a budget L₃ follows from the others: a share says which number "
     "goes with the result, not which causes it. Drawn only where one does beyond chance.",
 }
@@ -35,7 +36,8 @@ def figures(results: Results, metric: str | None = None) -> dict[str, tuple[str,
     for cost in (METRICS["params"], METRICS["macs"]):
         caption = f"{label} against {cost.label.lower()}"
         made[f"tradeoff-{cost.name}"] = (caption, curves.tradeoff_figure(results, cost, metric))
-    made["edf"] = ("Error distribution over the space", curves.edf_figure(results, metric))
+    kind = "Loss" if results.compare(metric).metric.name.endswith("_loss") else "Error"
+    made["edf"] = (f"{kind} distribution over the space", curves.edf_figure(results, metric))
     bars = importances.importance_figure(results, metric)
     made["importances"] = ("What goes with the result", bars)
     return {name: (caption, fig) for name, (caption, fig) in made.items() if fig is not None}

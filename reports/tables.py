@@ -9,13 +9,15 @@ from archsearch.metrics import METRICS, Metric
 from archsearch.recipe import TABLE_B, Recipe
 from archsearch.results import CellResult, Comparison, Results
 from archsearch.statistics.stats import pareto
+from archsearch.variant import FreeVariant
 from internimage.config import PRESETS
 from reports.formats import Table, table, write
 from reports.gradients import gradient_table
 from reports.paper import paper_table
 from reports.scaling_law import law_table
+from reports.standing import NOT_MEASURED, in_ranking, ranked_cells, shown, standing
 from reports.style import symbol
-from reports.words import estimate_text, seeds_words
+from reports.words import compared_words, estimate_text, seeds_words
 
 MISSING = "–"
 
@@ -24,25 +26,39 @@ def results_table(results: Results, metric: str | None = None) -> Table:
     """Every cell of the plan, best first; those without a value at the end, with the reason."""
     compared = results.compare(metric)
     order = ranked_cells(results, compared)
-    asked = list(dict.fromkeys(name for c in results.cells for name in c.cell.asked))
-    columns = {symbol(a): [str(c.cell.asked.get(a, MISSING)) for c in order] for a in asked}
-    if "l3" not in asked:
-        columns["L₃"] = [str(getattr(c.cell.variant, "l3", MISSING)) for c in order]
+    columns = _identity(results, order)
     columns |= {
         "Params (M)": [METRICS["params"].text(c.counted(METRICS["params"])) for c in order],
         "MACs (G)": [METRICS["macs"].text(c.counted(METRICS["macs"])) for c in order],
         compared.metric.axis: [estimate_text(c, compared) for c in order],
         "Seeds": [str(n) if (n := _num_values(c, compared.metric)) else MISSING for c in order],
         "Standing": [standing(c, compared) for c in order],
-        "Remarks": [remarks(c) for c in order],
+        "Remarks": [remarks(c, compared) for c in order],
     }
     note = f"{compared.metric.label}: {seeds_words(results, compared)}."
+    note = " ".join(filter(None, (note, compared_words(results, compared))))
     marks = [_mark(c, compared) for c in order]
     rows = [
-        row | {"standing": standing(cell, compared)}
+        row | {"ranking_mean": _ranking_mean(cell, compared), "standing": standing(cell, compared)}
         for row, cell in zip(results.rows(), results.cells, strict=True)
     ]
     return table("results", _title(results), columns, rows, marks, note)
+
+
+def _identity(results: Results, order: list[CellResult]) -> dict[str, list[str]]:
+    """The columns that say which cell it is: as asked for, and by name where that is not enough."""
+    asked = list(dict.fromkeys(name for c in results.cells for name in c.cell.asked))
+    free = any(isinstance(c.cell.variant, FreeVariant) for c in results.cells)
+    columns = {"Network": [c.label for c in order]} if free or not asked else {}
+    columns |= {symbol(a): [str(c.cell.asked.get(a, MISSING)) for c in order] for a in asked}
+    if "l3" not in asked and not free:
+        columns["L₃"] = [str(getattr(c.cell.variant, "l3", MISSING)) for c in order]
+    return columns
+
+
+def _ranking_mean(cell: CellResult, compared: Comparison) -> float | None:
+    mean = compared.ranking.means.get(cell.label)
+    return None if mean is None else round(mean, 6)
 
 
 def _title(results: Results) -> str:
@@ -50,35 +66,15 @@ def _title(results: Results) -> str:
     return f"{results.study.name}{budget}: {len(results.cells)} cells"
 
 
-def ranked_cells(results: Results, compared: Comparison) -> list[CellResult]:
-    """Best first, the rest in plan order; of cells that share a network, the exact one first."""
-
-    def key(cell: CellResult) -> tuple[float, float, bool, int]:
-        estimate = compared.estimates[cell.index]
-        sign = -1.0 if compared.metric.higher_is_better else 1.0
-        value = 0.0 if estimate is None else sign * estimate.mean
-        return (estimate is None, value, cell.cell.fate != "exact", cell.index)
-
-    return sorted(results.cells, key=key)
-
-
 def _num_values(cell: CellResult, by: Metric) -> int:
     return sum(v is not None for v in cell.values(by).values())
 
 
-def standing(cell: CellResult, compared: Comparison) -> str:
-    """best, tied, behind; or not ranked, when nothing can be said."""
-    ranking = compared.ranking
-    if not ranking.can_rank or cell.label not in ranking.means:
-        return "" if compared.estimates[cell.index] is None else "not ranked"
-    if cell.label == ranking.best:
-        return "best"
-    return "tied with best" if cell.label in ranking.tied else "behind"
-
-
-def remarks(cell: CellResult) -> str:
+def remarks(cell: CellResult, compared: Comparison) -> str:
     """State and fate, each with its reason; empty for a cell that simply worked."""
     told = [] if cell.told in ("complete", "infeasible") else [cell.told]
+    if cell.state == "complete" and compared.estimates[cell.index] is None:
+        told.append(NOT_MEASURED)
     if cell.cell.fate != "exact":
         told.append(f"{cell.cell.fate}: {cell.cell.reason}" if cell.cell.reason else cell.cell.fate)
     return "; ".join(told)
@@ -91,15 +87,17 @@ def _mark(cell: CellResult, compared: Comparison) -> str:
 
 
 def pareto_cells(results: Results, metric: str | None, cost: Metric) -> list[CellResult]:
-    """Networks that no other beats in both the metric and the cost, cheapest last."""
-    by = results.compare(metric).metric
+    """Ranked networks that no other beats in both the mean shown and the cost, cheapest last."""
+    compared = results.compare(metric)
     networks = {c.label: results.network(c.label) for c in results.cells}
     points = {
         label: (estimate.mean, size)
         for label, cell in networks.items()
-        if (estimate := cell.estimate(by)) and (size := cell.counted(cost)) is not None
+        if in_ranking(cell, compared)
+        and (estimate := shown(cell, compared))
+        and (size := cell.counted(cost)) is not None
     }
-    front = pareto(points, (by.higher_is_better, False)) if points else ()
+    front = pareto(points, (compared.metric.higher_is_better, False)) if points else ()
     return [networks[label] for label in front]
 
 
@@ -117,8 +115,8 @@ def pareto_table(results: Results, metric: str | None = None) -> Table:
     }
     rows = [{"front": cost.name, **_row_of(results, c)} for cost, c in pairs]
     note = (
-        "Fronts are of means. A network may be on one by the luck of its seeds: the intervals say "
-        "how far to trust a step."
+        "Fronts are of the means shown; a network outside the ranking is on none. A network may be "
+        "on one by the luck of its seeds: the intervals say how far to trust a step."
     )
     return table("pareto", "Trade-off between size and result", columns, rows, note=note)
 
@@ -150,6 +148,7 @@ def table_c(results: Results, metric: str | None = None) -> Table | None:
         f"{results.study.recipe.name}. The paper's: ImageNet-1K top-1 after 300 epochs, one "
         "training each; the two columns are not comparable, only their order is."
     )
+    note = " ".join(filter(None, (note, compared_words(results, compared))))
     marks = [_mark(c, compared) for c in cells]
     return table("table-c", "Scaling factors, as Table C", columns, rows, marks, note)
 

@@ -3,6 +3,7 @@
 from archsearch.metrics import Metric
 from archsearch.results import CellResult, Comparison, Results
 from archsearch.statistics.stats import Interval, chance_winner_is_best
+from reports.standing import best_has_best_mean, in_ranking, seeds_differ, shown
 
 
 def percent(level: float) -> str:
@@ -36,7 +37,7 @@ def with_interval(by: Metric, estimate: Interval | None, digits: int) -> str:
 
 def estimate_text(cell: CellResult, compared: Comparison) -> str:
     """97.4 ± 0.3, without unit."""
-    estimate, by = compared.estimates[cell.index], compared.metric
+    estimate, by = shown(cell, compared), compared.metric
     if estimate is None:
         return "–"
     half = estimate.half_width
@@ -48,12 +49,36 @@ def seeds_words(results: Results, compared: Comparison) -> str:
     """What the numbers in the cells are."""
     if compared.metric.counted:
         return "counted, not measured"
+    if not any(e is not None for e in compared.estimates):
+        return "no cell has a value"
     if results.num_seeds < 2:
         return "one training per cell, no interval"
     fewest = min((e.n for e in compared.estimates if e), default=0)
     most = max((e.n for e in compared.estimates if e), default=0)
     seeds = str(most) if fewest == most else f"{fewest}–{most}"
     return f"mean ± half-width of its 95% interval (Student) over {seeds} seeds"
+
+
+def compared_words(results: Results, compared: Comparison) -> str:
+    """Which mean a cell is shown by, where that is not simply the mean of its trainings."""
+    told = []
+    if seeds_differ(results, compared):
+        numbers = [str(seed) for seed in compared.ranking.seeds]
+        told.append(
+            "Cells differ in their seeds: each is shown, sorted and shaded by the mean that the "
+            f"ranking compares, over {'seed' if len(numbers) == 1 else 'seeds'} {listed(numbers)}; "
+            "a seed that a cell lacks is allowed for by how the others did on it. ± comes from the "
+            "cell's own seeds."
+        )
+    out = [c for c in results.cells if not in_ranking(c, compared)]
+    if number := sum(compared.estimates[c.index] is not None for c in out):
+        told.append(
+            f"{plural(number, 'cell')} outside the ranking: shown by the plain mean of its own "
+            "seeds, without green, after the others."
+        )
+    if not best_has_best_mean(compared):
+        told.append("A network once shown to be worse stays out, whatever its mean is now.")
+    return " ".join(told)
 
 
 def single_seed_warning(results: Results, compared: Comparison) -> str:

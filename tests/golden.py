@@ -16,6 +16,8 @@ from archsearch.design.scaling import ladder
 from archsearch.design.space import Space, plan
 from archsearch.recipe import QUICK, Recipe
 from archsearch.results import Results, TrialResult, assemble
+from archsearch.searching.more_seeds import more_seeds
+from archsearch.searching.steps import drive
 from archsearch.storage.store import StudyFolder
 from archsearch.study import Cell, Data, Record, Study, Trial
 from archsearch.variant import SCALED_ORIGIN, Variant
@@ -117,6 +119,26 @@ def golden_results(seeds: int = 5, spread: float = 0.25, hostile: bool = False) 
         "versions": VERSIONS,
     }
     return assemble("grid-30m", study, DATA, asked, results)
+
+
+def uneven_results() -> Results:
+    """``--seeds auto`` to its end, C' = 16: only tied cells have seeds 2 to 4, which are hard for
+    all, so that by plain means cells that are behind stand above the best."""
+    plan = {"kind": "more-seeds", "max_seeds": 5}
+    study = grid_study(2, cells=grid_study().cells[:15], plan=plan)
+    noise, records, found = np.random.default_rng(11), dict[str, Record](), list[TrialResult]()
+
+    def run(trials: tuple[Trial, ...]) -> None:
+        for trial in trials:
+            assert isinstance(trial.variant, Variant)
+            hard = 1.5 if trial.seed > 1 else 0.0
+            found.append(complete(trial, truth(trial.variant) - hard + noise.normal(0, 0.15)))
+            record = found[-1].record
+            assert record is not None
+            records[trial.id] = record
+
+    drive(more_seeds(study, DATA, 5), records.get, run)
+    return assemble("uneven", study, DATA, {"command": COMMAND}, tuple(found))
 
 
 def _ending(trial: Trial, accuracy: float, hostile: bool) -> TrialResult:

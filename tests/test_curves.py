@@ -67,6 +67,34 @@ def test_the_error_distribution_ends_at_one_and_counts_each_network_once(grid: R
     assert {"C′ = 16", "C′ = 32"} <= set(drawn)
 
 
+def test_only_errors_and_losses_have_a_distribution(grid: Results) -> None:
+    rates = tuple(
+        replace(
+            c,
+            trials=tuple(
+                t if t.state != "complete" or t.record is None else
+                replace(t, record=replace(t.record, metrics={
+                    **t.record.metrics, "images_per_second": 900.0 + c.index,
+                    "peak_memory_bytes": 1e9 + c.index}))
+                for t in c.trials
+            ),
+        )
+        for c in grid.cells
+    )  # fmt: skip
+    measured = replace(grid, cells=rates, _compared={})
+    with style.styled():
+        for other in ("throughput", "memory", "macs", "seconds"):
+            assert curves.edf_figure(measured, other) is None, other
+            assert "edf" not in pictures.figures(measured, other)
+        loss = curves.edf_figure(grid, "val_loss")
+        caption, _ = pictures.figures(grid, "val_loss")["edf"]
+        errors = [curves.edf_figure(grid, name) for name in ("test_accuracy", "test_error")]
+    assert loss is not None
+    assert loss.axes[0].get_title("left") == "Share of networks with at most this loss"
+    assert caption == "Loss distribution over the space"
+    assert [f.axes[0].get_xlabel() for f in errors if f] == ["Test error (%)"] * 2
+
+
 def test_the_ladder_shows_depth_against_width(grid: Results) -> None:
     results = scale_results()
     with style.styled():
@@ -86,6 +114,10 @@ def test_a_ladder_of_one_pair_names_its_rungs_by_phi() -> None:
     words = [text.get_text() for text in figure.axes[0].texts]
     assert [w.split(":")[0] for w in words] == ["φ 0", "φ 1", "φ 2", "φ 3"]
     assert words[-1].endswith("pending")
+    with style.styled():
+        unmeasured = curves.ladder_figure(ladder_results(), "throughput")
+    assert unmeasured is not None
+    assert unmeasured.axes[0].texts[0].get_text() == "φ 0: not measured"
     assert "at α 1.09, β 1.36" in figure.axes[0].get_title("left")
 
 

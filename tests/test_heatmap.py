@@ -4,15 +4,20 @@ import re
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from archsearch.results import Results
+from archsearch.results import Results, State
 from archsearch.study import Cell
 from reports import heatmap, style
 from reports.marks import DARK_TEXT, HATCHES, LIGHT_TEXT, readable_on, shade_of
-from tests.golden import HOSTILE, golden_results, scale_results
+from reports.standing import shown
+from tests.golden import HOSTILE, golden_results, scale_results, uneven_results
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +35,14 @@ def texts(svg: str) -> list[str]:
 
 
 def test_every_cell_shows_its_value_interval_and_l3(grid: Results) -> None:
-    shown, compared = texts(drawn(grid)), grid.compare()
-    for cell, estimate in zip(grid.cells, compared.estimates, strict=True):
+    told, compared = texts(drawn(grid)), grid.compare()
+    for cell in grid.cells:
+        estimate = shown(cell, compared)
         if estimate is not None and estimate.half_width is not None:
-            assert f"{estimate.mean:.1f}" in shown
-            assert f"± {estimate.half_width:.1f}" in shown
+            assert f"{estimate.mean:.1f}" in told
+            assert f"± {estimate.half_width:.1f}" in told
             l3 = getattr(cell.cell.variant, "l3", None)
-            assert any(t.startswith(f"L₃ {l3}") for t in shown)
+            assert any(t.startswith(f"L₃ {l3}") for t in told)
 
 
 def test_cells_without_a_value_say_why(grid: Results) -> None:
@@ -51,6 +57,57 @@ def test_cells_without_a_value_say_why(grid: Results) -> None:
     assert "out-of-memory" in shown
     assert "epoch 3 of 6" in shown
     assert "L₃ 52 · 4/5 seeds" in shown
+
+
+def test_a_finished_cell_without_the_metric_is_not_measured(grid: Results) -> None:
+    told = texts(drawn(grid, "throughput"))
+    finished = sum(c.state == "complete" for c in grid.cells)
+    assert told.count("not measured") == finished + 1  # one more in the legend
+    with style.styled():
+        figure = heatmap.figure(grid, "throughput")
+        marked = heatmap.figure(grid)
+    assert len(marked.axes) == len(figure.axes) + 1  # no scale of colours for no value at all
+
+
+def test_every_state_has_a_hatch() -> None:
+    assert {*get_args(State), "not measured"} - {"complete"} <= set(HATCHES)
+
+
+def background(figure: Figure, text: str) -> tuple[float, ...]:
+    """The colour under the words ``text``."""
+    for ax in figure.axes[:2]:
+        for told in ax.texts:
+            x, y = told.get_position()
+            if told.get_text() == text:
+                under = [p for p in ax.patches if isinstance(p, Rectangle) and p.get_fill()
+                         and p.get_x() < x < p.get_x() + p.get_width()
+                         and p.get_y() < y < p.get_y() + p.get_height()]  # fmt: skip
+                return tuple(under[0].get_facecolor())
+    raise AssertionError(f"no cell says {text}")
+
+
+def test_what_is_outside_the_ranking_stands_on_grey(grid: Results) -> None:
+    with style.styled():
+        figure = heatmap.figure(grid)
+    told = texts(drawn(grid))
+    assert "grey: not in the ranking" in told
+    assert to_hex(background(figure, "L₃ 52 · 4/5 seeds")) == style.FAINT  # diverged on one
+    assert to_hex(background(figure, "L₃ 31 · 4/5 seeds")) != style.FAINT  # failed on one
+    assert "grey: not in the ranking" not in texts(drawn(uneven_results()))
+
+
+def test_with_unequal_seeds_the_best_is_the_darkest_and_the_note_says_why() -> None:
+    results = uneven_results()
+    compared = results.compare()
+    shade = shade_of(compared)
+    best = compared.ranking.means[str(compared.ranking.best)]
+    assert shade.norm.vmax == pytest.approx(best)
+    told = " ".join(texts(drawn(results)))
+    assert "Cells differ in their seeds: each is shown, sorted and shaded by the mean" in told
+    assert "highest mean of those" not in told
+    passed = replace(compared.ranking, means={**compared.ranking.means, "(48, 16, 1, 61)": 99.0})
+    entries = heatmap.legend_entries(heatmap.grid_of(results), replace(compared, ranking=passed))
+    assert ("best", "highest mean of those not shown to be worse") in entries
 
 
 def test_each_kind_of_empty_cell_has_a_hatch_of_its_own() -> None:

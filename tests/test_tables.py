@@ -7,11 +7,13 @@ from html.parser import HTMLParser
 
 import pytest
 
-from archsearch.results import Results
+from archsearch.results import Results, assemble
+from archsearch.study import Trial
+from archsearch.variant import FreeVariant
 from internimage.config import PRESETS
 from reports import formats, tables
 from reports.formats import Table, as_csv, as_html, as_latex, as_markdown, table
-from tests.golden import HOSTILE, golden_results, scale_results
+from tests.golden import DATA, HOSTILE, complete, golden_results, grid_study, scale_results
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,10 @@ def test_the_grid_is_listed_best_first_and_keeps_every_cell(grid: Results) -> No
     values = column(content, "Validation accuracy (%)")
     numbers = [float(v.split(" ")[0]) for v in values if v != "–"]
     assert len(values) == 30
-    assert numbers == sorted(numbers, reverse=True)
+    *ranked, survivor = numbers
+    assert ranked == sorted(ranked, reverse=True)
+    assert survivor > ranked[-1]  # one that diverged on a seed stands last, whatever is left of it
+    assert column(content, "Standing")[len(ranked)] == "not ranked"
     assert values[len(numbers) :] == ["–"] * (30 - len(numbers))
     assert content.marks.count("best") == 1
     assert content.marks.count("missing") == 30 - len(numbers)
@@ -37,7 +42,7 @@ def test_the_grid_is_listed_best_first_and_keeps_every_cell(grid: Results) -> No
 def test_lowest_first_where_lower_is_better(grid: Results) -> None:
     values = column(tables.results_table(grid, "val_error"), "Validation error (%)")
     numbers = [float(v.split(" ")[0]) for v in values if v != "–"]
-    assert numbers == sorted(numbers)
+    assert numbers[:-1] == sorted(numbers[:-1])
     assert values[len(numbers) :] == ["–"] * (30 - len(numbers))
 
 
@@ -66,7 +71,31 @@ def test_csv_holds_full_precision_in_plan_order(grid: Results) -> None:
         assert (shown == "") == (estimate is None)
         if estimate is not None:
             assert float(shown) == pytest.approx(estimate.mean, abs=1e-6)
+            ranked = grid.compare().ranking.means.get(cell.label)
+            assert row["ranking_mean"] == ("" if ranked is None else str(round(ranked, 6)))
             assert row["params"] == str(cell.cell.cost.params if cell.cell.cost else "")
+
+
+def test_a_cell_that_nobody_measured_says_so(grid: Results) -> None:
+    remarks = column(tables.results_table(grid, "throughput"), "Remarks")
+    fated = [r for r in remarks if r.startswith("not measured; repaired: ")]
+    finished = [c for c in grid.cells if c.state == "complete" and not c.lost]
+    assert remarks.count("not measured") + len(fated) == len(finished)
+    assert "complete, 1 of 5 seeds failed; not measured" in remarks
+    assert not any("not measured" in r for r in column(tables.results_table(grid), "Remarks"))
+
+
+def test_networks_without_four_numbers_are_named() -> None:
+    variants = [
+        FreeVariant((16, 32, 64, 128 + 16 * i), (1, 2, 4, 8 + i), (1, 1, 2, 1)) for i in range(3)
+    ]
+    study = grid_study(1, cells=(), axes=None)
+    trials = tuple(complete(Trial(v, study.recipe, DATA, 0), 90.0 + i)
+                   for i, v in enumerate(variants))  # fmt: skip
+    content = tables.results_table(assemble("search", study, DATA, {}, trials))
+    assert column(content, "Network") == [v.name for v in reversed(variants)]
+    assert "L₃" not in content.header
+    assert "Network" not in tables.results_table(golden_results(1)).header
 
 
 def hostile_table() -> Table:
