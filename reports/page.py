@@ -5,8 +5,8 @@ No script, nothing loaded from anywhere; whatever a study or an error says is sh
 
 import re
 import shlex
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,24 @@ from reports.across import across
 from reports.answer import answer
 from reports.formats import Table, as_csv, as_html, table
 from reports.recommended import recommendation
-from reports.words import seeds_words, with_interval
+from reports.standing import shown
+from reports.words import compared_words, listed, seeds_words, with_interval
+
+MAX_OPEN_ROWS = 12
+"""Of trainings that are listed beside the plan's; more are folded away."""
 
 
-def page(results: Sequence[Results], metric: str | None = None) -> str:
-    """The page of one run, or of several side by side, as HTML."""
+def page(
+    results: Sequence[Results],
+    metric: str | None = None,
+    axes: heatmap.Axes3 | None = None,
+    target: int | None = None,
+) -> str:
+    """The page of one run, or of several side by side, as HTML.
+
+    ``axes`` are the map's (panel, y, x), each study's own by default; ``target`` is the size in
+    parameters that (alpha, beta) is recommended for, the largest trained by default.
+    """
     folder = Path(__file__).parent
     environment = Environment(
         loader=FileSystemLoader(folder),
@@ -36,11 +49,11 @@ def page(results: Sequence[Results], metric: str | None = None) -> str:
     )
     environment.filters["whole"] = whole
     with style.styled():
-        runs = [run_view(run, metric, f"r{i}") for i, run in enumerate(results, 1)]
+        runs = [run_view(run, metric, f"r{i}", axes) for i, run in enumerate(results, 1)]
     return environment.get_template("page.html").render(
         title=" · ".join(r.name for r in results),
         css=Markup((folder / "page.css").read_text(encoding="utf-8")),
-        recommended=recommendation(results) if len(results) > 1 else "",
+        recommended=recommendation(results, target),
         compared=[Markup(as_html(t)) for t in across(results, metric)],
         runs=runs,
     )
@@ -52,10 +65,12 @@ def whole(text: str) -> str:
     return re.sub(r"(?<=\d) (?=±|[GM] )|(?<=±) (?=\d)", "\u00a0", text)
 
 
-def run_view(results: Results, metric: str | None, prefix: str) -> dict[str, Any]:
+def run_view(
+    results: Results, metric: str | None, prefix: str, axes: heatmap.Axes3 | None = None
+) -> dict[str, Any]:
     """Everything the template says about one run."""
     compared = results.compare(metric)
-    panels, legend, no_map = _map(results, metric, prefix)
+    panels, legend, no_map = _map(results, metric, prefix, axes or results.study.axes)
     return {
         "name": results.name,
         "question": results.study.question,
@@ -63,12 +78,13 @@ def run_view(results: Results, metric: str | None, prefix: str) -> dict[str, Any
         "answer": answer(results, metric),
         "can_rank": compared.ranking.can_rank,
         "metric_axis": compared.metric.axis,
-        "cell_words": seeds_words(results, compared),
+        "map_note": _map_note(results, compared),
         "panels": panels,
         "legend": legend,
         "no_map": no_map,
         "pictures": _pictures(results, metric, prefix),
         "tables": [Markup(as_html(t)) for t in _main_tables(results, metric)],
+        "folded_tables": _folded_tables(results),
         "cells": [_cell_view(c, results, compared) for c in results.cells],
         "command": shlex.join(results.asked.get("command", ())) or "not recorded",
         "made": made(results),
@@ -76,25 +92,36 @@ def run_view(results: Results, metric: str | None, prefix: str) -> dict[str, Any
     }
 
 
-def _map(results: Results, metric: str | None, prefix: str) -> tuple[list[Markup], Markup, str]:
+def _map(
+    results: Results, metric: str | None, prefix: str, axes: heatmap.Axes3 | None
+) -> tuple[list[Markup], Markup, str]:
     """The panels of the heatmap and its legend, or why there is none."""
-    if results.study.axes is None:
+    if axes is None:
         return [], Markup(""), ""
     try:
-        grid = heatmap.grid_of(results)
+        grid = heatmap.grid_of(results, axes)
     except ValueError as error:
         return [], Markup(""), f"No map: {error}."
     label = results.compare(metric).metric.label
     panels = [
         _inline(
-            heatmap.panel_figure(results, value, metric),
+            heatmap.panel_figure(results, value, metric, axes),
             f"{prefix}-map{i}",
             f"{label}, {style.symbol(grid.axes[0])} = {value}",
         )
         for i, value in enumerate(grid.panels)
     ]
-    legend = _inline(heatmap.legend_figure(results, metric), f"{prefix}-legend", "Legend")
+    legend = _inline(heatmap.legend_figure(results, metric, axes), f"{prefix}-legend", "Legend")
     return panels, legend, ""
+
+
+def _map_note(results: Results, compared: Comparison) -> str:
+    """What stands in the cells of the map, and by which mean."""
+    if not any(e is not None for e in compared.estimates):
+        return "No cell has a value."
+    cells = f"In each cell: {seeds_words(results, compared)}, and L₃."
+    shades = "Darker is better; one scale for all panels."
+    return " ".join(filter(None, (cells, shades, compared_words(results, compared))))
 
 
 def _inline(figure: Any, prefix: str, title: str) -> Markup:
@@ -110,27 +137,43 @@ def _pictures(results: Results, metric: str | None, prefix: str) -> list[tuple[s
 
 
 def _main_tables(results: Results, metric: str | None) -> list[Table]:
-    shown = ("paper", "gradients", "table-c", "law", "results", "pareto")
-    return [t for t in tables.all_tables(results, metric) if t.name in shown]
+    shown_open = ["paper", "gradients", "table-c", "law", "results", "pareto"]
+    if len(results.others) <= MAX_OPEN_ROWS:
+        shown_open.append("others")
+    return [t for t in tables.all_tables(results, metric) if t.name in shown_open]
+
+
+def _folded_tables(results: Results) -> list[tuple[str, Markup]]:
+    if len(results.others) <= MAX_OPEN_ROWS:
+        return []
+    others = tables.others_table(results)
+    untitled = Markup(as_html(replace(others, title="")))
+    return [(f"{others.title}: {len(others.body)}", untitled)]
 
 
 def _folded(results: Results, metric: str | None) -> list[tuple[str, Markup]]:
     csv = as_csv(tables.results_table(results, metric))
+    notes = results.compare(metric).ranking.notes
+    told = [("Notes of the ranking", _paragraphs(notes))] if notes else []
     return [
+        *told,
         ("The recipe beside Table B", Markup(as_html(tables.recipe_table(results.study.recipe)))),
         ("The model family, as Table 1", Markup(as_html(tables.family_table()))),
         ("The results as CSV", Markup("<pre>{}</pre>").format(csv)),
     ]
 
 
+def _paragraphs(lines: Sequence[str]) -> Markup:
+    return Markup("\n").join(Markup("<p>{}</p>").format(line) for line in lines)
+
+
 def _cell_view(cell: CellResult, results: Results, compared: Comparison) -> dict[str, Any]:
     asked = ", ".join(f"{style.symbol(k)} {v}" for k, v in cell.cell.asked.items())
-    estimate = compared.estimates[cell.index]
-    shared = with_interval(compared.metric, estimate, compared.digits)
+    estimate = shown(cell, compared)
     return {
         "name": cell.label if cell.cell.variant else asked,
         "state": " · ".join(filter(None, (asked if cell.cell.variant else "", _state(cell)))),
-        "value": "" if estimate is None else shared,
+        "value": with_interval(compared.metric, estimate, compared.digits) if estimate else "",
         "lines": _cell_lines(cell),
         "seeds": Markup(as_html(_seed_table(cell, results))) if cell.trials else "",
         "errors": [t.record.error for t in cell.trials if t.record and t.record.error],
@@ -183,24 +226,45 @@ def _seed_table(cell: CellResult, results: Results) -> Table:
 
 def made(results: Results) -> list[tuple[str, str]]:
     """What it takes to make this again."""
-    data, asked = results.data, results.asked
-    images = f"{data.num_train:,} training, {data.num_val:,} validation, {data.num_test:,} test"
-    seeds = ", ".join(map(str, results.study.seeds))
-    versions = {**results.versions}
-    for trial in results.trials:
-        versions |= dict(trial.record.versions) if trial.record else {}
-    devices = sorted({t.record.device for t in results.trials if t.record and t.record.device})
+    records = [t.record for t in results.trials if t.record]
+    versions = _versions([results.versions, *(r.versions for r in records)])
+    commits = versions.pop("commit", [])
+    told = (f"{name} {listed(found)}" for name, found in sorted(versions.items()))
     pairs = [
-        ("Started", str(asked.get("created", "not recorded"))),
-        ("Data", f"{data.name}: {images} images, {data.num_classes} classes"),
-        ("Data fingerprint", data.fingerprint),
+        ("Started", str(results.asked.get("created", "not recorded"))),
+        ("Data", _data_words(results)),
+        ("Data fingerprint", results.data.fingerprint),
         ("Recipe", _recipe_words(results.study.recipe)),
-        ("Seeds", seeds),
-        ("Device", "; ".join(devices) or "none yet"),
-        ("Commit", versions.pop("commit", "not recorded")),
-        ("Versions", ", ".join(f"{k} {v}" for k, v in sorted(versions.items())) or "not recorded"),
+        ("Seeds", _seed_words(results)),
+        ("Device", "; ".join(sorted({r.device for r in records if r.device})) or "none yet"),
+        ("Commit", "; ".join(commits) or "not recorded"),
+        ("Versions", ", ".join(told) or "not recorded"),
     ]
     return [(name, value) for name, value in pairs if value]
+
+
+def _versions(recorded: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """Name -> every version of it that took part: a run may go on elsewhere, or after an update."""
+    names = {name for versions in recorded for name in versions}
+    return {n: sorted({v[n] for v in recorded if v.get(n)}) for n in names}
+
+
+def _data_words(results: Results) -> str:
+    data, part = results.data, results.study.recipe.data_fraction
+    train = f"{data.num_train:,}" if part == 1 else f"{part:.3g} of {data.num_train:,}"
+    images = f"{train} training, {data.num_val:,} validation, {data.num_test:,} test images"
+    return f"{data.name}: {images}, {data.num_classes} classes"
+
+
+def _seed_words(results: Results) -> str:
+    """The seeds there are trainings of; the planned ones beside them if more (or fewer) came."""
+    study = results.study
+    planned = listed([str(seed) for seed in study.seeds])
+    found = listed([str(seed) for seed in sorted({t.trial.seed for t in results.trials})])
+    if found in ("", planned):
+        return planned
+    more = f", for tied networks up to {study.max_seeds} each" if study.max_seeds else ""
+    return f"{found}; planned: {planned}{more}"
 
 
 def _recipe_words(recipe: Recipe) -> str:

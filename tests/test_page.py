@@ -6,10 +6,21 @@ from html.parser import HTMLParser
 
 import pytest
 
-from archsearch.results import Results
+from archsearch.results import Results, assemble
 from reports.answer import answer
-from reports.page import page
-from tests.golden import HOSTILE, complete, golden_results, scale_results
+from reports.page import made, page
+from reports.words import compared_words
+from tests.golden import (
+    DATA,
+    HOSTILE,
+    VERSIONS,
+    complete,
+    failed,
+    golden_results,
+    grid_study,
+    scale_results,
+    uneven_results,
+)
 
 
 class Page(HTMLParser):
@@ -93,7 +104,7 @@ def test_hostile_names_are_text_everywhere() -> None:
 
 def test_every_cell_has_its_record_folded(html: str, grid: Results) -> None:
     read = Page(html)
-    assert read.tags.count("summary") == len(grid.cells) + 3
+    assert read.tags.count("summary") == len(grid.cells) + 4
     for trial in grid.trials:
         assert trial.trial.id in html
         if trial.record and trial.record.error:
@@ -106,6 +117,66 @@ def test_it_says_how_it_was_made(html: str, grid: Results) -> None:
     for told in ("0123456789ab", "torch 2.13.0", "cpu (2 threads)", grid.data.fingerprint):
         assert told in words
     assert "label smoothing 0.1" in words
+
+
+def test_the_notes_of_the_ranking_are_on_the_page(html: str, grid: Results) -> None:
+    notes = grid.compare().ranking.notes
+    words = Page(html).words
+    assert notes
+    assert "Notes of the ranking" in words
+    assert all(note in words for note in notes)
+    assert "Notes of the ranking" not in Page(page([scale_results()])).words
+
+
+def test_means_that_are_not_plain_say_so_under_map_and_table() -> None:
+    results = uneven_results()
+    words = Page(page([results])).words
+    assert words.count(compared_words(results, results.compare())) == 2
+    assert "each at 98.75%" in words
+
+
+def test_seeds_that_were_added_are_listed_beside_the_planned() -> None:
+    assert dict(made(golden_results()))["Seeds"] == "0, 1, 2, 3 and 4"
+    told = dict(made(uneven_results()))["Seeds"]
+    assert told == "0, 1, 2, 3 and 4; planned: 0 and 1, for tied networks up to 5 each"
+    empty = assemble("empty", grid_study(3), DATA, {}, ())
+    assert dict(made(empty))["Seeds"] == "0, 1 and 2"
+
+
+def test_every_version_and_commit_that_took_part_is_listed() -> None:
+    results = scale_results()
+    first, *rest = results.cells[0].trials
+    assert first.record is not None
+    later = {**VERSIONS, "torch": "2.13.1", "commit": "fedcba987654"}
+    moved = replace(first, record=replace(first.record, versions=later))
+    cells = (replace(results.cells[0], trials=(moved, *rest)), *results.cells[1:])
+    told = dict(made(replace(results, cells=cells, _compared={})))
+    assert told["Commit"] == "0123456789ab; fedcba987654"
+    assert told["Versions"] == "archsearch 0.1.0, python 3.11.7, torch 2.13.0 and 2.13.1"
+
+
+def test_a_part_of_the_data_is_called_a_part(grid: Results) -> None:
+    assert "golden" not in dict(made(grid))["Data"]
+    assert dict(made(grid))["Data"].startswith("digits: 1,078 training, 359 validation")
+    recipe = replace(grid.study.recipe, data_fraction=0.12)
+    less = replace(grid, study=replace(grid.study, recipe=recipe))
+    assert dict(made(less))["Data"].startswith("digits: 0.12 of 1,078 training, 359 validation")
+
+
+@pytest.mark.parametrize("number", [3, 40])
+def test_trainings_kept_apart_are_listed_and_folded_if_they_are_many(number: int) -> None:
+    results = scale_results()
+    recipe = replace(results.study.recipe, name="cheap rung", epochs=1)
+    trial = results.trials[0].trial
+    others = tuple(complete(replace(trial, recipe=recipe, seed=i), 80.0) for i in range(number))
+    html = page([replace(results, others=others)])
+    words = Page(html).words
+    assert words.count("cheap rung") == number
+    assert words.count("Trainings with another recipe or data") == 1
+    folded = f"Trainings with another recipe or data: {number}"
+    assert (folded in words) == (number > 12)
+    fold = html.rfind("<details", 0, html.index("cheap rung"))
+    assert (html[fold:].find("</details>") > html[fold:].find("cheap rung")) == (number > 12)
 
 
 def test_it_is_small(html: str) -> None:
@@ -179,6 +250,44 @@ def test_an_empty_run_says_so(grid: Results) -> None:
     told = answer(replace(grid, cells=cells, _compared={}))
     assert told.headline == "No training has finished yet."
     assert page([replace(grid, cells=cells, _compared={})])
+
+
+def test_a_metric_that_nobody_measured_is_not_a_failure(grid: Results) -> None:
+    told = answer(grid, "throughput")
+    assert told.headline == "No training has a value for throughput."
+    (caveat,) = (c for c in told.caveats if "not in the ranking" in c)
+    assert "20 without a value for throughput" in caveat
+    assert "1 diverged on some seeds" in caveat
+    words = Page(page([grid], "throughput")).words
+    assert "No cell has a value." in words
+    assert "over 0 seeds" not in words
+
+
+def test_what_halving_found_is_told(grid: Results) -> None:
+    halved = replace(grid, notes=("2 epochs may prune: tau 0.8", "cost 12 full trainings"))
+    told = answer(halved).caveats
+    assert "Halving: 2 epochs may prune: tau 0.8; cost 12 full trainings." in told
+
+
+def test_only_what_diverged_is_called_diverged() -> None:
+    """One network has a seed of its own."""
+    results = scale_results()
+    first, *others = results.cells
+    alone = replace(first, trials=tuple(
+        complete(replace(t.trial, seed=t.trial.seed + 9), 97.0) for t in first.trials
+    ))  # fmt: skip
+    apart = replace(results, cells=(alone, *others), _compared={})
+    told = " ".join(answer(apart).caveats)
+    assert "1 cell not in the ranking: 1 without a seed that the others have." in told
+    assert "diverged" not in told
+
+
+def test_runs_in_which_everything_failed_say_so() -> None:
+    results = scale_results(1)
+    cells = tuple(replace(c, trials=tuple(failed(t.trial) for t in c.trials))
+                  for c in results.cells)  # fmt: skip
+    told = answer(replace(results, cells=cells, _compared={}))
+    assert told.headline == "None of the 5 finished trainings gave a result."
 
 
 def test_caveats_tell_of_sizes_lost_cells_and_repairs(grid: Results) -> None:
