@@ -80,6 +80,36 @@ CASES = {
     "2x2 maps, many images": Case(Window(1), height=2, width=2, num_images=11),
 }
 
+TOGETHER = {  # sizes that call for tiles, several lots of channels, many rounds, or odd teams
+    "tiles by rows": Case(Window(1, softmax=True), 1, 38, 34, 16, spread=2.0),
+    "tiles by rows and columns": Case(Window(2), 1, 8, 190, 20, spread=3.0),
+    "tiles and far offsets": Case(Window(1), 1, 26, 48, 16, spread=15.0),
+    "tiles, kernel 5": Case(Window(1, 5, 1, 2, softmax=True), 1, 41, 29, 16),
+    "kernel 9, no centre": Case(Window(1, 9, 1, 4, 1, 1.0, True, True), 1, 10, 9, 8),
+    "kernel 9, 1 channel": Case(Window(2, 9, 1, 4, softmax=True), 1, 9, 10, 1),
+    "kernel 5, 40 channels": Case(Window(2, 5, 2, 2, softmax=True), 2, 9, 8, 40),
+    "kernel 7, 16 channels": Case(Window(2, 7, 1, 3, softmax=True), 1, 9, 8, 16),
+    "600 channels a group": Case(Window(1, softmax=True), 1, 4, 5, 600),
+    "151 channels a group": Case(Window(1, softmax=True), 1, 4, 5, 151),
+    "80 groups": Case(Window(80, softmax=True), 1, 3, 4, 16),
+    "stride 3, no centre": Case(Window(3, 3, 3, 2, 2, 2.0, True, True), 3, 20, 17, 16),
+}
+
+STAGES = {
+    "T stage 1": Case(Window(4, softmax=True), 2, 56, 56, 16, spread=1.5),
+    "T stage 2": Case(Window(8, softmax=True), 2, 28, 28, 16, spread=1.5),
+    "T stage 3": Case(Window(16, softmax=True), 3, 14, 14, 16, spread=1.5),
+    "T stage 4": Case(Window(32, softmax=True), 5, 7, 7, 16, spread=1.5),
+    # In steps: at positions up to 334 float32 would round tiny offsets onto the pixel, where the
+    # derivative is another cell's.
+    "B stage 1 at 800x1333": Case(
+        Window(7, softmax=True), 1, 200, 334, 16, spread=2.0, step=1 / 256
+    ),
+    "L stage 4": Case(Window(80, softmax=True, offset_scale=2.0), 2, 12, 12, 16),
+    "XL stage 4": Case(Window(96, softmax=True, offset_scale=2.0), 2, 12, 12, 16),
+    "H stage 3": Case(Window(40, softmax=True), 1, 40, 40, 32),
+}
+
 
 @functools.cache
 def expected(name: str) -> tuple[Tensor, ...]:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cuda_ops import Window
 from cuda_ops.reference import dcnv3_torch
-from tests.op_cases import CASES, Case, distance, expected
+from tests.op_cases import CASES, TOGETHER, Case, distance, expected
 
 SOURCES = Path(__file__).parents[1] / "cuda_ops" / "csrc"
 CODES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}
@@ -152,22 +152,6 @@ def agree(got: Sequence[Tensor], wanted: Sequence[Tensor], tolerance: float) -> 
 @pytest.mark.parametrize("name", CASES)
 def test_bodies_equal_the_loops(host: ctypes.CDLL, name: str, dtype: torch.dtype) -> None:
     agree(run(host, CASES[name], CASES[name].tensors(dtype)), expected(name), TOLERANCE[dtype])
-
-
-TOGETHER = {  # sizes that call for tiles, several lots of channels, many rounds, or odd teams
-    "tiles by rows": Case(Window(1, softmax=True), 1, 38, 34, 16, spread=2.0),
-    "tiles by rows and columns": Case(Window(2), 1, 8, 190, 20, spread=3.0),
-    "tiles and far offsets": Case(Window(1), 1, 26, 48, 16, spread=15.0),
-    "tiles, kernel 5": Case(Window(1, 5, 1, 2, softmax=True), 1, 41, 29, 16),
-    "kernel 9, no centre": Case(Window(1, 9, 1, 4, 1, 1.0, True, True), 1, 10, 9, 8),
-    "kernel 9, 1 channel": Case(Window(2, 9, 1, 4, softmax=True), 1, 9, 10, 1),
-    "kernel 5, 40 channels": Case(Window(2, 5, 2, 2, softmax=True), 2, 9, 8, 40),
-    "kernel 7, 16 channels": Case(Window(2, 7, 1, 3, softmax=True), 1, 9, 8, 16),
-    "600 channels a group": Case(Window(1, softmax=True), 1, 4, 5, 600),
-    "151 channels a group": Case(Window(1, softmax=True), 1, 4, 5, 151),
-    "80 groups": Case(Window(80, softmax=True), 1, 3, 4, 16),
-    "stride 3, no centre": Case(Window(3, 3, 3, 2, 2, 2.0, True, True), 3, 20, 17, 16),
-}
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from cuda_ops import Window, dcnv3
 from cuda_ops.reference import dcnv3_torch, dcnv3_torch_backward
-from tests.op_cases import CASES, Case, distance, expected
+from tests.op_cases import CASES, STAGES, TOGETHER, Case, distance, expected
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 BACKENDS = ["torch", "cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])]
+ALL_CASES = CASES | TOGETHER | STAGES
 # Float32 results are off by rounding, those of half types by the rounding of results.
 TOLERANCE = {
     torch.float64: 1e-12,
@@ -41,6 +42,25 @@ def test_equals_the_loops(name: str, dtype: torch.dtype, backend: str) -> None:
         assert ours.dtype == dtype, what
         assert ours.shape == wanted.shape, what
         assert distance(ours, wanted) <= TOLERANCE[dtype], what
+
+
+def cells(case: Case, dtype: torch.dtype) -> Tensor:
+    """The pixel left of and above every sample, by positions computed in `dtype`."""
+    _, offset, _, _ = case.tensors(dtype)
+    window, half = case.window, case.window.half_extent
+    taps = torch.tensor(window.taps(), dtype=dtype) * window.dilation - half
+    rows, columns = (torch.arange(size) for size in offset.shape[1:3])
+    pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1) * window.stride
+    moved = taps + offset.unflatten(-1, (window.groups, window.num_points, 2))
+    origin = (pixels - window.padding + half).to(dtype)[None, :, :, None, None]
+    return (origin + moved * window.offset_scale).floor()
+
+
+@pytest.mark.parametrize("name", ALL_CASES)
+def test_every_dtype_samples_in_the_same_cells(name: str) -> None:
+    """Where float32 moves a position onto a pixel the derivative is another: a case's own fault."""
+    case = ALL_CASES[name]
+    assert torch.equal(cells(case, torch.float64), cells(case, torch.float32).double())
 
 
 @pytest.mark.parametrize("name", CASES)
