@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +116,7 @@ BAD = {
     "wanted one of T, S, B": ["train", "Q"],
     "unknown metric": ["search", "--objectives", "beauty"],
     "say where to": ["export", "somewhere"],
+    "--gpus 2 is on GPUs": ["train", "T", "--gpus", "2", "--device", "cpu"],
     "--over four only": ["search", "--over", "twelve", "--c1", "16"],
     "val_fraction above 0": ["grid", "--set", "val_fraction=0"],
 }
@@ -169,6 +173,20 @@ def test_grid_trains_reports_and_goes_on(run: Any, tmp_path: Path) -> None:
     code, _, err = run(*command, "--set", "lr=0.5")
     assert code == 2
     assert "recipe.lr" in err
+
+
+def test_a_second_ctrl_c_ends_a_training_at_once(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from archsearch.training import full
+
+    def deaf(*_: object, **__: object) -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    monkeypatch.setattr(full, "train_full", deaf)
+    code, _, err = run("train", "16-8-1-1", "--device", "cpu")
+    assert code == 130
+    assert "ended at once by Ctrl-C; the same command goes on" in err
 
 
 def test_a_runs_winner_is_trained_to_weights_that_load(run: Any, tmp_path: Path) -> None:

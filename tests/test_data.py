@@ -1,7 +1,10 @@
 """Data: found, refused in words, split the same way every time, fingerprinted by content."""
 
 import io
+import multiprocessing
+import os
 import pickle
+import signal
 import tarfile
 
 import numpy as np
@@ -223,9 +226,15 @@ def test_photographs_of_any_size_are_decoded_square_and_repeatably(tmp_path):
     middle = photo.resize((24, 24), Image.Resampling.BICUBIC, box=center_box(60, 40))
     assert np.array_equal(plain[0][0][0].permute(1, 2, 0).numpy(), np.asarray(middle))
 
+    for decoder in multiprocessing.active_children():  # as Ctrl-C in a terminal does
+        os.kill(decoder.pid, signal.SIGINT)
+    assert torch.equal(torch.cat([x for x, _ in read(batches)])[:2], plain[0][0])
+
     files.files[1].write_bytes(b"gone bad")  # a worker's error keeps its type and words
-    with pytest.raises(DataError, match=f"{files.files[1]} cannot be read as an image"):
+    with pytest.raises(DataError) as error:
         list(read(batches))
+    assert str(error.value).startswith(f"{files.files[1]} cannot be read as an image: ")
+    assert "\n" not in str(error.value)
 
 
 def test_random_crops_stay_inside_and_vary():

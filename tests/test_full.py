@@ -1,7 +1,13 @@
 """Training in full: to weights that load, resumable, and the same over several processes."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -10,14 +16,15 @@ import internimage
 from archsearch.recipe import QUICK, trained_config
 from archsearch.storage.trial_folder import TrialFolder
 from archsearch.study import Interrupted
-from archsearch.training import train
-from archsearch.training.data import load
+from archsearch.training import ddp, train
+from archsearch.training.data import DataError, load
 from archsearch.training.ddp import spread
 from archsearch.training.full import WEIGHTS, export_weights, train_full
 from archsearch.training.loop import Training
 from archsearch.training.train import run_on
 from archsearch.variant import Variant
 from internimage import load_weights
+from tests.test_run import gone, wait_for
 
 TINY = Variant(16, 8, 1, 1)
 SHORT = replace(QUICK, data_fraction=0.1, val_fraction=0.1, batch_size=32, lr=1e-3)
@@ -109,16 +116,63 @@ def test_two_processes_train_what_one_does(tmp_path):
     assert far == []
 
 
-def until_stopped(world, device, stop):
-    """Work that goes on until one of its processes is told to stop, and then all do."""
-    while not world.any(stop() and world.rank == 1):
-        if device.type != "cpu":
-            raise ValueError("this is not the device that was asked for")
+def signalled(folder, world, device, stop):
+    """Ctrl-C in a terminal and a SIGTERM to the group reach these processes too."""
+    assert device.type == "cpu"
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), signum)
+    (folder / f"ready-{world.rank}").touch()
+    while not world.any(stop()):
+        pass
+    (folder / f"saved-{world.rank}").touch()
     raise Interrupted
 
 
-def test_processes_stop_together():
-    spread(until_stopped, 2, "cpu", stop=lambda: True)
+def test_processes_leave_signals_to_the_one_that_started_them(tmp_path):
+    spread(partial(signalled, tmp_path), 2, "cpu", lambda: (tmp_path / "ready-1").exists())
+    assert sorted(p.name for p in tmp_path.glob("saved-*")) == ["saved-0", "saved-1"]
+
+
+def break_in_the_second(world, device, stop):
+    del device, stop
+    if world.rank == 1:
+        raise DataError("7.png is no image")
+    world.any(False)  # waits for the other
+
+
+def test_what_a_process_raises_is_raised_as_what_it_is():
+    with pytest.raises(DataError) as error:
+        spread(break_in_the_second, 2, "cpu", lambda: False)
+    assert str(error.value) == "7.png is no image"
+    assert "In process 1:" in error.value.__notes__[0]
+    assert "in break_in_the_second" in error.value.__notes__[0]
+
+
+def test_what_cannot_come_over_comes_in_words():
+    class Odd(Exception):
+        def __init__(self, one, two):
+            super().__init__(f"{one} and {two}")
+
+    found = ddp._portable(Odd(1, 2), rank=0)
+    assert (type(found), str(found)) == (RuntimeError, "Odd: 1 and 2")
+
+
+def wait_in(folder, world, device, stop):
+    del device, stop
+    (folder / f"{world.rank}.pid").write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    code = (
+        "from pathlib import Path\nfrom tests.test_full import *\n"
+        f"spread(partial(wait_in, Path({str(tmp_path)!r})), 2, 'cpu', lambda: False)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        found = wait_for(lambda: len(found := list(tmp_path.glob("*.pid"))) == 2 and found)
+        pids = [int(path.read_text()) for path in found]
+        process.kill()
+    wait_for(lambda: all(gone(pid) for pid in pids))
 
 
 def test_several_devices_are_asked_for_in_one_way(monkeypatch):

@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from archsearch.cli import options as o
 from archsearch.cli.live import clock, value_text
 from archsearch.cli.session import RUNS, say
 from archsearch.running.stopping import Stopping, StudyStopped
-from archsearch.study import Interrupted
+from archsearch.study import Interrupted, Record
 from archsearch.variant import AnyVariant, parse_variant
 from internimage.config import PRESETS, ModelConfig
 
@@ -45,25 +45,19 @@ def train(
         lambda: _network(network),
         lambda: o.training(data, recipe, epochs, "1", set_, model=network.upper()),
     )
+    if gpus and device not in ("auto", "cuda"):
+        raise ValueError(f"--gpus {gpus} is on GPUs, got --device {device}: choose one of the two")
     folder = out or RUNS / f"train-{name}-{data.partition(':')[0]}"
     say(f"Training {name} on {data}, recipe {training.recipe.name}, in {folder}")
-    stopping = Stopping()
-    with stopping.on_signals(), _progress(folder):
-        try:
-            record = train_full(
-                chosen,
-                training.recipe,
-                data,
-                folder,
-                seed=seed,
-                device=f"cuda*{gpus}" if gpus else device,
-                start=start,
-                stop=lambda: bool(stopping),
-            )
-        except Interrupted as error:
-            code = stopping.reason.exit_code if stopping.reason else 1
-            words = f"stopped, and saved in {folder}; the same command goes on"
-            raise StudyStopped(words, code) from error
+
+    def work(stop: Callable[[], bool]) -> Record:
+        place = f"cuda*{gpus}" if gpus else device
+        recipe = training.recipe
+        return train_full(
+            chosen, recipe, data, folder, seed=seed, device=place, start=start, stop=stop
+        )
+
+    record = _until_stopped(work, folder)
     if record.status != "complete":
         say(f"{record.status}: {record.error}")
         raise Exit(1)
@@ -71,6 +65,27 @@ def train(
         f"{k} {value_text(record.metrics.get(k))}" for k in ("val_accuracy", "test_accuracy")
     )
     say(f"{', '.join(accuracies)} after {clock(record.seconds)}; weights: {folder / WEIGHTS}")
+
+
+def _until_stopped(work: Callable[[Callable[[], bool]], Record], folder: Path) -> Record:
+    """What ``work`` gives, its progress told.
+
+    Raises:
+        StudyStopped: Ctrl-C or SIGTERM; by a second Ctrl-C without saving.
+    """
+    stopping, record = Stopping(), None
+    with stopping.on_signals(), _progress(folder):
+        try:
+            record = work(lambda: bool(stopping))
+        except Interrupted as error:
+            code = stopping.reason.exit_code if stopping.reason else 1
+            words = f"stopped, and saved in {folder}; the same command goes on"
+            raise StudyStopped(words, code) from error
+    if record is None:
+        assert stopping.reason is not None, "only a second Ctrl-C ends the work without a record"
+        words = f"{stopping.reason.words}; the same command goes on from what was last saved"
+        raise StudyStopped(words, stopping.reason.exit_code)
+    return record
 
 
 def _network(text: str) -> tuple[str, AnyVariant | ModelConfig]:

@@ -1,15 +1,27 @@
-"""One training over several devices of one machine: a process each, started here."""
+"""One training over several devices of one machine: a process each, started here.
 
+This process speaks for them: Ctrl-C in a terminal and a SIGTERM to the group reach all of them at
+once, but only this one answers, by asking the others to save and stop. They end with it, however
+it ends.
+"""
+
+import multiprocessing
 import os
+import pickle
+import signal
 import tempfile
+import threading
+import traceback
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.multiprocessing.spawn import start_processes
 
 from archsearch.study import Interrupted
 from archsearch.training.world import World
@@ -18,41 +30,120 @@ Work = Callable[[World, torch.device, Callable[[], bool]], None]
 """What each process does: its place in the world, its device, and when to stop."""
 
 POLL_SECONDS = 0.2
+OURS = (signal.SIGINT, signal.SIGTERM)
+EXIT_ORPHAN = 75
+
+NOTE = 10_000
+"""Characters of a traceback that come over: the end says most, and a pipe must hold it."""
 
 
 def spread(work: Work, size: int, device_type: str, stop: Callable[[], bool]) -> None:
     """Run ``work`` in ``size`` processes, on one GPU each or all on the CPU.
 
     ``work`` must be picklable: a function of a module, or a `functools.partial` of one. ``stop``
-    is asked here and handed on. What a process raises is raised here, with its traceback as text;
-    the others are ended.
+    is asked here and handed on. What a process raises first is raised here, with its traceback as
+    a note; the others are ended.
+
+    Raises:
+        RuntimeError: a process died without a word.
     """
-    stopping = torch.multiprocessing.get_context("spawn").Event()
-    with tempfile.TemporaryDirectory() as meeting_place:
-        args = (work, size, device_type, stopping, str(Path(meeting_place, "meet")))
-        context = start_processes(  # type: ignore[no-untyped-call]
-            _process, args, size, join=False, start_method="spawn"
-        )
-        assert context is not None
-        while not context.join(POLL_SECONDS):
-            if stop():
-                stopping.set()
+    spawn = multiprocessing.get_context("spawn")
+    stopping, errors = spawn.Event(), spawn.SimpleQueue()
+    with tempfile.TemporaryDirectory() as place:
+        args = (work, size, device_type, stopping, errors, str(Path(place, "meet")))
+        processes = [spawn.Process(target=_process, args=(rank, *args)) for rank in range(size)]
+        try:
+            with _signals_held_back():
+                for process in processes:
+                    process.start()
+            while _all_well(processes):
+                if stop():
+                    stopping.set()
+        finally:
+            for process in processes:
+                _end(process)
+    if not errors.empty():
+        raise errors.get()
+    if codes := [process.exitcode for process in processes if process.exitcode]:
+        raise RuntimeError(f"a process of the training died with exit code {codes[0]}")
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Signals wait, here and in what is started, which must not hear them before it can ignore
+    them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _all_well(processes: Sequence[BaseProcess]) -> bool:
+    """Whether some run and none has failed, after a short wait for an end."""
+    wait([process.sentinel for process in processes if process.exitcode is None], POLL_SECONDS)
+    codes = [process.exitcode for process in processes]
+    return None in codes and not any(codes)
+
+
+def _end(process: BaseProcess) -> None:
+    if process.pid is not None:  # it was started
+        process.kill()
+        process.join()
 
 
 def _process(
-    rank: int, work: Work, size: int, device_type: str, stopping: object, meeting_place: str
+    rank: int,
+    work: Work,
+    size: int,
+    device_type: str,
+    stopping: Any,
+    errors: Any,
+    meeting_place: str,
 ) -> None:
+    for signum in OURS:
+        signal.signal(signum, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, OURS)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    try:
+        _work(World(rank, size), work, device_type, stopping, meeting_place)
+    except Exception as error:
+        errors.put(_portable(error, rank))
+        raise SystemExit(1) from error
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(EXIT_ORPHAN)
+
+
+def _portable(error: Exception, rank: int) -> Exception:
+    """``error``, or its words where it cannot be pickled; with its traceback as a note."""
+    text = "".join(traceback.format_exception(error))[-NOTE:]
+    try:
+        error = pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001  whatever an exception of another library does
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(f"In process {rank}:\n{text}")
+    return error
+
+
+def _work(world: World, work: Work, device_type: str, stopping: Any, meeting_place: str) -> None:
     for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):  # one machine: stay inside it
         os.environ.setdefault(variable, "lo")
-    device = torch.device(device_type, rank) if device_type == "cuda" else torch.device("cpu")
-    if device.type == "cuda":
+    on_gpu = device_type == "cuda"
+    device = torch.device(device_type, world.rank) if on_gpu else torch.device("cpu")
+    if on_gpu:
         torch.cuda.set_device(device)
     # Depth-wise kernels are (C, 1, K, K): the stride of the 1 can be spelled in two ways.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, f"file://{meeting_place}", rank=rank, world_size=size)
+    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    file = f"file://{meeting_place}"
+    dist.init_process_group(backend, file, rank=world.rank, world_size=world.size)
     try:
         with suppress(Interrupted):  # all of them stop together, and the first has saved
-            work(World(rank, size), device, stopping.is_set)  # type: ignore[attr-defined]
+            work(world, device, stopping.is_set)
     finally:
         dist.destroy_process_group()

@@ -1,6 +1,7 @@
 """Batches of a split, as uint8 on the device: from one tensor there, or decoded by workers."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from archsearch.training.images import Images, decode, read_file
+from archsearch.training.images import DataError, Images, decode, read_file
 
 Batch = tuple[Tensor, Tensor]
 """Images ``(N, C, H, W)`` uint8 and labels ``(N,)`` int64, both on the device."""
@@ -75,14 +76,29 @@ def _from_files(images: Images, image_size: int, device: torch.device) -> Read:
         pin_memory=device.type == "cuda",
         persistent_workers=True,
         multiprocessing_context="spawn",  # fork after threads were started may hang
+        worker_init_fn=_ignore_ctrl_c,
     )
 
     def read(batches: Sequence[Tensor], crop_seed: int | None = None) -> Iterator[Batch]:
         keys[:] = [[(i, crop_seed) for i in batch.tolist()] for batch in batches]
-        for pixels, labels in loader:
-            yield pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+        try:
+            for pixels, labels in loader:
+                yield pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+        except DataError as error:
+            raise _in_its_own_words(error) from None
 
     return read
+
+
+def _ignore_ctrl_c(_: int) -> None:
+    """A terminal sends it to all processes; the training still needs images until it has saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _in_its_own_words(error: DataError) -> DataError:
+    """The error as a decoding process raised it: torch puts a traceback before its words."""
+    name = f"{DataError.__module__}.{DataError.__qualname__}: "
+    return DataError(str(error).rpartition(name)[2].strip())
 
 
 _Key = tuple[int, int | None]
