@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ Operator = Callable[[Tensor, Tensor, Tensor], Tensor]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 COPY_BYTES = {"cpu": 1 << 28, "cuda": 1 << 31}
 ROUNDS = {"cpu": 7, "cuda": 30}
+SLEEP_CLOCKS = 2_000_000  # of the GPU's: about a millisecond
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,14 @@ def seconds_cpu(call: Callable[[], object]) -> float:
 
 
 def seconds_cuda(call: Callable[[], object]) -> float:
-    """Of the device alone: the launches are queued while the buffer is still being cleared."""
+    """Of the device alone, where the host queues its launches within about a millisecond.
+
+    So long the device sleeps, after a cleared buffer has emptied its cache. A call of hundreds of
+    launches, such as the eager reference, takes the host longer than that: there it is the host's
+    time that is measured.
+    """
     torch.empty(1 << 28, dtype=torch.int8, device="cuda").zero_()
+    torch.cuda._sleep(SLEEP_CLOCKS)  # type: ignore[no-untyped-call]
     start, end = (
         torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         for _ in range(2)
@@ -142,39 +149,69 @@ def bandwidth(device: str) -> float:
 def measure(
     shape: Shape, dtype: torch.dtype, device: str, rate: float, more: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """One row for forward and one for backward. `more` holds makers of further operators."""
+    """One row for forward and one for backward. `more` holds makers of further operators.
+
+    An operator that fails, our own apart, has None for its seconds, and its reason in the row.
+    """
     inputs = [tensor.requires_grad_() for tensor in shape.tensors(dtype, device)]
     columns = operators(shape, device) | {name: make(shape) for name, make in more.items()}
+    reasons: dict[str, str] = {}
     with torch.no_grad():
-        outputs = {name: call(*inputs) for name, call in columns.items()}
-        forward = best_of_rounds(
-            {name: partial(call, *inputs) for name, call in columns.items()}, device
-        )
+        outputs = attempts({n: partial(call, *inputs) for n, call in columns.items()}, reasons)
+        forward = best_of_rounds({n: partial(columns[n], *inputs) for n in outputs}, device)
+    rows = [row(shape, dtype, "forward", forward, rate, reasons)]
     grad = torch.randn_like(outputs["ours"])
     gradient = partial(torch.autograd.grad, inputs=inputs, grad_outputs=grad, retain_graph=True)
-    backward = best_of_rounds(
-        {name: partial(gradient, call(*inputs)) for name, call in columns.items()}, device
-    )
-    differences = {
-        name: float((out.float() - outputs["ours"].float()).abs().max())
-        for name, out in outputs.items()
-    }
-    return [
-        row(shape, dtype, direction, seconds, rate) | {"difference_to_ours": differences}
-        for direction, seconds in (("forward", forward), ("backward", backward))
-    ]
+    graphs = attempts({n: partial(columns[n], *inputs) for n in outputs}, reasons)
+    calls = {n: partial(gradient, out) for n, out in graphs.items()}
+    working = attempts(calls, reasons)
+    backward = best_of_rounds({n: calls[n] for n in working}, device)
+    rows.append(row(shape, dtype, "backward", backward, rate, reasons))
+    differences = {n: _largest_difference(out, outputs["ours"]) for n, out in outputs.items()}
+    return [one | {"difference_to_ours": differences} for one in rows]
+
+
+def attempts(calls: Mapping[str, Callable[[], Any]], reasons: dict[str, str]) -> dict[str, Any]:
+    """What each call returns; the name of one that fails goes to `reasons` instead.
+
+    Kernels of others refuse a dtype with RuntimeError, and arguments with TypeError. Ours may not:
+    its errors are raised.
+    """
+    results = {}
+    for name, call in calls.items():
+        try:
+            results[name] = call()
+        except (RuntimeError, TypeError) as error:
+            if name == "ours":
+                raise
+            reasons[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+    return results
+
+
+def _largest_difference(one: Tensor, other: Tensor) -> float:
+    return float((one.float() - other.float()).abs().max())
 
 
 def row(
-    shape: Shape, dtype: torch.dtype, direction: str, seconds: dict[str, float], rate: float
+    shape: Shape,
+    dtype: torch.dtype,
+    direction: str,
+    seconds: dict[str, float],
+    rate: float,
+    reasons: dict[str, str],
 ) -> dict[str, Any]:
-    """What the table and the file hold of one shape, dtype and direction."""
-    floor = shape.floor_bytes(direction, dtype.itemsize) / rate
+    """What the table and the file hold of one shape, dtype and direction.
+
+    `reasons` say why an operator has no seconds: it is named, with None, and so is the reason.
+    """
+    floor, ours = shape.floor_bytes(direction, dtype.itemsize) / rate, seconds["ours"]
+    known: dict[str, float | None] = {**dict.fromkeys(reasons), **seconds}
     return {
         **asdict(shape),
         "dtype": str(dtype).removeprefix("torch."),
         "direction": direction,
-        "seconds": {**seconds, "floor": floor},
-        "times_faster": {k: v / seconds["ours"] for k, v in seconds.items() if k != "ours"},
-        "times_the_floor": seconds["ours"] / floor,
+        "seconds": {**known, "floor": floor},
+        "times_faster": {n: taken and taken / ours for n, taken in known.items() if n != "ours"},
+        "times_the_floor": ours / floor,
+        "failures": dict(reasons),
     }

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from cuda_ops import bench, timing
+from cuda_ops import Window, bench, timing
+from cuda_ops.reference import dcnv3_torch
 from cuda_ops.timing import Shape, shapes
 
 
@@ -23,24 +28,135 @@ def test_floors_are_the_bytes_that_have_to_be_moved() -> None:
     assert [shape.width for shape in shapes(["b800"], "cpu", None)] == [334, 167, 84, 42]
 
 
-def test_a_run_writes_its_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two shapes of few pixels, timed once."""
     monkeypatch.setitem(timing.ROUNDS, "cpu", 1)
     monkeypatch.setitem(timing.COPY_BYTES, "cpu", 1 << 20)
-    monkeypatch.setattr(timing, "STAGES", {"t32": [(3, 2, 2)]})
-    path = tmp_path / "rows.json"
+    monkeypatch.setattr(timing, "STAGES", {"t32": [(3, 2, 2), (2, 2, 1)]})
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_run_writes_its_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "new" / "rows.json"
     bench.main(["--device", "cpu", "--shapes", "t32", "--batch", "1", "--json", str(path)])
     written = json.loads(path.read_text())
     assert written["threads"] == torch.get_num_threads()
-    forward, backward = written["rows"]
-    assert [forward["direction"], backward["direction"]] == ["forward", "backward"]
-    for row in (forward, backward):
+    assert [row["direction"] for row in written["rows"]] == ["forward", "backward"] * 2
+    for row in written["rows"]:
         seconds = row["seconds"]
         assert row["times_faster"]["torch"] == seconds["torch"] / seconds["ours"]
         assert row["times_the_floor"] == seconds["ours"] / seconds["floor"]
         assert max(row["difference_to_ours"].values()) < 1e-4
+        assert row["failures"] == {}
     assert "t32 stage 1" in capsys.readouterr().out
+
+
+Call = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class FailsBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(_ctx: Any, x: Tensor, offset: Tensor, mask: Tensor, window: Any) -> Tensor:
+        return dcnv3_torch(x, offset, mask, window)
+
+    @staticmethod
+    def backward(_ctx: Any, *_grads: Tensor) -> None:
+        raise RuntimeError("no kernel for the gradient\nand a stack of frames")
+
+
+def fails_forward(_shape: timing.Shape) -> Call:
+    def call(_x: Tensor, _offset: Tensor, _mask: Tensor) -> Tensor:
+        raise TypeError("incompatible function arguments")
+
+    return call
+
+
+def fails_backward(shape: timing.Shape) -> Call:
+    window = Window(shape.groups, softmax=True)
+    return lambda x, offset, mask: FailsBackward.apply(x, offset, mask, window)
+
+
+RIVALS = {"A": fails_forward, "B": fails_backward}
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_rival_that_fails_has_a_dash_and_its_reason_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured: list[dict[str, Any]] = []
+
+    def with_rivals(*arguments: Any) -> list[dict[str, Any]]:
+        rows = timing.measure(*arguments[:4], RIVALS)
+        measured.extend(rows)
+        return rows
+
+    monkeypatch.setattr(bench, "measure", with_rivals)
+    path = tmp_path / "rows.json"
+    bench.main(["--device", "cpu", "--shapes", "t32", "--batch", "1", "--json", str(path)])
+    forward, backward, *_ = json.loads(path.read_text())["rows"]
+    assert forward["failures"] == {"A": "TypeError: incompatible function arguments"}
+    assert forward["seconds"]["A"] is forward["times_faster"]["A"] is None
+    assert forward["seconds"]["B"] > 0
+    assert backward["failures"]["B"] == "RuntimeError: no kernel for the gradient"
+    assert (
+        backward["seconds"]["A"]
+        is backward["seconds"]["B"]
+        is backward["times_faster"]["B"]
+        is None
+    )
+    assert backward["seconds"]["ours"] > 0
+    said = capsys.readouterr().err
+    assert said == (
+        "A fails at t32 stage 1 float32: TypeError: incompatible function arguments\n"
+        "B fails at t32 stage 1 float32: RuntimeError: no kernel for the gradient\n"
+    )
+    columns = ["torch", "A", "B", "ours"]
+    assert bench.line(measured[1], columns).split().count("-") == 4
+    assert len(bench.line(measured[1], columns)) == len(bench.header(columns))
+
+
+@pytest.mark.usefixtures("tiny")
+def test_an_error_of_ours_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Tensor:
+        raise RuntimeError("ours is broken")
+
+    monkeypatch.setattr(timing, "dcnv3", broken)
+    with pytest.raises(RuntimeError, match="ours is broken"):
+        timing.measure(shapes(["t32"], "cpu", 1)[0], torch.float32, "cpu", 1e9, {})
+
+
+@pytest.mark.usefixtures("tiny")
+def test_an_interrupted_run_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(shape: Shape, *arguments: Any) -> list[dict[str, Any]]:
+        if shape.name == "t32 stage 2":
+            raise KeyboardInterrupt
+        return timing.measure(shape, *arguments)
+
+    monkeypatch.setattr(bench, "measure", interrupted)
+    path = tmp_path / "rows.json"
+    with pytest.raises(KeyboardInterrupt):
+        bench.main(["--device", "cpu", "--shapes", "t32", "--batch", "1", "--json", str(path)])
+    assert [row["name"] for row in json.loads(path.read_text())["rows"]] == ["t32 stage 1"] * 2
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_gpu_sleeps_while_the_host_launches(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+
+    class Stub:
+        def __init__(self, **_: Any) -> None:
+            self.zero_, self.synchronize = partial(happened.append, "zero"), lambda: None
+            self.record = partial(happened.append, "record")
+
+        def elapsed_time(self, _end: Any) -> float:
+            return 2.0
+
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: Stub())
+    monkeypatch.setattr(torch.cuda, "Event", Stub)
+    monkeypatch.setattr(torch.cuda, "_sleep", lambda clocks: happened.append(f"sleep {clocks}"))
+    assert timing.seconds_cuda(lambda: happened.append("call")) == 2e-3
+    assert happened == ["zero", "sleep 2000000", "record", "call", "record"]
 
 
 def test_wrong_arguments_are_named(capsys: pytest.CaptureFixture[str]) -> None:
