@@ -291,7 +291,7 @@ def _compile(recipe: Recipe) -> None:
     if result.returncode != 0:
         print("failed", file=sys.stderr)
         shutil.rmtree(part, ignore_errors=True)
-        raise BuildError("the compiler failed:\n" + _told(result.stdout + result.stderr))
+        raise BuildError("the compiler failed:\n" + compiler_errors(result.stdout + result.stderr))
     for leftover in part.glob("*.o"):
         leftover.unlink()
     part.rename(recipe.folder)
@@ -299,7 +299,7 @@ def _compile(recipe: Recipe) -> None:
     print(f"{seconds:.1f} s (kept in {recipe.folder})", file=sys.stderr)
 
 
-def _told(output: str) -> str:
+def compiler_errors(output: str) -> str:
     """From the first line that names an error, or the last lines: other compilers talk between."""
     lines = output.strip().splitlines()
     errors = [i for i, line in enumerate(lines) if "error" in line.lower()]

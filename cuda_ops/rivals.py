@@ -1,22 +1,28 @@
 """The official CUDA operators DCNv3 and DCNv4 as columns of the benchmark, from sources on disk.
 
 Nothing of them is in this repository: the folder named on the command line is searched for their
-sources, which are copied to torch's extension cache, changed where today's torch needs it, and
-compiled there. Written without a GPU at hand: what does not compile or run is said and left out.
+sources, which are copied to the cache, changed where today's torch needs it, and compiled there,
+once per content. `python -m cuda_ops.rivals FOLDER` does just that. Written without a GPU at hand:
+what does not compile or run is said and left out.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from cuda_ops.build import cache_root, compiler_errors
+
+Maker = Callable[[Any], Callable[[Tensor, Tensor, Tensor], Tensor]]
+"""From a shape, of which only `groups` is looked at, to a function of x, offset and logits."""
 
 # Names that torch dropped since, and what stands in their place.
 REPLACEMENTS = (
@@ -29,47 +35,75 @@ REPLACEMENTS = (
 )
 
 
-def find_rivals(folder: Path) -> dict[str, Callable[[Any], Any]]:
-    """Per rival that is there and compiles: from a shape to a function of x, offset and logits."""
-    found: dict[str, Callable[[Any], Any]] = {}
-    for name, source, make in (
-        ("DCNv3", "dcnv3_cuda.cu", _dcnv3_maker),
-        ("DCNv4", "dcnv4_cuda.cu", _dcnv4_maker),
-    ):
+def find_rivals(folder: Path) -> tuple[dict[str, Maker], dict[str, str]]:
+    """The rivals that are there and compile, and why the others are left out, which it also tells.
+
+    All are kernels of size 3 with stride and padding 1.
+    """
+    found: dict[str, Maker] = {}
+    reasons: dict[str, str] = {}
+    for name, (source, make) in RIVALS.items():
         sources = sorted(folder.rglob(source))
-        if not sources:
-            print(f"{name}: no {source} below {folder}", file=sys.stderr)
-            continue
         try:
+            if not sources:
+                raise FileNotFoundError(f"no {source} below {folder}")
             found[name] = make(_compile(name, sources[0].parent.parent))
-        except (RuntimeError, OSError) as error:
-            print(f"{name} does not compile here, left out:\n{error}", file=sys.stderr)
-    return found
+        # A library that does not fit this torch or Python compiles, and fails as an import.
+        except (RuntimeError, OSError, ImportError) as error:
+            reasons[name] = compiler_errors(str(error))
+            print(f"{name} is left out: {reasons[name]}", file=sys.stderr)
+    return found, reasons
 
 
 def _compile(name: str, source_folder: Path) -> Any:
+    """The extension, compiled or out of the cache. Raises what torch's loader raises."""
     from torch.utils.cpp_extension import load
 
-    copy = Path(tempfile.mkdtemp(prefix=f"{name}-")) / "src"
-    shutil.copytree(source_folder, copy)
-    for path in copy.rglob("*"):
-        if path.suffix in (".cu", ".cuh", ".h", ".cpp"):
-            text = path.read_text()
-            for old, new in REPLACEMENTS:
-                text = re.sub(old, new, text)
-            path.write_text(text)
-    sources = [path for path in sorted(copy.rglob("*")) if path.suffix in (".cu", ".cpp")]
-    return load(
-        name=f"rival_{name.lower()}",
-        sources=[str(path) for path in sources],
-        extra_include_paths=[str(copy)],
-        extra_cflags=["-DWITH_CUDA"],
-        extra_cuda_cflags=["-O3", "-DWITH_CUDA"],
-    )
+    texts = _changed_sources(source_folder)
+    digest = hashlib.sha256(repr((torch.__version__, texts)).encode()).hexdigest()[:16]
+    folder = cache_root() / "rivals" / f"{name}-{digest}"
+    (folder / "build").mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        # torch's own lock outlives a killed build, and the next would wait for it for ever.
+        (folder / "build" / "lock").unlink(missing_ok=True)
+        return load(
+            name=f"rival_{name.lower()}",
+            sources=[str(path) for path in _written(texts, folder / "src")],
+            extra_include_paths=[str(folder / "src")],
+            extra_cflags=["-DWITH_CUDA"],
+            extra_cuda_cflags=["-O3", "-DWITH_CUDA"],
+            build_directory=str(folder / "build"),
+        )
 
 
-def _dcnv3_maker(extension: Any) -> Callable[[Any], Any]:
-    """Its softmax is a call of its own, as in the official layer."""
+def _changed_sources(folder: Path) -> dict[str, str]:
+    """By path below `folder`, each source and header as today's torch wants it."""
+    return {
+        str(path.relative_to(folder)): _changed(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in (".cu", ".cuh", ".h", ".cpp")
+    }
+
+
+def _written(texts: dict[str, str], folder: Path) -> list[Path]:
+    """Those to compile. A file that is there already keeps its time: ninja goes by it."""
+    for name, text in texts.items():
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    return [folder / name for name in texts if name.endswith((".cu", ".cpp"))]
+
+
+def _changed(text: str) -> str:
+    for old, new in REPLACEMENTS:
+        text = re.sub(old, new, text)
+    return text
+
+
+def _dcnv3_maker(extension: Any) -> Maker:
+    """Its softmax is a call of its own, and cast to x's dtype, as in the official layer."""
 
     class Official(torch.autograd.Function):
         @staticmethod
@@ -89,6 +123,7 @@ def _dcnv3_maker(extension: Any) -> Callable[[Any], Any]:
     def make(shape: Any) -> Any:
         def call(x: Tensor, offset: Tensor, mask: Tensor) -> Any:
             weights = mask.reshape(*mask.shape[:3], shape.groups, 9).softmax(-1).flatten(-2)
+            weights = weights.to(x.dtype)
             return Official.apply(x, offset, weights, shape.groups)  # type: ignore[no-untyped-call]
 
         return call
@@ -96,7 +131,7 @@ def _dcnv3_maker(extension: Any) -> Callable[[Any], Any]:
     return make
 
 
-def _dcnv4_maker(extension: Any) -> Callable[[Any], Any]:
+def _dcnv4_maker(extension: Any) -> Maker:
     """Its kernel's own softmax is on. Offset and mask are merged once, before the clock runs, and
     their gradients stay merged: neither is charged to it, nor the search for its launch sizes."""
 
@@ -147,3 +182,14 @@ def _dcnv4_threads(x: Tensor, groups: int, channels_per_thread: int, most: int) 
     fitting = [n for n in range(1, 65) if pixels % n == 0 and n * lanes <= most]
     assert lanes % groups == 0
     return max(fitting, default=1) * lanes
+
+
+RIVALS: dict[str, tuple[str, Callable[[Any], Maker]]] = {
+    "DCNv3": ("dcnv3_cuda.cu", _dcnv3_maker),
+    "DCNv4": ("dcnv4_cuda.cu", _dcnv4_maker),
+}
+"""By name: the source that its folder is found by, and what makes an operator of the extension."""
+
+
+if __name__ == "__main__":
+    sys.exit(1 if find_rivals(Path(sys.argv[1]))[1] else 0)
