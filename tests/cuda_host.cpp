@@ -147,6 +147,7 @@ const char* host_grad_x(const Geometry& g, const Tensors& t, const SharedMemory&
       p.boxes = boxes.data();
     }
     const int64_t bytes = plane_shared_bytes<S>(p);
+    if (bytes > most_plane_shared_bytes<S>(device)) return "a tile larger than any is said to be";
     if (blocks_at_once(device) * (bytes + device.reserved) > device.multiprocessor) return "tiles that do not fit";
     std::vector<char> shared(bytes, 0x7f);
     for (uint32_t block = 0; block < plane_blocks(p); ++block) {

@@ -112,8 +112,15 @@ const char* launch_grad_x(const Geometry& g, const Tensors& t, void* workspace, 
   }
   const int bytes = static_cast<int>(plane_shared_bytes<S>(p));
   if (bytes > kSharedBytes) {
-    // On every launch, not once: it holds for the current device alone, and costs less than finding out.
-    cudaFuncSetAttribute(grad_x_kernel<S, kKernel>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    // On every launch, not once: it holds for the current device alone, and costs less than finding out. Never this
+    // call's own size: a larger call that a graph has captured, or that another thread is launching, needs its own.
+    const int most = static_cast<int>(most_plane_shared_bytes<S>(shared));
+    const cudaError_t error =
+        cudaFuncSetAttribute(grad_x_kernel<S, kKernel>, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
+    if (error != cudaSuccess) {
+      cudaGetLastError();  // or the next launch, whosever it is, would be told of it
+      return cudaGetErrorString(error);
+    }
   }
   grad_x_kernel<S, kKernel><<<static_cast<unsigned>(plane_blocks(p)), plane_threads(p), bytes, stream>>>(p);
   return launch_error();

@@ -106,15 +106,21 @@ TeamPlan team_plan(const Geometry& g, const Tensors& t) {
   return plan;
 }
 
-// Three blocks to a multiprocessor where it is not too small: larger tiles mean fewer pixels that reach two of them,
-// more blocks more warps. Six rows are the least that make the rows above and below worth going through.
+// The pixels of the largest tile. Three blocks to a multiprocessor where it is not too small: larger tiles mean fewer
+// pixels that reach two of them, more blocks more warps.
+template <typename S>
+int64_t plane_room(const SharedMemory& shared) {
+  const int64_t bytes = shared.multiprocessor / blocks_at_once(shared) - shared.reserved - PlaneMemory<S>::bytes(0);
+  return bytes / (PlaneMemory<S>::bytes(1) - PlaneMemory<S>::bytes(0));
+}
+
+// Six rows are the least that make the rows above and below worth going through.
 template <typename S>
 PlaneCall plane_call(const Geometry& g, const Tensors& t, const SharedMemory& shared) {
   using T = typename S::T;
   PlaneCall p{};
   p.c = call_of<T>(g, t, 1, 1);
-  const int64_t bytes = shared.multiprocessor / blocks_at_once(shared) - shared.reserved - PlaneMemory<S>::bytes(0);
-  const int64_t room = bytes / (PlaneMemory<S>::bytes(1) - PlaneMemory<S>::bytes(0));
+  const int64_t room = plane_room<S>(shared);
   const int64_t widest = g.h * g.w <= room ? g.w : std::max<int64_t>(1, room / std::min<int64_t>(g.h, 6));
   p.tile_w = static_cast<int>(rounded_up(g.w, rounded_up(g.w, widest)));
   p.tile_h = static_cast<int>(rounded_up(g.h, rounded_up(g.h, std::min(g.h, room / p.tile_w))));
@@ -137,6 +143,12 @@ inline int64_t plane_blocks(const PlaneCall& p) {
 template <typename S>
 int64_t plane_shared_bytes(const PlaneCall& p) {
   return PlaneMemory<S>::bytes(static_cast<int64_t>(p.tile_w) * p.tile_h);
+}
+
+// The most that a block of any call asks for on this device.
+template <typename S>
+int64_t most_plane_shared_bytes(const SharedMemory& shared) {
+  return PlaneMemory<S>::bytes(plane_room<S>(shared));
 }
 
 inline int64_t box_count(const Call& c) { return c.g.n * chunks_of(c) * c.g.groups; }
