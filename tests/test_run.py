@@ -128,6 +128,20 @@ def test_failures_in_a_retry_are_not_counted_with_older_ones(folder: StudyFolder
     assert run(folder, "train") == {"failed": 3}
 
 
+def test_old_failures_of_a_generators_plan_are_not_counted(folder: StudyFolder) -> None:
+    """It is read while trials run, and three failures of an earlier run may stand side by side."""
+    with pytest.raises(StudyStopped):
+        run(folder, "crash")
+    more = toy.create(folder.path, cells=5, extend=True)
+    assert run(more, "train", iter(more.trials())) == {"failed": 3, "complete": 2}
+
+
+def test_a_study_that_was_extended_says_the_command_that_goes_on(folder: StudyFolder) -> None:
+    toy.create(folder.path, cells=5, command=("archsearch", "more", "--extend"), extend=True)
+    with pytest.raises(StudyStopped, match="Go on with: archsearch more --extend"):
+        run(folder, "crash")
+
+
 def test_a_retry_runs_the_failed_again_and_keeps_their_records(folder: StudyFolder) -> None:
     assert run(folder, "crash_if_deep") == {"complete": 2, "failed": 1}
     failed = folder.ids()[1]

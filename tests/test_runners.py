@@ -155,6 +155,14 @@ def test_progress_renews_the_attempts(run: Any) -> None:
     assert record_of(folder).status == "complete"
 
 
+@pytest.mark.parametrize("run", ["inline"], indirect=True)
+def test_progress_within_an_epoch_renews_the_attempts(run: Any) -> None:
+    folder = run("crash_further_each_time", cells=1)
+    reached = [(a["epoch"], a["steps"]) for a in folder.trial(folder.ids()[0]).attempts()]
+    assert reached == [(0, steps) for steps in range(1, 6)]
+    assert record_of(folder).status == "complete"
+
+
 @pytest.mark.parametrize("run", IN_PROCESSES, indirect=True)
 def test_what_a_trial_prints_is_in_its_log(run: Any, capfd: pytest.CaptureFixture[str]) -> None:
     folder = run("die", cells=1)

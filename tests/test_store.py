@@ -93,6 +93,24 @@ def test_every_truncation_of_a_record_is_no_record(trial: TrialFolder) -> None:
     assert found.notes == ("damaged, not used: record.json.corrupt",)
 
 
+def test_a_damaged_record_of_an_earlier_failure_stops_nothing(trial: TrialFolder) -> None:
+    trial.write_record(Record(trial.id, "failed", kind="crash"))
+    trial.set_record_aside()
+    aside = trial.path / "record.failed-1.json"
+    aside.write_bytes(aside.read_bytes()[:40])
+    trial.write_record(Record(trial.id, "failed", kind="data"))
+    failed = trial.record()
+    assert failed is not None
+    assert failed.notes == ("damaged, not used: record.failed-1.json",)
+    trial.set_record_aside()  # and overwrites none
+    assert aside.stat().st_size == 40
+    assert [old.kind for old in trial.earlier_records()] == ["data"]
+    trial.write_record(record(trial))
+    found = trial.record()
+    assert found is not None
+    assert found.notes == ("damaged, not used: record.failed-1.json", "failed before: data")
+
+
 def test_every_truncation_of_the_events_keeps_the_whole_lines(trial: TrialFolder) -> None:
     for epoch in (1, 2, 3):
         trial.append_event({"epoch": epoch, "val_accuracy": 10.0 * epoch})
@@ -158,7 +176,10 @@ def test_extending_adds_and_never_takes_away(folder: StudyFolder) -> None:
 
     assert len(folder.trials()) == 2 * (3 + 1)
     assert old < {trial.id for trial in folder.trials()}
-    assert folder.asked()["extended"] == [["again"]]
+    assert folder.asked()["command"] == ["again"]  # the first would be refused now
+    assert folder.asked()["commands_before"] == [["archsearch", "grid"]]
+    folder.create(other, toy.DATA, ["once more"], extend=True)
+    assert folder.asked()["commands_before"] == [["archsearch", "grid"], ["again"]]
     assert folder.study().cells[:5] == toy.study().cells
 
 

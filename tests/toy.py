@@ -56,8 +56,14 @@ def study(cells: int = 3, seeds: tuple[int, ...] = (0,), **changes: Any) -> Stud
     )
 
 
-def create(path: Path, cells: int = 3, **changes: Any) -> StudyFolder:
-    return StudyFolder(path).create(study(cells, **changes), DATA, ["archsearch", "toy"])
+def create(
+    path: Path,
+    cells: int = 3,
+    command: tuple[str, ...] = ("archsearch", "toy"),
+    extend: bool = False,
+    **changes: Any,
+) -> StudyFolder:
+    return StudyFolder(path).create(study(cells, **changes), DATA, command, extend=extend)
 
 
 def total_after(epochs: int, trial_id: str) -> int:
@@ -197,6 +203,17 @@ def die_later_each_time(folder: Path, device: str, stop: Stop) -> None:
     calls = iter(range(10))
     train(folder, device, lambda: next(calls) == 1 and os._exit(3))
     del stop
+
+
+def crash_further_each_time(folder: Path, device: str, stop: Stop) -> None:
+    """One epoch, too long for the machine: each attempt saves a little more of it, then breaks."""
+    trial = TrialFolder(folder)
+    steps, _ = trial.load_checkpoint() or (0, {})
+    if steps == 5:
+        train(folder, device, stop)
+        return
+    trial.save_checkpoint({}, steps + 1)
+    raise RuntimeError("broken")
 
 
 def crash(folder: Path, device: str, stop: Stop) -> None:

@@ -18,6 +18,7 @@ from archsearch.running.progress import Snapshot, Tracker
 from archsearch.running.runners import Name, Place, Runner, open_runner
 from archsearch.running.stopping import Stopping, StudyStopped
 from archsearch.running.work import ORPHAN_SECONDS, Job, Outcome
+from archsearch.storage import checkpoint
 from archsearch.storage.asked import versions
 from archsearch.storage.files import log
 from archsearch.storage.store import FINISHED, StudyFolder, TrialFolder
@@ -83,7 +84,7 @@ class Driver:
             elif trial.id not in self._seen:
                 self._seen.add(trial.id)
                 state = self._folder.trial(trial.id).state()
-                if state in FINISHED and self._take_record(trial):
+                if state in FINISHED and self._take_record(trial, ours=False):
                     continue
                 self._tracker.planned(trial, "pending" if state in FINISHED else state)
                 yield trial
@@ -148,13 +149,16 @@ class Driver:
             raise OSError(errno.ENOSPC, outcome.error)
         self._judge(trial, outcome)
 
-    def _take_record(self, trial: Trial) -> bool:
-        """Read the trial's record and tell it; False when the file is damaged."""
+    def _take_record(self, trial: Trial, *, ours: bool = True) -> bool:
+        """Read the trial's record and tell it; False when the file is damaged.
+
+        One that is not ``ours`` is of an earlier run, and says nothing of how this one goes.
+        """
         record = self._folder.trial(trial.id).record()
         if record is None:
             return False
         self._tracker.finished(trial, record)
-        if self._runner is not None:  # records of earlier runs say nothing of this one
+        if ours:
             self._count_early(record)
         if self._listeners.on_record is not None:
             self._listeners.on_record(trial, record)
@@ -166,7 +170,7 @@ class Driver:
         kind = outcome.kind or "crash"
         now = datetime.now(UTC).isoformat(timespec="seconds")
         error = outcome.error or f"{outcome.end} without being asked to, or its record is damaged"
-        note = {"at": now, "kind": kind, "error": error, "epoch": _epoch(folder)}
+        note = {"at": now, "kind": kind, "error": error, **_reached(folder)}
         folder.append_attempt(note)
         if _without_progress(folder) <= RETRIES.get(kind, CRASH_RETRIES):
             self._again.append(trial)
@@ -218,12 +222,14 @@ class Driver:
         )
 
 
-def _epoch(folder: TrialFolder) -> int:
-    """How far the trial has got: the measure of progress between attempts."""
-    return max((epoch["epoch"] for epoch in folder.curve()), default=0)
+def _reached(folder: TrialFolder) -> dict[str, int]:
+    """How far the trial has got: its epochs, and the steps that the newest checkpoint is after."""
+    epoch = max((row["epoch"] for row in folder.curve()), default=0)
+    steps = max((found.epoch for found in checkpoint.stored(folder.path)), default=0)
+    return {"epoch": epoch, "steps": steps}
 
 
 def _without_progress(folder: TrialFolder) -> int:
-    """How many attempts in a row, the last ones, broke at the epoch of the last."""
-    epochs = [attempt.get("epoch") for attempt in folder.attempts()]
-    return next((n for n, e in enumerate(reversed(epochs)) if e != epochs[-1]), len(epochs))
+    """How many attempts in a row, the last ones, broke where the last one did."""
+    reached = [(attempt.get("epoch"), attempt.get("steps")) for attempt in folder.attempts()]
+    return next((n for n, at in enumerate(reversed(reached)) if at != reached[-1]), len(reached))

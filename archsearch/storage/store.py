@@ -78,7 +78,8 @@ class StudyFolder:
     ) -> "StudyFolder":
         """Start the study here, or find that this very study was started here before.
 
-        With ``extend``, new cells and seeds are added; nothing is ever taken away.
+        With ``extend``, new cells and seeds are added; nothing is ever taken away, and ``command``
+        is the one that goes on from then.
 
         Raises:
             ValueError: naming every difference to what was asked here before; or when the folder
@@ -130,10 +131,11 @@ class StudyFolder:
             listed = "".join(f"\n  {text}" for text in refused)
             raise ValueError(f"{self.path} holds another study than asked for:{listed}\n{advice}")
         by: dict[str, Any] = {
-            k: old[k] for k in ("command", "created", "versions", "extended") if k in old
+            k: old[k] for k in ("command", "created", "versions", "commands_before") if k in old
         }
-        if found:
-            by["extended"] = [*old.get("extended", []), list(command)]
+        if found:  # the old command would be refused from now on
+            by["commands_before"] = [*old.get("commands_before", []), old["command"]]
+            by["command"] = list(command)
         new = {**to_asked(union(study_of(old), study), data), **by}
         if new != old:
             with self._writing():

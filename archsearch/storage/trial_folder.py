@@ -36,6 +36,7 @@ _RECORD_HEAD = re.compile(
     rf'{{"schema":{SCHEMA},"trial_id":"[0-9a-f]{{16}}",'
     r'"status":"(complete|diverged|failed)","metrics":'
 )
+_ASIDE = re.compile(r"record\.failed-(\d+)\.json")
 _HEAD_BYTES = 4096
 _JSON = json.JSONDecoder()
 
@@ -176,12 +177,15 @@ class TrialFolder:
 
     def _history(self) -> list[str]:
         """What a reader of the record should know of the folder: damage, and earlier failures."""
-        damaged = [f"damaged, not used: {p.name}" for p in sorted(self.path.glob("*.corrupt"))]
-        return damaged + [f"failed before: {old.kind}" for old in self.earlier_records()]
+        earlier, damaged = self._earlier()
+        names = sorted([*(p.name for p in self.path.glob("*.corrupt")), *damaged])
+        broken = [f"damaged, not used: {name}" for name in names]
+        return broken + [f"failed before: {old.kind}" for old in earlier]
 
     def set_record_aside(self) -> None:
         """Make a failed trial runnable again: its record and attempts stay, numbered."""
-        n = len(self.earlier_records()) + 1
+        names = (_ASIDE.fullmatch(path.name) for path in self.path.iterdir())
+        n = 1 + max((int(match[1]) for match in names if match), default=0)
         for name in ("attempts.jsonl", "record.json"):  # the record last: it is what finishes
             path = self.path / name
             with suppress(FileNotFoundError):
@@ -189,8 +193,19 @@ class TrialFolder:
         sync_folder(self.path)
 
     def earlier_records(self) -> list[Record]:
-        """The records that were set aside, in no order that matters."""
-        return [Record.from_dict(read_checked(p)) for p in self.path.glob("record.failed-*.json")]
+        """The records that were set aside and can be read, in no order that matters."""
+        return self._earlier()[0]
+
+    def _earlier(self) -> tuple[list[Record], list[str]]:
+        """The records that were set aside, and the names of those that are damaged."""
+        found, damaged = list[Record](), list[str]()
+        for path in self.path.glob("record.failed-*.json"):
+            try:
+                with well_formed(path):
+                    found.append(Record.from_dict(read_checked(path)))
+            except Damaged:
+                damaged.append(path.name)
+        return found, damaged
 
     def glance(self) -> Glance | None:
         """See `glance`."""
