@@ -6,24 +6,26 @@ from typing import Any
 
 from archsearch.metrics import METRICS
 from archsearch.results import CellResult, Results
-from reports.data_scale import data_scale_table
+from reports.alike import differences, named
+from reports.data_scale import data_scale_tables
 from reports.formats import Table, table
 from reports.scaling_law import law_table
-from reports.words import estimate_text, with_interval
+from reports.standing import shown
+from reports.words import estimate_text, listed, with_interval
 
 
 def across(results: Sequence[Results], metric: str | None = None) -> list[Table]:
     """The tables that compare runs; none for a single run."""
     if len(results) < 2:
         return []
-    scale = data_scale_table(results, metric)
-    found = [scale, winners(results, metric), law_table(results), shared_networks(results, metric)]
-    return [t for t in found if t is not None and t.body]
+    found = [winners(results, metric), law_table(results), shared_networks(results, metric)]
+    scale = data_scale_tables(results, metric)
+    return [*scale, *(t for t in found if t is not None and t.body)]
 
 
 def winners(results: Sequence[Results], metric: str | None = None) -> Table:
     """One row a run: who won, how sure, at what cost."""
-    rows = [_winner(r, metric) for r in results]
+    rows = [_winner(name, r, metric) for name, r in named(results).items()]
     columns = {
         "Run": [str(r["run"]) for r in rows],
         "Best": [str(r["best"] or "–") for r in rows],
@@ -41,13 +43,13 @@ def winners(results: Sequence[Results], metric: str | None = None) -> Table:
     return table("runs", "Runs side by side", columns, rows, note=_unlike(results, metric))
 
 
-def _winner(results: Results, metric: str | None) -> dict[str, Any]:
+def _winner(name: str, results: Results, metric: str | None) -> dict[str, Any]:
     compared = results.compare(metric)
     ranking = compared.ranking
     best = results.network(ranking.best) if ranking.best else None
-    estimate = compared.estimates[best.index] if best else None
+    estimate = shown(best, compared) if best else None
     return {
-        "run": results.name,
+        "run": name,
         "metric": compared.metric.name,
         "best": ranking.best,
         "shown": with_interval(compared.metric, estimate, compared.digits),
@@ -66,11 +68,13 @@ def _unlike(results: Sequence[Results], metric: str | None) -> str:
     data = {r.data.fingerprint for r in results}
     recipes = {replace(r.study.recipe, name="") for r in results}
     measures = {r.compare(metric).metric for r in results}
-    named = (("data", data), ("recipe", recipes), ("metric", measures))
-    unlike = [name for name, values in named if len(values) > 1]
+    kinds = (("data", data), ("recipe", recipes), ("metric", measures))
+    unlike = [name for name, values in kinds if len(values) > 1]
     if not unlike:
         return "Same data, recipe and metric: results of different runs compare."
-    return f"The runs differ in {' and '.join(unlike)}: their results do not compare."
+    told = f"The runs differ in {' and '.join(unlike)}: their results do not compare."
+    how = differences(results)
+    return f"{told} They have {listed(how)}." if how else told
 
 
 def shared_networks(results: Sequence[Results], metric: str | None = None) -> Table:
@@ -102,5 +106,5 @@ def shared_networks(results: Sequence[Results], metric: str | None = None) -> Ta
 
 
 def _mean(cell: CellResult, results: Results, metric: str | None) -> float | None:
-    estimate = results.compare(metric).estimates[cell.index]
+    estimate = shown(cell, results.compare(metric))
     return None if estimate is None else round(estimate.mean, 6)

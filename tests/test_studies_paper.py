@@ -13,14 +13,15 @@ import pytest
 
 from archsearch import cli
 from archsearch.design.claims import as_printed
-from archsearch.recipe import QUICK
+from archsearch.recipe import QUICK, Recipe
 from archsearch.results import Results, TrialResult, assemble
 from archsearch.study import Record, Study, Trial
 from archsearch.training.data import load, split
 from archsearch.variant import ORIGIN, FreeVariant, Variant
-from reports import page
+from reports import page, style
 from reports.across import across
-from reports.data_scale import data_scale_table, render
+from reports.data_scale import data_scale_figures, data_scale_tables, render
+from reports.formats import Table
 from reports.gradients import gradient_figure, gradient_table, traces
 from reports.paper import paper_table
 from reports.tables import all_tables
@@ -154,20 +155,28 @@ def test_gradient_norms_are_means_of_means_and_the_largest_of_all() -> None:
     assert gradient_figure(other) is None
 
 
+def by_share(trial: Trial) -> float:
+    """30, 80 and 97% on a hundredth, a tenth and all of the images; attention 5 points less."""
+    accuracy = {0.01: 30.0, 0.1: 80.0, 1.0: 97.0}[trial.recipe.data_fraction]
+    return accuracy - 5 * (trial.variant.operator == "deformable-attention")
+
+
+def data_scale_runs(recipe: Recipe = QUICK, **asked: Any) -> list[Results]:
+    return [results(s, by_share) for s in data_scale.studies(recipe=recipe, **asked)]
+
+
+def columns_of(table: Table) -> dict[str, list[str]]:
+    return {head: [row[i] for row in table.body] for i, head in enumerate(table.header)}
+
+
 def test_data_scale_sets_shares_side_by_side(tmp_path: Path) -> None:
-    accuracy = {0.01: 30.0, 0.1: 80.0, 1.0: 97.0}
-
-    def of(trial: Trial) -> float:
-        less = trial.variant.operator == "deformable-attention"
-        return accuracy[trial.recipe.data_fraction] - 5 * less
-
-    runs = [results(s, of) for s in data_scale.studies(recipe=QUICK)][::-1]
-    table = data_scale_table(runs)
-    assert table is not None
-    columns = {head: [row[i] for row in table.body] for i, head in enumerate(table.header)}
+    runs = data_scale_runs()[::-1]
+    (table,) = data_scale_tables(runs)
+    columns = columns_of(table)
     operators = ["dcnv3", "deformable-attention", "ResNet-50", "ConvNeXt-T", "Swin-T"]
     assert columns["Core operator or network"] == operators
     ours = {h: v for h, v in columns.items() if "ours" in h}
+    assert [h.partition(":")[0] for h in ours] == ["1%", "10%", "100%"]
     assert [list(map(float, v[:2])) for v in ours.values()] == [[30, 25], [80, 75], [97, 92]]
     assert all(v[2:] == ["–"] * 3 for v in ours.values())
     paper = [v for h, v in columns.items() if "paper" in h]
@@ -176,11 +185,72 @@ def test_data_scale_sets_shares_side_by_side(tmp_path: Path) -> None:
         ["56.0", "49.9", "57.5", "52.6", "12.1"],
         ["83.5", "81.9", "80.4", "82.1", "81.3"],
     ]
+    assert "Not in this table" not in table.note
+    assert "Several runs" not in table.note
     assert across(runs)[0].name == "data-scale"
     assert {p.name for p in render(runs, tmp_path)} >= {"data-scale.png", "data-scale.csv"}
-    assert data_scale_table(runs[:1]) is None
+    assert data_scale_tables(runs[:1]) == []
     other = [results(kernel_size.study(recipe=QUICK), lambda _: 1.0)] * 2
-    assert data_scale_table(other) is None
+    assert data_scale_tables(other) == []
+
+
+def test_data_scale_runs_that_do_not_belong_together_have_a_table_each(tmp_path: Path) -> None:
+    """Another recipe and another data set: nothing is merged, and each table says what is not in
+    it."""
+    mine, slow = data_scale_runs(), data_scale_runs(replace(QUICK, epochs=9, name="slow"))
+    slow = [replace(r, name=f"slow-{r.name}") for r in slow]
+    other = replace(mine[1], name="other", data=replace(DATA, name="else", fingerprint="else"))
+    tables = data_scale_tables([slow[0], *mine, other, *slow[1:]])
+    assert [(t.name, {row["run"] for row in t.rows}) for t in tables] == [
+        ("data-scale", {r.name for r in slow}),
+        ("data-scale-2", {r.name for r in mine}),
+    ]
+    assert "9 epochs" in tables[0].note
+    assert (
+        "Not in this table, since the runs differ in data (digits, else) and epochs (9, 2): "
+        "data-scale-1-percent, data-scale-10-percent, data-scale-100-percent and other."
+    ) in tables[0].note
+    found = {p.name for p in render([*mine, *slow], tmp_path)}
+    assert {f"data-scale{n}.{s}" for n in ("", "-2") for s in ("png", "svg", "csv")} <= found
+    assert data_scale_tables([mine[0], other]) == data_scale_tables([mine[0], slow[1]]) == []
+    note = next(t.note for t in across([mine[0], slow[1]]) if t.name == "runs")
+    assert "They have epochs (2, 9) and data fraction (0.01, 0.1)." in note
+
+
+def test_the_name_of_a_recipe_is_no_difference() -> None:
+    first, *rest = data_scale_runs()
+    study = replace(first.study, recipe=replace(first.study.recipe, name="mine"))
+    (table,) = data_scale_tables([replace(first, study=study), *rest])
+    assert len({row["share"] for row in table.rows}) == 3
+
+
+def test_two_runs_of_one_share_are_both_kept_and_told() -> None:
+    runs = data_scale_runs()
+    again = [replace(r, name="again") for r in data_scale_runs(seeds=(100, 101))][1]
+    (table,) = data_scale_tables([*runs, again])
+    columns = columns_of(table)
+    ours = {h.partition(":")[0]: v[0] for h, v in columns.items() if "ours" in h}
+    assert {h: float(v.partition(" ")[0]) for h, v in ours.items()} == {
+        "1%": 30, "10%, data-scale-10-percent": 80, "10%, again": 81, "100%": 97,
+    }  # fmt: skip
+    assert sum("paper" in h for h in columns) == 3
+    words = "Several runs of one share, a column each: 10%: data-scale-10-percent and again."
+    assert words in table.note
+    assert {row["run"] for row in table.rows} == {r.name for r in [*runs, again]}
+    with style.styled():
+        (figure,) = data_scale_figures([*runs, again]).values()
+    points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert len(points) == 2 * 4
+
+
+def test_networks_of_one_operator_have_rows_of_their_own() -> None:
+    """The small study at one share and the full one at another are not one network."""
+    small, full = data_scale_runs()[:1], data_scale_runs(size="full")[1:2]
+    (table,) = data_scale_tables([*small, *full])
+    assert columns_of(table)["Core operator or network"][:4] == [
+        "dcnv3, 16-8-2-4", "deformable-attention, 16-8-2-4",
+        "dcnv3, 64-16-4-18", "deformable-attention, 64-16-4-18",
+    ]  # fmt: skip
 
 
 @pytest.fixture
@@ -227,6 +297,10 @@ def test_data_scale_is_three_runs_and_one_report(run: Any, tmp_path: Path) -> No
     assert [recipe["data_fraction"] for recipe in fractions] == [0.01, 0.1, 1.0]
     assert {"report.html", "data-scale.png", "data-scale.md"} <= _names(parent / "reports")
     assert "Data scale, as Table H" in (parent / "reports/report.html").read_text()
+    reported = ("--out", str(parent / "reports"), "--verify")
+    assert run("report", str(parent / "data-scale-1-percent"), *reported)[0] == 0
+    (parent / "reports/data-scale.md").write_text("")
+    assert run("report", str(parent / "data-scale-1-percent"), *reported)[0] == 1
 
 
 def _names(folder: Path) -> set[str]:
