@@ -13,14 +13,24 @@ from reports import tables
 from reports.across import across
 from reports.answer import answer
 from reports.importances import shares
+from reports.recommended import advice
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def numbers(
-    results: Sequence[Results], run_dirs: Sequence[Path], out_dir: Path, metric: str | None = None
+    results: Sequence[Results],
+    run_dirs: Sequence[Path],
+    out_dir: Path,
+    metric: str | None = None,
+    axes: Sequence[str] | None = None,
+    target: int | None = None,
 ) -> dict[str, Any]:
-    """The numbers of one page; runs are named by their path from ``out_dir``."""
+    """The numbers of one page; runs are named by their path from ``out_dir``.
+
+    ``metric``, ``axes`` and ``target`` are as asked for (`reports.render.render_all`), and stored:
+    the page can be drawn again by them.
+    """
     import matplotlib
 
     runs = [_run(r, metric) for r in results]
@@ -29,8 +39,11 @@ def numbers(
     return {
         "schema": SCHEMA,
         "metric": metric,
+        "axes": None if axes is None else list(axes),
+        "target": target,
         "drawn_with": f"matplotlib {matplotlib.__version__}",
         "across": {t.name: [dict(row) for row in t.rows] for t in across(results, metric)},
+        "recommended": [one.to_dict() for one in advice(results, target)],
         "runs": runs,
     }
 

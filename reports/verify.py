@@ -1,28 +1,45 @@
 """Proof of a report: every number is computed again from the records, and every file drawn again.
 
-Nothing of the report is trusted but the names of its runs and its metric.
+Nothing of the report is trusted but what was asked for: the names of its runs, its metric, axes and
+target. That another matplotlib drew it, which it says itself, excuses pictures only, and is told.
 """
 
 import json
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
 from typing import Any
 
+from archsearch.storage.publish import OF_STUDY
 from reports.numbers import SCHEMA
-from reports.render import NUMBERS, render_all
+from reports.render import NUMBERS, is_report_file, render_all
 
 TEXTS = (".csv", ".md", ".tex", ".html", ".json")
+SUFFIXES = (*TEXTS, ".png", ".svg")
 
 
-def verify(run_dir: Path | str, out_dir: Path | str | None = None) -> list[str]:
-    """Every difference between a report and its records, in words; none means it is proven.
+@dataclass(frozen=True)
+class Proof:
+    """``differences`` between a report and its records, in words: none means that it is proven.
+
+    ``note`` says which pictures could not be held to the records, if another matplotlib drew the
+    report; else it is empty.
+    """
+
+    differences: tuple[str, ...]
+    note: str = ""
+
+
+def verify(run_dir: Path | str, out_dir: Path | str | None = None) -> Proof:
+    """Compare a report with what its records give.
 
     ``out_dir`` is where the report is, ``run_dir/reports`` by default. Numbers, tables and the text
     of page and SVGs are compared in any case; pixels (and the SVGs' shapes) only with the
-    matplotlib that drew them, since another may draw the same numbers differently.
+    matplotlib that drew them, since another may draw the same numbers differently. Tables and
+    pictures that the records do not give are differences too.
 
     Raises:
         ValueError: when there is no report, or it is not one of ours.
@@ -35,18 +52,78 @@ def verify(run_dir: Path | str, out_dir: Path | str | None = None) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         # The same place, seen from the runs, would be `out`; paths are compared as told.
         fresh = Path(folder)
-        written = render_all(runs, fresh, told["metric"])
+        written = render_all(runs, fresh, told["metric"], told["axes"], told["target"])
+        names = [path.relative_to(fresh).as_posix() for path in written.values()]
         mine = _told(fresh)
         for run, stored in zip(mine["runs"], told["runs"], strict=True):
             run["path"] = stored["path"]
-        same_artist = mine["drawn_with"] == told["drawn_with"]
+        artists = told["drawn_with"], mine["drawn_with"]
         mine["drawn_with"] = told["drawn_with"]
-        found = list(differences(told, mine))
-        for path in written.values():
-            name = path.relative_to(fresh).as_posix()
-            if name != NUMBERS:
-                found += _file_differences(out / name, path, name, same_artist)
-    return found
+        found = {NUMBERS: list(differences(told, mine))}
+        for name in (n for n in names if n != NUMBERS):
+            found[name] = _file_differences(
+                out / name, fresh / name, name, artists[0] == artists[1]
+            )
+        excused = [
+            n for n in names if n != NUMBERS and not found[n] and _unlike(out / n, fresh / n)
+        ]
+    lines = [line for lines in found.values() for line in lines]
+    return Proof((*lines, *_not_given(out, names)), _note(*artists, excused))
+
+
+def _unlike(stored: Path, fresh: Path) -> bool:
+    return stored.read_bytes() != fresh.read_bytes()
+
+
+def _note(drew: str, here: str, excused: list[str]) -> str:
+    """What the word of a report that another matplotlib drew it leaves open."""
+    if drew == here:
+        return ""
+    words = f"{NUMBERS} says that {drew} drew this report; here is {here}"
+    if not excused:
+        return f"{words}, which draws the same to the byte."
+    return f"{words}, so these were NOT compared as pictures: {', '.join(excused)}"
+
+
+def _not_given(out: Path, names: list[str]) -> Iterator[str]:
+    """Tables and pictures that stand with the report as if they were part of it."""
+    mine = {out / name for name in names}
+    places = {path.parent for path in mine}
+    left = (f for f in out.iterdir() if f.is_dir() and f not in places and not _is_report(f))
+    strange = [p for place in places for p in _files(place) if p.suffix.lower() in SUFFIXES]
+    strange += [p for place in left for p in _files(place) if is_report_file(p.name)]
+    for path in sorted(path for path in strange if path not in mine and path.name not in OF_STUDY):
+        yield f"{path.relative_to(out).as_posix()} is not given by the records"
+
+
+def _is_report(folder: Path) -> bool:
+    return (folder / NUMBERS).exists()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else iter(())
+
+
+Fits = Callable[[Any], bool]
+
+
+def _is_runs(value: Any) -> bool:
+    runs = value if isinstance(value, list) else []
+    return bool(runs) and all(isinstance(r, dict) and isinstance(r.get("path"), str) for r in runs)
+
+
+def _is_axes(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(a, str) for a in value))
+
+
+ASKED: Mapping[str, Fits] = {
+    "runs": _is_runs,
+    "metric": lambda value: value is None or isinstance(value, str),
+    "axes": _is_axes,
+    "target": lambda value: value is None or (type(value) is int and value > 0),
+    "drawn_with": lambda value: isinstance(value, str),
+}
+"""What a report is drawn again by, and whether a value of `numbers.json` can be that."""
 
 
 def _told(out: Path) -> dict[str, Any]:
@@ -59,6 +136,8 @@ def _told(out: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: {error}") from None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise ValueError(f"{path} is no report of this version (layout {SCHEMA}): draw it again")
+    if wrong := [n for n, fits in ASKED.items() if n not in content or not fits(content[n])]:
+        raise ValueError(f"{path} is damaged: {', '.join(wrong)} missing or wrong; draw it again")
     return content
 
 

@@ -53,7 +53,7 @@ def test_a_copy_is_brought_up_to_date_and_its_report_is_proven(tmp_path: Path) -
     assert publish(folder.path, tmp_path / "copy") == 3
     assert [t.state for t in load(tmp_path / "copy").trials] == ["pending", "complete", "complete"]
     render_all([tmp_path / "copy"], tmp_path / "copy/reports")
-    assert verify(tmp_path / "copy") == []
+    assert verify(tmp_path / "copy").differences == ()
 
 
 def test_history_of_failures_goes_with_it(tmp_path: Path) -> None:

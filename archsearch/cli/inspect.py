@@ -23,6 +23,13 @@ Runs = Annotated[
 def report(
     runs: Runs = None,
     metric: Annotated[str | None, Option(help="Compare by this metric.")] = None,
+    axes: Annotated[
+        str | None,
+        Option(help="Axes of the map by the plan's names: panel,y,x as in group_channels,l1,c1."),
+    ] = None,
+    target: Annotated[
+        str | None, Option(help="Recommend (alpha, beta) for this many parameters, such as 100M.")
+    ] = None,
     out: Annotated[Path | None, Option(help="Where to write. Default: RUN/reports.")] = None,
     verify: Annotated[
         bool,
@@ -30,11 +37,39 @@ def report(
     ] = False,
 ) -> None:
     """Draw a run again from its records alone: heatmap, tables, and one HTML page."""
+    asked = {"--metric": metric, "--axes": axes, "--target": target}
+    given = [flag for flag, value in asked.items() if value is not None]
+    if verify and given:
+        raise ValueError(f"--verify draws a report again as it is: leave out {', '.join(given)}")
+    size = None if target is None else parameters(target)
     folders = runs or [newest(RUNS)]
     if verify:
         _verify(folders, out)
-    else:
-        draw(folders, out, metric)
+        return
+    draw(folders, out, metric, None if axes is None else axes.replace(" ", "").split(","), size)
+    if size is not None:
+        _recommend(folders, size)
+
+
+def parameters(text: str) -> int:
+    """``100M`` as a number of parameters.
+
+    Raises:
+        ValueError: for a text that is no budget, or multiply-adds.
+    """
+    from archsearch.design.budget import Budget
+
+    budget = Budget.parse(text)
+    if budget.axis != "params":
+        raise ValueError(f"--target wants parameters, which laws are fitted against; got {text!r}")
+    return budget.target
+
+
+def _recommend(folders: list[Path], size: int) -> None:
+    from archsearch.results import load
+    from reports.recommended import recommendation
+
+    say(recommendation([load(folder) for folder in folders], size))
 
 
 def newest(parent: Path) -> Path:
@@ -52,12 +87,13 @@ def newest(parent: Path) -> Path:
 def _verify(folders: list[Path], out: Path | None) -> None:
     from reports.verify import verify
 
-    differences = {folder: verify(folder, out) for folder in folders}
-    for folder, lines in differences.items():
-        say(f"{folder}: {'every number follows from the records' if not lines else 'CHANGED'}")
-        for line in lines:
+    proofs = {folder: verify(folder, out) for folder in folders}
+    for folder, proof in proofs.items():
+        changed = "CHANGED" if proof.differences else "every number follows from the records"
+        say(f"{folder}: {changed}")
+        for line in filter(None, (*proof.differences, proof.note)):
             say(f"  {line}")
-    if any(differences.values()):
+    if any(proof.differences for proof in proofs.values()):
         raise Exit(1)
 
 

@@ -136,9 +136,6 @@ def _start_all(name: Name, studies: list[Study], launch: o.Launch) -> None:
     Raises:
         Exit: with 1 when a training failed, after the others were tried.
     """
-    from archsearch.results import load
-    from reports import data_scale
-
     parent = launch.out or RUNS / folder_name(replace(studies[0], name=name))
     folders = [parent / one.name for one in studies]
     failed = False
@@ -148,7 +145,6 @@ def _start_all(name: Name, studies: list[Study], launch: o.Launch) -> None:
         except Exit:
             failed = True
     draw(folders, parent / "reports")
-    data_scale.render([load(folder) for folder in folders], parent / "reports")
     say(f"All together: {parent / 'reports' / 'report.html'}")
     if failed:
         raise Exit(1)

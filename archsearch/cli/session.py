@@ -114,13 +114,19 @@ class Labels(dict[str, str]):
         return self[trial_id]
 
 
-def draw(paths: list[Path], out: Path | None = None, metric: str | None = None) -> None:
+def draw(
+    paths: list[Path],
+    out: Path | None = None,
+    metric: str | None = None,
+    axes: list[str] | None = None,
+    target: int | None = None,
+) -> None:
     """Draw what the records say and tell where it lies, the answer first."""
     from archsearch.results import load
     from reports.answer import answer
     from reports.render import render_all
 
-    written = render_all(paths, out or paths[0] / "reports", metric)
+    written = render_all(paths, out or paths[0] / "reports", metric, axes, target)
     for path in paths:
         told = answer(load(path), metric)
         say("\n" + "\n".join(filter(None, (told.headline, told.sure))))
