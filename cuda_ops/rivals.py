@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from cuda_ops.build import cache_root, compiler_errors
+from cuda_ops.geometry import Window
 
-Maker = Callable[[Any], Callable[[Tensor, Tensor, Tensor], Tensor]]
-"""From a shape, of which only `groups` is looked at, to a function of x, offset and logits."""
+Maker = Callable[[int], Callable[[Tensor, Tensor, Tensor], Tensor]]
+"""From a number of groups to a function of x, offset and logits, all contiguous."""
 
 # Names that torch dropped since, and what stands in their place.
 REPLACEMENTS = (
@@ -35,14 +36,17 @@ REPLACEMENTS = (
 )
 
 
-def find_rivals(folder: Path) -> tuple[dict[str, Maker], dict[str, str]]:
+def find_rivals(
+    folder: Path, wanted: tuple[str, ...] = ("DCNv3", "DCNv4")
+) -> tuple[dict[str, Maker], dict[str, str]]:
     """The rivals that are there and compile, and why the others are left out, which it also tells.
 
     All are kernels of size 3 with stride and padding 1.
     """
     found: dict[str, Maker] = {}
     reasons: dict[str, str] = {}
-    for name, (source, make) in RIVALS.items():
+    for name in wanted:
+        source, make = RIVALS[name]
         sources = sorted(folder.rglob(source))
         try:
             if not sources:
@@ -120,11 +124,11 @@ def _dcnv3_maker(extension: Any) -> Maker:
             )
             return (*grads, None)
 
-    def make(shape: Any) -> Any:
+    def make(groups: int) -> Any:
         def call(x: Tensor, offset: Tensor, mask: Tensor) -> Any:
-            weights = mask.reshape(*mask.shape[:3], shape.groups, 9).softmax(-1).flatten(-2)
+            weights = mask.reshape(*mask.shape[:3], groups, 9).softmax(-1).flatten(-2)
             weights = weights.to(x.dtype)
-            return Official.apply(x, offset, weights, shape.groups)  # type: ignore[no-untyped-call]
+            return Official.apply(x, offset, weights, groups)  # type: ignore[no-untyped-call]
 
         return call
 
@@ -155,13 +159,13 @@ def _dcnv4_maker(extension: Any) -> Maker:
             )
             return grads[0], torch.empty_like(offset), torch.empty_like(mask), None, None
 
-    def make(shape: Any) -> Any:
+    def make(groups: int) -> Any:
         merged: list[Tensor] = []
 
         def call(x: Tensor, offset: Tensor, mask: Tensor) -> Any:
             if not merged:
-                merged.append(_merge(offset.detach(), mask.detach(), shape.groups))
-            return Flash.apply(x, offset, mask, merged[0], shape.groups)  # type: ignore[no-untyped-call]
+                merged.append(_merge(offset.detach(), mask.detach(), groups))
+            return Flash.apply(x, offset, mask, merged[0], groups)  # type: ignore[no-untyped-call]
 
         return call
 
@@ -182,6 +186,23 @@ def _dcnv4_threads(x: Tensor, groups: int, channels_per_thread: int, most: int) 
     fitting = [n for n in range(1, 65) if pixels % n == 0 and n * lanes <= most]
     assert lanes % groups == 0
     return max(fitting, default=1) * lanes
+
+
+def in_a_network(make: Maker) -> Callable[..., Tensor]:
+    """A rival with the arguments of `cuda_ops.dcnv3`, as the layer calls it.
+
+    Not for DCNv4, whose operator here serves one set of offsets and returns no gradient for them.
+    Raises ValueError for any window but its own.
+    """
+
+    def operator(x: Tensor, offset: Tensor, mask: Tensor, **arguments: Any) -> Tensor:
+        window = Window(**arguments)
+        if window != Window(window.groups, softmax=True):
+            raise ValueError(f"wanted kernel size 3, stride, padding and scale 1, got {window}")
+        tensors = (tensor.contiguous() for tensor in (x, offset, mask))
+        return make(window.groups)(*tensors)
+
+    return operator
 
 
 RIVALS: dict[str, tuple[str, Callable[[Any], Maker]]] = {

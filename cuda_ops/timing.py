@@ -149,12 +149,12 @@ def bandwidth(device: str) -> float:
 def measure(
     shape: Shape, dtype: torch.dtype, device: str, rate: float, more: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """One row for forward and one for backward. `more` holds makers of further operators.
+    """One row for forward and one for backward. `more` makes further operators of a group count.
 
     An operator that fails, our own apart, has None for its seconds, and its reason in the row.
     """
     inputs = [tensor.requires_grad_() for tensor in shape.tensors(dtype, device)]
-    columns = operators(shape, device) | {name: make(shape) for name, make in more.items()}
+    columns = operators(shape, device) | {name: make(shape.groups) for name, make in more.items()}
     reasons: dict[str, str] = {}
     with torch.no_grad():
         outputs = attempts({n: partial(call, *inputs) for n, call in columns.items()}, reasons)

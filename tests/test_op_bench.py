@@ -65,15 +65,15 @@ class FailsBackward(torch.autograd.Function):
         raise RuntimeError("no kernel for the gradient\nand a stack of frames")
 
 
-def fails_forward(_shape: timing.Shape) -> Call:
+def fails_forward(_groups: int) -> Call:
     def call(_x: Tensor, _offset: Tensor, _mask: Tensor) -> Tensor:
         raise TypeError("incompatible function arguments")
 
     return call
 
 
-def fails_backward(shape: timing.Shape) -> Call:
-    window = Window(shape.groups, softmax=True)
+def fails_backward(groups: int) -> Call:
+    window = Window(groups, softmax=True)
     return lambda x, offset, mask: FailsBackward.apply(x, offset, mask, window)
 
 

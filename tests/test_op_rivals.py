@@ -91,6 +91,23 @@ def test_the_softmax_beside_the_official_operator_keeps_its_dtype() -> None:
             assert numbers == (3, 3, 1, 1, 1, 1, 1, 1, 2, 16, 1.0, 256, 0)
             return x * 2
 
-    call = rivals._dcnv3_maker(Extension())(SHAPE)
+    call = rivals._dcnv3_maker(Extension())(SHAPE.groups)
     x, offset, mask = SHAPE.tensors(torch.float16, "cpu")
     assert torch.equal(call(x, offset, mask.float()), x * 2)  # softmax is float32 under autocast
+
+
+def test_a_rival_in_a_network_gets_contiguous_tensors_and_only_its_own_window() -> None:
+    def make(groups: int) -> Any:
+        def call(*tensors: torch.Tensor) -> torch.Tensor:
+            assert groups == 2
+            assert all(tensor.is_contiguous() for tensor in tensors)
+            return tensors[0]
+
+        return call
+
+    operator = rivals.in_a_network(make)
+    x, both = torch.randn(1, 2, 3, 8), torch.randn(1, 2, 3, 54)
+    window = {"groups": 2, "kernel_size": 3, "padding": 1, "softmax": True}
+    assert operator(x, both[..., :36], both[..., 36:], **window) is x
+    with pytest.raises(ValueError, match="wanted kernel size 3, stride, padding and scale 1"):
+        operator(x, both, both, **(window | {"offset_scale": 2.0}))
