@@ -81,7 +81,8 @@ def _at_least(low: float) -> _Range:
 _POSITIVE: _Range = (lambda v: v > 0, "more than 0")
 _SHARE: _Range = (lambda v: 0 <= v < 1, "0 or more, below 1")
 _RANGES: dict[str, _Range] = {
-    **dict.fromkeys(("epochs", "batch_size", "image_size", "threads"), _at_least(1)),
+    **dict.fromkeys(("epochs", "image_size", "threads"), _at_least(1)),
+    "batch_size": _at_least(2),  # BatchNorm cannot take one image where the map is small
     **dict.fromkeys(("weight_decay", "warmup_epochs"), _at_least(0)),
     **dict.fromkeys(("color_jitter", "mixup", "cutmix"), _at_least(0)),
     **dict.fromkeys(("lr", "clip_norm", "layer_scale"), _POSITIVE),

@@ -1,6 +1,7 @@
 """Data: found, refused in words, split the same way every time, fingerprinted by content."""
 
 import io
+import math
 import multiprocessing
 import os
 import pickle
@@ -13,7 +14,14 @@ from PIL import Image
 
 from archsearch.training.data import DataError, describe, load, split
 from archsearch.training.images import DATA_FOLDER_VARIABLE
-from archsearch.training.loader import center_box, epoch_batches, even_parts, random_box, reader
+from archsearch.training.loader import (
+    center_box,
+    epoch_batches,
+    even_parts,
+    num_parts,
+    random_box,
+    reader,
+)
 
 CLASSES = ("cat", "dog")
 
@@ -263,7 +271,13 @@ def test_batches_are_even_so_that_none_has_one_image():
     import torch
 
     assert [len(b) for b in epoch_batches(torch.arange(129), 64, 0, 0)] == [43, 43, 43]
+    assert [len(b) for b in even_parts(torch.arange(5), 2)] == [3, 2]
+    assert [len(b) for b in even_parts(torch.arange(6), 2)] == [2, 2, 2]
     assert even_parts(torch.arange(0), 4) == []
+    for num in range(2, 40):  # and otherwise as many as it takes
+        assert [num_parts(num, most) for most in range(3, 41)] == [
+            math.ceil(num / most) for most in range(3, 41)
+        ]
 
 
 def test_image_content_is_read_from_bytes_in_any_mode():

@@ -94,6 +94,7 @@ def test_every_problem_of_the_overrides_is_named():
         ("epochs", 1.5),
         ("epochs", True),
         ("batch_size", -1),
+        ("batch_size", 1),
         ("image_size", 0),
         ("threads", 0),
         ("lr", 0),

@@ -26,6 +26,7 @@ from archsearch.training.loop import Training
 from archsearch.training.memory import fitting_batch
 from archsearch.training.optim import optimizer_of, rate
 from archsearch.training.train import device_of, settings, train_trial
+from archsearch.training.world import World
 from archsearch.variant import Variant
 from internimage import InternImage
 
@@ -245,6 +246,41 @@ def test_out_of_memory_takes_fewer_images_at_a_time_and_says_so(tmp_path, monkey
     assert folder.load_checkpoint()[1]["progress"]["micro_batch"] == 6
 
 
+def test_no_part_of_a_batch_is_one_image(monkeypatch):
+    """At 32 pixels the head's map is one pixel, and BatchNorm has one value per channel."""
+    monkeypatch.setattr(machine, "memory", lambda: 0)
+    recipe = replace(SHORT, batch_size=5)
+    training = Training(trained_config(TINY, recipe, 10), recipe, load("digits"), 0, CPU)
+    pixels, labels = next(training.remaining_batches())
+    assert (training.progress.micro_batch, len(labels)) == (2, 5)
+    training.step(pixels, labels)
+    training._calibrate()
+    training.recipe = replace(recipe, batch_size=2)
+    assert training.steps_per_epoch == len(training.train_indices) // 2 == 64
+    assert min(len(labels) for _, labels in training.remaining_batches()) == 2
+
+
+def test_every_process_takes_as_many_parts_though_their_shares_differ_by_one():
+    training = Training(trained_config(TINY, SHORT, 10), SHORT, load("digits"), 0, CPU)
+    training.world, training.progress.micro_batch = World(0, 2), 6
+    seen, network = [], training.trained
+    training.trained = lambda images: seen.append(len(images)) or network(images)
+    for share in (13, 12):
+        training._backward_in_parts(torch.rand(share, 3, 32, 32), torch.zeros(share).long(), 25)
+    assert seen == [5, 4, 4, 4, 4, 4]
+
+
+def test_less_memory_than_where_it_began_is_noted_on_going_on(tmp_path, monkeypatch):
+    folder = trial_folder(tmp_path)
+    with pytest.raises(Interrupted):
+        train_trial(folder.path, stop=after(6))
+    monkeypatch.setattr(loop, "fitting_batch", lambda *_: 10)
+    train_trial(folder.path)
+    assert folder.record().notes == (
+        "out of memory: 10 images at a time from epoch 2 on, with the same 32 per optimizer step",
+    )
+
+
 def test_a_network_that_does_not_fit_at_all_raises(tmp_path, monkeypatch):
     refuse_more_than(0, monkeypatch)
     with pytest.raises(torch.OutOfMemoryError):
@@ -285,7 +321,7 @@ def test_a_cpu_is_not_given_a_batch_that_would_get_it_killed(monkeypatch):
     assert fitting_batch(replace(QUICK, batch_size=64, precision="bf16"), cost, CPU) == 18
     assert fitting_batch(replace(QUICK, batch_size=4), cost, CPU) == 4
     monkeypatch.setattr(machine, "memory", lambda: 0)
-    assert fitting_batch(QUICK, cost, CPU) == 1
+    assert fitting_batch(QUICK, cost, CPU) == 2
     monkeypatch.setattr(machine, "memory", lambda: None)
     assert fitting_batch(QUICK, cost, CPU) == QUICK.batch_size
 

@@ -34,11 +34,17 @@ def epoch_batches(indices: Tensor, batch_size: int, seed: int, epoch: int) -> li
 
 
 def even_parts(indices: Tensor, most: int) -> list[Tensor]:
-    """``indices`` in parts of at most ``most`` that differ by one; no parts of none.
+    """``indices`` in `num_parts` that differ by one; no parts of none."""
+    return list(indices.tensor_split(num_parts(len(indices), most))) if len(indices) else []
 
-    Even parts rather than a small last one: the head's BatchNorm cannot take a batch of one.
+
+def num_parts(num_images: int, most: int) -> int:
+    """Into how many even parts of at most ``most`` images to take them, of two at least.
+
+    BatchNorm cannot take a batch of one where the map is small, so an odd one is taken along: of
+    at most two, five images make parts of 3 and 2.
     """
-    return list(indices.tensor_split(-(-len(indices) // most))) if len(indices) else []
+    return max(1, min(-(-num_images // most), num_images // 2))
 
 
 def mixed_seed(*numbers: int) -> int:

@@ -22,7 +22,15 @@ from archsearch.training.augment import Pipeline
 from archsearch.training.data import split
 from archsearch.training.evaluate import Score, calibrate, evaluate
 from archsearch.training.images import Dataset
-from archsearch.training.loader import Batch, Read, epoch_batches, even_parts, mixed_seed, reader
+from archsearch.training.loader import (
+    Batch,
+    Read,
+    epoch_batches,
+    even_parts,
+    mixed_seed,
+    num_parts,
+    reader,
+)
 from archsearch.training.memory import PeakMemory, fitting_batch, is_out_of_memory
 from archsearch.training.optim import averaged, optimizer_of, rate, set_rate
 from archsearch.training.world import ALONE, World
@@ -45,6 +53,8 @@ CALIBRATION_BATCHES = 4
 """Training batches that BatchNorm's statistics are taken from, before each measurement."""
 
 LESS_MEMORY = "out of memory"
+LEAST_IMAGES = 2
+"""That BatchNorm can take at a time."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -117,7 +127,7 @@ class Training:
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-len(self.train_indices) // self.recipe.batch_size)
+        return num_parts(len(self.train_indices), self.recipe.batch_size)
 
     @property
     def steps_done(self) -> int:
@@ -172,14 +182,15 @@ class Training:
             try:
                 return self._backward_in_parts(images, targets, num_images)
             except RuntimeError as error:
-                last = self.progress.micro_batch == 1 or self.world.size > 1
+                last = self.progress.micro_batch <= LEAST_IMAGES or self.world.size > 1
                 if last or not is_out_of_memory(error):
                     raise
             # Outside the handler: the error's traceback holds on to the activations.
             self._make_room(len(images))
 
     def _backward_in_parts(self, images: Tensor, targets: Tensor, num_images: int) -> Tensor:
-        parts = -(-len(images) // self.progress.micro_batch)
+        largest = -(-num_images // self.world.size)  # as many parts in every process
+        parts = num_parts(largest, self.progress.micro_batch)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         smoothing = self.recipe.label_smoothing
         for x, y in zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True):
@@ -193,7 +204,7 @@ class Training:
         return total
 
     def _make_room(self, num_images: int) -> None:
-        self._limit(max(1, min(self.progress.micro_batch, num_images) // 2))
+        self._limit(max(LEAST_IMAGES, min(self.progress.micro_batch, num_images) // 2))
         self.optimizer.zero_grad()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -312,11 +323,13 @@ class Training:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`, which another number of processes may have saved."""
-        share = self.progress.micro_batch
+        """Go on from a `state`, which another number of processes may have saved, or a machine
+        with more memory: what fits here is a limit, and noted."""
+        fits_here, share = self.progress.micro_batch, -(-self.recipe.batch_size // self.world.size)
         p = self.progress = Progress(**state["progress"])
         limited = any(note.startswith(LESS_MEMORY) for note in p.notes)
         p.micro_batch = min(p.micro_batch, share) if limited else share
+        self._limit(fits_here)
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])

@@ -17,7 +17,7 @@ BYTES_PER_PARAMETER = 16
 
 
 def fitting_batch(recipe: Recipe, cost: Cost, device: torch.device) -> int:
-    """How many images at a time are expected to fit, at most the recipe's batch.
+    """How many images at a time are expected to fit, at most the recipe's batch; two at least.
 
     On a CPU only: a GPU raises an error that can be caught, a CPU's kernel kills the process.
     """
@@ -26,7 +26,7 @@ def fitting_batch(recipe: Recipe, cost: Cost, device: torch.device) -> int:
         return recipe.batch_size
     room = available - cost.params * BYTES_PER_PARAMETER
     per_image = cost.activations * BYTES_PER_ACTIVATION[recipe.precision]
-    return max(1, min(recipe.batch_size, room // per_image))
+    return max(2, min(recipe.batch_size, room // per_image))
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
