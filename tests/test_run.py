@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from archsearch.running import driver, work
+from archsearch.running.progress import Tracker
 from archsearch.running.run import Snapshot, StudyStopped, retry, run_study
 from archsearch.running.runners import inline
 from archsearch.running.work import Job, attempt
@@ -191,6 +192,34 @@ def test_the_table_sees_states_epochs_best_and_speed(
     assert {s.trials[first.id].epoch for s in halfway} == {3}
     assert any(s.images_per_second == 100.0 for s in seen)
     assert any(s.eta_seconds for s in seen)
+
+
+def test_a_long_epoch_shows_its_speed_and_counts_as_far_as_it_has_got(
+    folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, _ = folder.trials()
+    tracker = Tracker(folder, folder.study(), 3)
+    for trial in folder.trials():
+        tracker.planned(trial)
+    monkeypatch.setattr(time, "monotonic", lambda: tracker._began + 10)
+    folder.trial(first.id).write_spec(first)
+    tracker.started(first.id, "here")
+    sign = {"in_epoch": 1, "epochs": 3, "step": 5, "steps": 10, "images_per_second": 200.0}
+
+    def told(event: dict[str, Any]) -> Snapshot:
+        folder.trial(first.id).append_event(event)
+        tracker.poll()
+        return tracker.snapshot()
+
+    seen = told(sign)
+    assert (seen.images_per_second, seen.trials[first.id].epoch) == (200.0, 0)
+    assert seen.eta_seconds == pytest.approx(10 * 8.5 / 0.5)
+    assert told({**sign, "step": 2}).eta_seconds == seen.eta_seconds  # again, from a checkpoint
+    assert told(toy.curve(1, first.id)[0]).eta_seconds == pytest.approx(10 * 8)
+    assert told({**sign, "in_epoch": 2}).eta_seconds == pytest.approx(10 * 7.5 / 1.5)
+    tracker.finished(first, Record(first.id, "diverged", curve=toy.curve(1, first.id)))
+    assert tracker.snapshot().eta_seconds == pytest.approx(10 * 6 / 1.5)
+    assert second.id in tracker.snapshot().trials
 
 
 def test_an_open_ended_plan_counts_what_is_sure_and_what_came_on_top(

@@ -36,8 +36,8 @@ class Snapshot:
     an ``open_ended`` plan may ask for more than that.
 
     ``trials`` is in plan order. ``eta_seconds`` weighs epochs by their network's
-    multiply-adds and is None until an epoch has been seen. ``message`` is for the reader, such as
-    that the study is stopping.
+    multiply-adds and is None until a part of one has been seen. ``message`` is for the reader,
+    such as that the study is stopping.
     """
 
     name: str
@@ -89,6 +89,7 @@ class Tracker:
         costs = [(cell.variant, cell.cost) for cell in study.cells]
         self._macs = {v: float(c.macs) for v, c in costs if v is not None and c is not None}
         self._weights: dict[str, float] = {}
+        self._reached: dict[str, float] = {}
         self._left = self._done = 0.0
         self._began = time.monotonic()
 
@@ -108,7 +109,7 @@ class Tracker:
             return
         epochs = trial.recipe.epochs
         weight = self._macs.get(trial.variant, 1.0)
-        self._weights[trial.id] = weight
+        self._weights[trial.id], self._reached[trial.id] = weight, 0.0
         self._left += weight * epochs
         self._set(Progress(trial.id, state, 0, epochs))
         done = self._done
@@ -135,8 +136,8 @@ class Tracker:
         value = self._by.of_metrics(record.metrics)
         note = record.error.partition("\n")[0]
         now = Progress(trial.id, record.status, epoch, epochs, value, note=note)
-        if before := self._trials.get(trial.id):
-            self._left -= self._weights.pop(trial.id) * (epochs - before.epoch)
+        if trial.id in self._weights:
+            self._left -= self._weights.pop(trial.id) * (epochs - self._reached.pop(trial.id))
         self._set(now)
         best = None if self._best is None else self._best.metric
         if record.status != "complete" or value is None:
@@ -153,14 +154,28 @@ class Tracker:
         for event in tail.read():
             if "epoch" in event:
                 self._epoch(trial_id, event)
+            elif "in_epoch" in event:
+                self._sign_of_life(trial_id, event)
 
     def _epoch(self, trial_id: str, event: Mapping[str, Any]) -> None:
         before = self._trials[trial_id]
         epoch = min(max(before.epoch, event["epoch"]), before.epochs)
-        work = self._weights[trial_id] * (epoch - before.epoch)
-        self._left, self._done = self._left - work, self._done + work
+        self._advance(trial_id, epoch)
         value, speed = self._by.of_metrics(event), event.get("images_per_second")
         self._set(replace(before, epoch=epoch, metric=value, images_per_second=speed))
+
+    def _sign_of_life(self, trial_id: str, event: Mapping[str, Any]) -> None:
+        """Of a long epoch: it counts as far as it has got."""
+        self._advance(trial_id, event["in_epoch"] - 1 + event["step"] / event["steps"])
+        speed = event.get("images_per_second")
+        self._set(replace(self._trials[trial_id], images_per_second=speed))
+
+    def _advance(self, trial_id: str, epochs: float) -> None:
+        """So many epochs are done; what is done twice, from a checkpoint on, counts once."""
+        before = self._reached[trial_id]
+        self._reached[trial_id] = max(before, min(epochs, self._trials[trial_id].epochs))
+        work = self._weights[trial_id] * (self._reached[trial_id] - before)
+        self._left, self._done = self._left - work, self._done + work
 
     def _set(self, now: Progress) -> None:
         if before := self._trials.get(now.trial_id):
