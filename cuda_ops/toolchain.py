@@ -27,11 +27,16 @@ def find_compiler() -> str:
 
 
 def find_nvcc() -> str:
-    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda"
-    path = shutil.which("nvcc", path=f"{home}/bin") or shutil.which("nvcc")
+    path = find_cuda_program("nvcc")
     if path is None:
         raise BuildError("nvcc was not found; install the CUDA toolkit or set CUDA_HOME")
     return path
+
+
+def find_cuda_program(name: str) -> str | None:
+    """A program of the CUDA toolkit: that of CUDA_HOME before that of PATH."""
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda"
+    return shutil.which(name, path=f"{home}/bin") or shutil.which(name)
 
 
 def nvcc_release(nvcc: str) -> str:
