@@ -5,7 +5,6 @@ Released names differ from ours where a norm stands in a Sequential with permute
 """
 
 import os
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -185,10 +184,13 @@ def _our_name(key: str) -> str:
 def _read_official(path: Path) -> State:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # ten kinds were seen on damaged files
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise ValueError(
-            f"{path}: not a torch file of tensors and plain values ({error}); a file that holds "
-            "other objects is not opened, because opening it would run its code"
+            f"{path}: not a torch file of tensors and plain values, or not whole ({reason}); a "
+            "file that holds other objects is not opened, because opening it would run its code"
         ) from error
     for key in _CONTAINERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):

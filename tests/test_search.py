@@ -1,6 +1,7 @@
 """Search under a budget: only what is allowed, nothing twice, the same again after a stop."""
 
 import math
+import re
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from archsearch.design.space import Space, plan
 from archsearch.metrics import metric
 from archsearch.recipe import QUICK
 from archsearch.results import load
+from archsearch.searching import optuna_study
 from archsearch.searching.domain import four_numbers, twelve_numbers
 from archsearch.searching.optuna_study import export_optuna, importances, memory_study, params_of
 from archsearch.searching.search import search
@@ -184,6 +186,29 @@ def test_a_run_is_exported_whole(run_dir, tmp_path):
     assert set(waiting.system_attrs["fixed_params"]) == set(best.params)
     with pytest.raises(ValueError, match="already holds a study"):
         export_optuna(run_dir, url)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("foo", "Could not parse"),
+        ("sqlite:////nowhere/x.db", "unable to open database file"),
+        ("banana://x", "banana"),
+        ("mysql+absent://x", "absent"),
+    ],
+)
+def test_a_database_that_cannot_be_written_is_told_in_words(run_dir, url, reason):
+    with pytest.raises(ValueError, match=rf"database '{re.escape(url)}' \(.*{reason}.*sqlite:///"):
+        export_optuna(run_dir, url)
+
+
+def test_a_database_without_its_driver_is_told_in_words(run_dir, monkeypatch):
+    def absent(*_, **__):
+        raise ImportError("Failed to import DB access module")
+
+    monkeypatch.setattr(optuna_study, "memory_study", absent)
+    with pytest.raises(ValueError, match=r"'mysql://x' \(Failed to import DB access module\)"):
+        export_optuna(run_dir, "mysql://x")
 
 
 def test_objectives_keep_their_direction_and_a_lost_training_has_no_value(run_dir):

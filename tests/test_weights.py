@@ -126,6 +126,23 @@ def test_a_file_that_would_run_code_is_not_opened(tmp_path: Path) -> None:
         load_official(tmp_path / "x.pth")
 
 
+@pytest.mark.parametrize("cut", [0, 100, 2000, -100])
+def test_a_file_that_is_not_whole_is_refused_by_name(cut: int, tmp_path: Path) -> None:
+    path = checkpoint(tmp_path / "x.pth", T_LIKE)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(ValueError, match=r"x\.pth: not a torch file"):
+        load_official(path)
+
+
+@pytest.mark.parametrize("text", ["hello world\n", "<html>404</html>", "version https://git-lfs"])
+def test_a_text_is_refused_by_name_and_a_missing_file_as_missing(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.pth").write_text(text)
+    with pytest.raises(ValueError, match=r"x\.pth: not a torch file"):
+        load_official(tmp_path / "x.pth")
+    with pytest.raises(FileNotFoundError, match=r"y\.pth"):
+        load_official(tmp_path / "y.pth")
+
+
 def test_mask_scalars_that_fit_no_kernel_ask_for_it(tmp_path: Path) -> None:
     state = released_state(replace(SMALL, kernel_size=11, dw_kernel_size=3))
     torch.save(state, tmp_path / "x.pth")

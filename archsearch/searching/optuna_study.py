@@ -158,9 +158,11 @@ def export_optuna(run_dir: str | Path, url: str, objectives: Sequence[str] = ())
     The number of trainings written.
 
     Raises:
-        ValueError: for an unknown objective, or when the database has a study of that name.
+        ValueError: for an unknown objective, a database that cannot be written, or one that has a
+            study of that name.
     """
     import optuna
+    from sqlalchemy.exc import SQLAlchemyError
 
     results = load(run_dir)
     by = [metric(name) for name in objectives or (results.study.metric,)]
@@ -171,4 +173,9 @@ def export_optuna(run_dir: str | Path, url: str, objectives: Sequence[str] = ())
         raise ValueError(
             f"{url} already holds a study named {results.name!r}: give another database"
         ) from None
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"cannot write to the database {url!r} ({reason}): wanted one such as sqlite:///runs.db"
+        ) from error
     return len(trials)
