@@ -239,6 +239,20 @@ def test_an_open_ended_plan_counts_what_is_sure_and_what_came_on_top(
     assert seen[-1].eta_seconds == 0.0
 
 
+def test_a_search_knows_how_many_are_to_come(
+    folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "TICK_SECONDS", 0.0)
+    monkeypatch.setattr(inline, "TICK_SECONDS", 0.0)
+    seen: list[Snapshot] = []
+    run(folder, "train", iter(folder.trials()), at_most=3, on_change=seen.append)
+    assert {(s.total, s.open_ended) for s in seen} == {(3, False)}
+    early = next(s for s in seen if s.eta_seconds)
+    assert len(early.trials) == 1  # the work of the two to come is in its estimate
+    assert early.eta_seconds > early.seconds
+    assert seen[-1].eta_seconds == 0.0
+
+
 def test_status_reads_the_same_off_the_disk(folder: StudyFolder) -> None:
     trials = folder.trials()
     run(folder, "train", trials[:1])

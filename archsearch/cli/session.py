@@ -93,6 +93,7 @@ def _train(folder: "StudyFolder", launch: Launch) -> Mapping["State", int]:
             on_change=show,
             on_record=more.heard if more else None,
             sure=planned if study.max_seeds else (),
+            at_most=study.plan.get("num_trials", 0),
         )
     if more and more.outcome:
         say(more.outcome)

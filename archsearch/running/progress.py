@@ -81,7 +81,8 @@ class Tracker:
     def __init__(self, folder: StudyFolder, study: Study, total: int | None) -> None:
         self._folder, self._study, self._total = folder, study, total
         self._by = metric(study.metric)
-        self._sure = False
+        self._sure, self._at_most = False, 0
+        self._planned_work = 0.0
         self._trials: dict[str, Progress] = {}
         self._tails: dict[str, Tail] = {}
         self._counts: Counter[State] = Counter()
@@ -97,10 +98,11 @@ class Tracker:
     def counts(self) -> dict[State, int]:
         return {state: n for state, n in self._counts.items() if n}
 
-    def sure(self, trials: Sequence[Trial]) -> None:
-        """Trials that an open-ended plan will ask for in any case: they count from now on."""
-        self._sure = bool(trials)
-        for trial in trials:
+    def expect(self, sure: Sequence[Trial], at_most: int = 0) -> None:
+        """Of a plan that is asked as it goes: the trials that it will give in any case, which count
+        from now on, and how many it gives at most, where that is known."""
+        self._sure, self._at_most = bool(sure), at_most
+        for trial in sure:
             self.planned(trial, self._folder.trial(trial.id).state())
 
     def planned(self, trial: Trial, state: State = "pending") -> None:
@@ -111,6 +113,7 @@ class Tracker:
         weight = self._macs.get(trial.variant, 1.0)
         self._weights[trial.id], self._reached[trial.id] = weight, 0.0
         self._left += weight * epochs
+        self._planned_work += weight * epochs
         self._set(Progress(trial.id, state, 0, epochs))
         done = self._done
         if state != "pending":
@@ -183,11 +186,22 @@ class Tracker:
         self._counts[now.state] += 1
         self._trials[now.trial_id] = now
 
+    def _expected_total(self) -> int | None:
+        if self._total is None and (self._sure or self._at_most):
+            return max(self._at_most, len(self._trials))
+        return self._total
+
+    def _unknown_work(self) -> float:
+        """Of trials that are to come and not chosen yet: the mean of those that are known."""
+        unknown = max(0, self._at_most - len(self._trials))
+        return unknown * self._planned_work / max(1, len(self._trials))
+
     def snapshot(self, message: str = "") -> Snapshot:
         seconds = time.monotonic() - self._began
         speeds = (self._trials[i].images_per_second for i in self._tails)
-        total = len(self._trials) if self._sure else self._total
+        total = self._expected_total()
         known = total is not None and self._done > 0
+        left = self._left + self._unknown_work()
         return Snapshot(
             name=self._study.name,
             metric=self._study.metric,
@@ -197,7 +211,7 @@ class Tracker:
             best=self._best,
             images_per_second=sum(speed for speed in speeds if speed),
             seconds=seconds,
-            eta_seconds=self._left * seconds / self._done if known else None,
-            open_ended=self._total is None,
+            eta_seconds=left * seconds / self._done if known else None,
+            open_ended=self._total is None and not self._at_most,
             message=message,
         )

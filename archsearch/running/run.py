@@ -33,6 +33,7 @@ def run_study(
     gpus_per_trial: float | None = None,
     max_hours: float | None = None,
     sure: Sequence[Trial] = (),
+    at_most: int = 0,
 ) -> dict[State, int]:
     """Bring every trial to its record; those that have one are left alone.
 
@@ -46,6 +47,7 @@ def run_study(
         on_record: called once per trial with its record, also for records of earlier runs.
         max_hours: stop, as for Ctrl-C, after so long.
         sure: the trials that a generator will give in any case, for the count and the time left.
+        at_most: how many it will give at most; 0 where nobody knows.
 
     Returns:
         How many trials are in each state.
@@ -64,7 +66,7 @@ def run_study(
         driver = Driver(
             folder, tracker, place, Listeners(on_change, on_record), Stopping(max_hours)
         )
-        tracker.sure(sure)
+        tracker.expect(sure, at_most)
         left = driver.plan(trials)
         if left != 0:
             driver.run(choose(runner, place, left))
