@@ -7,7 +7,7 @@ Space -> Cell (what was asked, and its fate) -> Trial (what is trained; has an i
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -106,17 +106,28 @@ class Trial:
         }
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
 
+    def called(self, trial_id: str) -> "Trial":
+        """This training under the id that an earlier version gave it, and its folder has.
+
+        Other `NUMERICS` or a new field of the recipe change the id that its content makes.
+        """
+        known = replace(self)
+        vars(known)["id"] = trial_id  # where a cached property is kept
+        return known
+
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "id": self.id, "schema": SCHEMA, "numerics": NUMERICS}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Trial":
-        return cls(
+        """The trial that `to_dict` wrote, under the id that stands there."""
+        trial = cls(
             variant=variant_from_dict(values["variant"]),
             recipe=Recipe(**values["recipe"]),
             data=Data(**values["data"]),
             seed=values["seed"],
         )
+        return trial.called(values["id"])
 
 
 @dataclass(frozen=True)

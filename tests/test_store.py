@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from archsearch import results
 from archsearch.storage import files, lock
 from archsearch.storage.store import StudyFolder, TrialFolder, checked_name
 from archsearch.study import Cell, Record, Study
@@ -186,6 +187,25 @@ def test_extending_adds_and_never_takes_away(folder: StudyFolder) -> None:
 def test_other_words_are_no_other_study(folder: StudyFolder) -> None:
     folder.create(dataclasses.replace(toy.study(), question="Really?"), toy.DATA)
     assert folder.study().question == "Really?"
+
+
+def test_what_earlier_numerics_trained_is_read_under_its_ids_and_not_gone_on_with(
+    folder: StudyFolder, trial: TrialFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial.write_record(record(trial))
+    extra = dataclasses.replace(folder.trials()[0], seed=99)  # as a search launches them
+    folder.trial(extra.id).write_spec(extra)
+    ids = folder.ids()
+    for module in ("archsearch.study", "archsearch.storage.asked"):
+        monkeypatch.setattr(f"{module}.NUMERICS", 2)
+    assert tuple(found.id for found in folder.trials()) == ids
+    assert folder.trial(extra.id).trial().seed == 99
+    (first,) = (t for t in results.load(folder.path).trials if t.record is not None)
+    assert (first.trial.id, first.state) == (trial.id, "complete")
+    with pytest.raises(ValueError, match="numerics: 1 there, 2 asked"):
+        folder.create(toy.study(), toy.DATA)
+    with pytest.raises(ValueError, match="another version of archsearch"):
+        trial.write_spec(first.trial)
 
 
 def test_a_trial_launched_beyond_the_plan_belongs_to_the_study(folder: StudyFolder) -> None:

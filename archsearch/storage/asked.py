@@ -79,6 +79,19 @@ def ids_of(asked: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(trial_id for trial_id in found if trial_id))
 
 
+def trials_of(asked: Mapping[str, Any]) -> tuple[Trial, ...]:
+    """The distinct planned trials, in the order of `ids_of` and under these ids."""
+    study, data = study_of(asked), data_of(asked)
+    found: dict[str, Trial] = {}
+    for seed in study.seeds:
+        for cell, written in zip(study.cells, asked["cells"], strict=True):
+            if cell.variant is not None:
+                trial_id = written["trials"][str(seed)]
+                trial = Trial(cell.variant, study.recipe, data, seed)
+                found.setdefault(trial_id, trial.called(trial_id))
+    return tuple(found.values())
+
+
 @dataclass(frozen=True)
 class Difference:
     """One difference between two askings; ``extends`` when adding or leaving out explains it."""

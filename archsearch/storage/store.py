@@ -20,6 +20,7 @@ from archsearch.storage.asked import (
     ids_of,
     study_of,
     to_asked,
+    trials_of,
     union,
     versions,
 )
@@ -172,8 +173,8 @@ class StudyFolder:
 
     def trials(self) -> tuple[Trial, ...]:
         """Every planned trial in plan order, then those that a search launched beyond the plan."""
-        asked = self.asked()
-        planned = study_of(asked).trials(data_of(asked))
+        with well_formed(self.path / "study.json"):
+            planned = trials_of(self.asked())
         known = {trial.id for trial in planned}
         more = (self.trial(i) for i in self.launched() if i not in known)
         return planned + tuple(folder.trial() for folder in more)

@@ -107,7 +107,16 @@ class TrialFolder:
         return trial
 
     def write_spec(self, trial: Trial) -> None:
-        """Write spec.json, unless it says the same already (data may have moved since)."""
+        """Write spec.json, unless it says the same already (data may have moved since).
+
+        Raises:
+            ValueError: the trial's id is one of an earlier version, which trained it otherwise.
+        """
+        if replace(trial).id != trial.id:
+            raise ValueError(
+                f"the trial {trial.id} was planned by another version of archsearch, whose results "
+                "differ: it can be read, and trained anew in another folder"
+            )
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / "spec.json"
         with suppress(FileNotFoundError, Damaged):
