@@ -61,6 +61,23 @@ def test_the_best_stands_first_and_shows_the_best_number(uneven: Results) -> Non
     assert best.label == uneven.compare().ranking.best
 
 
+def test_a_best_that_lacks_a_seed_is_headed_by_what_the_table_shows(uneven: Results) -> None:
+    compared = uneven.compare()
+    best = uneven.network(str(compared.ranking.best))
+    short = replace(best, trials=best.trials[1:])  # without one of the easy seeds
+    cells = tuple(short if c.index == best.index else c for c in uneven.cells)
+    fixed = replace(uneven.study, plan={})
+    results = replace(uneven, study=fixed, cells=cells, _compared={})
+    ranking = results.compare().ranking
+    assert ranking.best == best.label
+    assert short.estimate(compared.metric) != shown(short, results.compare())
+    told = f"{ranking.means[best.label]:.1f} ± "
+    assert told in answer(results).headline
+    content = results_table(results)
+    assert content.body[0][content.header.index("Validation accuracy (%)")].startswith(told)
+    assert next(iter(across([results, uneven])[0].rows))["shown"].startswith(told)
+
+
 def test_the_front_is_of_the_numbers_shown(uneven: Results) -> None:
     compared, cost = uneven.compare(), METRICS["macs"]
     front = {c.label for c in pareto_cells(uneven, None, cost)}
