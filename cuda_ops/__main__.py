@@ -9,6 +9,7 @@ import sys
 import torch
 
 from cuda_ops import build
+from cuda_ops.architectures import LEAST_CAPABILITY, in_words, visible_capabilities
 from cuda_ops.native import backends
 from cuda_ops.toolchain import BuildError
 
@@ -59,9 +60,9 @@ def doctor() -> int:
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, "
         f"vectors as wide as {torch.backends.cpu.get_cpu_capability()}"
     )
-    for index, capability in enumerate(build.visible_capabilities()):
-        least, words = build.LEAST_CAPABILITY, build.in_words(capability)
-        note = "" if capability >= least else f"; the CUDA kernels need {build.in_words(least)}"
+    for index, capability in enumerate(visible_capabilities()):
+        least, words = LEAST_CAPABILITY, in_words(capability)
+        note = "" if capability >= least else f"; the CUDA kernels need {in_words(least)}"
         print(f"GPU {index}: {torch.cuda.get_device_name(index)}, of capability {words}{note}")
     print(f"cache {build.cache_root()}")
     for name, backend in backends().items():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cuda_ops import __main__, build, toolchain
+from cuda_ops import __main__, architectures, build, toolchain
 from cuda_ops.build import Recipe
 from cuda_ops.toolchain import BuildError
 
@@ -121,7 +121,7 @@ def test_a_library_for_more_architectures_will_do(recipe: Recipe) -> None:
     ],
 )
 def test_code_runs_on_gpus_of_its_major_capability(code: str, wanted: str, runs: bool) -> None:
-    assert build.runs_on(code, wanted) is runs
+    assert architectures.runs_on(code, wanted) is runs
 
 
 def test_a_cuda_library_is_found_whatever_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
