@@ -134,8 +134,9 @@ def _progress(results: Results) -> tuple[tuple[str, str], ...]:
     states = [t.state for t in results.trials]
     named = ("complete", "diverged", "failed", "running", "interrupted", "pending")
     counted = [f"{states.count(s)} {s}" for s in named if s in states]
-    seconds = sum(t.record.seconds for t in results.trials if t.record)
-    devices = sorted({t.record.device for t in results.trials if t.record and t.record.device})
+    records = [t.record for t in (*results.trials, *results.others) if t.record]
+    seconds = sum(record.seconds for record in records)
+    devices = sorted({record.device for record in records if record.device})
     facts = [("Trainings", f"{len(states)}: {listed(counted)}" if states else "none")]
     if seconds:
         facts.append(("Training time", f"{duration(seconds)} on {listed(devices) or 'unknown'}"))

@@ -87,24 +87,26 @@ def _mark(cell: CellResult, compared: Comparison) -> str:
 
 
 def pareto_cells(results: Results, metric: str | None, cost: Metric) -> list[CellResult]:
-    """Ranked networks that no other beats in both the mean shown and the cost, cheapest last."""
+    """Ranked networks that no other beats in both the mean shown and the cost (counted, or the
+    mean of what was measured), best first."""
     compared = results.compare(metric)
     networks = {c.label: results.network(c.label) for c in results.cells}
     points = {
-        label: (estimate.mean, size)
+        label: (estimate.mean, size.mean)
         for label, cell in networks.items()
         if in_ranking(cell, compared)
         and (estimate := shown(cell, compared))
-        and (size := cell.counted(cost)) is not None
+        and (size := cell.estimate(cost))
     }
-    front = pareto(points, (compared.metric.higher_is_better, False)) if points else ()
+    better = (compared.metric.higher_is_better, cost.higher_is_better)
+    front = pareto(points, better) if points else ()
     return [networks[label] for label in front]
 
 
 def pareto_table(results: Results, metric: str | None = None) -> Table:
-    """The fronts against parameters and against multiply-adds."""
+    """The fronts against parameters, multiply-adds and whatever else a search was to weigh."""
     compared = results.compare(metric)
-    costs = (METRICS["params"], METRICS["macs"])
+    costs = (METRICS["params"], METRICS["macs"], *_other_objectives(results, compared))
     pairs = [(cost, cell) for cost in costs for cell in pareto_cells(results, metric, cost)]
     columns = {
         "Front against": [cost.label.lower() for cost, _ in pairs],
@@ -113,12 +115,22 @@ def pareto_table(results: Results, metric: str | None = None) -> Table:
         "MACs (G)": [costs[1].text(c.counted(costs[1])) for _, c in pairs],
         compared.metric.axis: [estimate_text(c, compared) for _, c in pairs],
     }
+    columns |= {
+        by.axis: [by.text(e.mean) if (e := c.estimate(by)) else MISSING for _, c in pairs]
+        for by in costs[2:]
+    }
     rows = [{"front": cost.name, **_row_of(results, c)} for cost, c in pairs]
     note = (
         "Fronts are of the means shown; a network outside the ranking is on none. A network may be "
         "on one by the luck of its seeds: the intervals say how far to trust a step."
     )
     return table("pareto", "Trade-off between size and result", columns, rows, note=note)
+
+
+def _other_objectives(results: Results, compared: Comparison) -> list[Metric]:
+    known = {"params", "macs", compared.metric.name}
+    asked = results.study.plan.get("objectives", ())
+    return [METRICS[name] for name in asked if name not in known]
 
 
 def _row_of(results: Results, cell: CellResult) -> dict[str, Any]:

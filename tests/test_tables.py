@@ -3,11 +3,12 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
-from archsearch.results import Results, assemble
+from archsearch.results import Results, TrialResult, assemble
 from archsearch.study import Trial
 from archsearch.variant import FreeVariant
 from internimage.config import PRESETS
@@ -205,3 +206,20 @@ def test_the_pareto_front_holds_whatever_nothing_beats(grid: Results) -> None:
         )
         assert (row["network"] in on_front) == (not beaten)
     assert tables.pareto_table(grid).body
+
+
+def test_a_search_over_speed_has_a_front_of_its_own() -> None:
+    """Throughput is more the better: of two networks, the one that is better in both beats."""
+    study = replace(grid_study(1), cells=(), plan={"objectives": ["val_accuracy", "throughput"]})
+    made: list[TrialResult] = []
+    for trial, accuracy, speed in zip(
+        grid_study(1).trials(DATA), (95.0, 96.0, 94.0), (50.0, 40.0, 45.0), strict=False
+    ):
+        record = complete(trial, accuracy).record
+        assert record is not None
+        metrics = {**record.metrics, "images_per_second": speed}
+        made.append(TrialResult(trial, "complete", replace(record, metrics=metrics)))
+    found = tables.pareto_table(assemble("search", study, DATA, {}, tuple(made)))
+    column = found.header.index("Front against"), found.header.index("Throughput (images/s)")
+    fronts = [(row[column[0]], row[column[1]]) for row in found.body]
+    assert [speed for front, speed in fronts if front == "throughput"] == ["40.0", "50.0"]
