@@ -133,6 +133,20 @@ def test_processes_leave_signals_to_the_one_that_started_them(tmp_path):
     assert sorted(p.name for p in tmp_path.glob("saved-*")) == ["saved-0", "saved-1"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_the_whole_group_saves_a_training_over_processes(tmp_path, signum, code):
+    arguments = ["16-8-1-1", "--device", "cpu*2", "--epochs", "200", "--set", "data_fraction=0.1"]
+    main = [sys.executable, "-c", "from archsearch.cli import main; main()", "train"]
+    command = [*main, *arguments, "--out", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+        wait_for(lambda: list(tmp_path.glob("checkpoint-*")))
+        os.killpg(process.pid, signum)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert "stopped, and saved" in said
+
+
 def break_in_the_second(world, device, stop):
     del device, stop
     if world.rank == 1:
