@@ -137,7 +137,7 @@ def _pictures(results: Results, metric: str | None, prefix: str) -> list[tuple[s
 
 
 def _main_tables(results: Results, metric: str | None) -> list[Table]:
-    shown_open = ["paper", "gradients", "table-c", "law", "results", "pareto"]
+    shown_open = ["paper", "gradients", "table-c", "law", "effects", "results", "pareto"]
     if len(results.others) <= MAX_OPEN_ROWS:
         shown_open.append("others")
     return [t for t in tables.all_tables(results, metric) if t.name in shown_open]

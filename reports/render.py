@@ -16,7 +16,18 @@ from reports.page import page
 
 PAGE, NUMBERS = "report.html", "numbers.json"
 TABLES = (
-    *("paper", "gradients", "table-c", "law", "results", "pareto", "others", "recipe", "family"),
+    *(
+        "paper",
+        "gradients",
+        "table-c",
+        "law",
+        "effects",
+        "results",
+        "pareto",
+        "others",
+        "recipe",
+        "family",
+    ),
     "data-scale",
 )
 PICTURES = ("heatmap", *pictures.HOW_TO_READ, "data-scale")

@@ -11,6 +11,7 @@ from archsearch.results import CellResult, Comparison, Results
 from archsearch.statistics.stats import pareto
 from archsearch.variant import FreeVariant
 from internimage.config import PRESETS
+from reports.effects import effects_table
 from reports.formats import Table, table, write
 from reports.gradients import gradient_table
 from reports.paper import paper_table
@@ -255,6 +256,7 @@ def all_tables(results: Results, metric: str | None = None) -> list[Table]:
         gradient_table(results),
         table_c(results, metric),
         law_table([results]),
+        effects_table(results, metric),
         results_table(results, metric),
         pareto_table(results, metric),
         others_table(results),

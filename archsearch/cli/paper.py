@@ -83,6 +83,7 @@ def study(
     device: o.Device = "auto",
     ray_address: o.RayAddress = None,
     max_hours: o.MaxHours = None,
+    gpus_per_trial: o.GpusPerTrial = None,
     quote: o.Quote = True,
     extend: o.Extend = False,
     plan: o.PlanOnly = False,
@@ -97,7 +98,9 @@ def study(
         epochs = epochs or scale.epochs
     training, launch, place = o.together(
         lambda: o.training(data or "digits", recipe or scale.recipe, epochs, seeds, set_),
-        lambda: o.Launch(out, runner, workers, device, ray_address, extend, max_hours, quote),
+        lambda: o.Launch(
+            out, runner, workers, device, ray_address, extend, max_hours, quote, gpus_per_trial
+        ),
         lambda: _data(data, needed=full and not plan),
     )
     found = [
