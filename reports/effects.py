@@ -1,19 +1,19 @@
 """What one number of the space does by itself: steps of C1, C' or L1 at equal budget.
 
 A grid is crossed: a step such as C1 16 -> 20 is taken at several places of the other numbers, and
-on several seeds. Its effect is the mean over the places, once per seed; the seeds are the repeats.
-This says more than the ranking of single cells can, because every seed of every pair counts.
+at each on several seeds. What a seed does to both cells of a pair cancels in their difference, and
+a step's pairs share no cell, so every seed of every pair is a repeat (the noise model is that of
+`archsearch.statistics.ranking`). This says more of a number than any two single cells can.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import fmean
 from typing import Any
 
 from archsearch.metrics import Metric
 from archsearch.results import LEVEL, CellResult, Results
-from archsearch.statistics.stats import Interval, interval
+from archsearch.statistics.stats import Interval, mean_of_means
 from reports.formats import Table, table
 from reports.style import symbol
 
@@ -21,7 +21,7 @@ from reports.style import symbol
 @dataclass(frozen=True)
 class Effect:
     """The change of a metric from ``low`` to ``high`` of one coordinate, over ``places`` pairs of
-    cells that differ in nothing else that was asked for."""
+    cells that differ in nothing else that was asked for; its ``n`` counts pairs times seeds."""
 
     coordinate: str
     low: Any
@@ -33,8 +33,8 @@ class Effect:
 def effects(results: Results, metric: str | None = None) -> list[Effect]:
     """Every step between neighbouring values of the map's coordinates.
 
-    Only cells that are exactly as asked for take part, and seeds on which all cells of the step
-    have a value. Empty without axes, for counts, and with fewer than two such seeds.
+    Only cells that are exactly as asked for take part, in pairs that share two seeds or more.
+    Empty without axes and for counts.
     """
     by = results.compare(metric).metric
     if results.study.axes is None or by.counted:
@@ -50,19 +50,16 @@ def _steps(cells: list[CellResult], axis: str, by: Metric) -> Iterator[Effect]:
         lines.setdefault(elsewhere, {})[cell.cell.asked[axis]] = cell.values(by)
     levels = sorted({level for line in lines.values() for level in line})
     for low, high in pairwise(levels):
-        pairs = [(line[low], line[high]) for line in lines.values() if {low, high} <= set(line)]
-        changes = _by_seed(pairs)
-        if len(changes) > 1:
-            yield Effect(axis, low, high, len(pairs), interval(changes, LEVEL))
+        pairs = [_changes(ln[low], ln[high]) for ln in lines.values() if {low, high} <= set(ln)]
+        repeated = [changes for changes in pairs if len(changes) > 1]
+        if repeated:
+            yield Effect(axis, low, high, len(repeated), mean_of_means(repeated, LEVEL))
 
 
-def _by_seed(
-    pairs: list[tuple[Mapping[int, float | None], Mapping[int, float | None]]],
-) -> list[float]:
-    """The mean change over the pairs, on every seed that all of them have."""
-    rows = [values for pair in pairs for values in pair]
-    seeds = [s for s in (rows[0] if rows else ()) if all(r.get(s) is not None for r in rows)]
-    return [fmean((b[s] or 0.0) - (a[s] or 0.0) for a, b in pairs) for s in seeds]
+def _changes(low: Mapping[int, float | None], high: Mapping[int, float | None]) -> list[float]:
+    """The change on every seed that both cells of a pair have."""
+    both = ((low[seed], high[seed]) for seed in low if seed in high)
+    return [b - a for a, b in both if a is not None and b is not None]
 
 
 def effects_table(results: Results, metric: str | None = None) -> Table | None:
@@ -77,19 +74,20 @@ def effects_table(results: Results, metric: str | None = None) -> Table | None:
             _change(e.change, by) for e in found
         ],
         "Pairs of cells": [str(e.places) for e in found],
-        "Seeds": [str(e.change.n) for e in found],
+        "Repeats": [str(e.change.n) for e in found],
         "Seen": [_seen(e.change, by) for e in found],
     }
     rows = [
         {"coordinate": e.coordinate, "low": e.low, "high": e.high, "pairs": e.places}
-        | {"seeds": e.change.n, "change": round(e.change.mean, 6)}
+        | {"repeats": e.change.n, "change": round(e.change.mean, 6)}
         | {"change_low": _six(e.change.low), "change_high": _six(e.change.high)}
         for e in found
     ]
     note = (
         "Pairs of cells that differ in this number only (and in the L₃ that the budget then asks "
-        "for); the mean over pairs, once per seed, with Student's 95% interval over seeds. Each "
-        "step has its own 95%: of twenty steps without effect, one would seem to have one."
+        "for), seed by seed: the mean change and its 95% interval (Student, each pair with noise "
+        "of its own). Each step has its own 95%: of twenty without effect, one would seem to have "
+        "one."
     )
     return table("effects", "What each number does", columns, rows, note=note)
 

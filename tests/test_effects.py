@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from archsearch.results import Results, assemble
-from archsearch.statistics.stats import interval
+from archsearch.statistics.stats import mean_of_means
 from archsearch.variant import Variant
 from reports.effects import effects, effects_table
 from tests.golden import DATA, complete, golden_results, grid_study
@@ -31,20 +32,24 @@ def test_a_step_is_what_the_truth_says_and_seed_effects_cancel():
     assert by["group_channels", 16, 32].places == 5  # of 64: the others are repaired
 
 
-def test_the_interval_is_over_seeds():
-    slopes = {0: 1.0, 1: 2.0, 2: 4.0}
-    found = effects(results_of(lambda v, s: 50 + slopes[s] * v.c1 / 16))
-    step = next(e for e in found if (e.coordinate, e.low) == ("c1", 48))
-    assert (step.change.mean, step.change.n) == (pytest.approx(7 / 3), 3)
-    assert step.change.half_width == pytest.approx(interval([1.0, 2.0, 4.0]).half_width)
+def test_the_interval_is_over_pairs_and_seeds():
+    noise = np.random.default_rng(0).normal(size=(200, 3))
+    found = effects(results_of(lambda v, s: 50 + v.c1 / 16 + noise[v.c1 + v.l1, s]))
+    step = next(e for e in found if (e.coordinate, e.low) == ("c1", 64))
+    pairs = [[1 + noise[80 + l1, s] - noise[64 + l1, s] for s in range(3)] for l1 in range(1, 5)]
+    expected = mean_of_means([[round(x, 3) for x in pair] for pair in pairs])
+    assert step.change.mean == pytest.approx(expected.mean, abs=1e-3)
+    assert step.change.half_width == pytest.approx(expected.half_width, abs=5e-3)
+    assert (step.places, step.change.n) == (4, 12)
 
 
-def test_a_seed_that_one_cell_lacks_does_not_count():
+def test_a_seed_that_one_cell_of_a_pair_lacks_does_not_count():
     whole = results_of(lambda v, s: 90 + v.c1 / 16 + s)
     kept = [t for t in whole.trials if not (t.trial.seed == 2 and t.trial.variant.c1 == 48)]
     found = effects(assemble("grid", whole.study, DATA, {}, tuple(kept)))
-    assert {e.change.n for e in found if e.coordinate == "c1" and e.low == 48} == {2}
-    assert {e.change.n for e in found if e.coordinate == "c1" and e.low == 64} == {3}
+    by = {(e.coordinate, e.low): e for e in found}
+    assert (by["c1", 48].places, by["c1", 48].change.n) == (5, 10)
+    assert (by["c1", 64].places, by["c1", 64].change.n) == (4, 12)
 
 
 def test_one_seed_axes_that_are_not_there_and_counts_give_no_table():

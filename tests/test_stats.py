@@ -5,10 +5,12 @@ import pytest
 from scipy import stats as sps
 
 from archsearch.statistics.stats import (
+    Interval,
     chance_winner_is_best,
     edf,
     interval,
     kendall_tau,
+    mean_of_means,
     next_value,
     pareto,
     regret,
@@ -141,3 +143,26 @@ def test_next_value_covers_one_more_repeat() -> None:
     inside = np.mean([row[3] in next_value(row[:3]) for row in draws])
     assert inside == pytest.approx(0.95, abs=0.015)  # three standard errors
     assert next_value([1.0]).low is None
+
+
+@pytest.mark.parametrize(
+    ("groups", "repeats", "spread"), [(3, 3, 1), (5, 2, 1), (4, 3, 3), (2, 5, 3)]
+)
+def test_the_mean_of_means_covers_the_truth(groups, repeats, spread):
+    rng, truth, runs = np.random.default_rng(4), np.array([0.0, 3.0, -1.0, 8.0, 2.0])[:groups], 1000
+    sd = np.geomspace(1, spread, groups)
+    inside = sum(
+        truth.mean()
+        in mean_of_means(truth[:, None] + sd[:, None] * rng.normal(size=(groups, repeats)))
+        for _ in range(runs)
+    )
+    assert 0.935 < inside / runs <= 1
+
+
+def test_the_mean_of_means_is_what_scipy_gives_for_one_group():
+    values = [1.0, 2.0, 4.5]
+    found, one = mean_of_means([values]), interval(values)
+    assert (found.low, found.high) == (pytest.approx(one.low), pytest.approx(one.high))
+    assert mean_of_means([[1.0, 1.0], [3.0, 3.0]]) == Interval(2.0, 2.0, 2.0, 4, "student")
+    with pytest.raises(ValueError, match="two repeats"):
+        mean_of_means([[1.0], [2.0, 3.0]])
