@@ -31,8 +31,7 @@ def study(
 
     The ladder climbs from ``origin`` up to ``budget``, rounded to the nearest legal models. Table C
     takes its recovered configurations; from an origin of one's own its pairs at phi = 2, rounded
-    likewise (``budget`` is then only a label: phi decides the size). All models have the origin's
-    block.
+    likewise, where phi decides the size and there is no budget. All models have the origin's block.
 
     Raises:
         ValueError: a factor below 1 or without the other, or what
@@ -40,9 +39,11 @@ def study(
     """
     if alpha is None and beta is None:
         name, cells = "table-c", _table_c(origin, rounding)
+        label = str(budget) if _from_paper(origin) else ""
     else:
         factors = check_factors(alpha, beta)
         name, cells = "scale", ladder(origin, *factors, budget, rounding or "nearest")
+        label = str(budget)
     return Study(
         name=name,
         question=ABOUT.question,
@@ -51,12 +52,15 @@ def study(
         recipe=recipe,
         data=data,
         seeds=seeds,
-        budget=str(budget),
+        budget=label,
         reports=("table",),
     )
 
 
 def _table_c(origin: Variant, rounding: str | None) -> tuple[Cell, ...]:
     """Recovered where that is possible, which is from the paper's origin only."""
-    from_paper = origin.numbers == SCALED_ORIGIN.numbers
-    return table_c(origin, rounding or ("recovered" if from_paper else "nearest"))
+    return table_c(origin, rounding or ("recovered" if _from_paper(origin) else "nearest"))
+
+
+def _from_paper(origin: Variant) -> bool:
+    return origin.numbers == SCALED_ORIGIN.numbers

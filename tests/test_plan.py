@@ -96,6 +96,8 @@ def test_table_c_from_ones_own_origin_is_rounded() -> None:
     study = scale.study(recipe=QUICK, origin=Variant(16, 4, 2, 6))
     assert "rounding 'nearest'" in study.cells[0].reason
     assert study.cells[0].paper["accuracy"] == 84.5
+    assert study.budget == ""  # phi decides the size; 100M is the paper's
+    assert scale.study(recipe=QUICK).budget == "100M params"
 
 
 def test_scale_with_factors_is_a_ladder() -> None:
