@@ -105,8 +105,15 @@ def _process(
         signal.signal(signum, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, OURS)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    with _told(errors, rank):
+        _work(World(rank, size), work, device_type, stopping, errors, meeting_place)
+
+
+@contextmanager
+def _told(errors: Any, rank: int) -> Iterator[None]:
+    """An exception inside ends this process, after the parent was given it."""
     try:
-        _work(World(rank, size), work, device_type, stopping, meeting_place)
+        yield
     except Exception as error:
         errors.put(_portable(error, rank))
         raise SystemExit(1) from error
@@ -130,7 +137,9 @@ def _portable(error: Exception, rank: int) -> Exception:
     return error
 
 
-def _work(world: World, work: Work, device_type: str, stopping: Any, meeting_place: str) -> None:
+def _work(
+    world: World, work: Work, device_type: str, stopping: Any, errors: Any, meeting_place: str
+) -> None:
     for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):  # one machine: stay inside it
         os.environ.setdefault(variable, "lo")
     on_gpu = device_type == "cuda"
@@ -143,7 +152,9 @@ def _work(world: World, work: Work, device_type: str, stopping: Any, meeting_pla
     file = f"file://{meeting_place}"
     dist.init_process_group(backend, file, rank=world.rank, world_size=world.size)
     try:
-        with suppress(Interrupted):  # all of them stop together, and the first has saved
+        # Told before the group goes: then the others lose their connection and raise that.
+        # All of them are interrupted together, and the first has saved.
+        with _told(errors, world.rank), suppress(Interrupted):
             work(world, device, stopping.is_set)
     finally:
         dist.destroy_process_group()
