@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -47,6 +47,14 @@ def spread(work: Work, size: int, device_type: str, stop: Callable[[], bool]) ->
     Raises:
         RuntimeError: a process died without a word.
     """
+    # Raised here, where no traceback keeps the semaphores of the processes alive.
+    if error := _first_error(work, size, device_type, stop):
+        raise error
+
+
+def _first_error(
+    work: Work, size: int, device_type: str, stop: Callable[[], bool]
+) -> Exception | None:
     spawn = multiprocessing.get_context("spawn")
     stopping, errors = spawn.Event(), spawn.SimpleQueue()
     with tempfile.TemporaryDirectory() as place:
@@ -63,9 +71,10 @@ def spread(work: Work, size: int, device_type: str, stop: Callable[[], bool]) ->
             for process in processes:
                 _end(process)
     if not errors.empty():
-        raise errors.get()
+        return cast(Exception, errors.get())
     if codes := [process.exitcode for process in processes if process.exitcode]:
-        raise RuntimeError(f"a process of the training died with exit code {codes[0]}")
+        return RuntimeError(f"a process of the training died with exit code {codes[0]}")
+    return None
 
 
 @contextmanager
