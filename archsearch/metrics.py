@@ -75,6 +75,14 @@ class Metric:
         return "–" if value is None else f"{value:.{self.digits if digits is None else digits}f}"
 
 
+def rounded(value: float | None) -> float | None:
+    """Six decimals, as tables and JSON keep a number: below them stands only the rounding of sums.
+
+    None stays None.
+    """
+    return None if value is None else round(value, 6)
+
+
 _ALL = (
     Metric("val_accuracy", "Validation accuracy", "%", True, "metrics", "val_accuracy"),
     Metric("test_accuracy", "Test accuracy", "%", True, "metrics", "test_accuracy"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from archsearch.design.count import count
-from archsearch.metrics import METRICS, Metric, metric
+from archsearch.metrics import METRICS, Metric, metric, rounded
 from archsearch.statistics.ranking import Ranking, tied_with_best
 from archsearch.statistics.seeds import next_seeds
 from archsearch.statistics.stats import Interval, Method, interval
@@ -310,7 +310,7 @@ def _cell_row(cell: CellResult, measured: tuple[Metric, ...]) -> dict[str, Any]:
     for by in measured:
         estimate = cell.estimate(by)
         for k in ("mean", "low", "high"):
-            row[f"{by.name}_{k}"] = _rounded(getattr(estimate, k, None))
+            row[f"{by.name}_{k}"] = rounded(getattr(estimate, k, None))
         row[f"{by.name}_n"] = estimate.n if estimate else 0
     return row
 
@@ -318,19 +318,14 @@ def _cell_row(cell: CellResult, measured: tuple[Metric, ...]) -> dict[str, Any]:
 def _bootstrap(cell: CellResult, by: Metric) -> dict[str, Any]:
     """Ends of the interval that assumes no distribution; too short below some ten seeds."""
     found = None if by.counted else cell.estimate(by, "bootstrap")
-    return {f"{by.name}_bootstrap_{k}": _rounded(getattr(found, k, None)) for k in ("low", "high")}
-
-
-def _rounded(value: float | None) -> float | None:
-    """Six decimals: below them stands only the rounding of sums."""
-    return None if value is None else round(value, 6)
+    return {f"{by.name}_bootstrap_{k}": rounded(getattr(found, k, None)) for k in ("low", "high")}
 
 
 def _seed_row(result: TrialResult, label: str, measured: tuple[Metric, ...]) -> dict[str, Any]:
     record = result.record
     row: dict[str, Any] = {"network": label, "seed": result.trial.seed, "trial": result.trial.id}
     row |= {"state": result.state, "epochs": len(result.curve)}
-    row |= {by.name: _rounded(result.value(by)) for by in measured}
+    row |= {by.name: rounded(result.value(by)) for by in measured}
     row |= {n: getattr(record, n, None) for n in ("kind", "error", "attempts", "device")}
     return row | {"seconds": getattr(record, "seconds", None)}
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from archsearch.metrics import METRICS
+from archsearch.metrics import METRICS, rounded
 from archsearch.results import CellResult, Results
 from reports.alike import differences, named
 from reports.data_scale import data_scale_tables
@@ -107,4 +107,4 @@ def shared_networks(results: Sequence[Results], metric: str | None = None) -> Ta
 
 def _mean(cell: CellResult, results: Results, metric: str | None) -> float | None:
     estimate = shown(cell, results.compare(metric))
-    return None if estimate is None else round(estimate.mean, 6)
+    return None if estimate is None else rounded(estimate.mean)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from archsearch.metrics import Metric
+from archsearch.metrics import Metric, rounded
 from archsearch.results import LEVEL, CellResult, Results
 from archsearch.statistics.stats import Interval, mean_of_means
 from reports.formats import Table, table
@@ -79,8 +79,8 @@ def effects_table(results: Results, metric: str | None = None) -> Table | None:
     }
     rows = [
         {"coordinate": e.coordinate, "low": e.low, "high": e.high, "pairs": e.places}
-        | {"repeats": e.change.n, "change": round(e.change.mean, 6)}
-        | {"change_low": _six(e.change.low), "change_high": _six(e.change.high)}
+        | {"repeats": e.change.n, "change": rounded(e.change.mean)}
+        | {"change_low": rounded(e.change.low), "change_high": rounded(e.change.high)}
         for e in found
     ]
     note = (
@@ -102,7 +102,3 @@ def _seen(found: Interval, by: Metric) -> str:
     if 0.0 in found:
         return "cannot be told"
     return "better" if by.merit(found.mean) > 0 else "worse"
-
-
-def _six(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from archsearch.metrics import rounded
 from archsearch.results import Comparison, Results
 from archsearch.study import Record, canonical_json
 from reports import tables
@@ -74,8 +75,8 @@ def _ranking(compared: Comparison) -> dict[str, Any]:
         "best": ranking.best,
         "tied": list(ranking.tied),
         "level": ranking.level,
-        "means": {k: round(v, 6) for k, v in ranking.means.items()},
-        "p_values": {k: round(v, 6) for k, v in ranking.p_values.items()},
+        "means": {k: rounded(v) for k, v in ranking.means.items()},
+        "p_values": {k: rounded(v) for k, v in ranking.p_values.items()},
         "notes": list(ranking.notes),
     }
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from archsearch.design.budget import readable
+from archsearch.metrics import rounded
 from archsearch.results import Results
 from archsearch.statistics.law import Recommendation, recommend
 from archsearch.statistics.stats import Interval
@@ -117,4 +118,4 @@ def _size(value: float) -> str:
 
 def _numbers(found: Interval) -> dict[str, float | None]:
     values = {"mean": found.mean, "low": found.low, "high": found.high}
-    return {name: None if v is None else round(v, 6) for name, v in values.items()}
+    return {name: rounded(v) for name, v in values.items()}

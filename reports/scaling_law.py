@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter, NullLocator
 
-from archsearch.metrics import METRICS
+from archsearch.metrics import METRICS, rounded
 from archsearch.results import UNFINISHED, CellResult, Results
 from archsearch.statistics.law import Law, Prediction, Score, fit, predict, score
 from archsearch.statistics.stats import Interval
@@ -194,19 +194,15 @@ def _row(ladder: Ladder) -> dict[str, Any]:
         "alpha": ladder.rule[0],
         "beta": ladder.rule[1],
         "sizes": " ".join(f"{s:.0f}" for s in ladder.law.sizes),
-        "exponent": _six(exponent.mean),
-        "exponent_low": _six(exponent.low),
-        "exponent_high": _six(exponent.high),
-        "foretold": _six(foretold.mean if foretold else None),
-        "foretold_low": _six(foretold.low if foretold else None),
-        "foretold_high": _six(foretold.high if foretold else None),
-        "measured": _six(tested.outcome if tested else None),
+        "exponent": rounded(exponent.mean),
+        "exponent_low": rounded(exponent.low),
+        "exponent_high": rounded(exponent.high),
+        "foretold": rounded(foretold.mean if foretold else None),
+        "foretold_low": rounded(foretold.low if foretold else None),
+        "foretold_high": rounded(foretold.high if foretold else None),
+        "measured": rounded(tested.outcome if tested else None),
         "inside": tested.inside if tested else None,
     }
-
-
-def _six(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
 
 
 def law_figure(results: Sequence[Results]) -> Figure | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from archsearch.design.count import count
-from archsearch.metrics import METRICS, Metric
+from archsearch.metrics import METRICS, Metric, rounded
 from archsearch.recipe import TABLE_B, Recipe
 from archsearch.results import CellResult, Comparison, Results
 from archsearch.statistics.stats import pareto
@@ -39,8 +39,9 @@ def results_table(results: Results, metric: str | None = None) -> Table:
     note = f"{compared.metric.label}: {seeds_words(results, compared)}."
     note = " ".join(filter(None, (note, compared_words(results, compared))))
     marks = [_mark(c, compared) for c in order]
+    means = compared.ranking.means
     rows = [
-        row | {"ranking_mean": _ranking_mean(cell, compared), "standing": standing(cell, compared)}
+        row | {"ranking_mean": rounded(means.get(cell.label)), "standing": standing(cell, compared)}
         for row, cell in zip(results.rows(), results.cells, strict=True)
     ]
     return table("results", _title(results), columns, rows, marks, note)
@@ -55,11 +56,6 @@ def _identity(results: Results, order: list[CellResult]) -> dict[str, list[str]]
     if "l3" not in asked and not free:
         columns["L₃"] = [str(getattr(c.cell.variant, "l3", MISSING)) for c in order]
     return columns
-
-
-def _ranking_mean(cell: CellResult, compared: Comparison) -> float | None:
-    mean = compared.ranking.means.get(cell.label)
-    return None if mean is None else round(mean, 6)
 
 
 def _title(results: Results) -> str:
