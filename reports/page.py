@@ -22,7 +22,7 @@ from reports.answer import answer
 from reports.formats import Table, as_csv, as_html, table
 from reports.recommended import recommendation
 from reports.standing import shown
-from reports.words import compared_words, listed, seeds_words, with_interval
+from reports.words import compared_words, listed, num_train_words, seeds_words, with_interval
 
 MAX_OPEN_ROWS = 12
 """Of trainings that are listed beside the plan's; more are folded away."""
@@ -250,8 +250,8 @@ def _versions(recorded: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
 
 
 def _data_words(results: Results) -> str:
-    data, part = results.data, results.study.recipe.data_fraction
-    train = f"{data.num_train:,}" if part == 1 else f"{part:.3g} of {data.num_train:,}"
+    data = results.data
+    train = num_train_words(data, results.study.recipe)
     images = f"{train} training, {data.num_val:,} validation, {data.num_test:,} test images"
     return f"{data.name}: {images}, {data.num_classes} classes"
 

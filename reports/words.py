@@ -1,8 +1,10 @@
 """What the numbers say, in plain words. Every sentence is derived from records."""
 
 from archsearch.metrics import Metric
+from archsearch.recipe import Recipe
 from archsearch.results import CellResult, Comparison, Results
 from archsearch.statistics.stats import Interval, chance_winner_is_best
+from archsearch.study import Data
 from reports.standing import best_has_best_mean, in_ranking, seeds_differ, shown
 
 
@@ -24,6 +26,12 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def num_train_words(data: Data, recipe: Recipe) -> str:
+    """47,000; or 0.12 of 47,000, where the recipe trains on a part of the training images."""
+    part = recipe.data_fraction
+    return f"{data.num_train:,}" if part == 1 else f"{part:.3g} of {data.num_train:,}"
 
 
 def with_interval(by: Metric, estimate: Interval | None, digits: int) -> str:

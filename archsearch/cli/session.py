@@ -59,17 +59,16 @@ def folder_name(study: Study) -> str:
 
 
 def _what(study: Study, data: Data) -> str:
+    from reports.words import num_train_words
+
     fates = [cell.fate for cell in study.cells]
     told = ", ".join(f"{fates.count(f)} {f}" for f in dict.fromkeys(fates))
     num = len(study.trials(data))
     cells = f"{len(fates)} cells ({told}), {len(study.seeds)} seed(s): {num} trainings"
-    part = study.recipe.data_fraction
-    train = (
-        f"{data.num_train:,} images" if part == 1 else f"{part:.3g} of {data.num_train:,} images"
-    )
     return (
         f"{cells if fates else 'Trainings'} of {study.recipe.epochs} epoch(s), "
-        f"recipe {study.recipe.name}, on {data.name}: {train} to train, "
+        f"recipe {study.recipe.name}, on {data.name}: "
+        f"{num_train_words(data, study.recipe)} images to train, "
         f"{data.num_val:,} to choose, {data.num_test:,} to test"
     )
 
