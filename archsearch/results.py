@@ -5,7 +5,7 @@ its place, and a missing number is None, never 0. Reading needs no torch.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +16,13 @@ from archsearch.statistics.ranking import Ranking, tied_with_best
 from archsearch.statistics.seeds import next_seeds
 from archsearch.statistics.stats import Interval, Method, interval
 from archsearch.study import Cell, Data, Record, Study, Trial
-from archsearch.variant import AnyVariant, FreeVariant, Variant
+from archsearch.variant import (
+    AnyVariant,
+    FreeVariant,
+    Variant,
+    differing_switches,
+    named_apart,
+)
 
 if TYPE_CHECKING:
     from archsearch.searching.fidelity import Halving
@@ -285,9 +291,7 @@ def _found_cell(variant: AnyVariant) -> Cell:
 
 def _labels(cells: tuple[Cell, ...]) -> list[str]:
     """A name per network: the paper's four numbers, and the switches that differ in this run."""
-    variants = [c.variant for c in cells if c.variant is not None]
-    switches = [f.name for f in fields(Variant) if f.name not in NUMBERS]
-    varying = [s for s in switches if len({getattr(v, s) for v in variants}) > 1]
+    varying = differing_switches(c.variant for c in cells if c.variant is not None)
     return [_label(cell, varying) for cell in cells]
 
 
@@ -296,7 +300,7 @@ def _label(cell: Cell, varying: list[str]) -> str:
     if variant is None:
         return ", ".join(f"{k} {v}" for k, v in cell.asked.items())
     numbers = variant.name if isinstance(variant, FreeVariant) else str(variant.numbers)
-    return " ".join([numbers, *(f"{s}={getattr(variant, s)}" for s in varying)])
+    return named_apart(numbers, variant, varying)
 
 
 def _cell_row(cell: CellResult, measured: tuple[Metric, ...]) -> dict[str, Any]:

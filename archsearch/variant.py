@@ -5,7 +5,7 @@ Four numbers (C1, C', L1, L3) decide a network. `FreeVariant` is what the rules 
 twelve hyper-parameters free.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -157,6 +157,20 @@ def _switches(v: AnyVariant) -> dict[str, Any]:
         "offset_scale": v.offset_scale,
         "operator": v.operator,
     }
+
+
+def differing_switches(variants: Iterable[AnyVariant]) -> list[str]:
+    """The switches in which these networks are not alike, in the order of the fields.
+
+    What tells networks of the same numbers apart: a study may change a kernel and nothing else.
+    """
+    found = [_switches(v) for v in variants]
+    return [s for s in (found[0] if found else ()) if len({v[s] for v in found}) > 1]
+
+
+def named_apart(name: str, variant: AnyVariant, switches: Iterable[str]) -> str:
+    """``16-8-2-4 kernel_size=5``: ``name``, and these of the variant's switches."""
+    return " ".join([name, *(f"{s}={getattr(variant, s)}" for s in switches)])
 
 
 def paper_figures(variant: AnyVariant) -> dict[str, Any]:

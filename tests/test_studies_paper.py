@@ -282,6 +282,9 @@ def test_a_study_is_planned_trained_and_reported(run: Any, tmp_path: Path) -> No
     code, _, err = run("study", "ablation", *TOY)
     assert code == 0
     assert "report.html" in err
+    assert "8-4-1-1 operator=dcnv3-sigmoid: complete" in err
+    _, out, _ = run("status", "runs/ablation-digits", "--format", "json")
+    assert len({row["network"] for row in json.loads(out)}) == 4
     made = {p.name for p in (tmp_path / "runs/ablation-digits/reports").iterdir()}
     assert {"paper.csv", "gradients.png", "gradients.csv"} <= made
     assert run("report", "runs/ablation-digits", "--verify")[0] == 0

@@ -13,6 +13,8 @@ from archsearch.variant import (
     SCALED_ORIGIN,
     FreeVariant,
     Variant,
+    differing_switches,
+    named_apart,
     paper_figures,
     parse_variant,
     rule_violations,
@@ -33,6 +35,15 @@ def test_the_four_rules_written_out() -> None:
     assert config.channels == (48, 96, 192, 384)
     assert config.groups == (3, 6, 12, 24)
     assert config.depths == (2, 2, 7, 2)
+
+
+def test_networks_of_the_same_numbers_are_named_by_the_switches_they_differ_in() -> None:
+    kernels = [replace(ORIGIN, kernel_size=k) for k in (3, 5)]
+    assert differing_switches(kernels) == ["kernel_size"]
+    assert named_apart("T", kernels[1], ["kernel_size"]) == "T kernel_size=5"
+    assert differing_switches([*kernels, SCALED_ORIGIN]) == ["kernel_size", "norm", "layer_scale"]
+    assert differing_switches([ORIGIN]) == differing_switches([]) == []
+    assert named_apart("T", ORIGIN, []) == "T"
 
 
 def test_origins_differ_in_their_block_only() -> None:

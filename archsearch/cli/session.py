@@ -11,6 +11,7 @@ from typer import Exit
 from archsearch.cli.options import Launch, as_shell, command_line
 from archsearch.cli.quoting import quote_after, quote_before
 from archsearch.study import Data, Study
+from archsearch.variant import differing_switches, named_apart
 
 if TYPE_CHECKING:
     from archsearch.storage.store import State, StudyFolder
@@ -36,6 +37,7 @@ def start(study: Study, launch: Launch) -> None:
         check_device(study.recipe, launch.device)
     path = launch.out or RUNS / folder_name(study)
     folder = StudyFolder(path).create(study, data, command_line(), extend=launch.extend)
+    study = folder.study()  # with --extend, all that was asked for before too
     say("\n".join(filter(None, (study.question, _what(study, data), announcement(study)))))
     say(f"Folder: {path}. Ctrl-C stops; the same command goes on.")
     if launch.quote:
@@ -100,17 +102,21 @@ def _train(folder: "StudyFolder", launch: Launch) -> Mapping["State", int]:
 
 
 class Labels(dict[str, str]):
-    """What the table calls a trial, by its id: its four numbers, and the seed if there are several.
+    """What the table calls a trial, by its id: its four numbers, the switches in which the study's
+    networks differ, and the seed if there are several.
 
     Read when first asked for: a study may launch trials that were not planned.
     """
 
     def __init__(self, folder: "StudyFolder", seeds: bool) -> None:
         self._folder, self._seeds = folder, seeds
+        cells = folder.study().cells
+        self._switches = differing_switches(c.variant for c in cells if c.variant)
 
     def __missing__(self, trial_id: str) -> str:
         trial = self._folder.trial(trial_id).trial()
-        self[trial_id] = trial.variant.name + (f"  seed {trial.seed}" if self._seeds else "")
+        name = named_apart(trial.variant.name, trial.variant, self._switches)
+        self[trial_id] = name + (f"  seed {trial.seed}" if self._seeds else "")
         return self[trial_id]
 
 

@@ -15,7 +15,7 @@ from archsearch.metrics import Metric
 from archsearch.metrics import metric as known_metric
 from archsearch.storage import lock
 from archsearch.storage.store import FINISHED, State, StudyFolder, TrialFolder
-from archsearch.variant import variant_from_dict
+from archsearch.variant import differing_switches, named_apart, variant_from_dict
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,9 @@ def _rows(folder: StudyFolder, asked: Mapping[str, Any]) -> Iterator[dict[str, A
 def _labels(asked: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
     """Network and seed of each planned trial, in the order of the plan."""
     found: dict[str, tuple[str, int]] = {}
-    names = [variant_from_dict(c["variant"]).name if c["variant"] else "" for c in asked["cells"]]
+    variants = [variant_from_dict(c["variant"]) if c["variant"] else None for c in asked["cells"]]
+    varying = differing_switches(v for v in variants if v)
+    names = [named_apart(v.name, v, varying) if v else "" for v in variants]
     for seed in asked["seeds"]:
         for cell, name in zip(asked["cells"], names, strict=True):
             if trial_id := cell["trials"].get(str(seed)):
