@@ -179,9 +179,30 @@ def test_extending_adds_and_never_takes_away(folder: StudyFolder) -> None:
     assert old < {trial.id for trial in folder.trials()}
     assert folder.asked()["command"] == ["again"]  # the first would be refused now
     assert folder.asked()["commands_before"] == [["archsearch", "grid"]]
-    folder.create(other, toy.DATA, ["once more"], extend=True)
-    assert folder.asked()["commands_before"] == [["archsearch", "grid"], ["again"]]
     assert folder.study().cells[:5] == toy.study().cells
+
+
+def test_extending_by_nothing_is_told_and_keeps_the_command(
+    folder: StudyFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = folder.asked()
+    less = dataclasses.replace(toy.study(), cells=(toy.cell(1),))
+    folder.create(less, toy.DATA, ["again"], extend=True)
+    assert folder.asked() == before
+    assert f"--extend adds nothing: the plan in {folder.path}" in caplog.text
+
+
+@pytest.mark.parametrize("key", ["num_trials", "max_seeds"])
+def test_extending_never_shrinks_a_plan(
+    tmp_path: Path, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = StudyFolder(tmp_path / "toy")
+    for number, planned in ((80, 80), (60, 80), (90, 90)):
+        study = dataclasses.replace(toy.study(), plan={"kind": "toy", key: number})
+        folder.create(study, toy.DATA, [str(number)], extend=True)
+        assert folder.study().plan == {"kind": "toy", key: planned}
+        assert folder.asked()["command"] == [str(planned)]
+    assert caplog.text.count("adds nothing") == 1
 
 
 def test_other_words_are_no_other_study(folder: StudyFolder) -> None:

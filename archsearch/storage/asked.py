@@ -14,6 +14,9 @@ from typing import Any
 from archsearch.storage.files import to_json
 from archsearch.study import NUMERICS, SCHEMA, Data, Study, Trial, canonical_json
 
+GROWING = ("num_trials", "max_seeds")
+"""Numbers of a plan that extend it when they grow; any other change makes another plan."""
+
 PACKAGES = ("archsearch", "torch", "numpy", "kornia", "optuna", "ray")
 
 
@@ -120,10 +123,9 @@ def _keys(*mappings: Mapping[str, Any]) -> list[str]:
 
 
 def _plan_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
-    """More trials or seeds of the same plan extend it; any other change makes another plan."""
     for difference in _changed("plan.", old, new, list(dict.fromkeys((*old, *new)))):
         key = difference.text.partition(":")[0].removeprefix("plan.")
-        yield replace(difference, extends=key in ("num_trials", "max_seeds"))
+        yield replace(difference, extends=key in GROWING)
 
 
 def _changed(
@@ -162,10 +164,12 @@ def _words(fate_and_variant: tuple[str, str]) -> str:
 
 
 def union(old: Study, new: Study) -> Study:
-    """The new study with the old one's cells and seeds kept, in their order, before what is new."""
+    """The new study with the old one's cells and seeds kept, in their order, before what is new;
+    of a plan's number of trials or seeds, the larger."""
     cells = {canonical_json(dict(cell.asked)): cell for cell in (*old.cells, *new.cells)}
     return replace(
         new,
         cells=tuple(cells.values()),
         seeds=tuple(dict.fromkeys((*old.seeds, *new.seeds))),
+        plan={k: max(v, old.plan.get(k, v)) if k in GROWING else v for k, v in new.plan.items()},
     )

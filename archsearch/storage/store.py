@@ -24,7 +24,7 @@ from archsearch.storage.asked import (
     union,
     versions,
 )
-from archsearch.storage.files import DISK_FULL, Damaged, quarantine, well_formed, write_json
+from archsearch.storage.files import DISK_FULL, Damaged, log, quarantine, well_formed, write_json
 from archsearch.storage.lock import Locked
 from archsearch.storage.trial_folder import (
     FINISHED,
@@ -79,8 +79,8 @@ class StudyFolder:
     ) -> "StudyFolder":
         """Start the study here, or find that this very study was started here before.
 
-        With ``extend``, new cells and seeds are added; nothing is ever taken away, and ``command``
-        is the one that goes on from then.
+        With ``extend``, new cells, seeds and trials of a plan are added, and ``command`` is the one
+        that goes on from then; nothing is ever taken away, and adding nothing is told.
 
         Raises:
             ValueError: naming every difference to what was asked here before; or when the folder
@@ -134,10 +134,13 @@ class StudyFolder:
         by: dict[str, Any] = {
             k: old[k] for k in ("command", "created", "versions", "commands_before") if k in old
         }
-        if found:  # the old command would be refused from now on
+        asked = to_asked(union(study_of(old), study), data)
+        if differences(old, asked):  # the old command would be refused from now on
             by["commands_before"] = [*old.get("commands_before", []), old["command"]]
             by["command"] = list(command)
-        new = {**to_asked(union(study_of(old), study), data), **by}
+        elif extend:
+            log.warning("--extend adds nothing: the plan in %s has all of this already", self.path)
+        new = {**asked, **by}
         if new != old:
             with self._writing():
                 write_json(self.path / "study.json", new, indent=1)
