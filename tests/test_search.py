@@ -202,6 +202,16 @@ def test_a_database_that_cannot_be_written_is_told_in_words(run_dir, url, reason
         export_optuna(run_dir, url)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite://", "sqlite:///", "sqlite+pysqlite:///", "sqlite:///:memory:",
+     "sqlite:///file::memory:?uri=true", "sqlite:///file:x?mode=memory&uri=true"],
+)  # fmt: skip
+def test_a_database_in_memory_is_refused_for_it_would_be_gone(run_dir, url):
+    with pytest.raises(ValueError, match=rf"kept, got '{re.escape(url)}'.*sqlite:///runs.db"):
+        export_optuna(run_dir, url)
+
+
 def test_a_database_without_its_driver_is_told_in_words(run_dir, monkeypatch):
     def absent(*_, **__):
         raise ImportError("Failed to import DB access module")

@@ -158,8 +158,8 @@ def export_optuna(run_dir: str | Path, url: str, objectives: Sequence[str] = ())
     The number of trainings written.
 
     Raises:
-        ValueError: for an unknown objective, a database that cannot be written, or one that has a
-            study of that name.
+        ValueError: for an unknown objective, a database that cannot be written or would not be
+            kept, or one that has a study of that name.
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
@@ -168,6 +168,7 @@ def export_optuna(run_dir: str | Path, url: str, objectives: Sequence[str] = ())
     by = [metric(name) for name in objectives or (results.study.metric,)]
     trials = [(t.trial, t.record) for t in results.trials]
     try:
+        _check_kept(url)
         memory_study(trials, by, storage=url, study_name=results.name)
     except optuna.exceptions.DuplicatedStudyError:
         raise ValueError(
@@ -179,3 +180,25 @@ def export_optuna(run_dir: str | Path, url: str, objectives: Sequence[str] = ())
             f"cannot write to the database {url!r} ({reason}): wanted one such as sqlite:///runs.db"
         ) from error
     return len(trials)
+
+
+def _check_kept(url: str) -> None:
+    """SQLite takes a URL without a file's name, and forgets all when this process ends.
+
+    Raises:
+        ValueError: for such a URL.
+        sqlalchemy.exc.ArgumentError: for what is no URL.
+    """
+    from sqlalchemy.engine import make_url
+
+    place = make_url(url)
+    in_memory = (
+        not place.database
+        or ":memory:" in place.database
+        or "memory" in place.query.get("mode", "")
+    )
+    if place.get_backend_name() == "sqlite" and in_memory:
+        raise ValueError(
+            f"wanted a database that is kept, got {url!r}, which SQLite holds in memory only: name "
+            "a file, such as sqlite:///runs.db"
+        )
