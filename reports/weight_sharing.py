@@ -13,14 +13,14 @@ from reports.formats import Table, table, write
 
 MISSING = "–"
 RATIOS = {
-    "more_params": "more parameters unshared",
-    "saved_params": "parameters saved",
-    "saved_memory": "memory saved",
+    "more_params": "More parameters unshared",
+    "saved_params": "Parameters saved",
+    "saved_memory": "Memory saved",
 }
 
 
 def sharing_table(rows: Sequence[Sharing], batch_size: int, image_size: int) -> Table:
-    """A row per model; the paper's three ratios in columns of their own."""
+    """A row per model; the paper's three ratios in columns of their own, and what was measured."""
     columns = {
         "Model": [r.model for r in rows],
         "Params (M), shared": [f"{r.params / 1e6:.1f}" for r in rows],
@@ -31,13 +31,9 @@ def sharing_table(rows: Sequence[Sharing], batch_size: int, image_size: int) -> 
     columns |= {
         "Peak (GB), predicted, shared": [_gb(r.memory.peak_bytes) for r in rows],
         "Peak (GB), predicted, unshared": [_gb(r.memory_unshared.peak_bytes) for r in rows],
-        "Peak (GB), measured, shared": [_gb(r.measured) for r in rows],
-        "Peak (GB), measured, unshared": [_gb(r.measured_unshared) for r in rows],
     }
     columns |= _ratio("saved_memory", rows)
-    columns["memory saved (%), measured"] = [
-        MISSING if r.saved_measured is None else f"{r.saved_measured:.1f}" for r in rows
-    ]
+    columns |= _measured(rows)
     data = [r.to_dict() | {"image_size": image_size} for r in rows]
     title = f"Shared and unshared weights, as Fig. 4: {batch_size} images at {image_size}²"
     return table("weight-sharing", title, columns, data, note=NOTE)
@@ -49,6 +45,19 @@ def _ratio(name: str, rows: Sequence[Sharing]) -> dict[str, list[str]]:
         f"{RATIOS[name]} (%), ours": [f"{getattr(r, name):.1f}" for r in rows],
         f"{RATIOS[name]} (%), paper": [
             f"{r.paper[name]:.1f}" if name in r.paper else MISSING for r in rows
+        ],
+    }
+
+
+def _measured(rows: Sequence[Sharing]) -> dict[str, list[str]]:
+    """No columns where nothing was measured."""
+    if all(r.measured is None for r in rows):
+        return {}
+    return {
+        "Peak (GB), measured, shared": [_gb(r.measured) for r in rows],
+        "Peak (GB), measured, unshared": [_gb(r.measured_unshared) for r in rows],
+        f"{RATIOS['saved_memory']} (%), measured": [
+            MISSING if r.saved_measured is None else f"{r.saved_measured:.1f}" for r in rows
         ],
     }
 

@@ -8,7 +8,7 @@ __all__ = ["ABOUT", "Sharing", "measured", "sharing"]
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],
     source="Section 4.4 (Fig. 4)",
-    command="archsearch weight-sharing",
+    command="archsearch weight-sharing --out runs/weight-sharing",
     small="counted and predicted in closed form; --measure T --batch-size 2: under a minute",
     full="--measure T,S,B,L,XL,H on a GPU at the printed batch of 32 images at 224: minutes",
 )

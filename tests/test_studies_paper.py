@@ -13,6 +13,7 @@ import pytest
 
 from archsearch import cli
 from archsearch.design.claims import as_printed
+from archsearch.design.weight_sharing import sharing
 from archsearch.recipe import QUICK, Recipe
 from archsearch.results import Results, TrialResult, assemble
 from archsearch.study import Record, Study, Trial
@@ -25,6 +26,7 @@ from reports.formats import Table
 from reports.gradients import gradient_figure, gradient_table, traces
 from reports.paper import paper_table
 from reports.tables import all_tables
+from reports.weight_sharing import sharing_table
 from studies import ablation, data_scale, deformable_attention, kernel_size, sizes
 from tests.golden import DATA
 
@@ -332,6 +334,18 @@ def test_weight_sharing_prints_json_and_draws(run: Any, tmp_path: Path) -> None:
     assert rows["T"]["paper_more_params"] == 66.1
     assert rows["H"]["measured_bytes"] is None
     assert {"weight-sharing.png", "weight-sharing.csv"} <= _names(tmp_path / "ws")
+
+
+def test_what_was_not_measured_has_no_columns() -> None:
+    row = sharing(["T"])[0]
+    heads = sharing_table([row], 32, 224).header
+    assert not any("measured" in head for head in heads)
+    body = columns_of(
+        sharing_table([replace(row, measured=3 * 10**9, measured_unshared=4 * 10**9)], 32, 224)
+    )
+    assert body["Peak (GB), measured, shared"] == ["3.00"]
+    assert body["Memory saved (%), measured"] == ["25.0"]
+    assert set(heads) < set(body)
 
 
 def test_every_study_is_listed_with_a_command_that_exists(run: Any) -> None:
