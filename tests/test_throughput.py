@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from archsearch.design import verify
 from archsearch.design.count import count
 from reports import throughput as report
 from studies import throughput
@@ -79,6 +80,7 @@ def test_a_network_of_ours_is_measured_and_timm_s_absence_is_told(monkeypatch):
     config = config_of("8-8-1-1")
     assert config is not None
     assert (ours.params, ours.macs) == (count(config, 32).params, count(config, 32).macs)
+    assert ours.counted_by == unshared.counted_by == "fvcore, closed form"
     assert ours.ratio == 1
     assert unshared.params > ours.params
     assert unshared.ratio is not None
@@ -108,8 +110,14 @@ def test_operators_that_were_not_counted_are_in_the_remarks():
     row = Row("net", 8, 1, counted_by="fvcore", uncounted="aten::fft 2", note="alone").to_dict()
     content = report.throughput_table([row, {**row, "uncounted": ""}], MACHINE)
     remarks = [line[content.header.index("Remarks")] for line in content.body]
-    assert remarks[0] == "alone; counted by fvcore; not counted: aten::fft 2"
-    assert remarks[1] == "alone; counted by fvcore"
+    assert remarks == ["alone; not counted: aten::fft 2", "alone"]
+
+
+def test_a_count_of_ours_that_fvcore_does_not_confirm_is_no_count(monkeypatch):
+    """The operator's samples left out: what fvcore says of an operator without a handle."""
+    monkeypatch.setitem(verify._HANDLES, "archsearch::dcnv3", lambda *_: 0)
+    with pytest.raises(AssertionError, match="macs: closed form"):
+        throughput.counted(Row("8-8-1-1", 32, 1), throughput.build("8-8-1-1", 32))
 
 
 def test_peak_memory_holds_the_weights():
