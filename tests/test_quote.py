@@ -2,26 +2,30 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from archsearch.cli import quoting
-from archsearch.cli.options import Launch
+from archsearch.cli.options import Launch, RunnerName
 from archsearch.cli.quoting import quote_before
 from archsearch.recipe import Recipe, resolve
-from archsearch.running import beforehand, machine, run
+from archsearch.running import beforehand, machine, run, runners
 from archsearch.running.beforehand import check_device
 from archsearch.running.quote import (
+    Quote,
     _cost,  # the synthetic truth is made of the same counts
     corners,
     outcome,
     quote,
 )
+from archsearch.running.runners import Place
 from archsearch.running.stopping import StudyStopped
 from archsearch.running.timing import time_steps
 from archsearch.storage import lock
 from archsearch.storage.store import StudyFolder, TrialFolder
-from archsearch.study import Data, Record, Study, Trial
+from archsearch.study import Data, Record, Status, Study, Trial
 from archsearch.variant import Variant
 from tests import toy
 
@@ -87,6 +91,58 @@ def test_outcome_compares_only_what_was_quoted_and_taken() -> None:
         Record("f" * 16, "complete", seconds=9),
     ]
     assert outcome({TRIALS[0].id: 10.0, TRIALS[1].id: 5.0}, records) == (10.0, 12.0)
+
+
+def test_outcome_leaves_out_what_stopped_early() -> None:
+    quoted = {trial.id: 10.0 for trial in TRIALS[:3]}
+    states: tuple[Status, ...] = ("complete", "diverged", "failed")
+    records = [
+        Record(trial.id, status, seconds=12.0 if status == "complete" else 1.0)
+        for trial, status in zip(TRIALS, states, strict=False)
+    ]
+    assert outcome(quoted, records) == (10.0, 12.0)
+    assert outcome(quoted, records[1:]) == (0, 0)  # and then nothing is said
+
+
+def made_at(
+    folder: StudyFolder, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Quote, list[Place]]:
+    """The quote of four trainings of TRIALS, and the clusters that were asked: twelve slots."""
+    asked = list[Place]()
+
+    def cluster(_: str, place: Place, __: object) -> object:
+        asked.append(place)
+        return SimpleNamespace(slots=place.workers or 12, close=lambda: asked.append(place))
+
+    monkeypatch.setattr(runners, "open_runner", cluster)
+    monkeypatch.setattr(machine, "default_workers", lambda *_: 2)
+    monkeypatch.setattr(
+        quoting, "_timed", lambda _, chosen, __: {t.id: timed(t, gpu_bytes=8e9) for t in chosen}
+    )
+    return quoting._made(folder, TRIALS, launch), asked
+
+
+@pytest.mark.parametrize(
+    ("changes", "workers", "room"),
+    [({}, 12, 8e9), ({"workers": 5}, 5, 8e9), ({"gpus_per_trial": 0.5}, 12, 4e9)],
+)
+def test_a_cluster_is_asked_how_much_it_runs_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any],
+    workers: int, room: float,
+) -> None:  # fmt: skip
+    launch = Launch(runner="ray", ray_address="there:6379", **changes)
+    made, asked = made_at(toy_waiting(tmp_path), launch, monkeypatch)
+    assert (made.workers, made.memory_bytes) == (workers, room)
+    assert [place.ray_address for place in asked] == ["there:6379"] * 2  # opened and closed
+
+
+@pytest.mark.parametrize(("runner", "workers"), [("inline", 1), ("local", 2), ("ray", 2)])
+def test_this_machine_is_quoted_by_what_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: RunnerName, workers: int
+) -> None:
+    launch = Launch(runner=runner, device="cpu")
+    made, asked = made_at(toy_waiting(tmp_path), launch, monkeypatch)
+    assert (made.workers, asked) == (workers, [])
 
 
 def test_without_a_timing_the_first_reason_is_told() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from archsearch.running import runners
 from archsearch.running.run import run_study
 from archsearch.running.runners import Place
 from archsearch.running.runners.on_ray import OnRay, needs_of, num_slots
@@ -187,7 +188,7 @@ def test_an_existing_cluster_is_used_by_its_address(tmp_path: Path) -> None:
         with python(run, **env, AT=f"127.0.0.1:{port}") as process:
             said, errors = process.communicate(timeout=300)
         head.terminate()
-    assert said == "{'complete': 3}\n", errors
+    assert said == "2 {'complete': 3}\n", errors
     assert toy.metrics(folder) == toy.expected(folder)
 
 
@@ -199,4 +200,5 @@ def answers(port: int) -> bool:
 def run_there() -> None:
     folder = toy.create(Path(os.environ["TOY"]))
     options: Any = {"runner": "ray", "ray_address": os.environ["AT"], "work": "tests.toy:train"}
-    print(run_study(folder, folder.trials(), **options))
+    slots = runners.num_slots("ray", Place(ray_address=os.environ["AT"]))  # as the quote asks
+    print(slots, run_study(folder, folder.trials(), **options))

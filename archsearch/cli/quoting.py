@@ -13,6 +13,7 @@ from archsearch.study import Record, Trial
 
 if TYPE_CHECKING:
     from archsearch.running.quote import Quote
+    from archsearch.running.runners import Place
     from archsearch.storage.store import StudyFolder
 
 FAILURE = 1
@@ -55,23 +56,36 @@ def quote_before(folder: "StudyFolder", launch: Launch) -> "Quote | None":
 def _made(folder: "StudyFolder", waiting: list[Trial], launch: Launch) -> "Quote":
     from archsearch.running import machine
     from archsearch.running.quote import corners, quote
-    from archsearch.running.runners import Place, gpus_of, num_workers
+    from archsearch.running.runners import Place, num_slots
 
     place = Place(
         launch.workers,
         launch.device,
         waiting[0].recipe.threads,
+        ray_address=launch.ray_address,
         gpus_per_trial=launch.gpus_per_trial,
     )
-    chosen, free = corners(waiting), machine.memory()  # read before the timings take of it
+    workers = min(num_slots(launch.runner, place), len(waiting))
+    chosen = corners(waiting)
+    # Read before the timings take of it; of a cluster's memory nothing is known here.
+    free = machine.memory() if place.ray_address is None else None
     _say(f"Timing a few steps of {len(chosen)} corner cells ...")
     records = _timed(folder, chosen, launch)
     for trial in chosen:
         if (record := records.get(trial.id)) and record.error:
             _say(f"{trial.variant.name} could not be timed: {record.error.partition(chr(10))[0]}")
-    workers = min(num_workers(place), len(waiting))
-    num_gpus = max(1, len(gpus_of(place)))
+    num_gpus = _num_gpus(place, workers)
     return quote(waiting, records, workers, free_bytes=free, num_gpus=num_gpus)
+
+
+def _num_gpus(place: "Place", workers: int) -> int:
+    """GPUs that the workers share: this machine's; on a cluster, as many as they take there."""
+    from archsearch.running.runners import gpus_of
+
+    if place.ray_address is None:
+        return max(1, len(gpus_of(place)))
+    per_gpu = max(1, int(1 / (place.gpus_per_trial or 1)))
+    return -(-workers // per_gpu)
 
 
 def _timed(folder: "StudyFolder", chosen: tuple[Trial, ...], launch: Launch) -> dict[str, Record]:

@@ -101,8 +101,12 @@ def quote(
 
 
 def outcome(quoted: Mapping[str, float], records: Iterable[Record]) -> tuple[float, float]:
-    """(quoted, taken) seconds over the trials that have both."""
-    pairs = [(quoted[r.trial_id], r.seconds) for r in records if r.trial_id in quoted]
+    """(quoted, taken) seconds over the trials that have both and came to their end.
+
+    One that diverged or failed stopped early and would make the quote seem too high.
+    """
+    done = (r for r in records if r.status == "complete" and r.trial_id in quoted)
+    pairs = [(quoted[r.trial_id], r.seconds) for r in done]
     return sum(q for q, _ in pairs), sum(taken for _, taken in pairs)
 
 

@@ -91,6 +91,23 @@ def choose(name: Name, place: Place, num_trials: int | None) -> Name:
     return "inline" if num_trials == 1 or num_workers(place) == 1 else "local"
 
 
+def num_slots(name: Name, place: Place) -> int:
+    """How many trials that runner runs at once; a cluster is asked, for only it knows its size.
+
+    Raises:
+        ValueError: no cluster answers at the address, or it has no room for a trial.
+    """
+    if name == "inline":
+        return 1
+    if place.ray_address is None:
+        return num_workers(place)
+    runner = open_runner(name, place, lambda: None)
+    try:
+        return runner.slots
+    finally:
+        runner.close()
+
+
 def num_workers(place: Place) -> int:
     """Workers on this machine: as asked for, or as suits it."""
     if place.workers is not None:
