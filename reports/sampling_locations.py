@@ -24,25 +24,27 @@ LEAST_VIEW = 1 / 12
 """Half of the smallest cut-out around the place, as a share of the image."""
 
 
-def render(picture: Photo, stages: Sequence[SamplingLocations], out: Path) -> list[Path]:
+def render(
+    picture: Photo, stages: Sequence[SamplingLocations], out: Path, network: str
+) -> list[Path]:
     """Write the pictures, and every position and modulation as CSV, into ``out``."""
     with style.styled():
-        paths = style.save(overview(picture, stages), out, "sampling-locations")
+        paths = style.save(overview(picture, stages, network), out, "sampling-locations")
         for stage in stages:
-            fig = by_modulation(picture, stage)
+            fig = by_modulation(picture, stage, network)
             paths += style.save(fig, out, f"sampling-locations-stage{stage.stage}")
     path = out / "sampling-locations.csv"
-    content = table("sampling-locations", "", {"": []}, rows(stages))
+    content = table("sampling-locations", "", {"": []}, rows(stages, network))
     path.write_text(as_csv(content), encoding="utf-8", newline="\n")
     return [*paths, path]
 
 
-def rows(stages: Sequence[SamplingLocations]) -> list[dict[str, Any]]:
+def rows(stages: Sequence[SamplingLocations], network: str) -> list[dict[str, Any]]:
     """A row per stage, group and point k = i*K + j (i over x), in pixels of the image."""
     return [
         {
-            "stage": s.stage, "block": s.block, "query_x": s.center[0], "query_y": s.center[1],
-            "group": g + 1, "point": k, "x": float(s.points[g, k, 0]),
+            "network": network, "stage": s.stage, "block": s.block, "query_x": s.center[0],
+            "query_y": s.center[1], "group": g + 1, "point": k, "x": float(s.points[g, k, 0]),
             "y": float(s.points[g, k, 1]), "modulation": float(s.modulation[g, k]),
         }
         for s in stages
@@ -51,7 +53,7 @@ def rows(stages: Sequence[SamplingLocations]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def overview(picture: Photo, stages: Sequence[SamplingLocations]) -> Figure:
+def overview(picture: Photo, stages: Sequence[SamplingLocations], network: str) -> Figure:
     """Four panels, a colour per group, as the paper draws it. Call within `style.styled`."""
     width = 2 * MARGIN + 4 * SIDE + 3 * GAP
     height = SIDE + TITLE + FOOT
@@ -70,12 +72,15 @@ def overview(picture: Photo, stages: Sequence[SamplingLocations]) -> Figure:
         ax.set(xlim=(low, high), ylim=(high, low))
         plural = "group" if groups == 1 else "groups"
         ax.set_title(f"Stage {stage.stage}, block {stage.block}: {groups} {plural}", pad=4)
-    words = "A colour per group; the larger a dot, the more it counts. Star: the place asked for."
+    words = (
+        f"{network}. A colour per group; the larger a dot, the more it counts. "
+        "Star: the place asked for."
+    )
     fig.text(MARGIN / width, 0.12 / height, words, size=7.5, color=MUTED)
     return fig
 
 
-def by_modulation(picture: Photo, stage: SamplingLocations) -> Figure:
+def by_modulation(picture: Photo, stage: SamplingLocations, network: str) -> Figure:
     """A panel per group, dots coloured by modulation. Call within `style.styled`."""
     groups = stage.points.shape[0]
     across = min(ACROSS, groups)
@@ -83,7 +88,7 @@ def by_modulation(picture: Photo, stage: SamplingLocations) -> Figure:
     width = max(2 * MARGIN + across * SMALL + (across - 1) * GAP, 4.6)
     height = 0.3 + down * (SMALL + TITLE) + 0.6
     fig = Figure(figsize=(width, height))
-    title = f"Stage {stage.stage}, block {stage.block}: cut out around the place asked for (cross)"
+    title = f"{network}: stage {stage.stage}, block {stage.block}, around the place asked for"
     fig.text(MARGIN / width, 1 - 0.2 / height, title, weight="bold", size=9)
     low, top = float(stage.modulation.min()), float(stage.modulation.max())
     low = low if top - low > 1e-6 else 0.0

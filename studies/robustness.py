@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from archsearch.study import About
+from archsearch.variant import differing_switches, named_apart
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -164,9 +165,17 @@ def compare(
 
 
 def _labels(networks: "Sequence[Network]") -> list[str]:
-    """Names apart: those that occur twice are numbered."""
-    names = [n.label if n.trained else f"{n.label}, untrained" for n in networks]
+    """Names apart: by the switches in which their variants differ, and numbered where that is not
+    enough."""
+    switches = differing_switches(n.trial.variant for n in networks if n.trial)
+    names = [_name(n, switches) for n in networks]
     return [f"{n} ({i})" if names.count(n) > 1 else n for i, n in enumerate(names, 1)]
+
+
+def _name(network: "Network", switches: list[str]) -> str:
+    trial = network.trial
+    name = named_apart(network.label, trial.variant, switches) if trial else network.label
+    return name if network.trained else f"{name}, untrained"
 
 
 def _batches(network: "Network", data: str | None, most: int, batch_size: int) -> "Iterator[Batch]":

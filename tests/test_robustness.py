@@ -1,10 +1,12 @@
 """Consistency is the share that arithmetic gives; shifts and turns do what they say."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from archsearch.cli import look
 from archsearch.inspection.networks import open_network
 from archsearch.recipe import QUICK, resolve
 from archsearch.storage.store import StudyFolder
@@ -124,6 +126,21 @@ def test_a_trained_network_scores_what_its_record_says(run):
     assert found[0].accuracy == pytest.approx(record.metrics["val_accuracy"], abs=1e-6)
     other = open_network(f"{run.path}:{trial.id[:6]}")
     assert torch.equal(other.model.head.linear.weight, network.model.head.linear.weight)
+
+
+def test_networks_that_share_their_numbers_have_names_of_their_own(run):
+    network = open_network(f"{run.path}:best")
+    five = replace(network.trial, variant=Variant(8, 8, 1, 1, kernel_size=5))
+    found = compare([network, replace(network, trial=five)], most=8)
+    assert {c.network for c in found} == {"8-8-1-1 kernel_size=3", "8-8-1-1 kernel_size=5"}
+    assert {c.network for c in compare([network] * 2, most=8)} == {"8-8-1-1 (1)", "8-8-1-1 (2)"}
+
+
+def test_a_network_looked_at_in_another_size_than_it_learned_in_is_told(run, capfd):
+    look._tell_size(open_network(f"{run.path}:best"), 16)
+    assert not capfd.readouterr().err
+    look._tell_size(open_network(f"{run.path}:best"), 224)
+    assert "trained on images of 16 x 16 and is looked at with 224 x 224" in capfd.readouterr().err
 
 
 def test_names_that_lead_nowhere_are_told(run, tmp_path):

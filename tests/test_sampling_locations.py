@@ -80,13 +80,15 @@ def test_the_table_has_every_point(tmp_path):
     stage = SamplingLocations(
         3, 2, (16.0, 32.0), np.arange(36.0).reshape(2, 9, 2), np.full((2, 9), 1 / 9)
     )
-    rows = report.rows([stage])
+    rows = report.rows([stage], "it")
     assert len(rows) == 18
     assert rows[10] == {
-        "stage": 3, "block": 2, "query_x": 16.0, "query_y": 32.0, "group": 2, "point": 1,
-        "x": 20.0, "y": 21.0, "modulation": 1 / 9,
+        "network": "it", "stage": 3, "block": 2, "query_x": 16.0, "query_y": 32.0, "group": 2,
+        "point": 1, "x": 20.0, "y": 21.0, "modulation": 1 / 9,
     }  # fmt: skip
     picture = np.zeros((64, 64, 3), np.uint8)
-    written = {path.name for path in report.render(picture, [stage], tmp_path)}
+    written = {path.name for path in report.render(picture, [stage], tmp_path, "it")}
     assert "sampling-locations-stage3.png" in written
     assert "sampling-locations.csv" in written
+    assert ">it: stage 3, block 2" in (tmp_path / "sampling-locations-stage3.svg").read_text()
+    assert ">it. A colour per group" in (tmp_path / "sampling-locations.svg").read_text()

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
 
 from archsearch.cli.options import AsFormat, Format
 from archsearch.cli.session import RUNS, say
 from archsearch.cli.show import print_json, print_rows
+
+if TYPE_CHECKING:
+    from archsearch.inspection.networks import Network
 
 Named = Annotated[
     str,
@@ -49,6 +52,7 @@ def receptive_field(
         say(f"{found.label} has no trained weights: only its untrained receptive field is shown")
     elif found.trial is None:
         say("The plain CNN is shown untrained: there is no training of ours to repeat with it")
+    _tell_size(found, size)
     fields = compare(found, picture, place, projections, train_plain)
     paths = report.render(picture, fields, _folder(out, "receptive-field"))
     _print(report.radii_table(fields, size).rows, output)
@@ -75,8 +79,10 @@ def sampling_locations(
     found = open_network(network)
     if not found.trained:
         say(f"{found.label} has no trained weights: every group samples the plain grid")
+    _tell_size(found, size)
     stages = locate(found.model, found.input(picture), place, block)
-    _tell(report.render(picture, stages, _folder(out, "sampling-locations")))
+    name = found.label if found.trained else f"{found.label}, untrained"
+    _tell(report.render(picture, stages, _folder(out, "sampling-locations"), name))
 
 
 def robustness(
@@ -146,6 +152,14 @@ def throughput(
     shown = [{k: v for k, v in row.items() if k not in ("paper", "note")} for row in rows]
     _print(rows if output is Format.json else shown, output)
     _tell(paths)
+
+
+def _tell_size(network: "Network", size: int) -> None:
+    """A network that never saw images of this size has maps here that it did not learn to use."""
+    if network.trial and network.image_size != size:
+        side = network.image_size
+        say(f"{network.label} was trained on images of {side} x {side} and is looked at with "
+            f"{size} x {size}, where its maps are larger: --size sets another")  # fmt: skip
 
 
 def _folder(out: Path | None, command: str) -> Path:
