@@ -26,6 +26,7 @@ from internimage.model import InternImage
 
 with warnings.catch_warnings():  # fvcore scripts two losses on import, which torch deprecates
     warnings.simplefilter("ignore", DeprecationWarning)
+    warnings.simplefilter("ignore", FutureWarning)  # what newer ones call it
     from fvcore.nn import FlopCountAnalysis, jit_handles, parameter_count
 
 Handle = Callable[[list[Any], list[Any]], Any]
