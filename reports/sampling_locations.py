@@ -88,7 +88,7 @@ def by_modulation(picture: Photo, stage: SamplingLocations, network: str) -> Fig
     width = max(2 * MARGIN + across * SMALL + (across - 1) * GAP, 4.6)
     height = 0.3 + down * (SMALL + TITLE) + 0.6
     fig = Figure(figsize=(width, height))
-    title = f"{network}: stage {stage.stage}, block {stage.block}, around the place asked for"
+    title = f"Stage {stage.stage}, block {stage.block}: cut out around the place asked for (cross)"
     fig.text(MARGIN / width, 1 - 0.2 / height, title, weight="bold", size=9)
     low, top = float(stage.modulation.min()), float(stage.modulation.max())
     low = low if top - low > 1e-6 else 0.0
@@ -107,6 +107,7 @@ def by_modulation(picture: Photo, stage: SamplingLocations, network: str) -> Fig
     bar.set_xlabel(f"Modulation (even: {1 / stage.points.shape[1]:.3f})", size=7.5, labelpad=1)
     bar.tick_params(labelsize=7, length=2)
     bar.xaxis.set_major_locator(MaxNLocator(4))
+    fig.text((MARGIN + 2.55) / width, 0.36 / height, network, size=7.5, color=MUTED)
     return fig
 
 
