@@ -20,7 +20,7 @@ def claims_table(claims: Sequence[Claim]) -> Table:
         "Ours, exact": [exact(c) for c in claims],
         "Verdict": [str(c.verdict) for c in claims],
         "Convention, and what was tried": [
-            ". ".join(filter(None, (c.convention, c.tried))) for c in claims
+            ". Tried: ".join(filter(None, (c.convention, c.tried))) for c in claims
         ],
     }
     marks = [MARKS[c.verdict] for c in claims]

@@ -71,6 +71,14 @@ def test_one_reading_gives_both_ratios_of_unshared_weights() -> None:
     ]  # fmt: skip
 
 
+def test_a_figure_found_by_trying_says_how_many_would_fit_by_chance() -> None:
+    every = list(readings())
+    near = {r.more_at_t for r in every if 65.1 < r.more_at_t < 67.1}
+    tried = of("Section 4.4 (Table 6)", "T", "more parameters, unshared").tried
+    assert "1,620 readings: 3 give T's figure, 9 give H's, 2 give both" in tried
+    assert f"may be chance, for {len(near)} readings of T lie within a point" in tried
+
+
 def test_the_plain_reading_is_the_layer_that_is_built() -> None:
     """Its extra parameters are `dcnv3-unshared`'s, which `archsearch.design.verify` holds."""
     from archsearch.design.count import count
