@@ -234,8 +234,9 @@ def test_photographs_of_any_size_are_decoded_square_and_repeatably(tmp_path):
     middle = photo.resize((24, 24), Image.Resampling.BICUBIC, box=center_box(60, 40))
     assert np.array_equal(plain[0][0][0].permute(1, 2, 0).numpy(), np.asarray(middle))
 
-    for decoder in multiprocessing.active_children():  # as Ctrl-C in a terminal does
-        os.kill(decoder.pid, signal.SIGINT)
+    for decoder in multiprocessing.active_children():  # as Ctrl-C in a terminal does, and a batch
+        os.kill(decoder.pid, signal.SIGINT)  # system that ends a group
+        os.kill(decoder.pid, signal.SIGTERM)
     assert torch.equal(torch.cat([x for x, _ in read(batches)])[:2], plain[0][0])
 
     files.files[1].write_bytes(b"gone bad")  # a worker's error keeps its type and words

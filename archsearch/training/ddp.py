@@ -8,9 +8,7 @@ it ends.
 import multiprocessing
 import os
 import pickle
-import signal
 import tempfile
-import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -24,14 +22,13 @@ import torch
 import torch.distributed as dist
 
 from archsearch.study import Interrupted
+from archsearch.training.children import leave_signals_to_parent, signals_held_back
 from archsearch.training.world import World
 
 Work = Callable[[World, torch.device, Callable[[], bool]], None]
 """What each process does: its place in the world, its device, and when to stop."""
 
 POLL_SECONDS = 0.2
-OURS = (signal.SIGINT, signal.SIGTERM)
-EXIT_ORPHAN = 75
 
 NOTE = 10_000
 """Characters of a traceback that come over: the end says most, and a pipe must hold it."""
@@ -61,7 +58,7 @@ def _first_error(
         args = (work, size, device_type, stopping, errors, str(Path(place, "meet")))
         processes = [spawn.Process(target=_process, args=(rank, *args)) for rank in range(size)]
         try:
-            with _signals_held_back():
+            with signals_held_back():
                 for process in processes:
                     process.start()
             while _all_well(processes):
@@ -75,17 +72,6 @@ def _first_error(
     if codes := [process.exitcode for process in processes if process.exitcode]:
         return RuntimeError(f"a process of the training died with exit code {codes[0]}")
     return None
-
-
-@contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Signals wait, here and in what is started, which must not hear them before it can ignore
-    them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _all_well(processes: Sequence[BaseProcess]) -> bool:
@@ -110,10 +96,7 @@ def _process(
     errors: Any,
     meeting_place: str,
 ) -> None:
-    for signum in OURS:
-        signal.signal(signum, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, OURS)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    leave_signals_to_parent()
     with _told(errors, rank):
         _work(World(rank, size), work, device_type, stopping, errors, meeting_place)
 
@@ -126,13 +109,6 @@ def _told(errors: Any, rank: int) -> Iterator[None]:
     except Exception as error:
         errors.put(_portable(error, rank))
         raise SystemExit(1) from error
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(EXIT_ORPHAN)
 
 
 def _portable(error: Exception, rank: int) -> Exception:

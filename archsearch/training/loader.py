@@ -1,7 +1,5 @@
 """Batches of a split, as uint8 on the device: from one tensor there, or decoded by workers."""
 
-import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from archsearch.running.machine import cores
+from archsearch.training.children import leave_signals_to_parent, signals_held_back
 from archsearch.training.images import DataError, Images, decode, read_file
 
 Batch = tuple[Tensor, Tensor]
@@ -78,17 +78,19 @@ def _from_files(images: Images, image_size: int, device: torch.device) -> Read:
     loader: DataLoader[Any] = DataLoader(
         _Decoded(images, image_size),
         batch_sampler=keys,
-        num_workers=min(MAX_WORKERS, os.cpu_count() or 1),
+        num_workers=min(MAX_WORKERS, cores()),
         pin_memory=device.type == "cuda",
         persistent_workers=True,
         multiprocessing_context="spawn",  # fork after threads were started may hang
-        worker_init_fn=_ignore_ctrl_c,
+        worker_init_fn=_leave_signals,
     )
 
     def read(batches: Sequence[Tensor], crop_seed: int | None = None) -> Iterator[Batch]:
         keys[:] = [[(i, crop_seed) for i in batch.tolist()] for batch in batches]
+        with signals_held_back():  # the first time, this starts the processes
+            found = iter(loader)
         try:
-            for pixels, labels in loader:
+            for pixels, labels in found:
                 yield pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
         except DataError as error:
             raise _in_its_own_words(error) from None
@@ -96,9 +98,9 @@ def _from_files(images: Images, image_size: int, device: torch.device) -> Read:
     return read
 
 
-def _ignore_ctrl_c(_: int) -> None:
-    """A terminal sends it to all processes; the training still needs images until it has saved."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_signals(_: int) -> None:
+    """The training still needs images until it has saved."""
+    leave_signals_to_parent()
 
 
 def _in_its_own_words(error: DataError) -> DataError:
