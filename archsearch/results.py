@@ -5,7 +5,7 @@ its place, and a missing number is None, never 0. Reading needs no torch.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -360,7 +360,8 @@ def _halved(study: Study, data: Data, trials: tuple[TrialResult, ...]) -> "Halvi
 
     if study.plan.get("kind") != "halving":
         return None
-    return drive(halving_of(study, data), {t.trial.id: t.record for t in trials}.get)
+    # Planned anew, trials have the ids of these numerics; the folder's may be of earlier ones.
+    return drive(halving_of(study, data), {replace(t.trial).id: t.record for t in trials}.get)
 
 
 def _read_trial(trial: Trial, state: State, folder: Any) -> TrialResult:

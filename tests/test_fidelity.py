@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from archsearch.recipe import CIFAR, QUICK
+from archsearch.results import load
 from archsearch.searching.fidelity import (
     Rung,
     cost_range,
@@ -16,9 +17,10 @@ from archsearch.searching.fidelity import (
     promote,
     rungs,
 )
-from archsearch.searching.plans import announcement
+from archsearch.searching.plans import announcement, halving_of
 from archsearch.searching.steps import drive
 from archsearch.statistics.stats import Interval, kendall_tau
+from archsearch.storage.store import StudyFolder
 from archsearch.study import Data, Record
 from archsearch.variant import ORIGIN
 from tests import golden, toy
@@ -218,3 +220,26 @@ def test_an_interrupted_halving_goes_on_to_the_same_end():
 def test_halving_ranks_by_what_a_training_measures():
     with pytest.raises(ValueError, match="params is not"):
         next(halving(VARIANTS, [Rung(QUICK, 1.0)], DATA, measure="params"))
+
+
+def test_what_a_halving_found_is_read_under_other_numerics_too(tmp_path, monkeypatch):
+    plan = {"kind": "halving", "over": "epochs", "force": True, "rungs": 2, "factor": 3.0}
+    study = replace(toy.study(cells=4), plan=plan)
+    folder = StudyFolder(tmp_path / "toy").create(study, toy.DATA)
+
+    def run(trials):
+        for trial in trials:
+            place = folder.trial(trial.id)
+            place.write_spec(trial)
+            metrics = {"val_accuracy": float(trial.variant.l1)}
+            place.write_record(Record(trial.id, "complete", metrics))
+
+    def record_of(trial_id):
+        return folder.trial(trial_id).record()
+
+    found = drive(halving_of(study, toy.DATA), record_of, run)
+    assert found.notes
+    assert load(folder.path).notes == found.notes
+    for module in ("archsearch.study", "archsearch.storage.asked"):
+        monkeypatch.setattr(f"{module}.NUMERICS", 2)
+    assert load(folder.path).notes == found.notes
