@@ -23,6 +23,7 @@ from reports.style import (
     axes_with_title,
     legend_inside,
     symbol,
+    untangle,
 )
 from reports.tables import pareto_cells
 from reports.words import estimate_text
@@ -112,6 +113,7 @@ def tradeoff_figure(
         _point(ax, cell, cost, compared, cell.label in on_front)
     _name_front(ax, steps, [c.label for c in sorted(front, key=lambda c: c.counted(cost) or 0.0)])
     ax.margins(x=0.08, y=0.1)
+    untangle(ax)
     return fig
 
 

@@ -19,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 INK, MUTED, FAINT, PAPER = "#1b1f1d", "#66706b", "#d9dedb", "#fefefe"
 HATCH_FILL, HATCH_LINE = "#f1f3f2", "#b3bbb6"
@@ -110,6 +111,8 @@ def styled() -> Iterator[None]:
 
 WIDTH, HEIGHT = 4.4, 3.1
 """Inches."""
+SIGN, GAP = 5.1, 4.0
+"""Points: a digit of a tick's label, and what is to be between two labels."""
 
 
 def axes_with_title(x: str, y: str) -> tuple[Figure, Axes]:
@@ -123,6 +126,16 @@ def axes_with_title(x: str, y: str) -> tuple[Figure, Axes]:
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
     return fig, ax
+
+
+def untangle(ax: Axes) -> None:
+    """Fewer ticks on x where their labels would touch: long numbers, when a range is narrow."""
+    low, high = ax.get_xlim()
+    ticks = [x for x in ax.get_xticks() if low <= x <= high]
+    long = max(map(len, ax.xaxis.get_major_formatter().format_ticks(ticks)), default=0)
+    room = 72 * (WIDTH - 0.7)
+    if len(ticks) * (long * SIGN + GAP) > room:
+        ax.xaxis.set_major_locator(MaxNLocator(max(1, int(room / (long * SIGN + GAP)) - 1)))
 
 
 def legend_inside(ax: Axes, title: str, loc: Any) -> None:

@@ -1,6 +1,7 @@
 """Pictures of lines and points say what the records say."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,22 @@ def test_the_front_is_drawn_through_the_pareto_cells(cost: str) -> None:
     front = next(line for line in figure.axes[0].get_lines() if line.get_zorder() == 1)
     cells = pareto_cells(results, None, by)
     assert sorted(front.get_xdata()) == sorted(c.counted(by) for c in cells)  # type: ignore[type-var]
+
+
+def test_long_numbers_of_a_narrow_range_do_not_touch() -> None:
+    def labels(low: float, high: float) -> list[str]:
+        with style.styled():
+            figure, ax = style.axes_with_title("x", "y")
+            ax.set_xlim(low, high)
+            style.untangle(ax)
+            figure.draw_without_rendering()
+            boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
+        inside = [b for b in boxes if b.x1 > 0 and b.x0 < figure.bbox.width]
+        assert all(a.x1 < b.x0 for a, b in pairwise(inside))
+        return [t.get_text() for t in ax.get_xticklabels()]
+
+    assert len(labels(0.1354, 0.1376)) >= 3
+    assert labels(1, 9) == [str(i) for i in range(1, 10)]  # short ones stay as they are
 
 
 def test_the_error_distribution_ends_at_one_and_counts_each_network_once(grid: Results) -> None:
