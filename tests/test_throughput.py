@@ -145,3 +145,5 @@ def test_the_papers_figures_stand_in_their_own_columns(tmp_path):
     assert "Peak memory" not in line  # nothing was measured, nothing is shown
     assert json.loads(json_path.read_text())["rows"][1]["paper"]["flops"] == "24G"
     assert "0.25×" in md.read_text()
+    assert "of 3 rounds in" in content.note
+    assert "of 1 round in" in report.throughput_table(rows, MACHINE | {"rounds": 1}).note
