@@ -1,6 +1,7 @@
 """How steady the gradient is, cell by cell: for studies that name this report (Section 3.1)."""
 
 from statistics import mean, median
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
@@ -49,32 +50,53 @@ def traces(cell: CellResult) -> list[tuple[int, float, float]]:
     ]
 
 
+def spike(cell: CellResult) -> float:
+    """How far the worst step rose above the mean of its own epoch and training.
+
+    Within an epoch, as the norm falls over a training: its largest step against the usual one of
+    the whole training says when it fell, and not how steady it was.
+    """
+    pairs = [
+        (event["grad_norm_max"], event["grad_norm"])
+        for trial in cell.trials
+        for event in trial.curve
+        if event.get("grad_norm") and event.get("grad_norm_max") is not None
+    ]
+    return max((top / usual for top, usual in pairs), default=float("nan"))
+
+
 def gradient_table(results: Results) -> Table | None:
-    """The same as numbers: the usual norm, the largest, and how far above the usual it went."""
+    """The same as numbers: usual, last and largest norm, and how far a step rose above others."""
     cells = [c for c in results.cells if traces(c)]
     if "gradients" not in results.study.reports or not cells:
         return None
-    usual = [median(m for _, m, _ in traces(c)) for c in cells]
-    largest = [max(top for *_, top in traces(c)) for c in cells]
-    clip = results.study.recipe.clip_norm
+    rows = [_row(c) for c in cells]
     columns = {
         "Network": [_name(c) for c in cells],
-        "Usual norm": [f"{value:.2f}" for value in usual],
-        "Largest norm": [f"{value:.2f}" for value in largest],
-        "Largest / usual": [
-            f"{top / value:.1f}" for top, value in zip(largest, usual, strict=True)
-        ],
+        "Usual norm": [f"{row['usual']:.2f}" for row in rows],
+        "In the last epoch": [f"{row['last']:.2f}" for row in rows],
+        "Largest norm": [f"{row['largest']:.2f}" for row in rows],
+        "Largest / its epoch's mean": [f"{row['spike']:.1f}" for row in rows],
         "Trainings lost": [f"{len(c.lost)} of {len(c.trials)}" for c in cells],
     }
-    rows = [
-        {"network": c.label, "usual": value, "largest": top, "lost": len(c.lost)}
-        for c, value, top in zip(cells, usual, largest, strict=True)
-    ]
     note = (
-        "Before clipping. Usual: the median over epochs of an epoch's mean. Clipped at "
-        f"{clip:g}, so a larger norm did not reach the weights."
+        "Before clipping. Usual: the median over epochs of an epoch's mean over steps and seeds. "
+        "The ratio is within one epoch of one training, the largest there is. Clipped at "
+        f"{results.study.recipe.clip_norm:g}, so a larger norm did not reach the weights."
     )
     return table("gradients", "Gradient norms", columns, rows, note=note)
+
+
+def _row(cell: CellResult) -> dict[str, Any]:
+    epochs = traces(cell)
+    return {
+        "network": cell.label,
+        "usual": median(m for _, m, _ in epochs),
+        "last": epochs[-1][1],
+        "largest": max(top for *_, top in epochs),
+        "spike": spike(cell),
+        "lost": len(cell.lost),
+    }
 
 
 def _name(cell: CellResult) -> str:

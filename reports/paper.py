@@ -1,5 +1,7 @@
 """The paper's own figures beside a run's, in columns apart: for studies that name this report."""
 
+from collections.abc import Sequence
+
 from archsearch.metrics import METRICS
 from archsearch.results import CellResult, Results
 from reports.formats import Table, table
@@ -23,8 +25,11 @@ def paper_table(results: Results, metric: str | None = None) -> Table | None:
         by = METRICS[name]
         columns[f"{by.axis}, ours"] = [by.text(c.counted(by)) for c in cells]
     columns[f"{compared.metric.axis}, ours"] = [estimate_text(c, compared) for c in cells]
-    columns["Step (ms), ours"] = [_number(step_ms(c), 1) for c in cells]
-    columns["Peak memory (GB), ours"] = [_number(mean(c, "memory"), 2) for c in cells]
+    measured = {
+        "Step (ms), ours": [_number(step_ms(c), 1) for c in cells],
+        "Peak memory (GB), ours": [_number(mean(c, "memory"), 2) for c in cells],
+    }
+    columns |= {head: values for head, values in measured.items() if {*values} != {MISSING}}
     for name in printed:
         head = f"{UNITS.get(name, name)}, paper"
         columns[head] = [str(c.cell.paper.get(name, MISSING)) for c in cells]
@@ -32,18 +37,22 @@ def paper_table(results: Results, metric: str | None = None) -> Table | None:
         row | {"step_ms": step_ms(c)} | {f"paper_{k}": v for k, v in c.cell.paper.items()}
         for row, c in zip(results.rows(), cells, strict=True)
     ]
-    title = f"{results.study.name}: ours beside the paper ({results.study.source})"
-    return table("paper", title, columns, rows, note=_note(results))
+    title = f"{results.study.name}: ours beside the paper, {results.study.source}"
+    return table("paper", title, columns, rows, note=_note(results, cells))
 
 
-def _note(results: Results) -> str:
+def _note(results: Results, cells: Sequence[CellResult]) -> str:
     recipe, data = results.study.recipe, results.data.name
+    step = (
+        f", a step of {recipe.batch_size} images at {recipe.image_size}²"
+        if any(step_ms(c) for c in cells)
+        else ", no step, as there is no whole batch of images to time"
+    )
     return (
         f"Ours: the network of this run, on {data}, recipe {recipe.name}, {recipe.epochs} epochs; "
-        f"parameters and multiply-adds as the paper counts (1000 classes at 224²), a step of "
-        f"{recipe.batch_size} images at {recipe.image_size}² and the peak of the whole process "
-        "as measured. The paper's: InternImage-T on ImageNet-1K, 300 epochs, one training each. "
-        "The columns are not comparable, only their order is."
+        f"parameters and multiply-adds as the paper counts (1000 classes at 224²){step} and the "
+        "peak of the whole process as measured. The paper's: InternImage-T on ImageNet-1K, 300 "
+        "epochs, one training each. The columns are not comparable, only their order is."
     )
 
 

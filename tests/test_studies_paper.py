@@ -129,6 +129,12 @@ def test_the_papers_figures_stand_in_columns_of_their_own() -> None:
     assert columns["Step (ms), ours"] == ["200.0"] * 3  # 64 images at 320 a second
     assert columns["Peak memory (GB), ours"] == ["0.50"] * 3
     assert all(("ours" in h) != ("paper" in h) for h in table.header[1:])
+    assert "a step of 64 images" in table.note
+    untimed = replace(run, cells=tuple(replace(c, trials=()) for c in run.cells))
+    table = paper_table(untimed)
+    assert table is not None
+    assert not any("Step" in head for head in table.header)
+    assert "no whole batch of images to time" in table.note
     assert "paper" in {t.name for t in all_tables(run)}
     assert "ours beside the paper" in page.page([run])
     assert paper_table(replace(run, study=replace(run.study, reports=("table",)))) is None
@@ -148,7 +154,8 @@ def test_gradient_norms_are_means_of_means_and_the_largest_of_all() -> None:
     table, figure = gradient_table(run), gradient_figure(run)
     assert table is not None
     assert figure is not None
-    assert table.body[3] == ("removed: softmax", "3.75", "240.00", "64.0", "0 of 2")
+    assert table.body[3] == ("removed: softmax", "3.75", "5.00", "240.00", "40.0", "0 of 2")
+    assert [row[4] for row in table.body] == ["3.0", "3.0", "3.0", "40.0"]
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()][3:] == [  # type: ignore[union-attr]
         "removed: softmax"
     ]
@@ -293,7 +300,9 @@ def test_a_study_is_planned_trained_and_reported(run: Any, tmp_path: Path) -> No
 
 
 def test_data_scale_is_three_runs_and_one_report(run: Any, tmp_path: Path) -> None:
-    assert run("study", "data-scale", *TOY)[0] == 0
+    code, _, err = run("study", "data-scale", *TOY)
+    assert code == 0
+    assert [f"\n\ndata-scale-{share}-percent:\n" in err for share in (1, 10, 100)] == [True] * 3
     parent = tmp_path / "runs/data-scale-digits"
     fractions = [
         json.loads((parent / f"data-scale-{share}-percent" / "study.json").read_text())["recipe"]

@@ -135,7 +135,8 @@ def draw(
     written = render_all(paths, out or paths[0] / "reports", metric, axes, target)
     for path in paths:
         told = answer(load(path), metric)
-        say("\n" + "\n".join(filter(None, (told.headline, told.sure))))
+        name = f"{path.name}:" if len(paths) > 1 else ""
+        say("\n" + "\n".join(filter(None, (name, told.headline, told.sure))))
     page = written.pop("page")
     say(f"Report: {page}\nBeside it: {_by_stem(written.values())}")
 
