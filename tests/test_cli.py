@@ -16,6 +16,7 @@ from archsearch import cli
 from archsearch.cli.live import Lines, clock, headline, screen
 from archsearch.running.progress import Progress, Snapshot
 
+MODULES = (cli.launch, cli.paper, cli.look, cli.train, cli.plan, cli.inspect)
 SMALL = ["--budget", "1M", "--c1", "16", "--group-channels", "8", "--l1", "2"]
 
 
@@ -43,6 +44,16 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> A
         return code, captured.out, captured.err
 
     return call
+
+
+def test_the_list_of_commands_cuts_no_sentence(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = run("--help")
+    commands = out.partition("Commands:\n")[2].splitlines()
+    assert code == 0
+    assert len(commands) == sum(len(module.COMMANDS) for module in MODULES)
+    assert [line for line in commands if not line.endswith(".")] == []
+    assert [line for line in commands if line.endswith("...")] == []
 
 
 def test_count_prints_the_published_figures(run: Any) -> None:

@@ -36,7 +36,10 @@ def report(
         Option("--verify", help="Recompute every number from the records; exit 1 on a change."),
     ] = False,
 ) -> None:
-    """Draw a run again from its records alone: heatmap, tables, and one HTML page."""
+    """Draw a run again from its records alone.
+
+    Heatmap, tables, and one HTML page.
+    """
     asked = {"--metric": metric, "--axes": axes, "--target": target}
     given = [flag for flag, value in asked.items() if value is not None]
     if verify and given:
@@ -128,7 +131,10 @@ def retry(
     run: Run,
     failed: Annotated[bool, Option("--failed", help="The trials that failed.")] = False,
 ) -> None:
-    """Make failed trials runnable again; their old records stay beside the new ones."""
+    """Make failed trials runnable again.
+
+    Their old records stay beside the new ones.
+    """
     from archsearch.running.run import retry as make_runnable
     from archsearch.storage.store import StudyFolder
 
@@ -144,7 +150,10 @@ def reproduce(
     seed: Annotated[int | None, Option(min=0, help="Default: the first the run lacks.")] = None,
     device: Device = "auto",
 ) -> None:
-    """Train one cell again and say whether it falls where the run says; exit 1 if not."""
+    """Train one cell again and compare it with the run.
+
+    Exit 1 when it does not fall where the run says.
+    """
     from archsearch.reproduce import reproduce as again
 
     found = again(run, cell, seed, device=device)
@@ -175,7 +184,10 @@ def export(
     ] = None,
     objectives: Annotated[str | None, Option(help="Metrics, in place of the study's own.")] = None,
 ) -> None:
-    """Write a run as an Optuna study, trials still to come enqueued, or as records alone."""
+    """Write a run as an Optuna study, or without weights.
+
+    Trials still to come are enqueued in the study; without its weights a run is records alone.
+    """
     if optuna is None and records is None:
         raise ValueError("say where to: --optuna sqlite:///runs.db, --records FOLDER, or both")
     if optuna is not None:

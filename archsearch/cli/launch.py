@@ -50,7 +50,10 @@ def grid(
     plan: o.PlanOnly = False,
     output: o.AsFormat = o.Format.table,
 ) -> None:
-    """Train the 30-cell grid at a budget and draw its heatmap (supplement C.1, Fig. A)."""
+    """Train the paper's 30-cell grid and draw its heatmap.
+
+    At any budget, as in supplement C.1 (Fig. A).
+    """
     from studies import grid as module
 
     limit, training, launch, lists = o.together(
@@ -97,7 +100,10 @@ def scale(
     plan: o.PlanOnly = False,
     output: o.AsFormat = o.Format.table,
 ) -> None:
-    """Train a ladder phi = 0, 1, 2, ... of (alpha, beta); without them Table C's five pairs."""
+    """Train a ladder of sizes by (alpha, beta), or Table C.
+
+    A rung for each phi = 0, 1, 2, ... up to the budget; without factors, Table C's five pairs.
+    """
     from studies import scale as module
 
     limit, start_at, training, launch, _ = o.together(
@@ -131,7 +137,10 @@ def run(
     plan: o.PlanOnly = False,
     output: o.AsFormat = o.Format.table,
 ) -> None:
-    """Run a study of one's own: a Python file that exports a Study."""
+    """Run a study of one's own, from a Python file.
+
+    The file exports `study`: a Study, or a function that returns one.
+    """
     launch = o.Launch(
         out, runner, workers, device, ray_address, extend, max_hours, quote, gpus_per_trial
     )
@@ -168,7 +177,10 @@ def search(
     quote: o.Quote = True,
     extend: o.Extend = False,
 ) -> None:
-    """Search under a budget with Optuna; the same command proposes the same again."""
+    """Search for variants under a budget with Optuna.
+
+    The same command proposes the same again.
+    """
     from studies import search as module
 
     limit, training, launch, names, lists = o.together(

@@ -40,7 +40,10 @@ def receptive_field(
     out: To = None,
     output: AsFormat = Format.table,
 ) -> None:
-    """Which pixels a place of each stage answers to, beside a plain CNN (Fig. B)."""
+    """Which pixels a place of each stage answers to.
+
+    Beside those of a plain CNN, as in Fig. B.
+    """
     from archsearch.inspection.looking import photo, point
     from archsearch.inspection.networks import open_network
     from reports import receptive_field as report
@@ -69,7 +72,10 @@ def sampling_locations(
     ] = -1,
     out: To = None,
 ) -> None:
-    """Where every group of each stage looks for one place of the image (Fig. 5)."""
+    """Where each group looks for one place of the image.
+
+    Every group of each stage, as in Fig. 5.
+    """
     from archsearch.inspection.looking import photo, point
     from archsearch.inspection.networks import open_network
     from reports import sampling_locations as report
@@ -97,7 +103,10 @@ def robustness(
     out: To = None,
     output: AsFormat = Format.table,
 ) -> None:
-    """How many predictions survive shifts and turns of the image (Fig. C, rows 1 and 2)."""
+    """How many predictions survive shifts and turns.
+
+    Of the image, as in rows 1 and 2 of Fig. C.
+    """
     from archsearch.inspection.networks import open_network
     from reports import robustness as report
     from studies.robustness import PAPER_SIZE, SHIFTS, compare
@@ -136,7 +145,10 @@ def throughput(
     out: To = None,
     output: AsFormat = Format.table,
 ) -> None:
-    """Speed and memory beside DCNv2-like weights and timm's networks (Tables F and G)."""
+    """Speed and memory beside other operators and networks.
+
+    DCNv2-like weights and timm's networks, as in Tables F and G.
+    """
     from reports import throughput as report
     from studies.throughput import SETTINGS, machine, measure
 

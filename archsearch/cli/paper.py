@@ -26,7 +26,10 @@ def verify(
     out: Annotated[Path | None, Option(help="Write the table here too, in every format.")] = None,
     output: AsFormat = Format.table,
 ) -> None:
-    """Recount every size the paper prints; exit 1 when one that should come out does not."""
+    """Recount every size that the paper prints.
+
+    Exit 1 when one that should come out does not.
+    """
     from archsearch.design.claims import claims
     from reports.claims import render, tally
 
@@ -89,7 +92,10 @@ def study(
     plan: o.PlanOnly = False,
     output: AsFormat = Format.table,
 ) -> None:
-    """Train one of the paper's other studies, its figures beside ours."""
+    """Train one of the paper's other studies.
+
+    The report has the paper's figures beside ours.
+    """
     from studies.sizes import SCALES
 
     size: Literal["small", "full"] = "full" if full else "small"
@@ -177,7 +183,10 @@ def weight_sharing(
     out: Annotated[Path | None, Option(help="Write table and picture here.")] = None,
     output: AsFormat = Format.table,
 ) -> None:
-    """What shared weights save in parameters and memory, T to H (Fig. 4)."""
+    """What shared weights save in parameters and memory.
+
+    From T to H, as in Fig. 4.
+    """
     from archsearch.design.weight_sharing import NOTE, measured, sharing
 
     wanted = [] if measure is None else [name.strip().upper() for name in measure.split(",")]

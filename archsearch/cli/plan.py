@@ -34,7 +34,10 @@ def count(
     ] = False,
     output: AsFormat = Format.table,
 ) -> None:
-    """Parameters, multiply-adds and activations of one network, in closed form."""
+    """Parameters, multiply-adds, activations of a network.
+
+    In closed form, at any image size.
+    """
     numbers = {"--c1": c1, "--group-channels": group_channels, "--l1": l1, "--l3": l3}
     changes: dict[str, Any] = {
         "kernel_size": kernel, "norm": norm, "layer_scale": layer_scale, "operator": operator,
@@ -87,7 +90,10 @@ def exponent(
     ] = ORIGIN.name,
     output: AsFormat = Format.table,
 ) -> None:
-    """The exponent of alpha * beta^1.99 ~ 2, measured by doubling C1 at constant depth."""
+    """Measure the exponent of alpha * beta^1.99 ~ 2.
+
+    By doubling C1 at constant depth.
+    """
     from archsearch.design.exponents import exponents
 
     variant = parse_variant(origin)
@@ -104,7 +110,10 @@ def exponent(
 
 
 def studies(output: AsFormat = Format.table) -> None:
-    """The studies of the paper, each one command: question, source, cost."""
+    """List the studies of the paper, each one command.
+
+    With the question, the source and the cost of each.
+    """
     from archsearch.cli.catalogue import catalogue
 
     rows: list[dict[str, Any]] = catalogue()

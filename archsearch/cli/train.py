@@ -38,7 +38,10 @@ def train(
     ] = None,
     out: Annotated[Path | None, Option(help="Folder of the training.")] = None,
 ) -> None:
-    """Train one network in full, a run's winner for instance, to weights that load anywhere."""
+    """Train one network in full, to weights one can load.
+
+    A run's winner for instance: RUN:best. The weights load anywhere.
+    """
     from archsearch.training.full import WEIGHTS, train_full
 
     (name, chosen), training = o.together(
