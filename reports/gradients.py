@@ -82,7 +82,9 @@ def gradient_table(results: Results) -> Table | None:
     note = (
         "Before clipping. Usual: the median over epochs of an epoch's mean over steps and seeds. "
         "The ratio is within one epoch of one training, the largest there is. Clipped at "
-        f"{results.study.recipe.clip_norm:g}, so a larger norm did not reach the weights."
+        f"{results.study.recipe.clip_norm:g}, so a larger norm did not reach the weights. The "
+        "paper speaks of instability in large-scale training (Section 3.1): a small run need not "
+        "show it."
     )
     return table("gradients", "Gradient norms", columns, rows, note=note)
 

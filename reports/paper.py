@@ -46,7 +46,7 @@ def _note(results: Results, cells: Sequence[CellResult]) -> str:
     step = (
         f", a step of {recipe.batch_size} images at {recipe.image_size}²"
         if any(step_ms(c) for c in cells)
-        else ", no step, as there is no whole batch of images to time"
+        else ", no step, as there is no whole batch of images to time,"
     )
     return (
         f"Ours: the network of this run, on {data}, recipe {recipe.name}, {recipe.epochs} epochs; "

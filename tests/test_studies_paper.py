@@ -156,6 +156,7 @@ def test_gradient_norms_are_means_of_means_and_the_largest_of_all() -> None:
     assert figure is not None
     assert table.body[3] == ("removed: softmax", "3.75", "5.00", "240.00", "40.0", "0 of 2")
     assert [row[4] for row in table.body] == ["3.0", "3.0", "3.0", "40.0"]
+    assert "a small run need not show it" in table.note
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()][3:] == [  # type: ignore[union-attr]
         "removed: softmax"
     ]
