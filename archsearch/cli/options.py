@@ -87,7 +87,9 @@ MaxHours = Annotated[
 Quote = Annotated[
     bool, Option("--quote/--no-quote", help="Time a few steps first and say what it will take.")
 ]
-Extend = Annotated[bool, Option("--extend", help="Add new cells or seeds to a run that has fewer.")]
+Extend = Annotated[
+    bool, Option("--extend", help="Add cells, seeds or trials to a run that has fewer.")
+]
 
 
 @dataclass(frozen=True)
