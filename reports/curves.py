@@ -13,6 +13,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullL
 from archsearch.metrics import Metric, metric
 from archsearch.results import CellResult, Comparison, Results
 from archsearch.statistics.stats import edf
+from reports.labels import name_points
 from reports.standing import empty_word, ranked_cells, shown
 from reports.style import (
     DASHES,
@@ -111,9 +112,10 @@ def tradeoff_figure(
     on_front = {c.label for c in front}
     for cell in points.values():
         _point(ax, cell, cost, compared, cell.label in on_front)
-    _name_front(ax, steps, [c.label for c in sorted(front, key=lambda c: c.counted(cost) or 0.0)])
     ax.margins(x=0.08, y=0.1)
     untangle(ax)
+    labels = [c.label for c in sorted(front, key=lambda c: c.counted(cost) or 0.0)]
+    name_points(ax, _to_name(steps, labels), LINES[1])
     return fig
 
 
@@ -132,16 +134,10 @@ def _point(ax: Axes, cell: CellResult, cost: Metric, compared: Comparison, on_fr
     )  # fmt: skip
 
 
-def _name_front(ax: Axes, steps: list[tuple[float, float]], labels: list[str]) -> None:
-    """Names of up to four points of the front, evenly picked; the table has them all."""
+def _to_name(steps: list[tuple[float, float]], labels: list[str]) -> dict[str, tuple[float, float]]:
+    """Up to four points of the front by their names, evenly picked; the table has them all."""
     keep = np.unique(np.linspace(0, len(steps) - 1, min(4, len(steps))).round().astype(int))
-    for i in keep:
-        (x, y), text = steps[int(i)], labels[int(i)]
-        left = x > float(np.mean(ax.get_xlim()))
-        ax.annotate(
-            text, (x, y), xytext=(-7, 5) if left else (7, -9), textcoords="offset points",
-            ha="right" if left else "left", size=7.5, color=LINES[1],
-        )  # fmt: skip
+    return {labels[int(i)]: steps[int(i)] for i in keep}
 
 
 def edf_figure(results: Results, metric_name: str | None = None) -> Figure | None:
