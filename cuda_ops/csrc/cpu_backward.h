@@ -66,20 +66,19 @@ struct Backward {
   // The arrays of one block, [point][...][lane], the rows of its gradient, and the taps.
   struct Arrays {
     A *weight, *offset, *mask, *dots, *rows;
-    Sample<A>* samples;
     Tap<A>* taps;
+    int32_t* pixel;
 
     Arrays(A* memory, const Geometry& g, int64_t row_length) {
       const int64_t lanes = int64_t{g.points} * kBlock;
       weight = memory, offset = weight + 4 * lanes, mask = offset + 2 * lanes, dots = mask + lanes;
       rows = dots + 4 * lanes;
-      samples = reinterpret_cast<Sample<A>*>(rows + kBlock * row_length);
-      taps = reinterpret_cast<Tap<A>*>(samples + g.points);
+      taps = reinterpret_cast<Tap<A>*>(rows + kBlock * row_length);
+      pixel = reinterpret_cast<int32_t*>(taps + g.points);
       for (int k = 0; k < g.points; ++k) taps[k] = Tap<A>(g, k);
     }
     static int64_t elements(const Geometry& g, int64_t row_length) {
-      constexpr int64_t kSample = sizeof(Sample<A>) / sizeof(A);
-      return g.points * (11 * kBlock + kSample + 2) + kBlock * row_length;
+      return int64_t{g.points} * (12 * kBlock + 2) + kBlock * row_length;
     }
   };
 
@@ -94,56 +93,57 @@ struct Backward {
     const Arrays arrays(memory + 2 * planes_elements, g, plan.row_length);
     if (wants_dots()) planes.pack_all();
     if (to.x) grad_planes.clear();
-    for_each_block(g, task, [&](int64_t group, const Span& span) {
+    for_each_block<A>(g, task, [&](int64_t group, const Span& span, const Block<A>& lanes) {
       if (g.points == 9)
-        block<9>(planes.of(group), grad_planes.of(group), group, span, arrays);
+        block<9>(planes.of(group), grad_planes.of(group), group, span, lanes, arrays);
       else
-        block<0>(planes.of(group), grad_planes.of(group), group, span, arrays);
+        block<0>(planes.of(group), grad_planes.of(group), group, span, lanes, arrays);
     });
     if (to.x) grad_planes.unpack_all();
   }
 
   template <int kPoints>
-  void block(const Plane<A>& plane, const Plane<A>& grad_plane, int64_t group, const Span& span,
+  void block(const Plane<A>& plane, const Plane<A>& grad_plane, int64_t group, const Span& span, const Block<A>& block,
              const Arrays& a) const {
     load_weights<kPoints>(g, offset, mask, group, span, a.offset, a.mask);
-    const Block<A> block(g, span);
-    for (int k = 0; k < (kPoints > 0 ? kPoints : g.points); ++k) {
-      sample_point(g, a.taps[k], block, a.offset + 2 * k * kBlock, a.samples[k]);
-      corner_weights(a.samples[k], a.mask + k * kBlock, a.weight + 4 * k * kBlock);
-    }
-    const int64_t width = g.groups * g.group_channels;
-    const X* from = grad + span.first * width + group * g.group_channels;
-    for (int b = 0; b < span.count; ++b)
-      pack(from + b * width, g.group_channels, plan.row_length, a.rows + b * plan.row_length);
+    for (int k = 0; k < (kPoints > 0 ? kPoints : g.points); ++k)
+      sample_point<true>(g, a.taps[k], block, a.offset + 2 * k * kBlock, a.mask + k * kBlock, a.pixel + k * kBlock,
+                         a.weight + 4 * k * kBlock);
+    load_rows<kPoints>(group, span, a);
     if (plan.row_length == kRow<A>)
-      points<1>(plane, grad_plane, group, span, a);
+      points<1>(plane, grad_plane, span, a);
     else if (plan.row_length == 2 * kRow<A>)
-      points<2>(plane, grad_plane, group, span, a);
+      points<2>(plane, grad_plane, span, a);
     else
-      points<0>(plane, grad_plane, group, span, a);
+      points<0>(plane, grad_plane, span, a);
     if (wants_dots()) store_weights<kPoints>(group, span, a);
   }
 
+  // The gradient of every lane's output pixel, and what a later block reads and writes.
+  template <int kPoints>
+  void load_rows(int64_t group, const Span& span, const Arrays& a) const {
+    const int64_t width = g.groups * g.group_channels, first = span.first * width + group * g.group_channels;
+    const int64_t values = g.groups * g.points;  // of a pixel; the gradients have no other strides
+    Ahead<kPoints, false, M> ahead(g, group, span.first, offset, g.offset_stride, mask, g.mask_stride);
+    Ahead<kPoints, true, M> gradients(g, group, span.first, to.offset, 2 * values, to.mask, values);
+    for (int b = 0; b < span.count; ++b) {
+      const X* from = grad + first + b * width;
+      pack(from, g.group_channels, plan.row_length, a.rows + b * plan.row_length);
+      prefetch(from + kStretch * width, g.group_channels);
+      ahead.next();
+      if (to.offset && to.mask) gradients.next();
+    }
+  }
+
   template <int kRows>
-  void points(const Plane<A>& plane, const Plane<A>& grad_plane, int64_t group, const Span& span,
-              const Arrays& a) const {
+  void points(const Plane<A>& plane, const Plane<A>& grad_plane, const Span& span, const Arrays& a) const {
     for (int k = 0; k < g.points; ++k) {
-      for (int b = k * kBlock / g.points; b < (k + 1) * kBlock / g.points; ++b) fetch(group, span.first + b);
-      const int32_t* pixel = a.samples[k].pixel;
+      const int32_t* pixel = a.pixel + k * kBlock;
       if (wants_dots())
         dot_corners<kRows, A>(plane, pixel, a.rows, plan.row_length, span.count, a.dots + 4 * k * kBlock);
       if (to.x)
         scatter<kRows, A>(grad_plane, pixel, a.rows, plan.row_length, span.count, a.weight + 4 * k * kBlock);
     }
-  }
-
-  DCNV3_INLINE void fetch(int64_t group, int64_t pixel) const {
-    const int64_t pair = (pixel + kBlock) * g.groups + group;
-    prefetch_weights(g, offset, mask, group, pixel);
-    prefetch(grad + ((pixel + kStretch) * g.groups + group) * g.group_channels, g.group_channels);
-    if (to.offset) prefetch<true>(to.offset + pair * g.points * 2, g.points * 2);
-    if (to.mask) prefetch<true>(to.mask + pair * g.points, g.points);
   }
 
   template <int kPoints>
@@ -159,21 +159,22 @@ struct Backward {
   DCNV3_INLINE void combine(int points, const Arrays& a) const {
     A centre[kBlock] = {};
     const A scale = static_cast<A>(g.offset_scale);
+    const int width = static_cast<int>(g.w), height = static_cast<int>(g.h);
     for (int k = 0; k < points; ++k) {
-      const Sample<A>& at = a.samples[k];
       const A* dot = a.dots + 4 * k * kBlock;
       A *mask = a.mask + k * kBlock, *offset = a.offset + 2 * k * kBlock, *sampled = a.weight + 4 * k * kBlock;
 #pragma GCC ivdep
       for (int b = 0; b < kBlock; ++b) {
-        const A upper = at.share_x[0][b] * dot[b] + at.share_x[1][b] * dot[kBlock + b];
-        const A lower = at.share_x[0][b] * dot[2 * kBlock + b] + at.share_x[1][b] * dot[3 * kBlock + b];
-        const A upper_slope = at.slope_x[0][b] * dot[b] + at.slope_x[1][b] * dot[kBlock + b];
-        const A lower_slope = at.slope_x[0][b] * dot[2 * kBlock + b] + at.slope_x[1][b] * dot[3 * kBlock + b];
+        const auto x = axis_shares(offset[b], width), y = axis_shares(offset[kBlock + b], height);
+        const A upper = x.share[0] * dot[b] + x.share[1] * dot[kBlock + b];
+        const A lower = x.share[0] * dot[2 * kBlock + b] + x.share[1] * dot[3 * kBlock + b];
+        const A upper_slope = x.slope[0] * dot[b] + x.slope[1] * dot[kBlock + b];
+        const A lower_slope = x.slope[0] * dot[2 * kBlock + b] + x.slope[1] * dot[3 * kBlock + b];
         const A weight = mask[b] * scale;
-        sampled[b] = at.share_y[0][b] * upper + at.share_y[1][b] * lower;
+        sampled[b] = y.share[0] * upper + y.share[1] * lower;
         centre[b] += mask[b] * sampled[b];
-        offset[b] = weight * (at.share_y[0][b] * upper_slope + at.share_y[1][b] * lower_slope);
-        offset[kBlock + b] = weight * (at.slope_y[0][b] * upper + at.slope_y[1][b] * lower);
+        offset[b] = weight * (y.share[0] * upper_slope + y.share[1] * lower_slope);
+        offset[kBlock + b] = weight * (y.slope[0] * upper + y.slope[1] * lower);
       }
     }
     for (int k = 0; k < points; ++k) {

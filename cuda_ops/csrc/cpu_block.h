@@ -17,6 +17,7 @@ struct Span {
 
 template <typename A>
 struct Block {
+  Block() = default;
   A origin_x[kBlock], origin_y[kBlock];
   int32_t image_pixel[kBlock];  // first input pixel of the lane's image, counted from the task's first image
 
@@ -63,13 +64,6 @@ void load_weights(const Geometry& g, const M* offset, const M* mask, int64_t gro
   if (g.softmax) softmax(masks, points);
 }
 
-// One point of every lane: its neighbours along both axes.
-template <typename A>
-struct Sample {
-  int32_t pixel[kBlock];  // the upper left neighbour, counted from the task's first input pixel
-  A share_x[2][kBlock], share_y[2][kBlock], slope_x[2][kBlock], slope_y[2][kBlock];
-};
-
 // What `sample_position` adds to a lane's origin for one point, but for the offset.
 template <typename A>
 struct Tap {
@@ -83,34 +77,26 @@ struct Tap {
   }
 };
 
-// `axis_neighbours` of one point of every lane; `offset` holds the x and then the y of all lanes.
-template <typename A>
-DCNV3_INLINE void sample_point(const Geometry& g, const Tap<A> tap, const Block<A>& block, const A* offset,
-                               Sample<A>& to) {
+// One point of every lane: its upper left neighbour, counted from the task's first input pixel, and what each corner
+// counts (upper left, upper right, lower left, lower right). `offset` holds the x and then the y of all lanes; with
+// kDistances the distances from that neighbour take their place.
+template <bool kDistances, typename A>
+DCNV3_INLINE void sample_point(const Geometry& g, const Tap<A> tap, const Block<A>& block,
+                               std::conditional_t<kDistances, A, const A>* offset, const A* mask, int32_t* pixel,
+                               A* weight) {
   const int width = static_cast<int>(g.w), height = static_cast<int>(g.h);
   const A scale = static_cast<A>(g.offset_scale);
 #pragma GCC ivdep
   for (int b = 0; b < kBlock; ++b) {
     const auto x = axis_neighbours(block.origin_x[b] + (tap.x + offset[b]) * scale, width);
     const auto y = axis_neighbours(block.origin_y[b] + (tap.y + offset[kBlock + b]) * scale, height);
-    to.pixel[b] = block.image_pixel[b] + y.base * width + x.base;
-    for (int side = 0; side < 2; ++side) {
-      to.share_x[side][b] = x.share[side], to.share_y[side][b] = y.share[side];
-      to.slope_x[side][b] = x.slope[side], to.slope_y[side][b] = y.slope[side];
-    }
-  }
-}
-
-// What each corner of a point counts in every lane: upper left, upper right, lower left, lower right.
-template <typename A>
-DCNV3_INLINE void corner_weights(const Sample<A>& at, const A* mask, A* weight) {
-#pragma GCC ivdep
-  for (int b = 0; b < kBlock; ++b) {
-    const A upper = at.share_y[0][b] * mask[b], lower = at.share_y[1][b] * mask[b];
-    weight[0 * kBlock + b] = upper * at.share_x[0][b];
-    weight[1 * kBlock + b] = upper * at.share_x[1][b];
-    weight[2 * kBlock + b] = lower * at.share_x[0][b];
-    weight[3 * kBlock + b] = lower * at.share_x[1][b];
+    const A upper = y.share[0] * mask[b], lower = y.share[1] * mask[b];
+    pixel[b] = block.image_pixel[b] + y.base * width + x.base;
+    weight[0 * kBlock + b] = upper * x.share[0];
+    weight[1 * kBlock + b] = upper * x.share[1];
+    weight[2 * kBlock + b] = lower * x.share[0];
+    weight[3 * kBlock + b] = lower * x.share[1];
+    if constexpr (kDistances) offset[b] = x.distance, offset[kBlock + b] = y.distance;
   }
 }
 

@@ -5,19 +5,26 @@
 
 namespace dcnv3::cpu {
 
-// One row of channels of one output pixel. Each corner has an accumulator of its own: a single one would wait for the
-// latency of every multiply-add.
+// One row of channels of kTogether output pixels. Each corner has an accumulator of its own: a single one would wait for
+// the latency of every multiply-add.
 template <int kPoints, typename A>
-inline Row<A> blend(const Plane<A>& plane, int64_t channel, const int32_t* pixel, const A* weight, int points) {
-  Row<A> sum[4] = {};
+DCNV3_INLINE void blend(const Plane<A>& plane, int64_t channel, const int32_t* pixel, const A* weight, int first,
+                        int points, Row<A> (&rows)[kTogether]) {
+  const int64_t to_corner[4] = {0, plane.right, plane.below, plane.below + plane.right};
+  const Weights<A> weights(first);
+  Row<A> sum[kTogether][4] = {};
   for (int k = 0; k < (kPoints > 0 ? kPoints : points); ++k, pixel += kBlock, weight += 4 * kBlock) {
-    const A* corner = plane.pixels + *pixel * plane.step + channel;
-    sum[0].add_scaled(weight[0 * kBlock], Row<A>::load(corner));
-    sum[1].add_scaled(weight[1 * kBlock], Row<A>::load(corner + plane.right));
-    sum[2].add_scaled(weight[2 * kBlock], Row<A>::load(corner + plane.below));
-    sum[3].add_scaled(weight[3 * kBlock], Row<A>::load(corner + plane.below + plane.right));
+    const A* at[kTogether];
+    for (int i = 0; i < kTogether; ++i) at[i] = plane.pixels + pixel[first + i] * plane.step + channel;
+#pragma GCC unroll 4
+    for (int corner = 0; corner < 4; ++corner) {
+      const auto lanes = weights.load(weight + corner * kBlock);
+#pragma GCC unroll 4
+      for (int i = 0; i < kTogether; ++i)
+        sum[i][corner].add_scaled(weights.of(lanes, i), Row<A>::load(at[i] + to_corner[corner]));
+    }
   }
-  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+  for (int i = 0; i < kTogether; ++i) rows[i] = (sum[i][0] + sum[i][1]) + (sum[i][2] + sum[i][3]);
 }
 
 template <typename X, typename M>
@@ -29,21 +36,21 @@ struct Forward {
   const M *offset, *mask;
   X* out;
 
-  // The arrays of one block, [point][...][lane], a row to convert from, and the taps.
+  // The arrays of one block, [point][...][lane], rows to convert from, and the taps.
   struct Arrays {
-    A *weight, *offset, *mask, *row;
+    A *weight, *offset, *mask, *rows;
     int32_t* pixel;
     Tap<A>* taps;
 
     Arrays(A* memory, const Geometry& g, int64_t row_length) {
       const int64_t lanes = int64_t{g.points} * kBlock;
-      weight = memory, offset = weight + 4 * lanes, mask = offset + 2 * lanes, row = mask + lanes;
-      taps = reinterpret_cast<Tap<A>*>(row + row_length);
+      weight = memory, offset = weight + 4 * lanes, mask = offset + 2 * lanes, rows = mask + lanes;
+      taps = reinterpret_cast<Tap<A>*>(rows + kTogether * row_length);
       pixel = reinterpret_cast<int32_t*>(taps + g.points);
       for (int k = 0; k < g.points; ++k) taps[k] = Tap<A>(g, k);
     }
     static int64_t elements(const Geometry& g, int64_t row_length) {
-      return int64_t{g.points} * (8 * kBlock + 2) + row_length;
+      return int64_t{g.points} * (8 * kBlock + 2) + kTogether * row_length;
     }
   };
 
@@ -54,24 +61,20 @@ struct Forward {
     const Planes<const X> planes{g, plan, task, x, memory};
     const Arrays arrays(memory + planes_elements, g, plan.row_length);
     planes.pack_all();
-    for_each_block(g, task, [&](int64_t group, const Span& span) {
+    for_each_block<A>(g, task, [&](int64_t group, const Span& span, const Block<A>& lanes) {
       if (g.points == 9)
-        block<9>(planes.of(group), group, span, arrays);
+        block<9>(planes.of(group), group, span, lanes, arrays);
       else
-        block<0>(planes.of(group), group, span, arrays);
+        block<0>(planes.of(group), group, span, lanes, arrays);
     });
   }
 
   template <int kPoints>
-  void block(const Plane<A>& plane, int64_t group, const Span& span, const Arrays& a) const {
+  void block(const Plane<A>& plane, int64_t group, const Span& span, const Block<A>& block, const Arrays& a) const {
     load_weights<kPoints>(g, offset, mask, group, span, a.offset, a.mask);
-    const Block<A> block(g, span);
-    for (int k = 0; k < (kPoints > 0 ? kPoints : g.points); ++k) {
-      Sample<A> at;
-      sample_point(g, a.taps[k], block, a.offset + 2 * k * kBlock, at);
-      corner_weights(at, a.mask + k * kBlock, a.weight + 4 * k * kBlock);
-      std::copy(at.pixel, at.pixel + kBlock, a.pixel + k * kBlock);
-    }
+    for (int k = 0; k < (kPoints > 0 ? kPoints : g.points); ++k)
+      sample_point<false>(g, a.taps[k], block, a.offset + 2 * k * kBlock, a.mask + k * kBlock, a.pixel + k * kBlock,
+                          a.weight + 4 * k * kBlock);
     pixels<kPoints>(plane, group, span, a);
   }
 
@@ -79,17 +82,18 @@ struct Forward {
   void pixels(const Plane<A> plane, int64_t group, const Span& span, const Arrays a) const {
     const int64_t width = g.groups * g.group_channels;
     X* to = out + span.first * width + group * g.group_channels;
-    for (int b = 0; b < span.count; ++b, to += width) {
-      prefetch_weights(g, offset, mask, group, span.first + b);
-      prefetch<true>(to + kBlock * width, g.group_channels);
+    Ahead<kPoints, false, M> ahead(g, group, span.first, offset, g.offset_stride, mask, g.mask_stride);
+    for (int b = 0; b < span.count; b += kTogether) {
+      Row<A> rows[kTogether];
       for (int64_t c = 0; c < plan.row_length; c += kRow<A>) {
-        const Row<A> row = blend<kPoints>(plane, c, a.pixel + b, a.weight + b, g.points);
-        if constexpr (std::is_same_v<X, A>)
-          row.store(plan.whole_rows ? to + c : a.row + c);
-        else
-          row.store(a.row + c);
+        blend<kPoints>(plane, c, a.pixel, a.weight, b, g.points, rows);
+        for (int i = 0; i < kTogether; ++i) rows[i].store(a.rows + i * plan.row_length + c);
       }
-      if (!plan.whole_rows) unpack(a.row, g.group_channels, plan.row_length, to);
+      for (int i = 0; i < kTogether && b + i < span.count; ++i, to += width) {
+        ahead.next();
+        prefetch<true>(to + kBlock * width, g.group_channels);
+        unpack(a.rows + i * plan.row_length, g.group_channels, plan.row_length, to);
+      }
     }
   }
 };

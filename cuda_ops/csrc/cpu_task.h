@@ -43,14 +43,12 @@ struct Task {
 template <typename X>
 struct Plan {
   using A = Arithmetic<X>;
-  int64_t row_length;  // channels of a group, padded to whole rows
-  bool whole_rows;     // rows lie in the tensor as they do in a plane
+  int64_t row_length;      // channels of a group, padded to whole rows
   int64_t images, groups;  // per task
   int64_t image_ranges, group_ranges;
 
   Plan(const Geometry& g, int64_t threads) {
     row_length = (g.group_channels + kRow<A> - 1) / kRow<A> * kRow<A>;
-    whole_rows = std::is_same_v<X, A> && row_length == g.group_channels;
     const int64_t area = g.h * g.w, plane_bytes = area * row_length * static_cast<int64_t>(sizeof(A));
     if (area > int64_t{1} << 30) throw std::runtime_error("dcnv3: an image has over 2^30 pixels");
     const int64_t fitting = std::max<int64_t>(1, kPlanesBytes / plane_bytes);
@@ -73,14 +71,21 @@ struct Plan {
   int64_t planes_elements(const Geometry& g) const { return groups * plane_elements(g); }
 };
 
-// Calls `visit(group, span)` for all blocks of a task.
-template <typename Visit>
+// Calls `visit(group, span, block)` for all blocks of a task.
+template <typename A, typename Visit>
 void for_each_block(const Geometry& g, const Task& task, const Visit& visit) {
   const int64_t area = g.ho * g.wo, end = (task.image + task.images) * area;
-  for (int64_t stretch = task.image * area; stretch < end; stretch += kStretch)
+  Block<A> blocks[kStretch / kBlock];
+  for (int64_t stretch = task.image * area; stretch < end; stretch += kStretch) {
+    const auto span = [&](int64_t first) {
+      return Span{first, task.image, static_cast<int>(std::min<int64_t>(kBlock, end - first))};
+    };
+    const int64_t stop = std::min(stretch + kStretch, end);
+    for (int64_t first = stretch; first < stop; first += kBlock) blocks[(first - stretch) / kBlock] = {g, span(first)};
     for (int64_t group = task.group; group < task.group + task.groups; ++group)
-      for (int64_t first = stretch; first < std::min(stretch + kStretch, end); first += kBlock)
-        visit(group, Span{first, task.image, static_cast<int>(std::min<int64_t>(kBlock, end - first))});
+      for (int64_t first = stretch; first < stop; first += kBlock)
+        visit(group, span(first), blocks[(first - stretch) / kBlock]);
+  }
 }
 
 // Asks for what a later block of the same group reads, or writes: the part of one pixel is too short and too far from
@@ -92,12 +97,26 @@ DCNV3_INLINE void prefetch(const T* values, int64_t count) {
   for (int64_t v = 0; v < count; v += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(values + v, kWrite, 2);
 }
 
-template <typename M>
-DCNV3_INLINE void prefetch_weights(const Geometry& g, const M* offset, const M* mask, int64_t group, int64_t pixel) {
-  const int64_t values = 2 * g.points;
-  prefetch(offset + (pixel + kStretch) * g.offset_stride + group * values, values);
-  prefetch(mask + (pixel + kStretch) * g.mask_stride + group * g.points, g.points);
-}
+// Asks for one group's offsets and masks, or their gradients, a stretch ahead: one pixel a call.
+template <int kPoints, bool kWrite, typename M>
+struct Ahead {
+  const M *offset, *mask;
+  int64_t offset_stride, mask_stride;
+  int points;
+
+  Ahead(const Geometry& g, int64_t group, int64_t pixel, const M* offsets, int64_t offset_stride, const M* masks,
+        int64_t mask_stride)
+      : offset(offsets + (pixel + kStretch) * offset_stride + group * g.points * 2),
+        mask(masks + (pixel + kStretch) * mask_stride + group * g.points),
+        offset_stride(offset_stride),
+        mask_stride(mask_stride),
+        points(g.points) {}
+  DCNV3_INLINE void next() {
+    prefetch<kWrite>(offset, 2 * (kPoints > 0 ? kPoints : points));
+    prefetch<kWrite>(mask, kPoints > 0 ? kPoints : points);
+    offset += offset_stride, mask += mask_stride;
+  }
+};
 
 // Memory of one thread, kept between calls: fresh pages cost more than the work of a small map.
 template <typename A>

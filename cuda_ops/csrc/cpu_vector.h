@@ -6,6 +6,10 @@
 #include <type_traits>
 #include <utility>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 #include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Half.h>
 
@@ -68,7 +72,9 @@ struct Row {
   void store(A* to) const {
     for (int r = 0; r < kRegistersPerRow; ++r) reinterpret_cast<V*>(to)[r] = part[r];
   }
-  void add_scaled(A weight, const Row& row) {
+  // `weight` is a number, or a vector that holds it in every lane.
+  template <typename W>
+  void add_scaled(W weight, const Row& row) {
     for (int r = 0; r < kRegistersPerRow; ++r) part[r] += weight * row.part[r];
   }
 };
@@ -79,6 +85,45 @@ Row<A> operator+(const Row<A>& a, const Row<A>& b) {
   for (int r = 0; r < kRegistersPerRow; ++r) sum.part[r] = a.part[r] + b.part[r];
   return sum;
 }
+
+// The weights of kTogether neighbouring lanes, each to scale a row. AVX-512 takes as long to broadcast one number from
+// memory as to read a whole register, so there the lanes are read at once and spread within the registers; the barrier
+// keeps the compiler from reading them again for each. Narrower registers are better broadcast from memory.
+#if defined(__AVX512F__)
+constexpr int kTogether = 4;
+
+inline __m512 spread(__m512 lanes, __m512i lane) { return _mm512_permutexvar_ps(lane, lanes); }
+inline __m512d spread(__m512d lanes, __m512i lane) { return _mm512_permutexvar_pd(lane, lanes); }
+
+template <typename A>
+struct Weights {
+  using V = typename VectorOf<A>::type;
+  int first;  // of the first lane's register
+  __m512i lane[kTogether];
+
+  explicit Weights(int b) : first(b / kLanes<A> * kLanes<A>) {
+    for (int i = 0; i < kTogether; ++i)
+      lane[i] = sizeof(A) == 4 ? _mm512_set1_epi32(b - first + i) : _mm512_set1_epi64(b - first + i);
+  }
+  V load(const A* weights) const {
+    V lanes = *reinterpret_cast<const V*>(weights + first);
+    asm("" : "+v"(lanes));
+    return lanes;
+  }
+  V of(const V& lanes, int i) const { return (V)spread(lanes, lane[i]); }
+};
+#else
+constexpr int kTogether = 1;
+
+template <typename A>
+struct Weights {
+  int first;
+
+  explicit Weights(int b) : first(b) {}
+  const A* load(const A* weights) const { return weights + first; }
+  A of(const A* lanes, int i) const { return lanes[i]; }
+};
+#endif
 
 template <typename A>
 inline void transpose_4x4(typename VectorOf<A>::quarter (&m)[4]) {

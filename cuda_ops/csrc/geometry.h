@@ -50,13 +50,19 @@ DCNV3_HOST_DEVICE T sample_position(int64_t out, int tap, T offset, const Geomet
 }
 
 // The two neighbours of a position along one axis: pixels `base` and `base + 1`, moved into an image of `size` pixels
-// (`size` 1: pixel 0 twice, the second without weight). `share` is the weight of each and `slope` the derivative of
-// that weight by the position. A neighbour outside the image has neither, so a far or infinite position weighs nothing;
-// a NaN position has NaN shares. On a pixel the derivative is the one to its right, from -1 on: reference.py agrees.
+// (`size` 1: pixel 0 twice, the second without weight), and how far the position lies past the first. `share` is the
+// weight of each and `slope` the derivative of that weight by the position. A neighbour outside the image has neither,
+// so a far or infinite position weighs nothing; a NaN position has NaN shares. On a pixel the derivative is the one to
+// its right, from -1 on: reference.py agrees.
 template <typename T>
-struct AxisNeighbours {
-  int base;
+struct AxisShares {
   T share[2], slope[2];
+};
+
+template <typename T>
+struct AxisNeighbours : AxisShares<T> {
+  int base;
+  T distance;
 };
 
 template <typename T>
@@ -75,14 +81,18 @@ DCNV3_HOST_DEVICE T first_neighbour(T position, int size) {
 }
 
 template <typename T>
-DCNV3_HOST_DEVICE AxisNeighbours<T> axis_neighbours(T position, int size) {
-  AxisNeighbours<T> axis;
-  const T base = first_neighbour(position, size);
-  axis.base = static_cast<int>(base);
-  weigh_neighbour(position - base, axis.share[0], axis.slope[0]);
-  weigh_neighbour(position - base - 1, axis.share[1], axis.slope[1]);
+DCNV3_HOST_DEVICE AxisShares<T> axis_shares(T distance, int size) {
+  AxisShares<T> axis;
+  weigh_neighbour(distance, axis.share[0], axis.slope[0]);
+  weigh_neighbour(distance - 1, axis.share[1], axis.slope[1]);
   if (size == 1) axis.share[1] = axis.slope[1] = 0;
   return axis;
+}
+
+template <typename T>
+DCNV3_HOST_DEVICE AxisNeighbours<T> axis_neighbours(T position, int size) {
+  const T base = first_neighbour(position, size), distance = position - base;
+  return {axis_shares(distance, size), static_cast<int>(base), distance};
 }
 
 }  // namespace dcnv3
