@@ -37,6 +37,18 @@ def test_a_narrow_place_loses_no_figure(num: int, capsys: pytest.CaptureFixture[
     assert (out.count("activations") == num) if blocks else (out.count("activations") == 1)
 
 
+@pytest.mark.parametrize("width", range(20, 80, 3))
+def test_headings_of_several_words_cost_no_figure(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(show, "PIPE_WIDTH", width)
+    row = {"model": "T", "more than shared (%)": 61.8, "peak of unshared (GB)": 223.3}
+    print_rows([row] * (show.MOST_BLOCKS + 1), "Sharing")
+    out = capsys.readouterr().out
+    assert out.count("61.8") == out.count("223.3") == show.MOST_BLOCKS + 1
+    assert "more than shared (%)  peak of unshared (GB)" in out
+
+
 def test_a_table_that_fits_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     print_rows([{"model": "T", "params": 29_918_424, "note": None}, {"model": "S", "params": 3}])
     assert capsys.readouterr().out == "model      params\nT      29,918,424\nS               3\n"

@@ -71,6 +71,7 @@ def _console(width: int | None = None) -> "Console":
 
 
 def _table(rows: Rows, title: str) -> "Table":
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
@@ -80,11 +81,14 @@ def _table(rows: Rows, title: str) -> "Table":
     )
     for name in names:
         left = name in WORDS or any(isinstance(row.get(name), str) for row in rows)
+        words = name in WORDS
         table.add_column(
             name,
             justify="left" if left else "right",
             overflow="fold",
-            no_wrap=name not in WORDS,
+            no_wrap=not words,
+            # Else rich takes the longest word of the heading for enough, and crops the figures.
+            min_width=None if words else max(map(cell_len, _column(rows, name))),
         )
     for row in rows:
         table.add_row(*(Text(cell_text(row.get(name))) for name in names))
@@ -99,6 +103,10 @@ def _print(console: "Console", table: "Table") -> None:
     with console.capture() as captured:
         console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _column(rows: Rows, name: str) -> list[str]:
+    return [name, *(cell_text(row.get(name)) for row in rows)]
 
 
 def _used_names(rows: Rows) -> list[str]:
