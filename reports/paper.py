@@ -6,7 +6,7 @@ from archsearch.metrics import METRICS
 from archsearch.results import CellResult, Results
 from reports.formats import Table, table
 from reports.style import symbol
-from reports.words import estimate_text
+from reports.words import compared_words, estimate_text
 
 MISSING = "–"
 UNITS = {"accuracy": "top-1 (%)"}
@@ -38,7 +38,8 @@ def paper_table(results: Results, metric: str | None = None) -> Table | None:
         for row, c in zip(results.rows(), cells, strict=True)
     ]
     title = f"{results.study.name}: ours beside the paper, {results.study.source}"
-    return table("paper", title, columns, rows, note=_note(results, cells))
+    note = " ".join(filter(None, (_note(results, cells), compared_words(results, compared))))
+    return table("paper", title, columns, rows, note=note)
 
 
 def _note(results: Results, cells: Sequence[CellResult]) -> str:

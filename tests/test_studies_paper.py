@@ -365,3 +365,14 @@ def test_every_study_is_listed_with_a_command_that_exists(run: Any) -> None:
     assert mine | {"deformable_attention"} <= set(listed)
     commands = {command.__name__.replace("_", "-") for command in cli.paper.COMMANDS}
     assert {listed[name] for name in mine} <= commands
+
+
+def test_the_papers_table_says_which_mean_it_shows_where_seeds_differ() -> None:
+    study = kernel_size.study(recipe=QUICK, seeds=(0, 1, 2))
+    whole = results(study, lambda t: 90.0 + t.variant.kernel_size)
+    kept = tuple(t for c in whole.cells for t in c.trials if c.index or t.trial.seed)
+    uneven = assemble(study.name, study, DATA, {"command": ["archsearch"]}, kept)
+    for run, told in ((whole, False), (uneven, True)):
+        table = paper_table(run)
+        assert table is not None
+        assert ("Cells differ in their seeds" in table.note) is told
