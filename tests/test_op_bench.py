@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cuda_ops import Window, bench, timing
+from cuda_ops import Window, bench, inner_loops, timing
 from cuda_ops.reference import dcnv3_torch
 from cuda_ops.timing import Shape, shapes
 
@@ -163,3 +163,19 @@ def test_wrong_arguments_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         bench.main(["--device", "cpu", "--shapes", "t224,t64", "--dtypes", "fp8"])
     assert "unknown: t64, fp8" in capsys.readouterr().err
+
+
+def test_the_sums_alone_are_built_and_told_against_the_floor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(inner_loops, "bandwidth", lambda _: 59 * 4e9)  # a pair's bytes in 1 ns
+    monkeypatch.setattr(inner_loops, "seconds_per_pair", lambda: {"forward": 3e-9})
+    inner_loops.main()
+    assert "sums alone    3.0 ns, floor    1.0 ns: 3.00x" in capsys.readouterr().out
+
+
+def test_the_sums_alone_take_some_time() -> None:
+    found = inner_loops.seconds_per_pair()
+    assert list(found) == ["forward", "backward"]
+    assert all(seconds > 0 for seconds in found.values())
