@@ -9,13 +9,13 @@ from archsearch.metrics import rounded
 from archsearch.results import Results
 from archsearch.statistics.law import Recommendation, recommend
 from archsearch.statistics.stats import Interval
-from reports.scaling_law import Ladder, grouped
+from reports.ladders import Ladder, grouped
 from reports.words import listed
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What the laws of one group of runs (`reports.scaling_law.grouped`) recommend at a size.
+    """What the laws of one group of runs (`reports.ladders.grouped`) recommend at a size.
 
     ``told`` compares the pairs by name; ``trained`` holds the smallest and largest size that each
     was trained at, in parameters.

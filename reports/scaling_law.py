@@ -3,107 +3,22 @@
 The largest trained size is predicted from the smaller ones alone and then set beside what came.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter, NullLocator
 
-from archsearch.metrics import METRICS, rounded
-from archsearch.results import UNFINISHED, CellResult, Results
-from archsearch.statistics.law import Law, Prediction, Score, fit, predict, score
+from archsearch.metrics import rounded
+from archsearch.results import Results
+from archsearch.statistics.law import Score
 from archsearch.statistics.stats import Interval
 from reports.alike import Runs, differences, groups, named
 from reports.formats import Table, table
+from reports.ladders import Ladder, ladders, rungs_of
 from reports.style import DASHES, LINES, axes_with_title, legend_inside
 from reports.words import listed
-
-Rule = tuple[float, float]
-ERROR = METRICS["val_error"]
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """One (alpha, beta): its law, the test of it, and what it foretells for sizes not trained.
-
-    ``points`` are parameters (counted as the paper counts) -> validation error in percent of every
-    seed; ``runs`` names where they come from. ``tested`` is None below three sizes: a line through
-    one or two points tests nothing. ``perfect`` are the sizes left out for an error of zero.
-    """
-
-    rule: Rule
-    points: Mapping[float, Sequence[float]]
-    law: Law
-    tested: Score | None
-    ahead: tuple[Prediction, ...]
-    runs: tuple[str, ...]
-    perfect: tuple[float, ...]
-
-    @property
-    def name(self) -> str:
-        return f"α {self.rule[0]:g}, β {self.rule[1]:g}"
-
-
-def ladders(results: Sequence[Results]) -> list[Ladder]:
-    """Every law of `grouped`, group by group."""
-    return [ladder for found in grouped(results) for ladder in found]
-
-
-def grouped(results: Sequence[Results]) -> list[tuple[Ladder, ...]]:
-    """A law per (alpha, beta) that has finished trainings at two sizes or more.
-
-    Runs are pooled only if they share recipe and data; laws compare only within such a group.
-    Sizes with an error of zero are left out: a power law has no zero.
-    """
-    return [found for group in groups(named(results)) if (found := _ladders(group))]
-
-
-def _ladders(group: Runs) -> tuple[Ladder, ...]:
-    rungs: dict[Rule, list[tuple[str, CellResult]]] = {}
-    for name, run in group.items():
-        for rule, cell in _rungs(run):
-            rungs.setdefault(rule, []).append((name, cell))
-    found = (_ladder(rule, cells) for rule, cells in sorted(rungs.items()))
-    return tuple(ladder for ladder in found if ladder is not None)
-
-
-def _rungs(run: Results) -> Iterator[tuple[Rule, CellResult]]:
-    """The cells that were asked for by (alpha, beta) and have a network."""
-    for cell in run.cells:
-        asked = cell.cell.asked
-        if cell.cell.cost is not None and {"alpha", "beta"} <= set(asked):
-            yield (float(asked["alpha"]), float(asked["beta"])), cell
-
-
-def _ladder(rule: Rule, rungs: Sequence[tuple[str, CellResult]]) -> Ladder | None:
-    """The law through these cells, each with the name of its run; None below two sizes."""
-    trained: dict[float, dict[str, float]] = {}
-    waiting, perfect, runs = set(), set(), {}
-    for name, cell in rungs:
-        assert cell.cell.cost is not None
-        size = float(cell.cell.cost.params)
-        errors = {t.trial.id: v for t in cell.trials if (v := t.value(ERROR)) is not None}
-        if errors and min(errors.values()) > 0:
-            trained.setdefault(size, {}).update(errors)
-            runs[name] = True
-        elif cell.state in UNFINISHED:
-            waiting.add(size)
-        elif errors:
-            perfect.add(size)
-    if len(trained) < 2:
-        return None
-    points = {size: [*errors.values()] for size, errors in trained.items()}
-    law = fit(points)
-    ahead = tuple(predict(law, size) for size in sorted(waiting) if size > max(points))
-    return Ladder(rule, points, law, _tested(points), ahead, (*runs,), (*sorted(perfect),))
-
-
-def _tested(points: Mapping[float, Sequence[float]]) -> Score | None:
-    largest = max(points)
-    smaller = {size: errors for size, errors in points.items() if size != largest}
-    return score(predict(fit(smaller), largest), points[largest]) if len(smaller) > 1 else None
 
 
 def law_table(results: Sequence[Results]) -> Table | None:
@@ -127,7 +42,12 @@ def law_table(results: Sequence[Results]) -> Table | None:
         "smaller ones alone. Intervals: 95%. "
     )
     notes = sorted({note for x in found for note in x.law.notes})
-    notes += [*_without_zero(found), *_not_pooled(named(results)), *_no_part(results, found)]
+    notes += [
+        *_without_zero(found),
+        *_contradicting(found),
+        *_not_pooled(named(results)),
+        *_no_part(results, found),
+    ]
     rows = [({"runs": ", ".join(x.runs)} if len(results) > 1 else {}) | _row(x) for x in found]
     return table("law", "Scaling law", columns, rows, note=note + _sentences(notes))
 
@@ -140,9 +60,16 @@ def _without_zero(found: Sequence[Ladder]) -> list[str]:
     return [f"{told}: {'; '.join(left_out)}"] if left_out else []
 
 
+def _contradicting(found: Sequence[Ladder]) -> list[str]:
+    """Which laws of one pair were fitted apart although recipe and data agree."""
+    names = [x.name for x in found if x.of_several]
+    told = "not pooled, since they have other networks at one phi (another origin or rounding)"
+    return [f"{told}: {'; '.join(names)}"] if names else []
+
+
 def _not_pooled(runs: Runs) -> list[str]:
     """Which runs with scaling factors were fitted apart, and why."""
-    scaling = {name: run for name, run in runs.items() if any(_rungs(run))}
+    scaling = {name: run for name, run in runs.items() if any(rungs_of(run))}
     apart = groups(scaling)
     if len(apart) < 2:
         return []
@@ -155,7 +82,7 @@ def _no_part(results: Sequence[Results], found: Sequence[Ladder]) -> list[str]:
     fitted = {name for ladder in found for name in ladder.runs}
     short, other = "no pair with results at two sizes", "no scaling factors"
     out = [
-        f"{name} ({short if any(_rungs(run)) else other})"
+        f"{name} ({short if any(rungs_of(run)) else other})"
         for name, run in named(results).items()
         if name not in fitted
     ]

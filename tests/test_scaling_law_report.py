@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -13,8 +13,9 @@ from archsearch.results import Results
 from archsearch.statistics.law import predict
 from reports import style
 from reports.formats import as_markdown
+from reports.ladders import ladders
 from reports.recommended import advice, recommendation
-from reports.scaling_law import ladders, law_figure, law_table
+from reports.scaling_law import law_figure, law_table
 from tests.golden import complete, golden_results, ladder_results, scale_results
 
 
@@ -69,6 +70,29 @@ def test_runs_with_one_recipe_and_data_are_pooled(run: Results) -> None:
     assert found.points == {s: run_points for s, run_points in points(run).items() if s < 6e7}
     other = replace(large, data=replace(large.data, fingerprint="other"))
     assert ladders([small, other]) == []
+
+
+def grown_from_another(run: Results) -> Results:
+    """Every phi has the network of the next one."""
+    cells = tuple(
+        replace(to, cell=replace(to.cell, variant=of.cell.variant, cost=of.cell.cost))
+        for to, of in pairwise(run.cells)
+    )
+    return replace(run, name="other", cells=cells, _compared={})
+
+
+def test_ladders_of_two_origins_have_two_laws_and_two_names(run: Results) -> None:
+    one, other = found = ladders([run, grown_from_another(run)])
+    assert one.points == points(run)
+    assert {x.rule for x in found} == {(1.09, 1.36)}
+    assert [x.name for x in found] == ["α 1.09, β 1.36 (ladder-1.09)", "α 1.09, β 1.36 (other)"]
+    assert set(other.points) != set(one.points)
+    told = law_table([run, grown_from_another(run)])
+    assert told is not None
+    assert "other networks at one phi (another origin or rounding): α 1.09" in told.note
+    (told_both,) = advice([run, grown_from_another(run)])
+    assert set(told_both.trained) == {x.name for x in found}
+    assert [x.name for x in ladders([run, run])] == ["α 1.09, β 1.36"]
 
 
 def points(run: Results) -> Mapping[float, Sequence[float]]:
