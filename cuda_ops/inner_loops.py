@@ -15,23 +15,19 @@ from pathlib import Path
 
 import torch
 
-from cuda_ops.build import SOURCES, TORCH
+from cuda_ops.build import SOURCES, cpu_recipe
 from cuda_ops.timing import Shape, bandwidth
-from cuda_ops.toolchain import find_compiler, processor_flags
-
-FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
 
 
 def seconds_per_pair() -> dict[str, float]:
-    """Least seconds of either direction per output pixel and group; builds a program of a file.
+    """Least seconds of either direction per output pixel and group; builds the program first.
 
     Raises BuildError without a compiler, CalledProcessError where it fails.
     """
+    recipe = cpu_recipe()  # compiled as the backend is
     with tempfile.TemporaryDirectory() as place:
-        program = str(Path(place, "inner_loops"))
-        source, include = str(SOURCES / "inner_loops.cpp"), f"-I{TORCH / 'include'}"
-        compiler = [find_compiler(), *FLAGS, *processor_flags(), include]
-        subprocess.run([*compiler, source, "-o", program], check=True)
+        program, source = str(Path(place, "inner_loops")), str(SOURCES / "inner_loops.cpp")
+        subprocess.run([recipe.find_compiler(), *recipe.flags, source, "-o", program], check=True)
         said = subprocess.run([program], check=True, capture_output=True, text=True).stdout
     return {name: float(ns) * 1e-9 for name, ns in map(str.split, said.splitlines())}
 
