@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.formats import Table, as_markdown, table
+from reports.words import plural
 
 
 def render(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, Any], out: Path) -> list[Path]:
@@ -39,17 +40,13 @@ def throughput_table(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, An
     columns = {k: v for k, v in columns.items() if any(text not in ("–", "") for text in v)}
     note = (
         f"Speed: images a second over those of {rows[0]['network']}, median (lowest to highest) of "
-        f"{_rounds(machine['rounds'])} in which all take turns in one run; images/s are of this "
-        f"run and this machine alone: {machine['device']}, {machine['precision']}, "
+        f"{plural(machine['rounds'], 'round')} in which all take turns in one run; images/s are "
+        f"of this run and this machine alone: {machine['device']}, {machine['precision']}, "
         f"{machine['threads']} threads. Memory: peak of a forward pass, weights included. "
         "Counts: by fvcore, multiply-adds as the paper counts; ours equal the closed form. "
         "The paper's figures are of an A100."
     )
     return table("throughput", "Throughput and memory", columns, [dict(r) for r in rows], note=note)
-
-
-def _rounds(number: int) -> str:
-    return f"{number} round{'' if number == 1 else 's'}"
 
 
 def _scaled(value: float | None, by: float, unit: str, digits: int = 4) -> str:

@@ -80,8 +80,8 @@ def _table(rows: Rows, title: str) -> "Table":
         title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold"
     )
     for name in names:
-        left = name in WORDS or any(isinstance(row.get(name), str) for row in rows)
         words = name in WORDS
+        left = words or any(isinstance(row.get(name), str) for row in rows)
         table.add_column(
             name,
             justify="left" if left else "right",
