@@ -7,12 +7,12 @@ over the run's seeds); with a seed that the run has, on a CPU, it should be the 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from archsearch.core.study import Record, Trial
 from archsearch.results import CellResult, Results, load
 from archsearch.running.run import run_study
 from archsearch.running.runners import Name
-from archsearch.statistics.stats import Interval, next_value
-from archsearch.storage.store import StudyFolder
-from archsearch.study import Record, Trial
+from archsearch.stats.intervals import Interval, next_value
+from archsearch.storage.study_folder import StudyFolder
 
 FOLDER = "reproduced"
 

@@ -10,22 +10,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from archsearch.design.count import count
-from archsearch.metrics import METRICS, Metric, metric, rounded
-from archsearch.statistics.ranking import Ranking, tied_with_best
-from archsearch.statistics.seeds import next_seeds
-from archsearch.statistics.stats import Interval, Method, interval
-from archsearch.study import Cell, Data, Record, Study, Trial
-from archsearch.variant import (
+from archsearch.core.metrics import METRICS, Metric, metric, rounded
+from archsearch.core.study import Cell, Data, Record, Study, Trial
+from archsearch.families.internimage import (
     AnyVariant,
     FreeVariant,
     Variant,
     differing_switches,
     named_apart,
 )
+from archsearch.families.internimage_cost import count
+from archsearch.stats.intervals import Interval, Method, interval
+from archsearch.stats.ranking import Ranking, tied_with_best
+from archsearch.stats.seeds import next_seeds
 
 if TYPE_CHECKING:
-    from archsearch.searching.fidelity import Halving
+    from archsearch.searching.halving import Halving
 
 State = Literal[
     "pending", "running", "interrupted", "complete", "diverged", "failed", "infeasible", "pruned"
@@ -340,7 +340,7 @@ def load(run_dir: str | Path) -> Results:
     Raises:
         ValueError: when the folder holds no study.
     """
-    from archsearch.storage.store import StudyFolder
+    from archsearch.storage.study_folder import StudyFolder
 
     folder = StudyFolder(Path(run_dir))
     if not (folder.path / "study.json").exists():
@@ -355,8 +355,8 @@ def load(run_dir: str | Path) -> Results:
 
 def _halved(study: Study, data: Data, trials: tuple[TrialResult, ...]) -> "Halving | None":
     """What a halving did, from its records again; None for another study, or one under way."""
+    from archsearch.searching.adaptive_plan import drive
     from archsearch.searching.plans import halving_of
-    from archsearch.searching.steps import drive
 
     if study.plan.get("kind") != "halving":
         return None

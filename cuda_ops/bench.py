@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from cuda_ops.rivals import find_rivals
+from cuda_ops.baselines import find_rivals
 from cuda_ops.timing import DTYPES, STAGES, bandwidth, measure, shapes
 
 

@@ -42,7 +42,7 @@ from cuda_ops.bench import write_json
 from cuda_ops.toolchain import find_cuda_program
 
 ROOT = Path(__file__).parents[1]
-TESTS = ("tests/test_op.py", "tests/test_cuda_gpu.py")
+TESTS = ("tests/cuda_ops/test_op.py", "tests/cuda_ops/test_cuda_gpu.py")
 SANITIZER_TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 NUM_TOLD_LINES = 15
 PYTHON = (sys.executable, "-m")
@@ -64,7 +64,9 @@ def build(options: argparse.Namespace) -> list[Command]:
         Command("doctor", (*PYTHON, "cuda_ops", "doctor"), 20),
     ]
     if options.rivals:
-        commands.append(Command("rivals", (*PYTHON, "cuda_ops.rivals", str(options.rivals)), 120))
+        commands.append(
+            Command("rivals", (*PYTHON, "cuda_ops.baselines", str(options.rivals)), 120)
+        )
     return commands
 
 
@@ -81,7 +83,7 @@ def bench(options: argparse.Namespace) -> list[Command]:
 def step(options: argparse.Namespace) -> list[Command]:
     precisions = "fp32,bf16,fp16" if options.rivals else "fp32,bf16"  # the official one has no bf16
     arguments = (
-        *(*PYTHON, "archsearch.training.bench_step", "--device", "cuda", "--model", "T"),
+        *(*PYTHON, "archsearch.benchmarks.train_step", "--device", "cuda", "--model", "T"),
         *("--batch", "64", "--image-size", "224,32", "--precision", precisions, "--rounds", "10"),
         *("--out", str(options.out / "step.json")),
     )
@@ -103,7 +105,7 @@ def sanitizers(_options: argparse.Namespace) -> list[Command]:
             (
                 *(program, "--tool", tool, "--error-exitcode", "1"),
                 *sanitizer_options(tool, known),
-                *(*PYTHON, "cuda_ops.exercise"),
+                *(*PYTHON, "cuda_ops.sanitizer_calls"),
             ),
             75,
             apart,

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from archsearch.design.claims import NOT_COUNTED, Claim
-from reports.formats import Table, table, write
+from archsearch.paper.printed_sizes import NOT_COUNTED, Claim
+from archsearch.reports.formats import Table, table, write
 
 MARKS = {"equal": "best", "by another reading": "tied", "not recovered": "missing"}
 

@@ -10,12 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
-from archsearch.metrics import Metric, metric
-from archsearch.results import CellResult, Comparison, Results
-from archsearch.statistics.stats import edf
-from reports.labels import name_points
-from reports.standing import empty_word, ranked_cells, shown
-from reports.style import (
+from archsearch.core.metrics import Metric, metric
+from archsearch.reports.cell_order import empty_word, ranked_cells, shown
+from archsearch.reports.labels import name_points
+from archsearch.reports.phrases import estimate_text
+from archsearch.reports.style import (
     DASHES,
     FAINT,
     INK,
@@ -26,8 +25,9 @@ from reports.style import (
     symbol,
     untangle,
 )
-from reports.tables import pareto_cells
-from reports.words import estimate_text
+from archsearch.reports.tables import pareto_cells
+from archsearch.results import CellResult, Comparison, Results
+from archsearch.stats.intervals import edf
 
 MAX_SERIES = 8
 MIN_EDF = 8

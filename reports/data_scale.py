@@ -7,14 +7,14 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from archsearch.families.internimage import AnyVariant
+from archsearch.reports import style
+from archsearch.reports.cell_order import shown
+from archsearch.reports.comparable_runs import differences, groups, named
+from archsearch.reports.formats import Table, table, write
+from archsearch.reports.phrases import estimate_text, listed
 from archsearch.results import CellResult, Comparison, Results
-from archsearch.statistics.stats import Interval
-from archsearch.variant import AnyVariant
-from reports import style
-from reports.alike import differences, groups, named
-from reports.formats import Table, table, write
-from reports.standing import shown
-from reports.words import estimate_text, listed
+from archsearch.stats.intervals import Interval
 
 FREE = "data_fraction"
 """The one field of the recipe that the parts of a data-scale study differ in."""

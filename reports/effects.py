@@ -3,7 +3,7 @@
 A grid is crossed: a step such as C1 16 -> 20 is taken at several places of the other numbers, and
 at each on several seeds. What a seed does to both cells of a pair cancels in their difference, and
 a step's pairs share no cell, so every seed of every pair is a repeat (the noise model is that of
-`archsearch.statistics.ranking`). This says more of a number than any two single cells can.
+`archsearch.stats.ranking`). This says more of a number than any two single cells can.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from archsearch.metrics import Metric, rounded
+from archsearch.core.metrics import Metric, rounded
+from archsearch.reports.formats import Table, table
+from archsearch.reports.style import symbol
 from archsearch.results import LEVEL, CellResult, Results
-from archsearch.statistics.stats import Interval, mean_of_means
-from reports.formats import Table, table
-from reports.style import symbol
+from archsearch.stats.intervals import Interval, mean_of_means
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,17 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
+from archsearch.reports.formats import Table, table
+from archsearch.reports.style import (
+    DASHES,
+    INK,
+    LINES,
+    MUTED,
+    axes_with_title,
+    legend_inside,
+    symbol,
+)
 from archsearch.results import CellResult, Results
-from reports.formats import Table, table
-from reports.style import DASHES, INK, LINES, MUTED, axes_with_title, legend_inside, symbol
 
 
 def gradient_figure(results: Results) -> Figure | None:

@@ -17,9 +17,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from archsearch.results import CellResult, Comparison, Results
-from reports import style
-from reports.marks import (
+from archsearch.reports import style
+from archsearch.reports.cell_order import best_has_best_mean, empty_word, in_ranking
+from archsearch.reports.heatmap_cells import (
     CELL_HEIGHT,
     CELL_WIDTH,
     HATCHES,
@@ -29,15 +29,15 @@ from reports.marks import (
     shade_of,
     swatch,
 )
-from reports.standing import best_has_best_mean, empty_word, in_ranking
-from reports.style import MUTED, symbol
-from reports.words import (
+from archsearch.reports.phrases import (
     compared_words,
     confounding,
     percent,
     seeds_words,
     single_seed_warning,
 )
+from archsearch.reports.style import MUTED, symbol
+from archsearch.results import CellResult, Comparison, Results
 
 Axes3 = tuple[str, str, str]
 

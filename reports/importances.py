@@ -2,10 +2,10 @@
 
 from matplotlib.figure import Figure
 
+from archsearch.optuna_export import importances, params_of
+from archsearch.reports.style import INK, LINES, axes_with_title, symbol
 from archsearch.results import LEVEL, Results
-from archsearch.searching.optuna_study import importances, params_of
-from archsearch.statistics.association import chance_of_no_association
-from reports.style import INK, LINES, axes_with_title, symbol
+from archsearch.stats.association import chance_of_no_association
 
 MIN_TRAININGS = 10
 """Below, a random forest over a handful of trainings says nothing."""

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from archsearch.metrics import METRICS
+from archsearch.core.metrics import METRICS
+from archsearch.reports.comparable_runs import Runs, groups, named
 from archsearch.results import UNFINISHED, CellResult, Results
-from archsearch.statistics.law import Law, Prediction, Score, fit, predict, score
-from reports.alike import Runs, groups, named
+from archsearch.stats.law import Law, Prediction, Score, fit, predict, score
 
 Rule = tuple[float, float]
 Rung = tuple[str, CellResult]

@@ -13,16 +13,22 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from archsearch.metrics import METRICS
-from archsearch.recipe import Recipe
+from archsearch.core.metrics import METRICS
+from archsearch.core.recipe import Recipe
+from archsearch.reports import figures, heatmap, style, tables
+from archsearch.reports.cell_order import shown
+from archsearch.reports.formats import Table, as_csv, as_html, table
+from archsearch.reports.multi_run import across
+from archsearch.reports.phrases import (
+    compared_words,
+    listed,
+    num_train_words,
+    seeds_words,
+    with_interval,
+)
+from archsearch.reports.recommended import recommendation
+from archsearch.reports.summary import answer
 from archsearch.results import CellResult, Comparison, Results
-from reports import heatmap, pictures, style, tables
-from reports.across import across
-from reports.answer import answer
-from reports.formats import Table, as_csv, as_html, table
-from reports.recommended import recommendation
-from reports.standing import shown
-from reports.words import compared_words, listed, num_train_words, seeds_words, with_interval
 
 MAX_OPEN_ROWS = 12
 """Of trainings that are listed beside the plan's; more are folded away."""
@@ -129,9 +135,9 @@ def _inline(figure: Any, prefix: str, title: str) -> Markup:
 
 
 def _pictures(results: Results, metric: str | None, prefix: str) -> list[tuple[str, Markup, str]]:
-    made_figures = pictures.figures(results, metric)
+    made_figures = figures.figures(results, metric)
     return [
-        (caption, _inline(figure, f"{prefix}-{name}", caption), pictures.HOW_TO_READ[name])
+        (caption, _inline(figure, f"{prefix}-{name}", caption), figures.HOW_TO_READ[name])
         for name, (caption, figure) in made_figures.items()
     ]
 

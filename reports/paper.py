@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from archsearch.metrics import METRICS
+from archsearch.core.metrics import METRICS
+from archsearch.reports.formats import Table, table
+from archsearch.reports.phrases import compared_words, estimate_text
+from archsearch.reports.style import symbol
 from archsearch.results import CellResult, Results
-from reports.formats import Table, table
-from reports.style import symbol
-from reports.words import compared_words, estimate_text
 
 MISSING = "–"
 UNITS = {"accuracy": "top-1 (%)"}

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Circle
 
-from archsearch.inspection.looking import Photo, ReceptiveField
-from reports import style
-from reports.formats import Table, table, write
-from reports.style import GREENS, INK, MUTED, PAPER
+from archsearch.probes.photos import Photo, ReceptiveField
+from archsearch.reports import style
+from archsearch.reports.formats import Table, table, write
+from archsearch.reports.style import GREENS, INK, MUTED, PAPER
 
 SIDE, GAP, LEFT, TOP, BOTTOM = 1.5, 0.08, 0.08, 0.22, 0.62
 """Inches: a panel, between panels, margins."""

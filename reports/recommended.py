@@ -4,18 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from archsearch.design.budget import readable
-from archsearch.metrics import rounded
+from archsearch.core.budget import readable
+from archsearch.core.metrics import rounded
+from archsearch.reports.ladders import Ladder, grouped
+from archsearch.reports.phrases import listed
 from archsearch.results import Results
-from archsearch.statistics.law import Recommendation, recommend
-from archsearch.statistics.stats import Interval
-from reports.ladders import Ladder, grouped
-from reports.words import listed
+from archsearch.stats.intervals import Interval
+from archsearch.stats.law import Recommendation, recommend
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What the laws of one group of runs (`reports.ladders.grouped`) recommend at a size.
+    """What the laws of one group of runs (`ladders.grouped`) recommend at a size.
 
     ``told`` compares the pairs by name; ``trained`` holds the smallest and largest size that each
     was trained at, in parameters.

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from archsearch.metrics import metric as known_metric
+from archsearch.core.metrics import metric as known_metric
+from archsearch.reports import data_scale, figures, heatmap, tables
+from archsearch.reports.formats import WRITERS
+from archsearch.reports.heatmap import Axes3
+from archsearch.reports.page import page
+from archsearch.reports.report_json import numbers
 from archsearch.results import Results, load
-from reports import data_scale, heatmap, pictures, tables
-from reports.formats import WRITERS
-from reports.heatmap import Axes3
-from reports.numbers import numbers
-from reports.page import page
 
 PAGE, NUMBERS = "report.html", "numbers.json"
 TABLES = (
@@ -30,7 +30,7 @@ TABLES = (
     ),
     "data-scale",
 )
-PICTURES = ("heatmap", *pictures.HOW_TO_READ, "data-scale")
+PICTURES = ("heatmap", *figures.HOW_TO_READ, "data-scale")
 """Stems of all tables and pictures that a report may have."""
 
 
@@ -154,7 +154,7 @@ def draw(
     paths = []
     if not why_no_map(results, axes):
         paths += heatmap.render(results, folder, metric, axes)
-    paths += pictures.render(results, folder, metric)
+    paths += figures.render(results, folder, metric)
     return paths + tables.render(results, folder, metric)
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from archsearch.inspection.looking import Consistency
-from reports import style
-from reports.formats import Table, table, write
-from reports.style import DASHES, FAINT, LINES
+from archsearch.probes.photos import Consistency
+from archsearch.reports import style
+from archsearch.reports.formats import Table, table, write
+from archsearch.reports.style import DASHES, FAINT, LINES
 
 WIDTH, HEIGHT = 7.4, 3.2
 TITLES = {"translation": "Shift (pixels)", "rotation": "Turn (degrees)"}

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from archsearch.inspection.looking import Photo, SamplingLocations
-from reports import style
-from reports.formats import as_csv, table
-from reports.style import FAINT, GREENS, INK, LINES, MUTED, PAPER
+from archsearch.probes.photos import Photo, SamplingLocations
+from archsearch.reports import style
+from archsearch.reports.formats import as_csv, table
+from archsearch.reports.style import FAINT, GREENS, INK, LINES, MUTED, PAPER
 
 SIDE, GAP, MARGIN, TITLE, FOOT = 2.4, 0.14, 0.1, 0.26, 0.34
 SMALL, ACROSS = 1.05, 8

@@ -10,15 +10,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter, NullLocator
 
-from archsearch.metrics import rounded
+from archsearch.core.metrics import rounded
+from archsearch.reports.comparable_runs import Runs, differences, groups, named
+from archsearch.reports.formats import Table, table
+from archsearch.reports.ladders import Ladder, ladders, rungs_of
+from archsearch.reports.phrases import listed
+from archsearch.reports.style import DASHES, LINES, axes_with_title, legend_inside
 from archsearch.results import Results
-from archsearch.statistics.law import Score
-from archsearch.statistics.stats import Interval
-from reports.alike import Runs, differences, groups, named
-from reports.formats import Table, table
-from reports.ladders import Ladder, ladders, rungs_of
-from reports.style import DASHES, LINES, axes_with_title, legend_inside
-from reports.words import listed
+from archsearch.stats.intervals import Interval
+from archsearch.stats.law import Score
 
 
 def law_table(results: Sequence[Results]) -> Table | None:

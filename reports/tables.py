@@ -4,21 +4,21 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from archsearch.design.count import count
-from archsearch.metrics import METRICS, Metric, rounded
-from archsearch.recipe import TABLE_B, Recipe
+from archsearch.core.metrics import METRICS, Metric, rounded
+from archsearch.core.recipe import TABLE_B, Recipe
+from archsearch.families.internimage import FreeVariant
+from archsearch.families.internimage_cost import count
+from archsearch.reports.cell_order import NOT_MEASURED, in_ranking, ranked_cells, shown, standing
+from archsearch.reports.effects import effects_table
+from archsearch.reports.formats import Table, table, write
+from archsearch.reports.gradients import gradient_table
+from archsearch.reports.paper import paper_table
+from archsearch.reports.phrases import compared_words, estimate_text, seeds_words
+from archsearch.reports.scaling_law import law_table
+from archsearch.reports.style import symbol
 from archsearch.results import CellResult, Comparison, Results
-from archsearch.statistics.stats import pareto
-from archsearch.variant import FreeVariant
+from archsearch.stats.intervals import pareto
 from internimage.config import PRESETS
-from reports.effects import effects_table
-from reports.formats import Table, table, write
-from reports.gradients import gradient_table
-from reports.paper import paper_table
-from reports.scaling_law import law_table
-from reports.standing import NOT_MEASURED, in_ranking, ranked_cells, shown, standing
-from reports.style import symbol
-from reports.words import compared_words, estimate_text, seeds_words
 
 MISSING = "–"
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reports.formats import Table, as_markdown, table
-from reports.words import plural
+from archsearch.reports.formats import Table, as_markdown, table
+from archsearch.reports.phrases import plural
 
 
 def render(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, Any], out: Path) -> list[Path]:
@@ -19,7 +19,7 @@ def render(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, Any], out: P
 
 
 def throughput_table(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, Any]) -> Table:
-    """The rows of `studies.throughput` as people read them."""
+    """The rows of `archsearch.probes.throughput` as people read them."""
     paper = [row["paper"] or {} for row in rows]
     columns = {
         "Network": [row["network"] for row in rows],

@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
-from archsearch.design.weight_sharing import NOTE, Sharing
-from reports import style
-from reports.formats import Table, table, write
+from archsearch.paper.weight_sharing import NOTE, Sharing
+from archsearch.reports import style
+from archsearch.reports.formats import Table, table, write
 
 MISSING = "–"
 RATIOS = {

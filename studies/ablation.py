@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from archsearch.recipe import Recipe
-from archsearch.study import About, Study
-from archsearch.variant import AnyVariant, FreeVariant, Variant
-from studies.sizes import SCALES, Size, cell
+from archsearch.core.recipe import Recipe
+from archsearch.core.study import About, Study
+from archsearch.families.internimage import AnyVariant, FreeVariant, Variant
+from archsearch.studies.sizes import SCALES, Size, cell
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from archsearch.recipe import Recipe
-from archsearch.study import About, Study
-from studies.deformable_attention import TABLE_H
-from studies.sizes import SCALES, Size, cell
+from archsearch.core.recipe import Recipe
+from archsearch.core.study import About, Study
+from archsearch.studies.deformable_attention import TABLE_H
+from archsearch.studies.sizes import SCALES, Size, cell
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],

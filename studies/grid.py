@@ -3,11 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
-from archsearch.design.budget import Budget
-from archsearch.design.space import Invalid, named_space, plan
-from archsearch.recipe import Recipe
-from archsearch.study import About, Study
-from archsearch.variant import ORIGIN, Variant
+from archsearch.core.budget import Budget
+from archsearch.core.recipe import Recipe
+from archsearch.core.study import About, Study
+from archsearch.families.internimage import ORIGIN, Variant
+from archsearch.space.grid import Invalid, named_space, plan
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],

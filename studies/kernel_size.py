@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from archsearch.design.claims import TABLE_D
-from archsearch.recipe import Recipe
-from archsearch.study import About, Study
-from studies.sizes import SCALES, Size, cell
+from archsearch.core.recipe import Recipe
+from archsearch.core.study import About, Study
+from archsearch.paper.printed_sizes import TABLE_D
+from archsearch.studies.sizes import SCALES, Size, cell
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],

@@ -1,11 +1,11 @@
 """How should an origin grow: how much depth (alpha) and how much width (beta) at each doubling?"""
 
-from archsearch.design.budget import Budget
-from archsearch.design.scaling import LADDER_BUDGET, check_factors, ladder
-from archsearch.design.table_c import table_c
-from archsearch.recipe import Recipe
-from archsearch.study import About, Cell, Study
-from archsearch.variant import SCALED_ORIGIN, Variant
+from archsearch.core.budget import Budget
+from archsearch.core.recipe import Recipe
+from archsearch.core.study import About, Cell, Study
+from archsearch.families.internimage import SCALED_ORIGIN, Variant
+from archsearch.paper.table_c import table_c
+from archsearch.space.scaling import LADDER_BUDGET, check_factors, ladder
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],
@@ -35,7 +35,7 @@ def study(
 
     Raises:
         ValueError: a factor below 1 or without the other, or what
-            `archsearch.design.scaling.ladder` and `archsearch.design.table_c.table_c` refuse.
+            `archsearch.space.scaling.ladder` and `archsearch.paper.table_c.table_c` refuse.
     """
     if alpha is None and beta is None:
         name, cells = "table-c", _table_c(origin, rounding)

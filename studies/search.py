@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from archsearch.design.budget import Budget
-from archsearch.design.space import Space
-from archsearch.recipe import Recipe
-from archsearch.searching.domain import SEARCH_SPACE, four_numbers
-from archsearch.study import About, Study
+from archsearch.core.budget import Budget
+from archsearch.core.recipe import Recipe
+from archsearch.core.study import About, Study
+from archsearch.space.grid import Space
+from archsearch.space.search_space import SEARCH_SPACE, four_numbers
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from archsearch.design.count import count
-from archsearch.study import Cell
-from archsearch.variant import ORIGIN, AnyVariant, Variant
+from archsearch.core.study import Cell
+from archsearch.families.internimage import ORIGIN, AnyVariant, Variant
+from archsearch.families.internimage_cost import count
 
 Size = Literal["small", "full"]
 

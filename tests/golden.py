@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from archsearch.design.budget import Budget
-from archsearch.design.count import count
-from archsearch.design.scaling import ladder
-from archsearch.design.space import Space, plan
-from archsearch.recipe import QUICK, Recipe
+from archsearch.core.budget import Budget
+from archsearch.core.recipe import QUICK, Recipe
+from archsearch.core.study import Cell, Data, Record, Study, Trial
+from archsearch.families.internimage import SCALED_ORIGIN, Variant
+from archsearch.families.internimage_cost import count
 from archsearch.results import Results, TrialResult, assemble
-from archsearch.searching.more_seeds import more_seeds
-from archsearch.searching.steps import drive
-from archsearch.storage.store import StudyFolder
-from archsearch.study import Cell, Data, Record, Study, Trial
-from archsearch.variant import SCALED_ORIGIN, Variant
+from archsearch.searching.adaptive_plan import drive
+from archsearch.searching.adaptive_seeds import more_seeds
+from archsearch.space.grid import Space, plan
+from archsearch.space.scaling import ladder
+from archsearch.storage.study_folder import StudyFolder
 
 DATA = Data("digits", "golden", 10, 1, 1078, 359, 360, "scikit-learn digits")
 COMMAND = ["archsearch", "grid", "--budget", "30M", "--seeds", "5", "--out", "runs/grid"]

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from archsearch.design.budget import Budget
-from archsearch.recipe import QUICK, resolve
+from archsearch.core.budget import Budget
+from archsearch.core.recipe import QUICK, resolve
 from archsearch.reproduce import Reproduction, cell_of, reproduce
 from archsearch.results import assemble
 from archsearch.running.run import run_study
-from archsearch.statistics.stats import Interval
-from archsearch.storage.store import StudyFolder
+from archsearch.stats.intervals import Interval
+from archsearch.storage.study_folder import StudyFolder
+from archsearch.studies import grid, kernel_size
 from archsearch.training.data import describe
-from studies import grid, kernel_size
 from tests.golden import DATA
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from scipy import stats as sps
 
-from archsearch.metrics import METRICS, metric
+from archsearch.core.metrics import METRICS, metric
+from archsearch.core.study import Record, Trial
+from archsearch.families.internimage import Variant
 from archsearch.results import CellResult, Results, assemble, load
+from archsearch.searching.adaptive_plan import drive
 from archsearch.searching.plans import halving_of
-from archsearch.searching.steps import drive
-from archsearch.statistics.stats import interval
-from archsearch.storage.store import StudyFolder
-from archsearch.study import Record, Trial
-from archsearch.variant import Variant
+from archsearch.stats.intervals import interval
+from archsearch.storage.study_folder import StudyFolder
 from tests.golden import (
     COMMAND,
     DATA,
@@ -205,7 +205,7 @@ def test_the_frame_has_a_row_per_cell(grid: Results) -> None:
 def test_reading_and_drawing_need_no_torch(tmp_path: Path) -> None:
     write_run(golden_results(1), tmp_path / "run")
     code = (
-        "import sys; from reports.render import render_all; "
+        "import sys; from archsearch.reports.render import render_all; "
         f"render_all([{str(tmp_path / 'run')!r}], {str(tmp_path / 'out')!r}); "
         "sys.exit('torch' in sys.modules)"
     )

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from archsearch.recipe import Recipe
+from archsearch.core.recipe import Recipe
+from archsearch.core.study import Cell, Data, Interrupted, Record, Status, Study
+from archsearch.families.internimage import Variant
 from archsearch.running.run import StudyStopped, run_study
 from archsearch.running.runners import Name
 from archsearch.storage.files import write_json
-from archsearch.storage.store import StudyFolder, TrialFolder
-from archsearch.study import Cell, Data, Interrupted, Record, Status, Study
-from archsearch.variant import Variant
+from archsearch.storage.study_folder import StudyFolder, TrialFolder
 
 DATA = Data("toy", "f" * 16, num_classes=10, channels=1, num_train=8, num_val=4, num_test=4)
 EPOCHS = 3

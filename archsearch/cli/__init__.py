@@ -9,11 +9,11 @@ import sys
 
 import typer
 
-import archsearch.cli.inspect as inspect
+import archsearch.cli.count as plan
 import archsearch.cli.launch as launch
-import archsearch.cli.look as look
 import archsearch.cli.paper as paper
-import archsearch.cli.plan as plan
+import archsearch.cli.probe as look
+import archsearch.cli.runs as inspect
 import archsearch.cli.train as train
 from archsearch.running.stopping import StudyStopped
 

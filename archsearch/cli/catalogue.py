@@ -1,18 +1,22 @@
-"""The list of the studies: every file in `studies/` that says what it is about."""
+"""The list of the studies: every module of the studies and probes that exports an `About`."""
 
 import importlib
 import pkgutil
 from dataclasses import asdict
 
-from archsearch.study import About
+import archsearch.probes
+import archsearch.studies
+from archsearch.core.study import About
 
 
 def catalogue() -> list[dict[str, str]]:
     """A row per study: name, question, source in the paper, command, cost small and full."""
-    import studies
-
-    names = sorted(module.name for module in pkgutil.iter_modules(studies.__path__))
-    found = ((name, importlib.import_module(f"studies.{name}")) for name in names)
+    modules = {
+        info.name: f"{package.__name__}.{info.name}"
+        for package in (archsearch.studies, archsearch.probes)
+        for info in pkgutil.iter_modules(package.__path__)
+    }
+    found = ((name, importlib.import_module(modules[name])) for name in sorted(modules))
     return [
         {"study": name, **asdict(module.ABOUT)}
         for name, module in found

@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 from typer import Argument, Option
 
 from archsearch.cli import options as o
+from archsearch.cli.output import print_json, print_rows
 from archsearch.cli.session import start
-from archsearch.cli.show import print_json, print_rows
-from archsearch.design.budget import DEFAULT_TOLERANCE, Budget
-from archsearch.design.scaling import check_factors
-from archsearch.design.space import plan_rows, summary
-from archsearch.searching.domain import SEARCH_SPACE
-from archsearch.study import Cell, Study
-from archsearch.variant import SCALED_ORIGIN, parse_variant
+from archsearch.core.budget import DEFAULT_TOLERANCE, Budget
+from archsearch.core.study import Cell, Study
+from archsearch.families.internimage import SCALED_ORIGIN, parse_variant
+from archsearch.space.grid import plan_rows, summary
+from archsearch.space.scaling import check_factors
+from archsearch.space.search_space import SEARCH_SPACE
 
 Numbers = Annotated[str | None, Option(help="Values in place of the preset's, such as 16,32.")]
 SIGNS = {"c1": "C1", "group_channels": "C'", "l1": "L1", "alpha": "α", "beta": "β", "phi": "φ"}
@@ -54,7 +54,7 @@ def grid(
 
     At any budget, as in supplement C.1 (Fig. A).
     """
-    from studies import grid as module
+    from archsearch.studies import grid as module
 
     limit, training, launch, lists = o.together(
         lambda: Budget.parse(budget, tolerance),
@@ -104,7 +104,7 @@ def scale(
 
     A rung for each phi = 0, 1, 2, ... up to the budget; without factors, Table C's five pairs.
     """
-    from studies import scale as module
+    from archsearch.studies import scale as module
 
     limit, start_at, training, launch, _ = o.together(
         lambda: Budget.parse(budget, tolerance),
@@ -181,7 +181,7 @@ def search(
 
     The same command proposes the same again.
     """
-    from studies import search as module
+    from archsearch.studies import search as module
 
     limit, training, launch, names, lists = o.together(
         lambda: Budget.parse(budget, tolerance),
@@ -219,8 +219,8 @@ def load_study(file: Path) -> Study:
     study = found() if callable(found) else found
     if not isinstance(study, Study):
         raise ValueError(
-            f"{file} must export `study`, an archsearch.study.Study or a function that returns "
-            f"one; it has {type(found).__name__}"
+            f"{file} must export `study`, a Study or a function that returns one; it has "
+            f"{type(found).__name__}"
         )
     return replace(study, name=study.name or file.stem)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from typer import Argument, Option
 
-from archsearch.recipe import Recipe, resolve
+from archsearch.core.recipe import Recipe, resolve
 
 RunnerName = Literal["auto", "inline", "local", "ray"]
 
@@ -71,7 +71,7 @@ GpusPerTrial = Annotated[
 PruneName = Literal["off", "gated", "force"]
 PruneOverName = Literal["epochs", "image_size", "data_fraction"]
 HALVING = {"rungs": 3, "factor": 3.0}
-"""Three rungs, each a third of the work of the next (`archsearch.searching.fidelity.rungs`)."""
+"""Three rungs, each a third of the work of the next (`archsearch.searching.halving.rungs`)."""
 
 Prune = Annotated[
     PruneName,
@@ -94,7 +94,7 @@ Extend = Annotated[
 
 @dataclass(frozen=True)
 class Training:
-    """How a study's cells are trained; ``plan`` is `archsearch.study.Study.plan`."""
+    """How a study's cells are trained; ``plan`` is `archsearch.core.study.Study.plan`."""
 
     recipe: Recipe
     data: str
@@ -221,7 +221,7 @@ def whole_numbers(flag: str, text: str | None) -> tuple[int, ...] | None:
 def space_lists(
     c1: str | None, group_channels: str | None, l1: str | None
 ) -> dict[str, tuple[int, ...]]:
-    """The lists of a space that were given, by the names of `archsearch.design.space.Space`."""
+    """The lists of a space that were given, by the names of `archsearch.space.grid.Space`."""
     values = together(
         lambda: whole_numbers("--c1", c1),
         lambda: whole_numbers("--group-channels", group_channels),
@@ -233,7 +233,7 @@ def space_lists(
 
 def metrics(text: str) -> tuple[str, ...]:
     """``val_accuracy,macs`` as names of metrics, every unknown one told."""
-    from archsearch.metrics import metric
+    from archsearch.core.metrics import metric
 
     names = tuple(part.strip() for part in text.split(","))
     together(*((lambda name=name: metric(name)) for name in names))

@@ -10,14 +10,14 @@ from typer import Argument, Exit, Option
 
 from archsearch.cli import options as o
 from archsearch.cli.options import AsFormat, Format
+from archsearch.cli.output import print_json, print_rows
 from archsearch.cli.session import RUNS, draw, folder_name, say, start
-from archsearch.cli.show import print_json, print_rows
-from archsearch.design.space import plan_rows
-from archsearch.study import Study
+from archsearch.core.study import Study
+from archsearch.space.grid import plan_rows
 
 if TYPE_CHECKING:
-    from archsearch.design.claims import Claim
-    from archsearch.design.weight_sharing import Sharing
+    from archsearch.paper.printed_sizes import Claim
+    from archsearch.paper.weight_sharing import Sharing
 
 Name = Literal["kernel-size", "ablation", "deformable-attention", "data-scale"]
 
@@ -30,8 +30,8 @@ def verify(
 
     Exit 1 when one that should come out does not.
     """
-    from archsearch.design.claims import claims
-    from reports.claims import render, tally
+    from archsearch.paper.printed_sizes import claims
+    from archsearch.reports.claims import render, tally
 
     found = claims()
     if output is Format.json:
@@ -48,8 +48,8 @@ def verify(
 
 
 def _print_claims(found: "tuple[Claim, ...]") -> None:
-    from archsearch.design.claims import NOT_COUNTED
-    from reports.claims import exact
+    from archsearch.paper.printed_sizes import NOT_COUNTED
+    from archsearch.reports.claims import exact
 
     rows: list[dict[str, Any]] = [
         {
@@ -96,7 +96,7 @@ def study(
 
     The report has the paper's figures beside ours.
     """
-    from studies.sizes import SCALES
+    from archsearch.studies.sizes import SCALES
 
     size: Literal["small", "full"] = "full" if full else "small"
     scale = SCALES[size]
@@ -133,7 +133,7 @@ def _data(name: str | None, needed: bool) -> str:
 
 
 def _studies(name: Name, **asked: Any) -> tuple[Study, ...]:
-    module = importlib.import_module(f"studies.{name.replace('-', '_')}")
+    module = importlib.import_module(f"archsearch.studies.{name.replace('-', '_')}")
     return (
         tuple(module.studies(**asked)) if hasattr(module, "studies") else (module.study(**asked),)
     )
@@ -187,7 +187,7 @@ def weight_sharing(
 
     From T to H, as in Fig. 4.
     """
-    from archsearch.design.weight_sharing import NOTE, measured, sharing
+    from archsearch.paper.weight_sharing import NOTE, measured, sharing
 
     wanted = [] if measure is None else [name.strip().upper() for name in measure.split(",")]
     sharing(wanted, batch_size, image_size)  # a wrong name is told before anything is measured
@@ -202,7 +202,7 @@ def weight_sharing(
         print_rows([_readable(row) for row in rows], title=title)
         print(f"\n{NOTE}")
     if out is not None:
-        from reports.weight_sharing import render
+        from archsearch.reports.weight_sharing import render
 
         render(rows, batch_size, image_size, out)
         say(f"Table and picture: {out}")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from typer import Exit
 
+from archsearch.cli.estimate import quote_after, quote_before
 from archsearch.cli.options import Launch, as_shell, command_line
-from archsearch.cli.quoting import quote_after, quote_before
-from archsearch.study import Data, Study
-from archsearch.variant import differing_switches, named_apart
+from archsearch.core.study import Data, Study
+from archsearch.families.internimage import differing_switches, named_apart
 
 if TYPE_CHECKING:
-    from archsearch.storage.store import State, StudyFolder
+    from archsearch.storage.study_folder import State, StudyFolder
 
 RUNS = Path("runs")
 
@@ -27,9 +27,9 @@ def start(study: Study, launch: Launch) -> None:
         ValueError: for data, folders or runners that cannot be used, before anything is trained.
         archsearch.running.run.StudyStopped: when it ended before its plan did.
     """
-    from archsearch.running.beforehand import check_device
+    from archsearch.running.preflight import check_device
     from archsearch.searching.plans import announcement
-    from archsearch.storage.store import StudyFolder
+    from archsearch.storage.study_folder import StudyFolder
     from archsearch.training.data import describe
 
     data = describe(study.data, study.recipe.val_fraction)
@@ -61,7 +61,7 @@ def folder_name(study: Study) -> str:
 
 
 def _what(study: Study, data: Data) -> str:
-    from reports.words import num_train_words
+    from archsearch.reports.phrases import num_train_words
 
     fates = [cell.fate for cell in study.cells]
     told = ", ".join(f"{fates.count(f)} {f}" for f in dict.fromkeys(fates))
@@ -78,8 +78,8 @@ def _what(study: Study, data: Data) -> str:
 def _train(folder: "StudyFolder", launch: Launch) -> Mapping["State", int]:
     from archsearch.cli.live import display
     from archsearch.running.run import run_study
+    from archsearch.searching.adaptive_plan import Streamed
     from archsearch.searching.plans import steps_of
-    from archsearch.searching.steps import Streamed
 
     planned, study = folder.trials(), folder.study()
     steps = steps_of(study, folder.data())
@@ -128,9 +128,9 @@ def draw(
     target: int | None = None,
 ) -> None:
     """Draw what the records say and tell where it lies, the answer first."""
+    from archsearch.reports.render import render_all
+    from archsearch.reports.summary import answer
     from archsearch.results import load
-    from reports.answer import answer
-    from reports.render import render_all
 
     written = render_all(paths, out or paths[0] / "reports", metric, axes, target)
     for path in paths:

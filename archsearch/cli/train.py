@@ -12,9 +12,9 @@ from typer import Argument, Exit, Option
 from archsearch.cli import options as o
 from archsearch.cli.live import clock, value_text
 from archsearch.cli.session import RUNS, say
+from archsearch.core.study import Interrupted, Record
+from archsearch.families.internimage import AnyVariant, parse_variant
 from archsearch.running.stopping import Stopping, StudyStopped
-from archsearch.study import Interrupted, Record
-from archsearch.variant import AnyVariant, parse_variant
 from internimage.config import PRESETS, ModelConfig
 
 LOOK_SECONDS = 1.0

@@ -14,15 +14,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from archsearch.core.study import Record, Trial
 from archsearch.running.progress import Snapshot, Tracker
 from archsearch.running.runners import Name, Place, Runner, open_runner
 from archsearch.running.stopping import Stopping, StudyStopped
 from archsearch.running.work import ORPHAN_SECONDS, Job, Outcome
 from archsearch.storage import checkpoint
-from archsearch.storage.asked import versions
 from archsearch.storage.files import log
-from archsearch.storage.store import FINISHED, StudyFolder, TrialFolder
-from archsearch.study import Record, Trial
+from archsearch.storage.request import versions
+from archsearch.storage.study_folder import FINISHED, StudyFolder, TrialFolder
 
 TICK_SECONDS = 0.25
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from archsearch.metrics import metric
+from archsearch.core.metrics import metric
+from archsearch.core.study import Record, Study, Trial
 from archsearch.storage.files import parse_lines
-from archsearch.storage.store import FINISHED, State, StudyFolder
-from archsearch.study import Record, Study, Trial
+from archsearch.storage.study_folder import FINISHED, State, StudyFolder
 
 
 @dataclass(frozen=True, slots=True)

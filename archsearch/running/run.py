@@ -6,15 +6,15 @@ any point loses at most the epochs since the last checkpoints.
 
 from collections.abc import Callable, Iterable, Sequence
 
+from archsearch.core.study import Record, Trial
 from archsearch.running.driver import Driver, Listeners
 from archsearch.running.progress import Progress, Snapshot, Tracker
 from archsearch.running.runners import Name, Place, choose
 from archsearch.running.stopping import Stopping, StudyStopped
 from archsearch.running.work import DEFAULT_WORK, ORPHAN_SECONDS
-from archsearch.storage.asked import study_of
 from archsearch.storage.files import remove_leftovers
-from archsearch.storage.store import State, StudyFolder
-from archsearch.study import Record, Trial
+from archsearch.storage.request import study_of
+from archsearch.storage.study_folder import State, StudyFolder
 
 __all__ = ["Progress", "Snapshot", "StudyStopped", "retry", "run_study"]
 

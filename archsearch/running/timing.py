@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from archsearch.recipe import trained_config
-from archsearch.storage.store import TrialFolder
-from archsearch.study import Interrupted, Record
+from archsearch.core.recipe import trained_config
+from archsearch.core.study import Interrupted, Record
+from archsearch.storage.study_folder import TrialFolder
 from archsearch.training.data import load
 from archsearch.training.loop import Diverged, Training
 from archsearch.training.memory import PeakMemory
-from archsearch.training.train import device_name, device_of, never, settings
+from archsearch.training.trial import device_name, device_of, never, settings
 
 STEPS = 20
 SECONDS = 4.0

@@ -4,14 +4,14 @@ Each ends with a sentence for the reader. Everything is read from the study and 
 same command goes on with the same plan.
 """
 
-from archsearch.design.budget import Budget
-from archsearch.design.space import Space
-from archsearch.searching.domain import Domain, four_numbers, twelve_numbers
-from archsearch.searching.fidelity import Halving, Rung, cost_range, halving, rungs
-from archsearch.searching.more_seeds import more_seeds
+from archsearch.core.budget import Budget
+from archsearch.core.study import Data, Study
+from archsearch.searching.adaptive_plan import Steps
+from archsearch.searching.adaptive_seeds import more_seeds
+from archsearch.searching.halving import Halving, Rung, cost_range, halving, rungs
 from archsearch.searching.search import search
-from archsearch.searching.steps import Steps
-from archsearch.study import Data, Study
+from archsearch.space.grid import Space
+from archsearch.space.search_space import Domain, four_numbers, twelve_numbers
 
 
 def steps_of(study: Study, data: Data) -> Steps[str] | None:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from archsearch.metrics import Metric, metric
-from archsearch.recipe import Recipe
-from archsearch.searching.domain import Domain, l3_of
-from archsearch.searching.optuna_study import memory_study, objective, params_of, quiet
-from archsearch.searching.steps import Steps
-from archsearch.statistics.stats import pareto
-from archsearch.study import Data, Record, Trial
-from archsearch.variant import AnyVariant
+from archsearch.core.metrics import Metric, metric
+from archsearch.core.recipe import Recipe
+from archsearch.core.study import Data, Record, Trial
+from archsearch.families.internimage import AnyVariant
+from archsearch.optuna_export import memory_study, objective, params_of, quiet
+from archsearch.searching.adaptive_plan import Steps
+from archsearch.space.search_space import Domain, l3_of
+from archsearch.stats.intervals import pareto
 
 if TYPE_CHECKING:
     import optuna
@@ -63,7 +63,7 @@ def search(
     ``objectives`` are metric names; several give a Pareto front. Waiting for a whole batch is
     what makes proposals the same after an interruption and for any number of workers; it leaves
     workers beyond ``batch`` idle. Each ask has a seed of its own, derived from ``seed``. Drive it
-    with `archsearch.searching.steps.drive`.
+    with `archsearch.searching.adaptive_plan.drive`.
 
     Raises:
         ValueError: at the first step, naming all that is wrong; later if no variant is found.

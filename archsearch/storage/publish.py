@@ -7,7 +7,7 @@ logs and locks stay behind. The copy is a run: it can be reported, verified, com
 import shutil
 from pathlib import Path
 
-from archsearch.storage.store import StudyFolder
+from archsearch.storage.study_folder import StudyFolder
 
 OF_STUDY = ("study.json", "quote.json")
 OF_TRIAL = ("spec.json", "record.json", "record.failed-*.json", "attempts*.jsonl")

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from archsearch.metrics import Metric
-from archsearch.metrics import metric as known_metric
+from archsearch.core.metrics import Metric
+from archsearch.core.metrics import metric as known_metric
+from archsearch.families.internimage import differing_switches, named_apart, variant_from_dict
 from archsearch.storage import lock
-from archsearch.storage.store import FINISHED, State, StudyFolder, TrialFolder
-from archsearch.variant import differing_switches, named_apart, variant_from_dict
+from archsearch.storage.study_folder import FINISHED, State, StudyFolder, TrialFolder
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from archsearch.core.study import SCHEMA, Record, Trial, canonical_json
 from archsearch.storage import checkpoint, lock
 from archsearch.storage.files import (
     Damaged,
@@ -26,7 +27,6 @@ from archsearch.storage.files import (
     well_formed,
     write_json,
 )
-from archsearch.study import SCHEMA, Record, Trial, canonical_json
 
 State = Literal["pending", "running", "interrupted", "complete", "diverged", "failed"]
 Glance = tuple[State, Mapping[str, float | None]]

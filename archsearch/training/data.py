@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.study import Data
+from archsearch.core.study import Data
 from archsearch.training.cifar import cifar10
 from archsearch.training.image_folder import image_folder
 from archsearch.training.images import (

@@ -14,13 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from archsearch.recipe import Recipe, trained_config
+from archsearch.core.recipe import Recipe, trained_config
+from archsearch.core.study import Data, Interrupted, Record
+from archsearch.families.internimage import AnyVariant
 from archsearch.storage.files import read_json, write_json
 from archsearch.storage.trial_folder import TrialFolder
-from archsearch.study import Data, Interrupted, Record
 from archsearch.training.data import describe
 from archsearch.training.loop import Training
-from archsearch.training.train import (
+from archsearch.training.process_group import World
+from archsearch.training.trial import (
     check_device,
     never,
     planned_data,
@@ -28,8 +30,6 @@ from archsearch.training.train import (
     settings,
     to_record,
 )
-from archsearch.training.world import World
-from archsearch.variant import AnyVariant
 from internimage import InternImage, ModelConfig, load_weights, save_weights
 
 WEIGHTS = "weights.safetensors"
@@ -74,7 +74,7 @@ def train_full(
     Raises:
         Interrupted: ``stop()`` was true; the same call goes on.
         ValueError: ``out`` holds another training (the differences are named), ``start`` does not
-            fit, or what `archsearch.training.train.train_trial` raises.
+            fit, or what `archsearch.training.trial.train_trial` raises.
     """
     check_device(recipe, device)
     described = describe(data, recipe.val_fraction)

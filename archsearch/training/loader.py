@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from archsearch.running.machine import cores
-from archsearch.training.children import leave_signals_to_parent, signals_held_back
 from archsearch.training.images import DataError, Images, decode, read_file
+from archsearch.training.signals import leave_signals_to_parent, signals_held_back
 
 Batch = tuple[Tensor, Tensor]
 """Images ``(N, C, H, W)`` uint8 and labels ``(N,)`` int64, both on the device."""

@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archsearch.design.count import count
-from archsearch.recipe import Recipe
-from archsearch.study import Interrupted
-from archsearch.training.augment import Pipeline
+from archsearch.core.recipe import Recipe
+from archsearch.core.study import Interrupted
+from archsearch.families.internimage_cost import count
+from archsearch.training.augmentation import Pipeline
 from archsearch.training.data import split
-from archsearch.training.evaluate import Score, calibrate, evaluate
+from archsearch.training.evaluation import Score, calibrate, evaluate
 from archsearch.training.images import Dataset
 from archsearch.training.loader import (
     Batch,
@@ -32,8 +32,8 @@ from archsearch.training.loader import (
     reader,
 )
 from archsearch.training.memory import PeakMemory, fitting_batch, is_out_of_memory
-from archsearch.training.optim import averaged, optimizer_of, rate, set_rate
-from archsearch.training.world import ALONE, World
+from archsearch.training.optimizer import averaged, optimizer_of, rate, set_rate
+from archsearch.training.process_group import ALONE, World
 from internimage import InternImage, ModelConfig
 
 Stop = Callable[[], bool]

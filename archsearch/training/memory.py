@@ -4,13 +4,13 @@ from pathlib import Path
 
 import torch
 
-from archsearch.design.count import Cost
-from archsearch.recipe import Recipe
+from archsearch.core.recipe import Recipe
+from archsearch.families.internimage_cost import Cost
 from archsearch.running import machine
 
 BYTES_PER_ACTIVATION = {"fp32": 9, "bf16": 5, "fp16": 5}
-"""Peak of a training step per activation that `archsearch.design.count` counts: 7.1 to 8.5
-in fp32 and 2.9 to 4.4 in bf16 on InternImage-T at 32 and 224 pixels, rounded up."""
+"""Peak of a training step per activation that the closed form counts: 7.1 to
+8.5 in fp32 and 2.9 to 4.4 in bf16 on InternImage-T at 32 and 224 pixels, rounded up."""
 
 BYTES_PER_PARAMETER = 16
 """The weight, its gradient and AdamW's two moments, in fp32."""

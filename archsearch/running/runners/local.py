@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 
 from archsearch.running.runners import Place, gpus_of, num_workers, pinned
 from archsearch.running.work import TAIL, Job, Outcome, tail
-from archsearch.storage.store import StudyFolder
+from archsearch.storage.study_folder import StudyFolder
 
 FRESH_AFTER = ("crash", "out-of-memory")
 """After these a worker may be poisoned (CUDA errors stick, memory is in pieces): take a new one.

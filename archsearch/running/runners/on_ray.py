@@ -21,7 +21,7 @@ from typing import Any
 from archsearch.running.runners import Place, gpus_of, num_workers
 from archsearch.running.work import Job, Outcome, attempt, kind_of, output_to, tail
 from archsearch.storage.files import TEMP_PREFIX, log
-from archsearch.storage.store import StudyFolder
+from archsearch.storage.study_folder import StudyFolder
 
 START_SECONDS = 45.0
 """Starting takes 3-6 s; a start that hangs is given up within a minute."""

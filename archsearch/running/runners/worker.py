@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from archsearch.running.work import Job, Outcome, attempt, output_to, resolve
 from archsearch.storage.files import write_all
-from archsearch.storage.store import StudyFolder
+from archsearch.storage.study_folder import StudyFolder
 
 EXIT_ORPHAN = 75
 

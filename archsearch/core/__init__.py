@@ -1,0 +1,1 @@
+"""Values that everything else is built of: budget, cost, recipe, study, trial, record, metric."""

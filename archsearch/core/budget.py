@@ -1,0 +1,119 @@
+"""A size that a network must have: ``30M`` parameters, ``5G`` multiply-adds."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from archsearch.families.internimage_cost import Cost
+
+Axis = Literal["params", "macs"]
+
+DEFAULT_TOLERANCE = 0.05
+
+_WORDS: dict[str, Axis] = {
+    "params": "params", "param": "params", "parameters": "params", "macs": "macs", "mac": "macs",
+}  # fmt: skip
+
+_UNITS: dict[str, tuple[int, Axis | None]] = {
+    "": (1, None),
+    "K": (10**3, "params"),
+    "M": (10**6, "params"),
+    "B": (10**9, "params"),
+    "G": (10**9, "macs"),
+}
+"""Multiplier and the axis that the suffix alone means; the paper writes 30M and 1.08B for
+parameters and 5G for multiply-adds."""
+
+_PATTERN = re.compile(
+    r"\s*(\d+(?:\.\d+)?)\s*([kmgb]?)\s*(|params?|parameters|macs?|flops?)\s*", re.I
+)
+
+_EXPECTED = (
+    "a budget is a positive number with a unit, like 30M (parameters), 5G (multiply-adds), "
+    "'600M macs' or '1.1G params'"
+)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """``target`` units of ``axis``, met by costs within ``tolerance`` (a fraction) on either side.
+
+    A budget is counted as the paper counts: 1000 classes at 224 x 224, whatever is trained on.
+
+    Raises:
+        ValueError: naming every field that is wrong.
+    """
+
+    target: int
+    axis: Axis = "params"
+    tolerance: float = DEFAULT_TOLERANCE
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.target < 1:
+            problems.append(f"target wants at least 1, got {self.target}")
+        if self.axis not in get_args(Axis):
+            problems.append(f"axis wants one of {', '.join(get_args(Axis))}, got {self.axis!r}")
+        if not 0 <= self.tolerance < 1:
+            problems.append(f"tolerance wants a fraction 0 <= t < 1, got {self.tolerance}")
+        if problems:
+            raise ValueError(f"not a budget: {'; '.join(problems)}")
+
+    @classmethod
+    def parse(cls, text: str, tolerance: float = DEFAULT_TOLERANCE) -> "Budget":
+        """Read ``30M``, ``5G``, ``600M macs`` or ``1.1G params``.
+
+        A suffix alone decides: K, M and B are parameters, G is multiply-adds.
+
+        Raises:
+            ValueError: when the text is no budget, saying what one looks like.
+        """
+        match = _PATTERN.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{_EXPECTED}; got {text!r}")
+        number, suffix, word = match[1], match[2].upper(), match[3].lower()
+        if word.startswith("flop"):
+            raise ValueError(
+                f"what the paper prints as FLOPs are multiply-adds: write macs in {text!r}"
+            )
+        multiplier, implied = _UNITS[suffix]
+        axis = _WORDS.get(word, implied)
+        if axis is None:
+            raise ValueError(f"{_EXPECTED}; got {text!r}")
+        return cls(round(float(number) * multiplier), axis, tolerance)
+
+    def value(self, cost: Cost) -> int:
+        """The figure of ``cost`` that this budget limits."""
+        return cost.params if self.axis == "params" else cost.macs
+
+    def deviation(self, cost: Cost) -> float:
+        """Signed relative distance from the target: 0.02 is 2% above it."""
+        return self.value(cost) / self.target - 1
+
+    def refusal(self, cost: Cost) -> str | None:
+        """Why ``cost`` does not meet this budget, in words; None when it does."""
+        if abs(self.value(cost) - self.target) <= self.tolerance * self.target:
+            return None
+        deviation = self.deviation(cost)
+        side = "over" if deviation > 0 else "under"
+        return (
+            f"{readable(self.value(cost), self.axis)} is {abs(deviation):.1%} {side} the budget of "
+            f"{self} (tolerance {100 * self.tolerance:g}%)"
+        )
+
+    def __str__(self) -> str:
+        """As one would type it: ``30M params``."""
+        suffix, unit = _suffix(self.target, self.axis)
+        return f"{self.target / unit:.12g}{suffix} {self.axis}"
+
+
+def readable(value: int, axis: Axis) -> str:
+    """``36.0M params``, ``4.89G macs``: three significant digits and the unit."""
+    suffix, unit = _suffix(value, axis)
+    number = f"{value / unit:#.3g}".rstrip(".") if unit > 1 else str(value)
+    return f"{number}{suffix} {axis}"
+
+
+def _suffix(value: int, axis: Axis) -> tuple[str, int]:
+    units = [("G" if axis == "macs" else "B", 10**9), ("M", 10**6), ("K", 10**3)]
+    return next(((s, u) for s, u in units if value >= 0.9995 * u), ("", 1))  # 999,999 is 1.00M

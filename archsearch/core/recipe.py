@@ -1,0 +1,290 @@
+"""How a model is trained: everything that changes the numbers, as data. No torch here."""
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args, get_type_hints
+
+from archsearch.families.internimage import AnyVariant
+from internimage.config import ModelConfig
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Crop = Literal["none", "pad", "resized"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training recipe: AdamW, linear warm-up, then a cosine to zero, cross entropy.
+
+    ``lr`` is the peak rate at ``batch_size`` images per optimizer step. ``layer_scale`` replaces
+    the initial value of a variant that has layer scale, and leaves one without alone; None keeps
+    the variant's. ``ema_decay`` is per step; with it, the averaged weights are the ones measured.
+    ``val_fraction`` is held out of the training split, ``data_fraction`` is how much of the rest
+    is trained on. ``auto_augment`` is RandAugment with two operations of magnitude 9.
+    ``color_jitter`` is the strength for brightness, contrast and saturation, ``erasing`` a
+    probability, ``mixup`` and ``cutmix`` the alpha of their Beta distributions (0 turns off).
+    ``threads`` is here because CPU sums are only repeatable at a fixed number of threads.
+
+    Raises:
+        ValueError: naming every field that is wrong, all at once.
+    """
+
+    name: str
+    epochs: int
+    batch_size: int
+    image_size: int
+    lr: float
+    weight_decay: float = 0.05
+    warmup_epochs: float = 0.0
+    label_smoothing: float = 0.1
+    clip_norm: float = 5.0
+    drop_path: float = 0.0
+    layer_scale: float | None = None
+    ema_decay: float | None = None
+    precision: Precision = "fp32"
+    val_fraction: float = 0.1
+    data_fraction: float = 1.0
+    flip: bool = False
+    crop: Crop = "none"
+    auto_augment: bool = False
+    color_jitter: float = 0.0
+    erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if problems := _problems(self):
+            raise ValueError(f"not a recipe ({self.name}): " + "; ".join(problems))
+        for key in _FLOATS:  # 1 and 1.0 are one value and must make one trial
+            if (value := getattr(self, key)) is not None:
+                object.__setattr__(self, key, float(value))
+
+
+_HINTS: dict[str, Any] = get_type_hints(Recipe)
+_CHOICES = {key: get_args(_HINTS[key]) for key in ("precision", "crop")}
+_OPTIONAL = {key for key, hint in _HINTS.items() if hint == float | None}
+_FLOATS = {key for key, hint in _HINTS.items() if hint is float} | _OPTIONAL
+_INTS = {key for key, hint in _HINTS.items() if hint is int}
+_BOOLS = {key for key, hint in _HINTS.items() if hint is bool}
+_SETTABLE = tuple(key for key in _HINTS if key != "name")
+
+
+_Range = tuple[Callable[[float], bool], str]
+
+
+def _at_least(low: float) -> _Range:
+    return lambda v: v >= low, f"{low:g} or more"
+
+
+_POSITIVE: _Range = (lambda v: v > 0, "more than 0")
+_SHARE: _Range = (lambda v: 0 <= v < 1, "0 or more, below 1")
+_RANGES: dict[str, _Range] = {
+    **dict.fromkeys(("epochs", "image_size", "threads"), _at_least(1)),
+    "batch_size": _at_least(2),  # BatchNorm cannot take one image where the map is small
+    **dict.fromkeys(("weight_decay", "warmup_epochs"), _at_least(0)),
+    **dict.fromkeys(("color_jitter", "mixup", "cutmix"), _at_least(0)),
+    **dict.fromkeys(("lr", "clip_norm", "layer_scale"), _POSITIVE),
+    **dict.fromkeys(("label_smoothing", "drop_path", "val_fraction"), _SHARE),
+    "erasing": (lambda v: 0 <= v <= 1, "a probability"),
+    "ema_decay": (lambda v: 0 < v < 1, "more than 0, below 1"),
+    "data_fraction": (lambda v: 0 < v <= 1, "more than 0, at most 1"),
+}
+
+
+def _problems(recipe: Recipe) -> list[str]:
+    values = {key: getattr(recipe, key) for key in _SETTABLE}
+    problems = [p for key, value in values.items() if (p := _field_problem(key, value))]
+    if not problems and recipe.warmup_epochs > recipe.epochs:
+        problems.append(
+            f"warmup_epochs ({recipe.warmup_epochs:g}) exceeds epochs ({recipe.epochs}): lower it"
+        )
+    return problems
+
+
+def _field_problem(key: str, value: object) -> str | None:
+    wanted = None
+    if key in _CHOICES:
+        wanted = None if value in _CHOICES[key] else f"one of {', '.join(_CHOICES[key])}"
+    elif key in _BOOLS:
+        wanted = None if isinstance(value, bool) else "true or false"
+    elif not (value is None and key in _OPTIONAL):
+        wanted = _number_problem(key, value)
+    return wanted and f"{key} wants {wanted}, got {value!r}"
+
+
+def _number_problem(key: str, value: object) -> str | None:
+    kinds = int if key in _INTS else int | float
+    if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):
+        return "a whole number" if key in _INTS else "a number"
+    fits, words = _RANGES[key]
+    return None if fits(value) else words
+
+
+def _table_b(column: str, **values: Any) -> Recipe:
+    """One column of Table B: what all columns share, and what this one says."""
+    shared: dict[str, Any] = {
+        "batch_size": 4096,
+        "lr": 4e-3,
+        "weight_decay": 0.05,
+        "warmup_epochs": 5,
+        "epochs": 300,
+        "image_size": 224,
+        "flip": True,
+        "crop": "resized",
+        "auto_augment": True,
+        "mixup": 0.8,
+        "cutmix": 1.0,
+        "erasing": 0.25,
+        "color_jitter": 0.4,
+        "label_smoothing": 0.1,
+        "clip_norm": 5.0,
+        # Not in Table B: precision, and a validation split for choosing (the paper has none).
+        "precision": "bf16",
+        "val_fraction": 0.02,
+    }
+    return Recipe(name=f"table-b-{column}", **{**shared, **values})
+
+
+_FINE_TUNING: dict[str, Any] = {
+    "batch_size": 512,
+    "lr": 2e-5,
+    "warmup_epochs": 0,
+    "epochs": 20,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "erasing": 0.0,
+    "label_smoothing": 0.3,
+}
+_22K: dict[str, Any] = {"image_size": 192, "lr": 1e-3, "epochs": 90}
+
+TABLE_B: dict[str, Recipe] = {
+    "T": _table_b("T", drop_path=0.1),
+    "S": _table_b("S", drop_path=0.4),
+    "B": _table_b("B", drop_path=0.5),
+    "L-pt": _table_b("L-pt", drop_path=0.1, **_22K),
+    "L-ft": _table_b("L-ft", drop_path=0.1, image_size=384, **_FINE_TUNING),
+    "XL-pt": _table_b("XL-pt", drop_path=0.2, **_22K),
+    "XL-ft": _table_b("XL-ft", drop_path=0.2, image_size=384, **_FINE_TUNING),
+    "H-224": _table_b("H-224", drop_path=0.2, image_size=224, **_FINE_TUNING),
+    "H-640": _table_b("H-640", drop_path=0.2, image_size=640, **_FINE_TUNING),
+}
+"""Table B column by column: IN-1K (T, S, B), IN-22K pre-training (pt), IN-1K fine-tuning (ft,
+H)."""
+
+_TABLE_B_DEFAULT = {"L": "L-pt", "XL": "XL-pt", "H": "H-224"}
+
+TABLE_B_NOT_IN_RECIPE: dict[str, str] = {
+    "optimizer": "AdamW in every column: the training loop has no other",
+    "LR schedule": "cosine in every column: the training loop has no other",
+    "loss": "cross entropy in every column: the training loop has no other",
+    "dropout": "none in any column, and none here",
+    "repeated aug": "none in any column, and none here",
+    "layer scale": "a switch of the model (none for T); its value is not printed, 1e-5 in the "
+    "released models",
+    "auto augment": "the paper does not say which; RandAugment (2 operations, magnitude 9) here",
+    "data": "T, S, B train on ImageNet-1K; L and XL pre-train on ImageNet-22K (pt) and fine-tune "
+    "on ImageNet-1K from those weights (ft); H fine-tunes weights from 427M joint images",
+    "precision": "not printed; bf16 here",
+    "validation split": "not printed; 2% of the training images here",
+}
+"""Rows of Table B, and choices it leaves open, that a `Recipe` has no field for."""
+
+QUICK = Recipe(
+    name="quick",
+    epochs=2,
+    batch_size=64,
+    image_size=32,
+    lr=5e-4,
+    warmup_epochs=0.3,
+    layer_scale=0.1,
+    val_fraction=0.2,
+)
+"""The default: digits on two CPU cores, minutes for a whole grid of 30M models."""
+
+CIFAR = Recipe(
+    name="cifar",
+    epochs=20,
+    batch_size=128,
+    image_size=32,
+    lr=1e-3,
+    warmup_epochs=1,
+    layer_scale=0.1,
+    flip=True,
+    crop="pad",
+    mixup=0.2,
+    cutmix=0.2,
+    drop_path=0.05,
+)
+"""CIFAR-size images at 32x32 for 5 to 50 epochs; on a GPU add ``precision=bf16``."""
+
+RECIPES: dict[str, Recipe] = {
+    "quick": QUICK,
+    "cifar": CIFAR,
+    **{recipe.name: recipe for recipe in TABLE_B.values()},
+}
+
+
+def resolve(name: str, overrides: Mapping[str, str] | None = None, model: str = "T") -> Recipe:
+    """The recipe called ``name`` with fields replaced by ``key=value`` strings.
+
+    ``table-b`` is the column of ``model`` (T, S, B, L, XL, H; T's for any other variant).
+    ``none`` unsets an optional field.
+
+    Raises:
+        ValueError: no such recipe or field, or a value that does not fit; all of them at once.
+    """
+    problems = []
+    recipe = TABLE_B.get(_TABLE_B_DEFAULT.get(model, model), TABLE_B["T"])
+    if name != "table-b":
+        recipe = RECIPES.get(name, QUICK)
+        if name not in RECIPES:
+            problems.append(f"no recipe is called {name!r}: there are {', '.join(_names())}")
+    changes = {}
+    for key, text in (overrides or {}).items():
+        try:
+            changes[key] = _parse(key, text)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("; ".join(problems))
+    return replace(recipe, **changes)
+
+
+def trained_config(
+    network: AnyVariant | ModelConfig, recipe: Recipe, num_classes: int
+) -> ModelConfig:
+    """What is trained: ``network`` with the recipe's drop path and layer scale, for the data."""
+    config = network if isinstance(network, ModelConfig) else network.config()
+    config = replace(config, num_classes=num_classes, drop_path=recipe.drop_path)
+    if recipe.layer_scale is None or config.layer_scale is None:
+        return config
+    return replace(config, layer_scale=recipe.layer_scale)
+
+
+def _names() -> list[str]:
+    return ["quick", "cifar", "table-b", *(n for n in RECIPES if n.startswith("table-b-"))]
+
+
+def _parse(key: str, text: str) -> Any:
+    """The value of field ``key`` written as ``text``; the field's own check comes later."""
+    if key not in _SETTABLE:
+        near = difflib.get_close_matches(key, _SETTABLE, 1)
+        hint = f" (did you mean {near[0]}?)" if near else f": there are {', '.join(_SETTABLE)}"
+        raise ValueError(f"a recipe has no field {key!r}{hint}")
+    if key in _OPTIONAL and text.lower() == "none":
+        return None
+    if key in _BOOLS:
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if text.lower() not in words:
+            raise ValueError(f"{key} wants true or false, got {text!r}")
+        return words[text.lower()]
+    if key in _CHOICES:
+        return text
+    kind = int if key in _INTS else float
+    try:
+        return kind(text)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise ValueError(f"{key} wants {wanted}, got {text!r}") from None

@@ -1,1 +1,0 @@
-"""The design space: what a variant costs, which cells a budget has, how an origin grows."""

@@ -1,1 +1,0 @@
-"""Looking into a network, trained or not."""

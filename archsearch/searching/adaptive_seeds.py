@@ -1,0 +1,41 @@
+"""``--seeds auto``: the planned seeds first, then more of them for the cells that are tied."""
+
+from archsearch.core.metrics import metric
+from archsearch.core.study import Data, Record, Study, Trial
+from archsearch.families.internimage import AnyVariant
+from archsearch.searching.adaptive_plan import Steps
+from archsearch.stats.seeds import SeedPlan, next_seeds
+
+
+def more_seeds(study: Study, data: Data, max_seeds: int) -> Steps[SeedPlan[AnyVariant]]:
+    """The study's own trials, then seed after seed for the tied networks, up to ``max_seeds``.
+
+    Drive it with `archsearch.searching.adaptive_plan.Streamed`.
+    """
+    records: dict[str, Record] = {}
+    asked = study.trials(data)
+    batch = asked
+    while True:
+        records |= yield batch
+        plan = next_seeds(
+            _table(asked, records, study.metric),
+            max_seeds,
+            higher_is_better=metric(study.metric).higher_is_better,
+        )
+        if plan.done or plan.seed is None:
+            return plan
+        batch = tuple(Trial(v, study.recipe, data, plan.seed) for v in plan.cells)
+        asked += batch
+
+
+def _table(
+    asked: tuple[Trial, ...], records: dict[str, Record], measure: str
+) -> dict[AnyVariant, dict[int, float | None]]:
+    """What each network gave by seed; one that diverged is no candidate, as in the reports."""
+    by = metric(measure)
+    diverged = {t.variant for t in asked if records[t.id].status == "diverged"}
+    table: dict[AnyVariant, dict[int, float | None]] = {}
+    for trial in asked:
+        if trial.variant not in diverged:
+            table.setdefault(trial.variant, {})[trial.seed] = by.of(records[trial.id])
+    return table

@@ -1,0 +1,120 @@
+"""The bench of halving: replayed choices, what they cost, and how they are judged."""
+
+from functools import partial
+from itertools import combinations
+from statistics import fmean
+
+import pytest
+
+import archsearch.running.run as run_module
+from archsearch.benchmarks import halving
+from archsearch.benchmarks.halving import Replay, agreement, best, compare, judged, read
+from archsearch.core.metrics import metric
+from archsearch.core.recipe import CIFAR
+from archsearch.core.study import Data, Record, Trial
+from archsearch.families.internimage import ORIGIN
+from archsearch.searching.halving import rungs
+from tests import toy
+
+DATA = Data("digits", "f" * 16, 10, 1, 10, 10, 10)
+NETWORKS = tuple(ORIGIN.with_numbers(64, 16, 1, l3) for l3 in range(1, 31))
+LADDER = rungs(CIFAR)
+
+
+def replay_of(accuracy, seeds=(0, 1, 2)):
+    """Every training there is; ``accuracy(l3, seed, share of a full training)`` is what it gave."""
+    records = {}
+    for rung in LADDER:
+        for network in NETWORKS:
+            for seed in seeds:
+                trial = Trial(network, rung.recipe, DATA, seed)
+                value = accuracy(network.l3, seed, rung.share)
+                metrics = {"val_accuracy": value}
+                records[trial.id] = Record(trial.id, "complete", metrics, seconds=rung.share)
+    return Replay(LADDER, NETWORKS, seeds, DATA, records, metric("val_accuracy"))
+
+
+def faithful(l3, _seed, share):
+    return 50 + l3 + 10 * share
+
+
+def misleading(l3, _seed, share):
+    return 50 + (l3 if share == 1 else -l3)
+
+
+def test_a_faithful_ranking_saves_and_loses_nothing():
+    choice = replay_of(faithful).halve((0,))
+    # 10 pilot cells at every rung, 20 more at the first, 10 - 3 and then 3 - 1 beyond the pilot.
+    spent = 10 * (0.1 + 0.35 + 1) + 20 * 0.1 + 7 * 0.35 + 2
+    assert choice.epochs == pytest.approx(spent / 30)
+    assert choice.seconds == pytest.approx(choice.epochs)
+    assert choice.loss == 0
+    assert choice.chosen == NETWORKS[-1].name
+
+
+def test_a_misleading_ranking_costs_the_pilot_and_forcing_it_costs_accuracy():
+    replay = replay_of(misleading)
+    gated, forced = replay.halve((0,)), replay.halve((0,), force=True)
+    assert gated.epochs == pytest.approx((30 + 10 * (0.1 + 0.35)) / 30)
+    assert gated.loss == 0
+    assert all("may not prune" in reason for reason in gated.gates)
+    assert forced.epochs < gated.epochs
+    assert replay.halve((0, 1, 2), force=True).loss == 30 - 3  # the pilot's have one seed
+
+
+def test_what_one_seed_chose_is_judged_by_the_others():
+    scores = {"a": {0: 9.0, 1: 1.0, 2: 3.0}, "b": {0: 5.0, 1: 5.0, 2: 5.0}}
+    assert best(scores, (0,), ["a", "b"]) == "a"
+    assert judged(scores, (0,), "a") == 2.0
+    assert judged(scores, (0, 1, 2), "a") == pytest.approx(13 / 3)
+
+
+def test_the_random_part_is_the_mean_over_all_draws():
+    def accuracy(l3, seed, _share):
+        return float((l3 * 7 + seed * 5) % 31)
+
+    replay = replay_of(accuracy)
+    scores = replay.scores(LADDER[-1])
+    found = replay.at_random((0,), epochs=3 / 30)
+    draws = [judged(scores, (0,), best(scores, (0,), d)) for d in combinations(NETWORKS, 3)]
+    whole = judged(scores, (0,), best(scores, (0,), NETWORKS))
+    assert found.loss == pytest.approx(whole - fmean(draws))
+    assert found.epochs == 0.1
+    assert replay.at_random((0,), epochs=1.2).loss == 0
+
+
+def test_every_way_has_a_repeat_per_seed_and_every_rung_its_tau():
+    replay = replay_of(faithful)
+    found = compare(replay)
+    assert {len(choices) for choices in found.values()} == {3}
+    assert len(found) == 6
+    assert [row["mean"] for row in agreement(replay)] == [1.0] * 6
+    assert [row["mean"] for row in agreement(replay_of(misleading))] == [-1.0] * 6
+
+
+def test_the_run_s_own_trainings_are_used_and_only_the_others_made(tmp_path, monkeypatch):
+    by_toy = partial(run_module.run_study, work="tests.toy:train", runner="inline")
+    folder = toy.create(tmp_path / "run", cells=3, seeds=(0,))
+    by_toy(folder, folder.trials())
+    monkeypatch.setattr(run_module, "run_study", by_toy)
+    replay = read(tmp_path / "run", tmp_path / "out", range(2), "epochs", None, "cpu")
+    made = {path.parent.name for path in (tmp_path / "out").rglob("record.json")}
+    assert made == set(replay.records) - {trial.id for trial in folder.trials()}
+    assert len(made) == 2 * 3 * 1 + 3  # one cheap rung of two seeds, and the second seed in full
+    with pytest.raises(ValueError, match="two seeds and a grid of three networks"):
+        read(tmp_path / "run", tmp_path / "out", range(1), "epochs", None, "cpu")
+
+
+def test_a_training_without_a_value_is_named(tmp_path, monkeypatch):
+    by_toy = partial(run_module.run_study, work="tests.toy:diverge", runner="inline")
+    folder = toy.create(tmp_path / "run", cells=3)
+    monkeypatch.setattr(run_module, "run_study", by_toy)
+    with pytest.raises(ValueError, match="no value to compare by: 16-16-1-4 seed 0"):
+        read(folder.path, tmp_path / "out", range(2), "epochs", None, "cpu")
+
+
+def test_a_row_tells_mean_and_interval():
+    choices = [halving.Choice(e, e, 0.0, "x") for e in (0.4, 0.5, 0.6)]
+    row = halving.row("gated", choices)
+    assert row["epochs"].startswith("50% ± 25%")
+    assert row["chosen"] == "x"

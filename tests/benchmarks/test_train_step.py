@@ -1,0 +1,86 @@
+"""The timing of a training step: with nothing but torch and numpy, and with a rival that fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from archsearch.benchmarks import train_step
+from archsearch.families.internimage import Variant
+from cuda_ops import dcnv3
+
+BARE = """
+import sys
+for name in ("sklearn", "pandas", "scipy", "optuna", "ray", "kornia", "fvcore", "PIL", "typer",
+             "rich", "jinja2", "matplotlib", "hypothesis"):
+    sys.modules[name] = None
+from types import SimpleNamespace
+from archsearch.benchmarks import train_step
+from archsearch.families.internimage import Variant
+train_step.PRESETS = {"T": SimpleNamespace(config=Variant(16, 8, 1, 1).config())}
+train_step.main(sys.argv[1:])
+"""
+
+
+def test_a_step_is_timed_on_a_bare_machine(tmp_path: Path) -> None:
+    arguments = ["--device", "cpu", "--batch", "2", "--rounds", "1", "--precision", "fp32,bf16"]
+    arguments += ["--out", str(tmp_path / "step.json")]
+    subprocess.run([sys.executable, "-c", BARE, *arguments], check=True)
+    written = json.loads((tmp_path / "step.json").read_text())
+    assert [row["precision"] for row in written["rows"]] == ["fp32", "bf16"]
+    for row in written["rows"]:
+        assert row["batch"] == 2
+        assert row["times_faster"] == row["seconds"]["reference"] / row["seconds"]["native"]
+        assert row["images_at_a_time"] == {"native": 2, "reference": 2}
+        assert row["failures"] == {}
+
+
+def rival(fails_in: str) -> Callable[..., Tensor]:
+    """The native operator by another name, without kernels for one dtype."""
+
+    def operator(x: Tensor, *tensors: Tensor, **arguments: Any) -> Tensor:
+        if str(x.dtype) == f"torch.{fails_in}":
+            raise RuntimeError(f"no kernel for {fails_in}\nand a stack of frames")
+        return dcnv3(x, *tensors, **arguments)
+
+    return operator
+
+
+def test_a_rival_that_fails_is_told_and_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = SimpleNamespace(config=Variant(16, 8, 1, 1).config())
+    monkeypatch.setattr(train_step, "PRESETS", {"T": tiny})
+    monkeypatch.setattr(train_step, "find_rivals", lambda *_: ({"A": "bfloat16"}, {"B": "absent"}))
+    monkeypatch.setattr(train_step, "in_a_network", rival)
+    monkeypatch.setattr(train_step, "shares", lambda *_: {"rest": None})
+    path = tmp_path / "step.json"
+    arguments = ["--device", "cpu", "--batch", "2", "--rounds", "1", "--precision", "bf16,fp32"]
+    train_step.main([*arguments, "--rivals", "theirs", "--out", str(path)])
+    written = json.loads(path.read_text())
+    bf16, fp32 = written["rows"]
+    assert written["left_out"] == {"B": "absent"}
+    assert bf16["failures"] == {"A": "RuntimeError: no kernel for bfloat16"}
+    assert bf16["seconds"]["A"] is bf16["times_faster_than_rivals"]["A"] is None
+    assert bf16["times_faster"] > 0
+    assert fp32["times_faster_than_rivals"]["A"] == fp32["seconds"]["A"] / fp32["seconds"]["native"]
+    said = capsys.readouterr()
+    assert "A          failed: RuntimeError: no kernel for bfloat16" in said.err
+    assert "times as fast as A" in said.out
+    assert "where it goes: rest -" in said.out
+
+
+def test_wrong_sizes_and_precisions_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train_step.main(["--image-size", "32,large", "--precision", "fp8"])
+    assert (
+        "wanted sizes in pixels and fp32, bf16 or fp16, got large, fp8" in capsys.readouterr().err
+    )

@@ -1,0 +1,319 @@
+"""The command line as its user meets it: JSON for scripts, one clear message for bad input."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archsearch import cli
+from archsearch.cli.live import Lines, clock, headline, screen
+from archsearch.running.progress import Progress, Snapshot
+
+MODULES = (cli.launch, cli.paper, cli.look, cli.train, cli.plan, cli.inspect)
+SMALL = ["--budget", "1M", "--c1", "16", "--group-channels", "8", "--l1", "2"]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def archsearch(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Exit code of the command."""
+    monkeypatch.setattr(sys, "argv", ["archsearch", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    code = end.value.code
+    return code if isinstance(code, int) else int(bool(code))
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
+    """Run a command: (exit code, stdout, stderr)."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = archsearch(monkeypatch, *arguments)
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_the_list_of_commands_cuts_no_sentence(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = run("--help")
+    commands = out.partition("Commands:\n")[2].splitlines()
+    assert code == 0
+    assert len(commands) == sum(len(module.COMMANDS) for module in MODULES)
+    assert [line for line in commands if not line.endswith(".")] == []
+    assert [line for line in commands if line.endswith("...")] == []
+
+
+def test_count_prints_the_published_figures(run: Any) -> None:
+    code, out, _ = run("count", "T", "--format", "json")
+    row = json.loads(out)
+    assert code == 0
+    assert row["params"] == 29_918_424
+    assert (row["c1"], row["group_channels"], row["image_size"]) == (64, 16, 224)
+    assert (row["depths"], row["groups"]) == ([4, 4, 18, 4], [4, 8, 16, 32])
+    assert row["widths"] == [64, 128, 256, 512]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["64-16-4-18"],
+        ["--c1", "64", "--group-channels", "16", "--l1", "4", "--l3", "18"],
+    ],
+)
+def test_count_takes_numbers_and_a_kernel(run: Any, arguments: list[str]) -> None:
+    _, out, _ = run("count", *arguments, "--kernel", "5", "--format", "json")
+    assert round(json.loads(out)["params"] / 1e6, 2) == 36.99  # Table D
+
+
+def test_count_of_h_and_a_published_gmacs(run: Any) -> None:
+    _, out, _ = run("count", "H", "--format", "json")
+    assert json.loads(out)["params"] == 1_089_636_760
+    _, out, _ = run("count", "B", "--image-size", "800", "--format", "json")
+    assert round(json.loads(out)["macs"] / 1e9) == 206
+
+
+def test_grid_plan_is_thirty_cells_each_with_a_fate(run: Any) -> None:
+    for preset in ("main", "supplement"):
+        code, out, _ = run("grid", "--preset", preset, "--plan", "--format", "json")
+        rows = json.loads(out)
+        assert code == 0
+        assert len(rows) == 30
+        assert {row["status"] for row in rows} <= {"exact", "repaired", "infeasible"}
+        assert all(row["reason"] for row in rows if row["status"] != "exact")
+        origin = [r for r in rows if (r["c1"], r["group_channels"], r["l1"]) == (64, 16, 4)]
+        assert {row["l3"] for row in origin} == {18}
+
+
+def test_scale_plan_climbs_from_the_origin(run: Any) -> None:
+    code, out, _ = run(
+        "scale", "--alpha", "1.09", "--beta", "1.36", "--plan", "--format", "json"
+    )  # fmt: skip
+    rows = json.loads(out)
+    assert code == 0
+    assert [(r["c1"], r["l3"]) for r in rows] == [(64, 18), (80, 21), (112, 24)]
+
+
+BAD = {
+    "banana": ["grid", "--budget", "banana"],
+    "0.5": ["scale", "--alpha", "0.5", "--beta", "1.36"],
+    "not a multiple": ["grid", "--invalid", "error"],
+    "nowhere": ["grid", "--data", "imagefolder:nowhere"],
+    "no recipe": ["grid", "--recipe", "slow"],
+    "did you mean": ["grid", "--set", "epoch=3"],
+    "--seeds": ["grid", "--seeds", "none"],
+    "--workers": ["grid", "--workers", "0"],
+    "fp16 needs a GPU": ["grid", *SMALL, "--device", "cpu", "--set", "precision=fp16"],
+    "--gpus-per-trial goes with": ["grid", "--gpus-per-trial", "0.5"],
+    "not both": ["count", "T", "--c1", "64"],
+    "missing": ["count", "--c1", "64"],
+    "rule 2": ["count", "48-32-1-2"],
+    "no study": ["report", "elsewhere"],
+    "no run": ["report"],
+    "is not a file": ["run", "absent.py"],
+    "no legal variant": ["search", "--budget", "1M"],
+    "wanted one of T, S, B": ["train", "Q"],
+    "unknown metric": ["search", "--objectives", "beauty"],
+    "say where to": ["export", "somewhere"],
+    "--gpus 2 is on GPUs": ["train", "T", "--gpus", "2", "--device", "cpu"],
+    "--over four only": ["search", "--over", "twelve", "--c1", "16"],
+    "val_fraction above 0": ["grid", "--set", "val_fraction=0"],
+}
+
+
+@pytest.mark.parametrize("words", BAD)
+def test_bad_input_gets_one_clear_message_and_trains_nothing(
+    run: Any, words: str, tmp_path: Path
+) -> None:
+    code, out, err = run(*BAD[words])
+    assert code == 2
+    assert out == ""
+    assert words in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_all_problems_are_told_at_once(run: Any) -> None:
+    _, _, err = run("scale", "--budget", "banana", "--seeds", "x", "--alpha", "0.5", "--beta", "1")
+    assert err.startswith("archsearch: 3 things are wrong")
+    assert all(word in err for word in ("banana", "'x'", "0.5"))
+
+
+def test_a_read_only_folder_is_told_before_training(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = run("grid", *SMALL, "--out", "file/run")
+    assert code == 2
+    assert "cannot write" in err
+
+
+def test_grid_trains_reports_and_goes_on(run: Any, tmp_path: Path) -> None:
+    """One small cell from nothing to a page; the same command trains nothing again."""
+    command = ["grid", *SMALL, "--epochs", "1", "--runner", "inline", "--out", "one"]
+    code, out, err = run(*command)
+    assert (code, out) == (0, "")
+    assert "report.html" in err
+    for name in ("report.html", "heatmap.png", "heatmap.svg", "results.csv", "results.md"):
+        assert (tmp_path / "one/reports" / name).stat().st_size > 0
+    records = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("record.json")}
+    assert len(records) == 1
+    assert run(*command)[0] == 0
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("record.json")} == records
+
+    assert run("report", "one", "--verify")[0] == 0
+    table = tmp_path / "one/reports/results.csv"
+    told = table.read_text()
+    table.write_text(told.replace("complete,16,8,2,4,1", "complete,16,8,2,4,2"))
+    assert table.read_text() != told
+    assert run("report", "one", "--verify")[0] == 1
+
+    code, out, _ = run("status", "one", "--format", "json")
+    assert [row["state"] for row in json.loads(out)] == ["complete"]
+
+    code, _, err = run(*command, "--set", "lr=0.5")
+    assert code == 2
+    assert "recipe.lr" in err
+
+
+def test_a_second_ctrl_c_ends_a_training_at_once(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from archsearch.training import full
+
+    def deaf(*_: object, **__: object) -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    monkeypatch.setattr(full, "train_full", deaf)
+    code, _, err = run("train", "16-8-1-1", "--device", "cpu")
+    assert code == 130
+    assert "ended at once by Ctrl-C; the same command goes on" in err
+
+
+def test_a_runs_winner_is_trained_to_weights_that_load(run: Any, tmp_path: Path) -> None:
+    code, _, err = run("train", "16-8-1-1", "--epochs", "1", "--device", "cpu", "--out", "full")
+    assert code == 0
+    assert "epoch 1/1" in err
+    from internimage import load_weights
+
+    model = load_weights(tmp_path / "full/weights.safetensors")
+    assert model.config.channels == (16, 32, 64, 128)
+    code, _, err = run("train", "16-8-1-1", "--epochs", "2", "--out", "full")
+    assert code == 2
+    assert "recipe.epochs was 1, now 2" in err
+
+
+def test_own_study_runs_from_a_file(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from archsearch.core.budget import Budget\n"
+        "from archsearch.core.recipe import resolve\n"
+        "from archsearch.studies import grid\n"
+        "def study():\n"
+        "    return grid.study(recipe=resolve('quick'), budget=Budget.parse('1M'),\n"
+        "                      c1=(16,), group_channels=(8,), l1=(1, 2))\n"
+    )
+    code, out, _ = run("run", "mine.py", "--plan", "--format", "json")
+    assert code == 0
+    assert [row["l1"] for row in json.loads(out)] == [1, 2]
+    (tmp_path / "bare.py").write_text(
+        "from dataclasses import replace\n"
+        "from mine import study as made\n"
+        "study = replace(made(), budget='')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    code, out, err = run("run", "bare.py", "--plan")
+    assert (code, err) == (0, "")
+    assert "2 cells: 2 exact; 1" in out
+    (tmp_path / "empty.py").write_text("")
+    code, _, err = run("run", "empty.py")
+    assert code == 2
+    assert "must export `study`" in err
+
+
+def test_help_and_plans_load_nothing_heavy() -> None:
+    heavy = (
+        *("torch", "optuna", "ray", "pandas", "matplotlib", "scipy", "numpy"),
+        *("sklearn", "kornia", "fvcore", "rich"),
+    )
+    for arguments in (
+        ["--help"],
+        ["grid", "--plan", "--format", "json"],
+        ["count", "T", "--format", "json"],
+    ):
+        script = (
+            "import sys\n"
+            f"sys.argv = ['archsearch', *{arguments!r}]\n"
+            "from archsearch.cli import main\n"
+            "try:\n    main()\nexcept SystemExit:\n    pass\n"
+            f"print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        )
+        assert done.stderr.strip() == "[]", arguments
+
+
+def snapshot(**changes: Any) -> Snapshot:
+    running = Progress("b" * 16, "running", 1, 2, 90.0, 55.0, "worker 1")
+    failed = Progress("c" * 16, "failed", 0, 2, note="out of memory")
+    done = Progress("a" * 16, "complete", 2, 2, 97.5)
+    fields: dict[str, Any] = {
+        "name": "grid", "metric": "val_accuracy", "total": 4,
+        "counts": {"complete": 1, "running": 1, "failed": 1, "pending": 1},
+        "trials": {t.trial_id: t for t in (done, running, failed)},
+        "best": done, "images_per_second": 55.0, "seconds": 192.0, "eta_seconds": 400.0,
+    }  # fmt: skip
+    return Snapshot(**{**fields, **changes})
+
+
+LABELS = {"a" * 16: "64-16-4-18", "b" * 16: "48-16-1-61", "c" * 16: "80-16-4-4"}
+
+
+def test_headline_says_progress_speed_time_left_and_best() -> None:
+    assert headline(snapshot(), LABELS) == (
+        "2/4 finished · 1 running · 1 failed · 55 images/s · 3m 12s, about 6m 40s left · "
+        "best so far 64-16-4-18 97.50"
+    )
+
+
+def test_an_open_ended_plan_says_what_is_sure() -> None:
+    told = headline(snapshot(open_ended=True), LABELS)
+    assert told.startswith("2/4+ finished")
+    assert "at least 6m 40s left" in told
+    assert headline(snapshot(total=None), LABELS).startswith("2/? finished")
+
+
+def test_the_table_shows_running_and_failed_trials() -> None:
+    from rich.console import Console
+
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(screen(snapshot(), LABELS, ["a" * 16, "c" * 16]))
+    text = console.export_text()
+    for word in ("48-16-1-61", "running", "worker 1", "failed: out of memory", "97.50"):
+        assert word in text
+
+
+def test_lines_tell_each_change_once(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(LABELS)
+    lines.show(snapshot())
+    lines.show(snapshot())
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 3
+    assert "failed out of memory" in told[2]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(8, "8s"), (192, "3m 12s"), (7500, "2h 05m")])
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text

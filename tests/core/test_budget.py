@@ -1,0 +1,87 @@
+"""Reading a budget, and what it says of a cost."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archsearch.core.budget import Budget, readable
+from archsearch.families.internimage_cost import Cost
+
+
+def cost(params: int = 0, macs: int = 0) -> Cost:
+    return Cost(params, macs, 0, 224)
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "axis"),
+    [
+        ("30M", 30_000_000, "params"),
+        (" 30 m ", 30_000_000, "params"),
+        ("1.08B", 1_080_000_000, "params"),
+        ("250K", 250_000, "params"),
+        ("5G", 5_000_000_000, "macs"),
+        ("4.89GMACs", 4_890_000_000, "macs"),
+        ("1.1G params", 1_100_000_000, "params"),
+        ("600M macs", 600_000_000, "macs"),
+        ("29918424 params", 29_918_424, "params"),
+    ],
+)
+def test_parse(text: str, target: int, axis: str) -> None:
+    assert Budget.parse(text) == Budget(target, axis, 0.05)
+
+
+@pytest.mark.parametrize(
+    "text", ["banana", "", "30", "M", "-30M", "3e7", "30M bananas", "30T", "nan"]
+)
+def test_what_is_no_budget_is_told_what_one_looks_like(text: str) -> None:
+    with pytest.raises(ValueError, match=r"like 30M \(parameters\), 5G \(multiply-adds\)") as error:
+        Budget.parse(text)
+    assert repr(text) in str(error.value)
+
+
+def test_flops_are_refused_as_ambiguous() -> None:
+    with pytest.raises(ValueError, match="FLOPs are multiply-adds: write macs"):
+        Budget.parse("5 GFLOPs")
+
+
+def test_all_problems_at_once() -> None:
+    with pytest.raises(ValueError, match="not a budget") as error:
+        Budget(0, "flops", 1.5)  # type: ignore[arg-type]
+    for word in ("target", "axis", "tolerance"):
+        assert word in str(error.value)
+
+
+def test_tolerance_counts_on_both_sides_and_includes_its_end() -> None:
+    budget = Budget.parse("100M", tolerance=0.1)
+    assert budget.refusal(cost(params=110_000_000)) is None
+    assert budget.refusal(cost(params=90_000_000)) is None
+    assert "10.1% over the budget of 100M params (tolerance 10%)" in str(
+        budget.refusal(cost(params=110_100_000))
+    )
+    assert "20.0% under" in str(budget.refusal(cost(params=80_000_000)))
+
+
+def test_a_budget_limits_its_own_axis_only() -> None:
+    assert Budget.parse("5G").refusal(cost(params=1, macs=5_000_000_000)) is None
+    assert Budget.parse("5M").refusal(cost(params=5_000_000, macs=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "axis", "words"),
+    [
+        (29_918_424, "params", "29.9M params"),
+        (36_000_000, "params", "36.0M params"),
+        (999_999, "params", "1.00M params"),
+        (1_089_636_760, "params", "1.09B params"),
+        (4_885_100_544, "macs", "4.89G macs"),
+        (412, "macs", "412 macs"),
+    ],
+)
+def test_readable(value: int, axis: str, words: str) -> None:
+    assert readable(value, axis) == words  # type: ignore[arg-type]
+
+
+@given(st.integers(1, 10**12), st.sampled_from(("params", "macs")))
+def test_a_budget_reads_back_from_its_own_words(target: int, axis: str) -> None:
+    budget = Budget(target, axis)  # type: ignore[arg-type]
+    assert Budget.parse(str(budget)) == budget

@@ -1,0 +1,149 @@
+"""Recipes: every problem is named, Table B is the paper's, and --set is typed."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from archsearch.core.recipe import (
+    CIFAR,
+    QUICK,
+    RECIPES,
+    TABLE_B,
+    TABLE_B_NOT_IN_RECIPE,
+    Recipe,
+    resolve,
+    trained_config,
+)
+from archsearch.families.internimage import Variant
+
+# Table B of the supplement, row by row as printed: columns T, S, B, L pt, L ft, XL pt, XL ft, H.
+PRINTED = {
+    "image_size": (224, 224, 224, 192, 384, 192, 384, 224),
+    "batch_size": (4096, 4096, 4096, 4096, 512, 4096, 512, 512),
+    "lr": (4e-3, 4e-3, 4e-3, 1e-3, 2e-5, 1e-3, 2e-5, 2e-5),
+    "weight_decay": (0.05,) * 8,
+    "warmup_epochs": (5, 5, 5, 5, 0, 5, 0, 0),
+    "epochs": (300, 300, 300, 90, 20, 90, 20, 20),
+    "flip": (True,) * 8,
+    "crop": ("resized",) * 8,
+    "auto_augment": (True,) * 8,
+    "mixup": (0.8, 0.8, 0.8, 0.8, 0, 0.8, 0, 0),
+    "cutmix": (1.0, 1.0, 1.0, 1.0, 0, 1.0, 0, 0),
+    "erasing": (0.25, 0.25, 0.25, 0.25, 0, 0.25, 0, 0),
+    "color_jitter": (0.4,) * 8,
+    "label_smoothing": (0.1, 0.1, 0.1, 0.1, 0.3, 0.1, 0.3, 0.3),
+    "drop_path": (0.1, 0.4, 0.5, 0.1, 0.1, 0.2, 0.2, 0.2),
+    "clip_norm": (5.0,) * 8,
+}
+COLUMNS = ("T", "S", "B", "L-pt", "L-ft", "XL-pt", "XL-ft", "H-224")
+
+
+@pytest.mark.parametrize("row", PRINTED)
+def test_table_b_is_the_papers(row):
+    assert tuple(getattr(TABLE_B[c], row) for c in COLUMNS) == PRINTED[row]
+
+
+def test_table_b_has_h_at_both_printed_sizes_and_says_what_it_cannot_hold():
+    assert TABLE_B["H-640"] == replace(TABLE_B["H-224"], name="table-b-H-640", image_size=640)
+    rows = {"optimizer", "LR schedule", "loss", "dropout", "repeated aug", "layer scale"}
+    assert rows <= set(TABLE_B_NOT_IN_RECIPE)
+
+
+def test_table_b_goes_by_model():
+    assert resolve("table-b") == TABLE_B["T"]
+    assert resolve("table-b", model="XL") == TABLE_B["XL-pt"]
+    assert resolve("table-b", model="64-16-4-18") == TABLE_B["T"]
+    assert resolve("table-b-L-ft") == TABLE_B["L-ft"]
+
+
+def test_every_recipe_is_reachable_by_its_name():
+    assert all(resolve(name).name == name for name in RECIPES)
+
+
+def test_overrides_are_typed():
+    recipe = resolve(
+        "quick",
+        {
+            "epochs": "7",
+            "lr": "1e-4",
+            "flip": "yes",
+            "crop": "pad",
+            "layer_scale": "none",
+            "precision": "bf16",
+        },
+    )
+    changed = {"epochs": 7, "lr": 1e-4, "flip": True, "crop": "pad", "precision": "bf16"}
+    assert recipe == replace(QUICK, layer_scale=None, **changed)
+
+
+def test_every_problem_of_the_overrides_is_named():
+    overrides = {"epoch": "3", "flip": "maybe", "batch_size": "3.5", "nonsense": "1"}
+    with pytest.raises(ValueError, match="no recipe") as error:
+        resolve("fast", overrides)
+    said = str(error.value)
+    for part in ("'fast'", "quick, cifar, table-b", "'epoch' (did you mean epochs?)", "'maybe'"):
+        assert part in said
+    assert "batch_size wants a whole number, got '3.5'" in said
+    assert "no field 'nonsense': there are epochs" in said
+
+
+@pytest.mark.parametrize(
+    ("field", "bad"),
+    [
+        ("epochs", 0),
+        ("epochs", 1.5),
+        ("epochs", True),
+        ("batch_size", -1),
+        ("batch_size", 1),
+        ("image_size", 0),
+        ("threads", 0),
+        ("lr", 0),
+        ("lr", "fast"),
+        ("lr", float("nan")),
+        ("lr", None),
+        ("weight_decay", -0.1),
+        ("warmup_epochs", -1),
+        ("warmup_epochs", 3),
+        ("label_smoothing", 1),
+        ("clip_norm", 0),
+        ("drop_path", 1),
+        ("layer_scale", 0),
+        ("ema_decay", 1),
+        ("precision", "fp8"),
+        ("val_fraction", 1),
+        ("data_fraction", 0),
+        ("data_fraction", 1.1),
+        ("flip", 1),
+        ("crop", "middle"),
+        ("auto_augment", "rand"),
+        ("color_jitter", -1),
+        ("erasing", 1.1),
+        ("mixup", -1),
+        ("cutmix", float("inf")),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(field, bad):
+    with pytest.raises(ValueError, match=f"quick.*{field}.*{bad}"):
+        replace(QUICK, **{field: bad})
+
+
+def test_a_recipe_names_all_its_problems_at_once():
+    with pytest.raises(ValueError, match=r"epochs .*; batch_size .*; lr .*; crop "):
+        Recipe(name="x", epochs=0, batch_size=0, image_size=32, lr=-1, crop="middle")
+
+
+def test_one_number_has_one_spelling():
+    """1 and 1.0 must make the same trial: JSON may give back either."""
+    assert [type(getattr(replace(QUICK, lr=1), f.name)) for f in fields(Recipe)] == [
+        type(getattr(replace(QUICK, lr=1.0), f.name)) for f in fields(Recipe)
+    ]
+
+
+def test_the_recipe_sets_layer_scale_only_where_the_variant_has_it():
+    plain = trained_config(Variant(16, 8, 1, 1), CIFAR, 10)
+    scaled = trained_config(Variant(16, 8, 1, 1, norm="post", layer_scale=1e-5), CIFAR, 10)
+    assert (plain.layer_scale, scaled.layer_scale) == (None, CIFAR.layer_scale)
+    assert (scaled.num_classes, scaled.drop_path) == (10, CIFAR.drop_path)
+    kept = replace(CIFAR, layer_scale=None)
+    variant = Variant(16, 8, 1, 1, norm="post", layer_scale=1e-5)
+    assert trained_config(variant, kept, 10).layer_scale == 1e-5

@@ -1,0 +1,176 @@
+"""The CUDA backend without a GPU: compiled for two architectures as a user's build would, what the
+assembler says of each kernel, and the library loaded by whatever torch is here."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from cuda_ops import build
+from cuda_ops.toolchain import BuildError, find_ninja
+
+ARCHITECTURES = ("80", "90")
+
+try:
+    RECIPE = build.cuda_recipe(ARCHITECTURES)
+    NVCC = RECIPE.compiler
+except BuildError as error:
+    pytest.skip(f"no CUDA build here: {error}", allow_module_level=True)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel's resources, per thread."""
+
+    name: str  # such as forward_kernel<float, 4, 2, 3>
+    architecture: str
+    registers: int
+    stack_bytes: int
+    spilled_bytes: int
+
+    @property
+    def is_for_kernel_3(self) -> bool:
+        return self.name.endswith(", 3>")
+
+
+@pytest.fixture(scope="module")
+def built(request: pytest.FixtureRequest) -> Path:
+    """A folder with the library and the assembler's log; built again only for changed sources."""
+    recipe = replace(RECIPE, flags=(*RECIPE.flags, "-Xptxas=-v"))
+    folder = request.config.cache.mkdir("cuda_build") / recipe.folder.name
+    with folder.with_suffix(".lock").open("w") as handle:  # for another worker of the same run
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if not folder.exists():
+            part = Path(tempfile.mkdtemp(prefix="part-", dir=folder.parent))
+            (part / "build.ninja").write_text(build.ninja_file(recipe))
+            result = subprocess.run(
+                [find_ninja()], cwd=part, capture_output=True, text=True, check=False
+            )
+            assert result.returncode == 0, result.stdout[-3000:]
+            (part / "log").write_text(result.stdout)
+            part.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def kernels(built: Path) -> list[Kernel]:
+    log = (built / "log").read_text()
+    found = re.findall(
+        r"Compiling entry function '(\w+)' for 'sm_(\d+)'.*?(\d+) bytes stack frame, "
+        r"(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\d+) registers",
+        log,
+        re.DOTALL,
+    )
+    names = "\n".join(symbol for symbol, *_ in found)
+    plain = subprocess.run(["c++filt"], input=names, capture_output=True, text=True, check=True)
+    return [
+        Kernel(
+            re.sub(r"^void |dcnv3::cuda::|\(.*", "", name),
+            architecture,
+            int(registers),
+            int(stack),
+            max(int(stores), int(loads)),
+        )
+        for name, (_, architecture, stack, stores, loads, registers) in zip(
+            plain.stdout.splitlines(), found, strict=True
+        )
+    ]
+
+
+def test_no_warning(built: Path) -> None:
+    assert "warning" not in (built / "log").read_text()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_few_kernels_hold_everything(kernels: list[Kernel], architecture: str) -> None:
+    """Compile time goes with their number."""
+    ours = [kernel.name for kernel in kernels if kernel.architecture == architecture]
+    assert len(ours) == len(set(ours))
+    for name in (
+        "forward_kernel<float, 4, 2, 3>",
+        "forward_kernel<Half, 8, 2, 5>",
+        "grad_weights_kernel<BFloat16, 8, 2, 7>",
+        "grad_weights_kernel<double, 1, 4, 0>",
+        "grad_x_kernel<Slice<BFloat16, 4>, 3>",
+        "boxes_kernel<float>",
+    ):
+        assert name in ours
+    assert len(ours) <= 50
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_kernels_of_kernel_size_3_live_in_registers(
+    kernels: list[Kernel], architecture: str
+) -> None:
+    ours = [k for k in kernels if k.architecture == architecture and k.is_for_kernel_3]
+    assert len(ours) == 12  # of three types: forward, weights, and x in two widths
+    for kernel in ours:
+        assert (kernel.stack_bytes, kernel.spilled_bytes) == (0, 0), kernel
+        # So that five blocks of 128 threads fit on a multiprocessor; of grad_x, three of 160.
+        assert kernel.registers <= (128 if kernel.name.startswith("grad_x") else 96), kernel
+
+
+def test_other_kernels_spill_next_to_nothing(kernels: list[Kernel]) -> None:
+    for kernel in kernels:
+        assert kernel.spilled_bytes <= 32, kernel
+        assert kernel.registers <= 168, kernel
+
+
+@pytest.mark.parametrize(
+    ("source", "kernel"),
+    [
+        ("float_forward.cu", "forward_kernelIfLi4ELi2ELi3E"),
+        ("bfloat16_forward.cu", "forward_kernelINS0_8BFloat16ELi8ELi2ELi3E"),
+        ("half_forward.cu", "forward_kernelINS0_4HalfELi8ELi2ELi3E"),
+    ],
+)
+def test_neighbours_are_read_by_128_bits(tmp_path: Path, source: str, kernel: str) -> None:
+    out = tmp_path / "out.ptx"
+    command = [NVCC, "-std=c++17", "-O3", "-arch=compute_90", f"-I{build.SOURCES}"]
+    command += ["-ptx", str(build.SOURCES / "cuda" / source), "-o", str(out)]
+    subprocess.run(command, check=True)
+    (body,) = re.findall(
+        rf"\.entry \w*{kernel}\w*\(.*?^}}", out.read_text(), re.DOTALL | re.MULTILINE
+    )
+    points, neighbours, packs = 9, 4, 2
+    loads = re.findall(r"ld\.global\.nc\.v4\.\w32", body)
+    assert len(loads) == points * neighbours * packs
+    assert "local" not in body
+
+
+# Hands the CUDA kernels tensors of the CPU: they get as far as to their own first check.
+LOAD = """
+import sys
+import torch
+import cuda_ops.ops
+
+torch.ops.load_library(sys.argv[1])
+key = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
+x, offset, mask = torch.randn(1, 4, 4, 16), torch.randn(1, 4, 4, 18), torch.randn(1, 4, 4, 9)
+window = tuple(cuda_ops.Window(1))
+for name, arguments in (
+    ("dcnv3", (x, offset, mask, *window)),
+    ("dcnv3_backward", (x, x, offset, mask, *window, True, True, True)),
+):
+    try:
+        getattr(torch.ops.archsearch, name).default.redispatch(key, *arguments)
+    except RuntimeError as error:
+        assert "not on one CUDA device" in str(error), error
+    else:
+        raise AssertionError(name)
+"""
+
+
+def test_the_library_loads_and_takes_the_operators_arguments(built: Path) -> None:
+    """Also in a torch without CUDA."""
+    command = [sys.executable, "-c", LOAD, str(built / RECIPE.library.name)]
+    root = Path(__file__).parents[2]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

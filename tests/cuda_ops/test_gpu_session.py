@@ -1,0 +1,192 @@
+"""The steps for a machine with a GPU: their order, limits and records, and what they need."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from cuda_ops import gpu_session, sanitizer_calls
+from cuda_ops.gpu_session import Command
+
+LIMIT_SECONDS = 600
+KNOWN = "  --kernel-name arg   --report-api-errors arg   --kernel-name-exclude arg"
+
+
+def options_of(tmp_path: Path, rivals: Path | None = None) -> argparse.Namespace:
+    return argparse.Namespace(out=tmp_path, rivals=rivals)
+
+
+def shell(name: str, script: str, seconds: float = 30) -> Command:
+    return Command(name, ("sh", "-c", script), seconds)
+
+
+def test_a_step_that_fails_or_hangs_stops_no_other_and_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    planned = {
+        "build": [shell("one", "echo said; echo wrong >&2; exit 3"), shell("two", "echo after")],
+        "tests": [shell("hangs", "echo $$; sleep 60 & echo $!; wait", 0.5)],
+        "bench": [Command("absent", ("no-such-program",), 5)],
+        "step": [shell("works", "pwd")],
+    }
+    assert gpu_session.run(planned, out) == 3
+    found = json.loads((out / "summary.json").read_text())
+    outcomes = {
+        name: {command: record["outcome"] for command, record in (step or {}).items()}
+        for name, step in found.items()
+    }
+    assert outcomes == {
+        "build": {"one": "failed with status 3", "two": "succeeded"},
+        "tests": {"hangs": "timed out after 0.5 s"},
+        "bench": {"absent": "no-such-program cannot be run: No such file or directory"},
+        "step": {"works": "succeeded"},
+        "sanitizers": {},
+    }
+    assert found["sanitizers"] is None  # was not run
+    assert "said\nwrong\n" in (out / "build.log").read_text()
+    assert f"\n{gpu_session.ROOT}\n" in (out / "step.log").read_text()
+    pids = [line for line in (out / "tests.log").read_text().splitlines() if line.isdecimal()]
+    assert len(pids) == 2  # a child is ended too
+    assert all(is_gone(int(pid)) for pid in pids)
+    said = capsys.readouterr().out
+    assert "== build, one: failed with status 3, 0 s\n" in said
+    assert said.endswith("failed: build, tests, bench\n")
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process ends within a moment; one that nobody has waited for counts as ended."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_steps_that_ran_before_stay_in_the_summary(tmp_path: Path) -> None:
+    assert gpu_session.run({"build": [shell("one", "true")]}, tmp_path) == 0
+    assert gpu_session.run({"step": [shell("two", "true")]}, tmp_path) == 0
+    found = json.loads((tmp_path / "summary.json").read_text())
+    assert [name for name, step in found.items() if step] == ["build", "step"]
+
+
+def test_the_commands_end_with_the_session(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from cuda_ops import gpu_session as g; "
+        "g.parse = lambda _: g.argparse.Namespace(steps=['tests'], out=Path(sys.argv[1])); "
+        "g.STEPS['tests'] = lambda _: [g.Command('a', ('sh', '-c', 'echo pid $$; sleep 60'), 60)]; "
+        "g.main()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])
+    log, deadline = tmp_path / "tests.log", time.monotonic() + 60
+    while not (log.exists() and "\npid " in log.read_text()):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait() == 143
+    assert is_gone(int(log.read_text().rpartition("pid ")[2]))
+    assert json.loads((tmp_path / "summary.json").read_text())["tests"] == {}
+
+
+@pytest.mark.parametrize("rivals", [None, Path("theirs")])
+def test_the_documented_command_lines_fit_into_their_limits(
+    tmp_path: Path, rivals: Path | None
+) -> None:
+    assert gpu_session.__doc__ is not None
+    lines = [line for line in gpu_session.__doc__.splitlines() if "--steps " in line]
+    parts = [line.partition("--steps ")[2].split(",") for line in lines if "--out" in line]
+    assert [name for part in parts for name in part] == list(gpu_session.STEPS)
+    for part in parts:
+        commands = [c for n in part for c in gpu_session.STEPS[n](options_of(tmp_path, rivals))]
+        assert sum(command.seconds for command in commands) <= LIMIT_SECONDS - 15
+        said = [argument for command in commands for argument in command.arguments]
+        assert ("theirs" in said) is (rivals is not None)
+
+
+def test_steps_run_in_their_own_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        gpu_session.parse(["--steps", "tests,lint"])
+    assert "build, tests, bench, step, sanitizers, got lint" in capsys.readouterr().err
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        gpu_session.parse([])
+    assert "torch sees no GPU here" in capsys.readouterr().err
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    options = gpu_session.parse(["--steps", "sanitizers,build", "--rivals", "theirs"])
+    assert options.steps == ["build", "sanitizers"]
+    assert options.out == tmp_path / "gpu_session"
+    assert options.rivals == tmp_path / "theirs"
+
+
+def test_the_sanitizer_looks_at_our_kernels_only(capsys: pytest.CaptureFixture[str]) -> None:
+    ours = ["--kernel-name", "kns=dcnv3"]
+    assert gpu_session.sanitizer_options("racecheck", KNOWN) == ours
+    assert gpu_session.sanitizer_options("memcheck", KNOWN) == [*ours, "--report-api-errors", "no"]
+    old = "--kernel-regex arg"
+    assert gpu_session.sanitizer_options("synccheck", old) == ["--kernel-regex", "kns=dcnv3"]
+    assert capsys.readouterr().out == ""
+    assert gpu_session.sanitizer_options("memcheck", "") == []
+    assert capsys.readouterr().out == (
+        "memcheck: no option to choose kernels, so all are checked, torch's too\n"
+        "memcheck: no option to leave out API errors, torch's may be reported\n"
+    )
+
+
+def test_what_the_sanitizer_knows_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bin" / "compute-sanitizer"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho '{KNOWN}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    memcheck, *others = gpu_session.sanitizers(options_of(tmp_path))
+    assert memcheck.arguments[:3] == (str(program), "--tool", "memcheck")
+    assert "--report-api-errors" in memcheck.arguments
+    assert [command.name for command in others] == ["racecheck", "initcheck", "synccheck"]
+    assert all("kns=dcnv3" in command.arguments for command in (memcheck, *others))
+
+
+def test_the_exercise_has_calls_of_every_kind() -> None:
+    assert sanitizer_calls.exercise("cpu", "cpu") == 4 * len(sanitizer_calls.EXERCISES)
+
+
+BARE = """
+import sys
+for name in ("xdist", "hypothesis", "optuna", "fvcore", "ray", "kornia", "sklearn", "pandas", "PIL",
+             "scipy", "typer", "rich", "jinja2", "matplotlib"):
+    sys.modules[name] = None
+import pytest
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
+def test_the_gpu_tests_need_a_bare_machine_only(tmp_path: Path) -> None:
+    (command,) = gpu_session.tests(options_of(tmp_path))
+    arguments = command.arguments[command.arguments.index("pytest") + 1 :]
+    result = subprocess.run(
+        [sys.executable, "-c", BARE, *arguments, "--collect-only", "-p", "no:cacheprovider"],
+        cwd=gpu_session.ROOT,
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "test_cuda_gpu.py::test_gradcheck" in result.stdout
+    assert "test_op.py::test_equals_the_loops[plain-float64-cuda]" in result.stdout
+    assert "-cpu]" not in result.stdout

@@ -1,0 +1,133 @@
+"""Variants under the four stacking rules, and how they are named and read."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archsearch.families.internimage import (
+    ORIGIN,
+    PUBLISHED,
+    SCALED_ORIGIN,
+    FreeVariant,
+    Variant,
+    differing_switches,
+    named_apart,
+    paper_figures,
+    parse_variant,
+    rule_violations,
+    variant_from_dict,
+    variant_to_dict,
+)
+from internimage.config import PRESETS
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_variants_are_the_published_networks(name: str) -> None:
+    config = PRESETS[name].config
+    assert PUBLISHED[name].config(drop_path=config.drop_path) == config
+
+
+def test_the_four_rules_written_out() -> None:
+    config = Variant(48, 16, 2, 7).config()
+    assert config.channels == (48, 96, 192, 384)
+    assert config.groups == (3, 6, 12, 24)
+    assert config.depths == (2, 2, 7, 2)
+
+
+def test_networks_of_the_same_numbers_are_named_by_the_switches_they_differ_in() -> None:
+    kernels = [replace(ORIGIN, kernel_size=k) for k in (3, 5)]
+    assert differing_switches(kernels) == ["kernel_size"]
+    assert named_apart("T", kernels[1], ["kernel_size"]) == "T kernel_size=5"
+    assert differing_switches([*kernels, SCALED_ORIGIN]) == ["kernel_size", "norm", "layer_scale"]
+    assert differing_switches([ORIGIN]) == differing_switches([]) == []
+    assert named_apart("T", ORIGIN, []) == "T"
+
+
+def test_origins_differ_in_their_block_only() -> None:
+    assert ORIGIN.numbers == SCALED_ORIGIN.numbers == (64, 16, 4, 18)
+    assert (ORIGIN.norm, ORIGIN.layer_scale) == ("pre", None)
+    assert (SCALED_ORIGIN.norm, SCALED_ORIGIN.layer_scale) == ("post", 1e-5)
+    assert ORIGIN.depth == 30
+
+
+def test_every_broken_rule_is_named() -> None:
+    problems = rule_violations(49, 16, 5, 4)
+    assert [p.split(":")[0] for p in problems] == [
+        "C1 must be even (the stem halves it), got 49", "rule 2", "rule 4",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"rule 2.*rule 4"):
+        Variant(48, 32, 5, 4)
+    assert rule_violations(0, -1, 1, 1) == [
+        "C1 wants a whole number >= 1, got 0",
+        "C' wants a whole number >= 1, got -1",
+    ]
+
+
+@pytest.mark.parametrize("text", ["t", "T", " 64-16-4-18 "])
+def test_parse_the_origin(text: str) -> None:
+    assert parse_variant(text) == ORIGIN
+
+
+def test_parse_takes_switches_from_like_for_numbers_only() -> None:
+    assert parse_variant("80-16-4-21", like=SCALED_ORIGIN) == PUBLISHED["S"]
+    assert parse_variant("T", like=SCALED_ORIGIN) == ORIGIN
+
+
+@pytest.mark.parametrize("text", ["H", "U", "64-16-4", "64-16-4-18-1", "64-16-4-x", "64-16--4-18"])
+def test_parse_says_what_a_variant_looks_like(text: str) -> None:
+    with pytest.raises(ValueError, match="four numbers C1-C'-L1-L3 like 64-16-4-18") as error:
+        parse_variant(text)
+    assert repr(text) in str(error.value)
+
+
+def test_parse_names_the_broken_rule() -> None:
+    with pytest.raises(ValueError, match="rule 2: C1 = 48 is not a multiple of C' = 32"):
+        parse_variant("48-32-1-9")
+
+
+def test_paper_figures_of_exactly_the_published_network() -> None:
+    assert paper_figures(ORIGIN) == {"model": "T", "accuracy": 83.5}
+    assert paper_figures(PUBLISHED["B"]) == {"model": "B", "accuracy": 84.9}
+    assert paper_figures(SCALED_ORIGIN) == {}
+    assert paper_figures(replace(ORIGIN, kernel_size=5)) == {}
+
+
+@given(
+    st.sampled_from((8, 16, 32)),
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.integers(5, 9),
+    st.sampled_from(("pre", "post", "res-post")),
+    st.sampled_from((3, 5)),
+)
+def test_variants_survive_json(
+    group_channels: int, width: int, l1: int, l3: int, norm: str, kernel: int
+) -> None:
+    layer_scale = None if norm == "res-post" else 1
+    v = Variant(group_channels * width, group_channels, l1, l3, kernel, norm, layer_scale)  # type: ignore[arg-type]
+    assert variant_from_dict(json.loads(json.dumps(variant_to_dict(v)))) == v
+
+
+def test_free_variants_survive_json() -> None:
+    v = FreeVariant((32, 48, 96, 128), (2, 3, 6, 8), (1, 2, 6, 1))
+    assert variant_from_dict(json.loads(json.dumps(variant_to_dict(v)))) == v
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (
+            {"c1": 64, "group_channels": 16, "l1": 4, "l3": 18, "colour": 1},
+            "unknown fields.*colour",
+        ),
+        ({"c1": 64, "group_channels": 16}, "not a variant"),
+        ({"c1": 48, "group_channels": 32, "l1": 1, "l3": 1}, "rule 2"),
+        ({"channels": [1, 2, 4, 8], "groups": [1] * 4, "depths": [1] * 4}, "C1 must be even"),
+    ],
+)
+def test_bad_values_are_refused(values: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        variant_from_dict(values)

@@ -1,0 +1,127 @@
+"""The closed form against what the paper prints and the released models hold."""
+
+from dataclasses import replace
+
+import pytest
+
+from archsearch.families.internimage_cost import (
+    Tally,
+    count,
+    count_parts,
+    count_row,
+    map_sides,
+    operator_macs,
+)
+from internimage.config import PRESETS, ModelConfig
+
+T = PRESETS["T"].config
+H = PRESETS["H"].config
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_parameters_of_published_models_to_the_digit(name: str) -> None:
+    preset = PRESETS[name]
+    assert count(preset.config).params == preset.params
+
+
+def test_parameters_of_h_without_its_head() -> None:
+    parts = count_parts(H)
+    body = [part for name, part in parts.items() if name not in ("head", "classifier")]
+    assert sum(body, Tally()).params == 1_073_122_480
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size", "gmacs"),
+    [
+        ("T", 224, "4.89"),
+        ("S", 224, "8.31"),
+        ("B", 224, "16.2"),
+        ("B", 800, "206"),
+        ("L", 384, "108"),
+        ("XL", 384, "163"),
+    ],
+)
+def test_macs_round_to_what_the_paper_prints(name: str, image_size: int, gmacs: str) -> None:
+    preset = PRESETS[name]
+    got = count(preset.config, image_size).macs / 1e9
+    assert f"{got:.3g}" == gmacs
+    assert f"{got:.0f}G" == preset.printed_gmacs[image_size]
+
+
+@pytest.mark.parametrize(("image_size", "low", "high"), [(224, 181, 184), (640, 1480, 1494)])
+def test_macs_of_h_within_the_spread_of_its_heads(image_size: int, low: int, high: int) -> None:
+    """The two printed figures, 188 G and 1478 G, disagree with each other by the pixel ratio."""
+    for head in ("plain", "attention"):
+        assert low < count(replace(H, head=head), image_size).macs / 1e9 < high
+
+
+@pytest.mark.parametrize(
+    ("kernel", "params", "printed_macs"),
+    [(3, 29_918_424, "5"), (5, 36_989_912, "6"), (7, 47_597_144, "8")],
+)
+def test_kernel_sizes_of_table_d(kernel: int, params: int, printed_macs: str) -> None:
+    cost = count(replace(T, kernel_size=kernel))
+    assert cost.params == params
+    assert f"{cost.macs / 1e9:.0f}" == printed_macs
+
+
+def test_dcnv2_style_weights_of_table_f() -> None:
+    """One C x C projection per point, one group: the printed 146M and 24 G at 224."""
+    config = replace(PRESETS["B"].config, operator="dcnv3-unshared", groups=(1, 1, 1, 1))
+    cost = count(config)
+    assert f"{cost.params / 1e6:.1f}" == "146.3"
+    assert f"{cost.macs / 1e9:.0f}" == "24"
+
+
+@pytest.mark.parametrize("config", [T, H, replace(T, operator="dcnv3-unshared")])
+def test_parts_add_up(config: ModelConfig) -> None:
+    parts, cost = count_parts(config, 96), count(config, 96)
+    total = sum(parts.values(), Tally())
+    assert (total.params, total.macs, total.activations) == (
+        cost.params, cost.macs, cost.activations,
+    )  # fmt: skip
+    assert list(parts) == [
+        "stem", "stage1", "downsample1", "stage2", "downsample2", "stage3", "downsample3", "stage4",
+        "head", "classifier",
+    ]  # fmt: skip
+
+
+def test_the_classifier_is_the_last_linear_alone() -> None:
+    """1.5 * 512 features in T, 768 in H: weights and a bias for every class."""
+    for config in (T, H):
+        assert count_parts(config)["classifier"] == Tally(769_000, 768_000, 1000)
+
+
+def test_operator_macs_are_five_per_sampled_element() -> None:
+    """T at 224, by hand: 5 * 9 * C * pixels * blocks of each stage."""
+    by_hand = 5 * 9 * (64 * 56**2 * 4 + 128 * 28**2 * 4 + 256 * 14**2 * 18 + 512 * 7**2 * 4)
+    assert operator_macs(T) == by_hand == 99_348_480
+    assert operator_macs(replace(T, remove_center=True)) * 9 == by_hand * 8
+
+
+@pytest.mark.parametrize(
+    ("image_size", "sides"),
+    [(224, (56, 28, 14, 7)), (1, (1, 1, 1, 1)), (33, (9, 5, 3, 2)), (97, (25, 13, 7, 4))],
+)
+def test_maps_are_halved_rounding_up(image_size: int, sides: tuple[int, ...]) -> None:
+    assert map_sides(image_size) == sides
+
+
+def test_an_image_of_no_pixels_is_refused() -> None:
+    with pytest.raises(ValueError, match="image size wants at least 1 pixel, got 0"):
+        count(T, 0)
+
+
+def test_row_for_scripts() -> None:
+    row = count_row(T, 32)
+    assert row["c1"] == 64
+    assert row["group_channels"] == 16
+    assert row["depths"] == [4, 4, 18, 4]
+    assert row["widths"] == [64, 128, 256, 512]
+    assert row["groups"] == [4, 8, 16, 32]
+    assert (row["image_size"], row["params"]) == (32, 29_918_424)
+    assert row["macs"] == count(T, 32).macs
+
+
+def test_row_of_a_network_without_one_group_width() -> None:
+    assert count_row(replace(T, groups=(1, 1, 1, 1)))["group_channels"] is None

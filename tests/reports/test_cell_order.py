@@ -1,0 +1,172 @@
+"""One number a cell: what is printed, sorted, shaded, put on fronts and called best agrees."""
+
+from dataclasses import replace
+
+import pytest
+
+from archsearch.core.metrics import METRICS
+from archsearch.reports import curves, style
+from archsearch.reports.cell_order import (
+    best_has_best_mean,
+    in_ranking,
+    ranked_cells,
+    seeds_differ,
+    shown,
+)
+from archsearch.reports.multi_run import across
+from archsearch.reports.phrases import compared_words
+from archsearch.reports.summary import answer
+from archsearch.reports.tables import pareto_cells, pareto_table, results_table
+from archsearch.results import Comparison, Results
+from archsearch.stats.intervals import pareto
+from tests.golden import golden_results, scale_results, uneven_results
+
+
+@pytest.fixture(scope="module")
+def uneven() -> Results:
+    return uneven_results()
+
+
+def plain_best(results: Results) -> str:
+    """Who would win by plain means over whatever seeds a cell has."""
+    compared = results.compare()
+    means = {c.label: e.mean for c, e in zip(results.cells, compared.estimates, strict=True) if e}
+    return max(means, key=lambda label: means[label])
+
+
+def test_a_cell_is_shown_by_the_mean_that_the_ranking_compares(uneven: Results) -> None:
+    compared = uneven.compare()
+    assert plain_best(uneven) not in compared.ranking.tied  # or this run would show nothing
+    for cell in uneven.cells[:-1]:
+        estimate, plain = shown(cell, compared), cell.estimate(compared.metric)
+        assert estimate is not None
+        assert plain is not None
+        assert estimate.mean == pytest.approx(compared.ranking.means[cell.label])
+        assert estimate.half_width == pytest.approx(plain.half_width)
+        assert (estimate.mean == plain.mean) == (plain.n == 5)
+    assert shown(uneven.cells[-1], compared) is None
+
+
+def test_with_the_same_seeds_everywhere_it_is_the_plain_mean() -> None:
+    results = scale_results()
+    compared = results.compare()
+    assert tuple(shown(c, compared) for c in results.cells) == compared.estimates
+    assert compared_words(results, compared) == ""
+    assert not seeds_differ(results, compared)
+
+
+def test_the_best_stands_first_and_shows_the_best_number(uneven: Results) -> None:
+    content = results_table(uneven)
+    place = content.header.index("Validation accuracy (%)")
+    numbers = [float(row[place].split(" ")[0]) for row in content.body[:-1]]
+    standings = [row[content.header.index("Standing")] for row in content.body]
+    assert numbers == sorted(numbers, reverse=True)
+    assert standings == ["best", *["tied with best"] * 2, *["behind"] * 11, ""]
+    assert f"{numbers[0]:.1f} ± " in answer(uneven).headline
+    best, *_ = ranked_cells(uneven, uneven.compare())
+    assert best.label == uneven.compare().ranking.best
+
+
+def test_a_best_that_lacks_a_seed_is_headed_by_what_the_table_shows(uneven: Results) -> None:
+    compared = uneven.compare()
+    best = uneven.network(str(compared.ranking.best))
+    short = replace(best, trials=best.trials[1:])  # without one of the easy seeds
+    cells = tuple(short if c.index == best.index else c for c in uneven.cells)
+    fixed = replace(uneven.study, plan={})
+    results = replace(uneven, study=fixed, cells=cells, _compared={})
+    ranking = results.compare().ranking
+    assert ranking.best == best.label
+    assert short.estimate(compared.metric) != shown(short, results.compare())
+    told = f"{ranking.means[best.label]:.1f} ± "
+    assert told in answer(results).headline
+    content = results_table(results)
+    assert content.body[0][content.header.index("Validation accuracy (%)")].startswith(told)
+    assert next(iter(across([results, uneven])[0].rows))["shown"].startswith(told)
+
+
+def test_the_front_is_of_the_numbers_shown(uneven: Results) -> None:
+    compared, cost = uneven.compare(), METRICS["macs"]
+    front = {c.label for c in pareto_cells(uneven, None, cost)}
+    points = {
+        c.label: (compared.ranking.means[c.label], c.counted(cost) or 0.0)
+        for c in uneven.cells[:-1]
+    }
+    assert front == set(pareto(points, (True, False)))
+    assert compared.ranking.best in front
+    assert plain_best(uneven) not in front
+    with style.styled():
+        figure = curves.tradeoff_figure(uneven, cost)
+    assert figure is not None
+    drawn = {y for line in figure.axes[0].get_lines() if len(line.get_ydata()) == 1
+             for y in line.get_ydata()}  # fmt: skip
+    assert sorted(drawn) == pytest.approx(sorted(compared.ranking.means.values()))
+
+
+def test_the_distribution_and_the_runs_side_by_side_show_the_same(uneven: Results) -> None:
+    with style.styled():
+        figure = curves.edf_figure(uneven)
+    assert figure is not None
+    errors = sorted(100 - m for m in uneven.compare().ranking.means.values())
+    assert list(figure.axes[0].get_lines()[0].get_xdata())[1:] == pytest.approx(errors)
+    tables = {t.name: t for t in across([uneven, replace(uneven, name="again")])}
+    means = {row["network"]: row["1_uneven"] for row in tables["shared"].rows}
+    ranked = uneven.compare().ranking.means
+    assert means == pytest.approx({k: round(v, 6) for k, v in ranked.items()})
+
+
+def test_one_that_diverged_on_a_seed_is_on_no_front_and_after_the_ranked() -> None:
+    """Even where what is left of it is better than all others."""
+    results = golden_results()
+    (survivor,) = (c for c in results.cells if c.state == "complete" and "diverged" in c.told)
+    lucky = tuple(
+        t if t.record is None or t.state == "diverged" else
+        replace(t, record=replace(t.record, metrics={"val_accuracy": 99.9}))
+        for t in survivor.trials
+    )  # fmt: skip
+    cells = tuple(replace(c, trials=lucky) if c is survivor else c for c in results.cells)
+    flattered = replace(results, cells=cells, _compared={})
+    compared = flattered.compare()
+    assert plain_best(flattered) == survivor.label
+    assert not in_ranking(survivor, compared)
+    for cost in (METRICS["params"], METRICS["macs"]):
+        assert survivor.label not in {c.label for c in pareto_cells(flattered, None, cost)}
+    with_value = [c for c in ranked_cells(flattered, compared) if compared.estimates[c.index]]
+    assert with_value[-1].label == survivor.label
+    assert "1 cell outside the ranking: shown by the plain mean" in results_table(flattered).note
+    assert "outside the ranking is on none" in pareto_table(flattered).note
+
+
+def test_where_nothing_is_ranked_every_cell_has_its_plain_mean() -> None:
+    """Every network that has a value diverged on a seed."""
+    results = golden_results()
+    cells = tuple(c for c in results.cells if "1 of 5 seeds diverged" in c.told)
+    alone = replace(results, cells=tuple(replace(c, index=0) for c in cells), _compared={})
+    compared = alone.compare()
+    assert not compared.ranking.means
+    assert in_ranking(alone.cells[0], compared)
+    assert len(pareto_cells(alone, None, METRICS["params"])) == 1
+    assert answer(alone).headline == "No network can be compared by validation accuracy."
+
+
+def test_the_note_says_over_which_seeds_and_only_where_they_differ(uneven: Results) -> None:
+    words = compared_words(uneven, uneven.compare())
+    assert words.startswith("Cells differ in their seeds: each is shown, sorted and shaded by")
+    assert "over seeds 0, 1, 2, 3 and 4;" in words
+    assert words in results_table(uneven).note
+    assert not seeds_differ(uneven, uneven.compare("macs"))
+
+
+def test_the_best_stays_first_though_one_that_is_out_has_the_better_mean_by_now(
+    uneven: Results,
+) -> None:
+    """Each look tests anew: a network shown to be worse stays out, though its rivals then fall."""
+    compared = uneven.compare()
+    ranking = compared.ranking
+    assert best_has_best_mean(compared)
+    out = next(label for label in ranking.means if label not in ranking.tied)
+    passed = replace(ranking, means={**ranking.means, out: 99.0})
+    later = Comparison(compared.metric, compared.estimates, passed)
+    assert not best_has_best_mean(later)
+    first, second, *_ = ranked_cells(uneven, later)
+    assert (first.label, second.label) == (ranking.best, out)
+    assert "once shown to be worse stays out" in compared_words(uneven, later)

@@ -1,0 +1,161 @@
+"""Pictures of lines and points say what the records say."""
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from archsearch.core.metrics import METRICS
+from archsearch.reports import curves, figures, importances, style
+from archsearch.reports.tables import pareto_cells
+from archsearch.results import Results
+from tests.golden import golden_results, ladder_results, scale_results
+
+
+@pytest.fixture(scope="module")
+def grid() -> Results:
+    return golden_results()
+
+
+def lines(figure: Any) -> dict[str, Any]:
+    return {line.get_label(): line for line in figure.axes[0].get_lines()}
+
+
+def test_a_learning_curve_is_the_mean_error_over_seeds(grid: Results) -> None:
+    with style.styled():
+        figure = curves.learning_figure(grid)
+    best = grid.network(str(grid.compare().ranking.best))
+    expected = [100 - np.mean([t.curve[i]["val_accuracy"] for t in best.trials]) for i in range(6)]
+    assert lines(figure)[best.label].get_ydata() == pytest.approx(expected)
+
+
+def test_a_diverged_training_ends_in_a_cross(grid: Results) -> None:
+    with style.styled():
+        figure = curves.learning_figure(grid)
+    assert figure is not None
+    crosses = [line for line in figure.axes[0].get_lines() if line.get_marker() == "x"]
+    diverged = sum(t.state == "diverged" for t in grid.trials)
+    assert len(crosses) == diverged == 6
+
+
+def test_a_perfect_model_is_drawn_at_half_an_image() -> None:
+    assert curves._error(100.0, 200) == 0.25
+    assert curves._error(97.0, 200) == 3.0
+
+
+@pytest.mark.parametrize("cost", ["params", "macs"])
+def test_the_front_is_drawn_through_the_pareto_cells(cost: str) -> None:
+    results = scale_results()
+    by = METRICS[cost]
+    with style.styled():
+        figure = curves.tradeoff_figure(results, by)
+    assert figure is not None
+    front = next(line for line in figure.axes[0].get_lines() if line.get_zorder() == 1)
+    cells = pareto_cells(results, None, by)
+    assert sorted(front.get_xdata()) == sorted(c.counted(by) for c in cells)  # type: ignore[type-var]
+
+
+def test_long_numbers_of_a_narrow_range_do_not_touch() -> None:
+    def labels(low: float, high: float) -> list[str]:
+        with style.styled():
+            figure, ax = style.axes_with_title("x", "y")
+            ax.set_xlim(low, high)
+            style.untangle(ax)
+            figure.draw_without_rendering()
+            boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
+        inside = [b for b in boxes if b.x1 > 0 and b.x0 < figure.bbox.width]
+        assert all(a.x1 < b.x0 for a, b in pairwise(inside))
+        return [t.get_text() for t in ax.get_xticklabels()]
+
+    assert len(labels(0.1354, 0.1376)) >= 3
+    assert labels(1, 9) == [str(i) for i in range(1, 10)]  # short ones stay as they are
+
+
+def test_the_error_distribution_ends_at_one_and_counts_each_network_once(grid: Results) -> None:
+    with style.styled():
+        figure = curves.edf_figure(grid)
+    drawn = lines(figure)
+    networks = {c.label for c, e in zip(grid.cells, grid.compare().estimates, strict=True) if e}
+    whole = drawn[f"all {len(networks)} networks"]
+    assert whole.get_ydata()[-1] == 1.0
+    assert len(whole.get_xdata()) == len(networks) + 1
+    assert {"C′ = 16", "C′ = 32"} <= set(drawn)
+
+
+def test_only_errors_and_losses_have_a_distribution(grid: Results) -> None:
+    rates = tuple(
+        replace(
+            c,
+            trials=tuple(
+                t if t.state != "complete" or t.record is None else
+                replace(t, record=replace(t.record, metrics={
+                    **t.record.metrics, "images_per_second": 900.0 + c.index,
+                    "peak_memory_bytes": 1e9 + c.index}))
+                for t in c.trials
+            ),
+        )
+        for c in grid.cells
+    )  # fmt: skip
+    measured = replace(grid, cells=rates, _compared={})
+    with style.styled():
+        for other in ("throughput", "memory", "macs", "seconds"):
+            assert curves.edf_figure(measured, other) is None, other
+            assert "edf" not in figures.figures(measured, other)
+        loss = curves.edf_figure(grid, "val_loss")
+        caption, _ = figures.figures(grid, "val_loss")["edf"]
+        errors = [curves.edf_figure(grid, name) for name in ("test_accuracy", "test_error")]
+    assert loss is not None
+    assert loss.axes[0].get_title("left") == "Share of networks with at most this loss"
+    assert caption == "Loss distribution over the space"
+    assert [f.axes[0].get_xlabel() for f in errors if f] == ["Test error (%)"] * 2
+
+
+def test_the_ladder_shows_depth_against_width(grid: Results) -> None:
+    results = scale_results()
+    with style.styled():
+        figure = curves.ladder_figure(results)
+    assert figure is not None
+    points = {(x, y) for line in figure.axes[0].get_lines() for x, y in line.get_xydata()}
+    assert points == {(128, 30), (112, 32), (112, 33), (112, 36), (96, 45)}
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert any(w.startswith("α 1.09 β 1.36: 9") for w in words)
+    assert curves.ladder_figure(grid) is None
+
+
+def test_a_ladder_of_one_pair_names_its_rungs_by_phi() -> None:
+    with style.styled():
+        figure = curves.ladder_figure(ladder_results())
+    assert figure is not None
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert [w.split(":")[0] for w in words] == ["φ 0", "φ 1", "φ 2", "φ 3"]
+    assert words[-1].endswith("pending")
+    with style.styled():
+        unmeasured = curves.ladder_figure(ladder_results(), "throughput")
+    assert unmeasured is not None
+    assert unmeasured.axes[0].texts[0].get_text() == "φ 0: not measured"
+    assert "at α 1.09, β 1.36" in figure.axes[0].get_title("left")
+
+
+def test_importances_rank_what_the_truth_was_made_of(grid: Results) -> None:
+    found = importances.shares(grid)
+    assert next(iter(found)) in ("group_channels", "c1", "l3")
+    assert sum(found.values()) == pytest.approx(1, abs=0.01)
+    assert importances.shares(grid, "params") == {}
+    assert importances.shares(golden_results(1)) == importances.shares(golden_results(1))
+    assert importances.shares(golden_results(1))  # what one seed shows of the truth is enough
+    assert importances.shares(golden_results(1, spread=9.0)) == {}  # and of noise it is not
+    assert importances.shares(golden_results(5, spread=9.0)) == {}  # noise alone
+    few = replace(grid, cells=grid.cells[:2], _compared={})
+    assert importances.shares(few) == {}
+
+
+def test_what_a_run_cannot_show_is_left_out(grid: Results) -> None:
+    empty = replace(grid, cells=tuple(replace(c, trials=()) for c in grid.cells), _compared={})
+    with style.styled():
+        assert figures.figures(empty) == {}
+        assert "edf" not in figures.figures(scale_results())
+        assert set(figures.figures(grid)) == {
+            "learning", "tradeoff-params", "tradeoff-macs", "edf", "importances",
+        }  # fmt: skip

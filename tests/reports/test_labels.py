@@ -1,0 +1,70 @@
+"""Names beside points that lie close."""
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
+
+from archsearch.core.metrics import METRICS
+from archsearch.reports import curves, style
+from archsearch.reports.labels import name_points
+from archsearch.results import load
+
+PUBLISHED = Path(__file__).parents[2] / "studies/results"
+
+
+def boxes(figure: Figure) -> dict[str, Bbox]:
+    """Where each name stands, without its line."""
+    figure.draw_without_rendering()
+    names = [t for t in figure.axes[0].texts if isinstance(t, Annotation)]
+    return {name.get_text(): Text.get_window_extent(name) for name in names}
+
+
+def overlaps(found: dict[str, Bbox]) -> list[tuple[str, str]]:
+    return [(a, b) for a, b in combinations(found, 2) if found[a].overlaps(found[b])]
+
+
+def crowd(points: dict[str, tuple[float, float]]) -> Figure:
+    with style.styled():
+        figure, ax = style.axes_with_title("x", "y")
+        ax.plot(*zip(*points.values(), strict=True), "o")
+        ax.plot([0, 1], [0, 1])
+        name_points(ax, points, style.LINES[1])
+    return figure
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_names_of_points_that_lie_close_cover_neither_each_other_nor_a_point(seed: int) -> None:
+    places = 0.5 + np.random.default_rng(seed).uniform(-0.06, 0.06, (4, 2))
+    points = {f"(24, 4, 2, {i})": (float(x), float(y)) for i, (x, y) in enumerate(places)}
+    figure = crowd(points)
+    found, ax = boxes(figure), figure.axes[0]
+    assert overlaps(found) == []
+    for box in found.values():
+        assert not any(box.contains(*ax.transData.transform(p)) for p in points.values())
+        assert ax.bbox.x0 <= box.x0
+        assert box.x1 <= ax.bbox.x1
+
+
+def test_the_same_points_are_named_alike_and_a_lone_one_close_by() -> None:
+    points = {"one": (0.4, 0.5), "two": (0.41, 0.5), "three": (0.42, 0.5)}
+    first, again = ({k: b.extents.tolist() for k, b in boxes(crowd(points)).items()} for _ in "12")
+    assert first == again
+    (alone,) = crowd({"alone": (0.4, 0.6)}).axes[0].texts
+    assert isinstance(alone, Annotation)
+    assert alone.arrow_patch is None
+
+
+@pytest.mark.parametrize("cost", ["params", "macs"])
+@pytest.mark.parametrize("run", sorted(p.parent.name for p in PUBLISHED.glob("*/study.json")))
+def test_no_names_overlap_in_a_published_trade_off(run: str, cost: str) -> None:
+    with style.styled():
+        figure = curves.tradeoff_figure(load(PUBLISHED / run), METRICS[cost])
+        assert figure is not None
+        found = boxes(figure)
+    assert found
+    assert overlaps(found) == []

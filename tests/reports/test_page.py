@@ -1,0 +1,298 @@
+"""One page: the answer first, everything escaped, nothing loaded, nothing left out."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from archsearch.reports.page import made, page
+from archsearch.reports.phrases import compared_words
+from archsearch.reports.summary import answer
+from archsearch.results import Results, assemble
+from tests.golden import (
+    DATA,
+    HOSTILE,
+    VERSIONS,
+    complete,
+    failed,
+    golden_results,
+    grid_study,
+    scale_results,
+    uneven_results,
+)
+
+
+class Page(HTMLParser):
+    """Tags, attributes and visible text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        if self.tags[-1:] != ["style"] and data.strip():
+            self.text.append(" ".join(data.split()))
+
+    @property
+    def words(self) -> str:
+        return " ".join(self.text)
+
+
+@pytest.fixture(scope="module")
+def grid() -> Results:
+    return golden_results()
+
+
+@pytest.fixture(scope="module")
+def html(grid: Results) -> str:
+    return page([grid])
+
+
+def test_the_answer_stands_before_any_picture_or_table(html: str, grid: Results) -> None:
+    told = answer(grid)
+    read = Page(html)
+    headline = read.text.index(" ".join(told.headline.split()))
+    first_picture = html.index("<svg")
+    assert html.index('class="headline"') < first_picture < html.index("<table")
+    assert headline < 12
+    assert " ".join(told.sure.split()) in read.words
+
+
+def test_it_runs_no_script_and_loads_nothing(html: str) -> None:
+    read = Page(html)
+    policy = dict(read.attributes).get("http-equiv")
+    assert policy == "Content-Security-Policy"
+    assert "default-src 'none'" in html
+    assert not {"script", "iframe", "link", "object", "embed", "base"} & set(read.tags)
+    assert not [n for n, _ in read.attributes if n.startswith("on")]
+    links = [v for n, v in read.attributes if n in ("href", "src", "xlink:href")]
+    assert all(v.startswith(("#", "data:")) for v in links)
+    assert "url(" not in re.sub(r"url\(#", "", html)
+    assert "@import" not in html
+
+
+def test_ids_are_unique_with_several_runs(grid: Results) -> None:
+    ids = [v for n, v in Page(page([grid, scale_results()])).attributes if n == "id"]
+    assert len(ids) == len(set(ids))
+    assert ids
+
+
+def test_every_reference_inside_the_page_has_its_target(html: str) -> None:
+    read = Page(html)
+    ids = {v for n, v in read.attributes if n == "id"}
+    used = set(re.findall(r"url\(#([^)]+)\)", html))
+    used |= {v[1:] for n, v in read.attributes if n == "xlink:href" and v.startswith("#")}
+    assert used <= ids
+
+
+def test_hostile_names_are_text_everywhere() -> None:
+    hostile = page([golden_results(2, hostile=True)])
+    read = Page(hostile)
+    assert "script" not in read.tags
+    words = " ".join(HOSTILE.split())
+    assert read.words.count(words) >= 4  # question, table, reason, error
+    assert "<script>" not in hostile
+
+
+def test_every_cell_has_its_record_folded(html: str, grid: Results) -> None:
+    read = Page(html)
+    assert read.tags.count("summary") == len(grid.cells) + 4
+    for trial in grid.trials:
+        assert trial.trial.id in html
+        if trial.record and trial.record.error:
+            assert trial.record.error in read.words
+
+
+def test_it_says_how_it_was_made(html: str, grid: Results) -> None:
+    words = Page(html).words
+    assert "archsearch grid --budget 30M --seeds 5 --out runs/grid" in words
+    for told in ("0123456789ab", "torch 2.13.0", "cpu (2 threads)", grid.data.fingerprint):
+        assert told in words
+    assert "label smoothing 0.1" in words
+
+
+def test_the_notes_of_the_ranking_are_on_the_page(html: str, grid: Results) -> None:
+    notes = grid.compare().ranking.notes
+    words = Page(html).words
+    assert notes
+    assert "Notes of the ranking" in words
+    assert all(note in words for note in notes)
+    assert "Notes of the ranking" not in Page(page([scale_results()])).words
+
+
+def test_means_that_are_not_plain_say_so_under_map_and_table() -> None:
+    results = uneven_results()
+    words = Page(page([results])).words
+    assert words.count(compared_words(results, results.compare())) == 2
+    assert "each at 98.75%" in words
+
+
+def test_seeds_that_were_added_are_listed_beside_the_planned() -> None:
+    assert dict(made(golden_results()))["Seeds"] == "0, 1, 2, 3 and 4"
+    told = dict(made(uneven_results()))["Seeds"]
+    assert told == "0, 1, 2, 3 and 4; planned: 0 and 1, for tied networks up to 5 each"
+    empty = assemble("empty", grid_study(3), DATA, {}, ())
+    assert dict(made(empty))["Seeds"] == "0, 1 and 2"
+
+
+def test_every_version_and_commit_that_took_part_is_listed() -> None:
+    results = scale_results()
+    first, *rest = results.cells[0].trials
+    assert first.record is not None
+    later = {**VERSIONS, "torch": "2.13.1", "commit": "fedcba987654"}
+    moved = replace(first, record=replace(first.record, versions=later))
+    cells = (replace(results.cells[0], trials=(moved, *rest)), *results.cells[1:])
+    told = dict(made(replace(results, cells=cells, _compared={})))
+    assert told["Commit"] == "0123456789ab; fedcba987654"
+    assert told["Versions"] == "archsearch 0.1.0, python 3.11.7, torch 2.13.0 and 2.13.1"
+
+
+def test_a_part_of_the_data_is_called_a_part(grid: Results) -> None:
+    assert "golden" not in dict(made(grid))["Data"]
+    assert dict(made(grid))["Data"].startswith("digits: 1,078 training, 359 validation")
+    recipe = replace(grid.study.recipe, data_fraction=0.12)
+    less = replace(grid, study=replace(grid.study, recipe=recipe))
+    assert dict(made(less))["Data"].startswith("digits: 0.12 of 1,078 training, 359 validation")
+
+
+@pytest.mark.parametrize("number", [3, 40])
+def test_trainings_kept_apart_are_listed_and_folded_if_they_are_many(number: int) -> None:
+    results = scale_results()
+    recipe = replace(results.study.recipe, name="cheap rung", epochs=1)
+    trial = results.trials[0].trial
+    others = tuple(complete(replace(trial, recipe=recipe, seed=i), 80.0) for i in range(number))
+    html = page([replace(results, others=others)])
+    words = Page(html).words
+    assert words.count("cheap rung") == number
+    assert words.count("Trainings with another recipe or data") == 1
+    folded = f"Trainings with another recipe or data: {number}"
+    assert (folded in words) == (number > 12)
+    fold = html.rfind("<details", 0, html.index("cheap rung"))
+    assert (html[fold:].find("</details>") > html[fold:].find("cheap rung")) == (number > 12)
+
+
+def test_it_is_small(html: str) -> None:
+    assert len(html.encode()) < 400_000
+
+
+def test_light_dark_print_and_phone_are_provided_for(html: str) -> None:
+    assert "prefers-color-scheme: dark" in html
+    assert "@media print" in html
+    assert 'name="viewport"' in html
+    shapes = re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL)
+    assert "#1b1f1d" not in shapes  # neutral colours follow the theme
+    assert "var(--ink)" in shapes
+
+
+def test_several_runs_stand_side_by_side(grid: Results) -> None:
+    words = Page(page([grid, replace(golden_results(3), name="again")])).words
+    assert "2 runs side by side" in words
+    assert "Same data, recipe and metric: results of different runs compare." in words
+    assert "Networks in more than one run" in words
+    unlike = Page(page([grid, scale_results()])).words
+    assert "The runs differ in recipe: their results do not compare." in unlike
+    assert "Networks in more than one run" not in unlike
+
+
+def test_a_clear_winner_is_called_best() -> None:
+    results = scale_results(5)
+    cells = []
+    for i, cell in enumerate(results.cells):
+        values = [90.0 + 2 * i + 0.01 * ((t.trial.seed * (i + 2)) % 5) for t in cell.trials]
+        trials = tuple(complete(t.trial, v) for t, v in zip(cell.trials, values, strict=True))
+        cells.append(replace(cell, trials=trials))
+    told = answer(replace(results, cells=tuple(cells), _compared={}))
+    assert told.headline.startswith("(96, 16, 5, 30) is best, with 98.0")
+    assert told.sure.startswith("Each of the other 4 networks is shown to be worse")
+
+
+def test_a_tie_is_called_a_tie_and_the_cheapest_is_named() -> None:
+    told = answer(golden_results(5, spread=1.5))
+    assert told.headline.endswith("but not alone.")
+    assert "other networks cannot be told from it" in told.sure
+    assert "The cheapest of them is (80, 16, 4, 4), 4.26 G multiply-adds." in told.sure
+
+
+def test_where_nothing_can_be_told_apart_nothing_stands_out() -> None:
+    told = answer(scale_results())
+    assert told.headline.startswith("No network stands out. (128, 16, 4, 18) has the highest mean")
+    assert told.sure.startswith("None of the 5 networks is shown to be worse than the best")
+
+
+def test_one_seed_names_no_winner() -> None:
+    told = answer(golden_results(1))
+    assert told.headline.startswith("No cell can be called best.")
+    assert "One seed per cell cannot rank" in told.sure
+    assert "±" not in told.headline
+
+
+def test_seeds_without_any_noise_are_not_taken_for_one_seed() -> None:
+    results = scale_results(3)
+    cells = tuple(
+        replace(c, trials=tuple(complete(t.trial, 95.0 + c.index) for t in c.trials))
+        for c in results.cells
+    )
+    told = answer(replace(results, cells=cells, _compared={}))
+    assert "One seed" not in told.sure
+    assert told.sure
+
+
+def test_an_empty_run_says_so(grid: Results) -> None:
+    cells = tuple(replace(c, trials=()) for c in grid.cells)
+    told = answer(replace(grid, cells=cells, _compared={}))
+    assert told.headline == "No training has finished yet."
+    assert page([replace(grid, cells=cells, _compared={})])
+
+
+def test_a_metric_that_nobody_measured_is_not_a_failure(grid: Results) -> None:
+    told = answer(grid, "throughput")
+    assert told.headline == "No training has a value for throughput."
+    (caveat,) = (c for c in told.caveats if "not in the ranking" in c)
+    assert "20 without a value for throughput" in caveat
+    assert "1 diverged on some seeds" in caveat
+    words = Page(page([grid], "throughput")).words
+    assert "No cell has a value." in words
+    assert "over 0 seeds" not in words
+
+
+def test_what_halving_found_is_told(grid: Results) -> None:
+    halved = replace(grid, notes=("2 epochs may prune: tau 0.8", "cost 12 full trainings"))
+    told = answer(halved).caveats
+    assert "Halving: 2 epochs may prune: tau 0.8; cost 12 full trainings." in told
+
+
+def test_only_what_diverged_is_called_diverged() -> None:
+    """One network has a seed of its own."""
+    results = scale_results()
+    first, *others = results.cells
+    alone = replace(first, trials=tuple(
+        complete(replace(t.trial, seed=t.trial.seed + 9), 97.0) for t in first.trials
+    ))  # fmt: skip
+    apart = replace(results, cells=(alone, *others), _compared={})
+    told = " ".join(answer(apart).caveats)
+    assert "1 cell not in the ranking: 1 without a seed that the others have." in told
+    assert "diverged" not in told
+
+
+def test_runs_in_which_everything_failed_say_so() -> None:
+    results = scale_results(1)
+    cells = tuple(replace(c, trials=tuple(failed(t.trial) for t in c.trials))
+                  for c in results.cells)  # fmt: skip
+    told = answer(replace(results, cells=cells, _compared={}))
+    assert told.headline == "None of the 5 finished trainings gave a result."
+
+
+def test_caveats_tell_of_sizes_lost_cells_and_repairs(grid: Results) -> None:
+    told = " ".join(answer(grid).caveats)
+    assert "part of a difference may be size" in told
+    assert "1 diverged on some seeds" in told
+    assert "8 repaired and 3 infeasible" in told
+    assert "359 images: one is 0.28 points" in told

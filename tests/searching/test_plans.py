@@ -1,0 +1,134 @@
+"""The two main studies as values: what `archsearch grid` and `archsearch scale` will train."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from archsearch.core.budget import Budget
+from archsearch.core.recipe import RECIPES
+from archsearch.core.study import Data, Record, Study, Trial
+from archsearch.families.internimage import SCALED_ORIGIN, Variant
+from archsearch.searching.adaptive_plan import drive
+from archsearch.searching.adaptive_seeds import more_seeds
+from archsearch.space.grid import plan_rows
+from archsearch.studies import grid, scale
+from tests import toy
+
+QUICK = RECIPES["quick"]
+DATA = Data("digits", "f" * 16, 10, 1, 1000, 200, 300)
+
+
+def test_the_grid_by_default() -> None:
+    study = grid.study(recipe=QUICK)
+    assert len(study.cells) == 30
+    assert study.axes == ("group_channels", "l1", "c1")
+    assert set(study.axes) == set(study.cells[0].asked)
+    assert (study.budget, study.data, study.seeds) == ("30M params", "digits", (0,))
+    assert Budget.parse(study.budget) == Budget(30_000_000)
+    assert study.recipe == QUICK
+
+
+def test_cells_that_repair_to_one_network_share_its_trial() -> None:
+    """27 cells can be trained, 5 of them are repaired to a network that is there already."""
+    study = grid.study(recipe=QUICK, seeds=(0, 1))
+    trained = [cell.variant for cell in study.cells if cell.variant]
+    assert (len(trained), len(set(trained))) == (27, 22)
+    assert len(study.trials(DATA)) == 44
+
+
+def test_a_study_that_nothing_could_choose_by_is_refused() -> None:
+    with pytest.raises(ValueError, match="set val_fraction above 0"):
+        grid.study(recipe=replace(QUICK, val_fraction=0))
+
+
+def test_more_seeds_follow_the_metric_s_own_direction() -> None:
+    """Error is read from accuracy, and less of it is better: the best network wins the seeds."""
+    study = replace(toy.study(cells=3, seeds=(0, 1)), metric="val_error")
+    networks = [cell.variant for cell in study.cells[:3]]
+    accuracies = dict(zip(networks, (60.0, 95.0, 70.0), strict=True))
+    noise, records = np.random.default_rng(0), dict[str, Record]()
+
+    def run(trials: tuple[Trial, ...]) -> None:
+        for t in trials:
+            value = accuracies[t.variant] + noise.normal(0, 0.1)
+            records[t.id] = Record(t.id, "complete", {"val_accuracy": value})
+
+    found = drive(more_seeds(study, DATA, 5), records.get, run)
+    assert found is not None
+    assert found.ranking.tied == (networks[1],)
+    assert found.reason == "one cell is left after 2 seeds"
+
+
+def test_the_supplement_and_ones_own_values() -> None:
+    study = grid.study(
+        recipe=QUICK,
+        budget=Budget.parse("1M", 0.1),
+        preset="supplement",
+        l1=(1, 2),
+        like=SCALED_ORIGIN,
+    )
+    assert [cell.asked["c1"] for cell in study.cells[:3]] == [16, 32, 64]
+    assert {cell.asked["l1"] for cell in study.cells} == {1, 2}
+    assert {cell.variant.norm for cell in study.cells if cell.variant} == {"post"}
+    assert study.cells[0].reason == ""
+
+
+def test_the_grid_refuses_what_its_parts_refuse() -> None:
+    with pytest.raises(ValueError, match="space wants one of main, supplement"):
+        grid.study(recipe=QUICK, preset="fig-a")
+    with pytest.raises(ValueError, match="C1 wants different whole numbers"):
+        grid.study(recipe=QUICK, c1=())
+    with pytest.raises(ValueError, match="11 of 30 cells are not exact"):
+        grid.study(recipe=QUICK, invalid="error")
+
+
+def test_scale_without_factors_is_table_c() -> None:
+    study = scale.study(recipe=QUICK)
+    assert study.name == "table-c"
+    assert [cell.variant and cell.variant.name for cell in study.cells] == [
+        "128-16-4-18", "112-16-4-20", "112-16-4-21", "112-16-4-24", "96-16-5-30",
+    ]  # fmt: skip
+    assert {cell.variant.norm for cell in study.cells if cell.variant} == {"post"}
+
+
+def test_table_c_from_ones_own_origin_is_rounded() -> None:
+    study = scale.study(recipe=QUICK, origin=Variant(16, 4, 2, 6))
+    assert "rounding 'nearest'" in study.cells[0].reason
+    assert study.cells[0].paper["accuracy"] == 84.5
+    assert study.budget == ""  # phi decides the size; 100M is the paper's
+    assert scale.study(recipe=QUICK).budget == "100M params"
+
+
+def test_scale_with_factors_is_a_ladder() -> None:
+    study = scale.study(recipe=QUICK, alpha=1.09, beta=1.36, rounding="floor")
+    assert study.name == "scale"
+    assert [cell.asked["phi"] for cell in study.cells] == [0, 1, 2]
+    assert "rounding 'floor'" in study.cells[1].reason
+
+
+@pytest.mark.parametrize(
+    ("factors", "words"),
+    [
+        ({"alpha": 0.5}, "alpha wants a number >= 1.*; beta is missing"),
+        ({"beta": 1.36}, "alpha is missing"),
+        ({"alpha": 0.5, "beta": 0.5}, "alpha wants.*; beta wants"),
+    ],
+)
+def test_one_message_for_every_bad_factor(factors: dict[str, float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        scale.study(recipe=QUICK, **factors)
+
+
+@pytest.mark.parametrize("study", [grid.study(recipe=QUICK), scale.study(recipe=QUICK)])
+def test_studies_survive_being_stored(study: Study) -> None:
+    back = Study.from_dict(study.to_dict())
+    assert back == study
+    assert plan_rows(back.cells) == plan_rows(study.cells)
+
+
+@pytest.mark.parametrize("module", [grid, scale])
+def test_a_study_says_what_it_asks(module) -> None:  # type: ignore[no-untyped-def]
+    assert module.ABOUT.question == (module.__doc__ or "").splitlines()[0]
+    assert module.study(recipe=QUICK).question == module.ABOUT.question
+    assert module.ABOUT.question.endswith("?")

@@ -1,0 +1,235 @@
+"""Compound scaling: the exponent, the roundings, the ladder and Table C."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from archsearch.core.budget import Axis, Budget
+from archsearch.families.internimage import ORIGIN, PUBLISHED, SCALED_ORIGIN, Variant
+from archsearch.families.internimage_cost import count
+from archsearch.paper.table_c import ROWS, Row, rounding_evidence, table_c
+from archsearch.space.scaling import (
+    ROUNDINGS,
+    check_factors,
+    exponent,
+    growth,
+    growth_note,
+    ladder,
+    scale,
+    scaled_cell,
+)
+
+BEST = (1.09, 1.36)
+
+
+@pytest.mark.parametrize(
+    ("axis", "options", "expected"),
+    [
+        ("params", {}, 1.977),
+        ("params", {"classifier": False}, 1.995),
+        ("macs", {}, 1.981),
+        ("macs", {"operator": False}, 1.995),
+    ],
+)
+def test_the_exponent_near_the_printed_199(
+    axis: Axis, options: dict[str, bool], expected: float
+) -> None:
+    assert round(exponent(ORIGIN, axis, **options), 3) == expected
+
+
+def test_doubling_the_depth_gives_191_times_the_parameters() -> None:
+    deep = replace(ORIGIN, l1=8, l3=36)
+    ratio = count(deep.config()).params / count(ORIGIN.config()).params
+    assert round(ratio, 2) == 1.91
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_printed_pair_doubles(row: Row) -> None:
+    assert growth(row.alpha, row.beta) == pytest.approx(2, rel=0.01)
+    assert growth_note(row.alpha, row.beta) == ""
+
+
+def test_a_step_far_from_doubling_is_said() -> None:
+    assert growth_note(1.5, 1.0) == (
+        "alpha * beta^1.976 = 1.50, not ~2: one step of phi multiplies the params by that"
+    )
+    assert "macs" in growth_note(1.09, 2.0, axis="macs")
+    cell = scaled_cell(SCALED_ORIGIN, 1.5, 1.0, 1, "nearest")
+    assert (cell.fate, cell.variant and cell.variant.name) == ("exact", "64-16-4-33")
+    assert "not ~2" in cell.reason
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta", "named"),
+    [
+        (0.5, 1.0, ["alpha"]),
+        (1.0, 0.99, ["beta"]),
+        (0.5, float("nan"), ["alpha", "beta"]),
+        (float("inf"), None, ["alpha", "beta is missing"]),
+    ],
+)
+def test_every_bad_factor_is_named(alpha: float, beta: float | None, named: list[str]) -> None:
+    with pytest.raises(ValueError, match="wants a number >= 1") as error:
+        check_factors(alpha, beta)
+    assert len(str(error.value).split("; ")) == len(named)
+    assert all(name in str(error.value) for name in named)
+
+
+@pytest.mark.parametrize(
+    ("rounding", "phi", "name"),
+    [
+        ("nearest", 0, "64-16-4-18"),
+        ("nearest", 1, "80-16-4-21"),
+        ("nearest", 2, "112-16-4-24"),
+        ("floor", 1, "80-16-4-20"),
+        ("floor", 2, "112-16-4-23"),
+        ("budget", 1, "80-16-4-29"),
+    ],
+)
+def test_roundings_from_t_with_the_best_pair(rounding: str, phi: int, name: str) -> None:
+    assert scale(SCALED_ORIGIN, *BEST, phi, rounding).name == name
+
+
+def test_floor_never_goes_up() -> None:
+    """C1' = 125.4, D' = 31.8 (Table C's first row): 128 would be nearer."""
+    assert scale(SCALED_ORIGIN, 1.03, 1.40, 2, "floor").name == "112-16-4-19"
+
+
+def test_nearest_at_phi_one_is_s() -> None:
+    assert scale(SCALED_ORIGIN, *BEST, 1) == PUBLISHED["S"]
+
+
+def test_rounding_by_budget_keeps_the_promised_size() -> None:
+    for row in ROWS:
+        promised = count(SCALED_ORIGIN.config()).params * growth(row.alpha, row.beta) ** 2
+        size = count(scale(SCALED_ORIGIN, row.alpha, row.beta, 2, "budget").config()).params
+        assert size == pytest.approx(promised, rel=0.02)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.floats(1, 2), st.floats(1, 2), st.integers(0, 3), st.sampled_from(sorted(ROUNDINGS)),
+    st.sampled_from((SCALED_ORIGIN, ORIGIN, Variant(24, 8, 1, 2), Variant(10, 5, 2, 2))),
+)  # fmt: skip
+def test_scaled_models_are_legal_and_keep_block_and_groups(
+    alpha: float, beta: float, phi: int, rounding: str, origin: Variant
+) -> None:
+    found = scale(origin, alpha, beta, phi, rounding)
+    assert found.group_channels == origin.group_channels
+    assert found.l1 == origin.l1
+    assert found.with_numbers(*origin.numbers) == origin
+    step = 10 if origin.group_channels == 5 else origin.group_channels
+    assert abs(found.c1 - beta**phi * origin.c1) <= (step if rounding == "floor" else step / 2)
+    if rounding != "budget":
+        assert abs(found.depth - alpha**phi * origin.depth) <= 1
+
+
+def test_products_without_a_remainder_are_exact_whatever_floats_say() -> None:
+    """1.1 * 30 is 33.00000000000000355 in floating point, 1.1^2 * 100 is 121.00000000000001."""
+    for rounding in ("nearest", "floor"):
+        cell = scaled_cell(Variant(64, 16, 4, 18), 1.1, 1.25, 1, rounding)
+        assert (cell.fate, cell.variant and cell.variant.name) == ("exact", "80-16-4-21")
+    cell = scaled_cell(Variant(64, 16, 10, 70), 1.1, 1.0, 2, "floor")
+    assert (cell.fate, cell.variant and cell.variant.depth) == ("exact", 121)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((1.09, 1.36, -1), "phi wants a whole number >= 0, got -1"),
+        ((1.09, 1.36, 1, "up"), "rounding wants one of nearest, floor, budget, got 'up'"),
+        ((0.9, 1.36, 1), "alpha wants a number >= 1"),
+    ],
+)
+def test_bad_scaling_is_refused(arguments: tuple[Any, ...], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        scale(SCALED_ORIGIN, *arguments)
+
+
+def test_the_ladder_of_the_best_pair() -> None:
+    cells = ladder()
+    assert [cell.asked for cell in cells] == [
+        {"alpha": 1.09, "beta": 1.36, "phi": phi} for phi in (0, 1, 2)
+    ]
+    assert [cell.variant and cell.variant.name for cell in cells] == [
+        "64-16-4-18", "80-16-4-21", "112-16-4-24",
+    ]  # fmt: skip
+    assert [cell.fate for cell in cells] == ["exact", "repaired", "repaired"]
+    assert cells[0].variant == SCALED_ORIGIN  # the block of S from the first rung on
+    assert cells[1].paper == {"model": "S", "accuracy": 84.2}
+    assert cells[1].reason == ("C1 87.0 -> 80, D 32.7 -> 33 (rounding 'nearest', L1 stays 4)")
+
+
+def test_the_ladder_ends_with_its_budget_and_tolerance() -> None:
+    assert len(ladder(up_to=Budget.parse("104M", tolerance=0.006))) == 3
+    assert len(ladder(up_to=Budget.parse("104M", tolerance=0.005))) == 2
+    assert len(ladder(up_to=Budget.parse("16G"))) == 2
+    assert len(ladder(up_to=Budget.parse("1B"))) > 4
+
+
+def test_an_origin_over_the_budget_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"has 29\.9M params, over the budget of 20M"):
+        ladder(up_to=Budget.parse("20M"))
+
+
+@pytest.mark.parametrize("factors", [(1.0, 1.0), (1.0001, 1.0)])
+def test_a_ladder_that_hardly_climbs_is_refused(factors: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="more than 64 steps to 100M params"):
+        ladder(SCALED_ORIGIN, *factors)
+
+
+def test_recovered_configurations_have_the_printed_parameters() -> None:
+    cells = table_c()
+    assert [(c.asked["alpha"], c.asked["beta"], c.asked["phi"]) for c in cells] == [
+        (1.03, 1.40, 2), (1.06, 1.38, 2), (1.09, 1.36, 2), (1.12, 1.34, 2), (1.15, 1.32, 2),
+    ]  # fmt: skip
+    printed = ["118M", "95M", "97M", "105M", "95M"]
+    assert [cell.paper["params"] for cell in cells] == printed
+    assert [cell.cost and f"{cell.cost.params / 1e6:.0f}M" for cell in cells] == printed
+    assert [cell.paper["accuracy"] for cell in cells] == [84.5, 83.8, 84.9, 83.1, 81.8]
+    assert all(cell.reason.startswith("recovered: not printed") for cell in cells)
+    assert {cell.fate for cell in cells} == {"repaired"}
+    assert cells[2].variant == PUBLISHED["B"]
+    assert cells[2].paper["model"] == "B"
+
+
+def test_table_c_by_a_rounding_keeps_the_papers_figures_beside() -> None:
+    cells = table_c(rounding="nearest")
+    assert [cell.variant and cell.variant.name for cell in cells] == [
+        "128-16-4-20", "128-16-4-22", "112-16-4-24", "112-16-4-26", "112-16-4-28",
+    ]  # fmt: skip
+    assert cells[4].paper == {"params": "95M", "accuracy": 81.8}
+    assert "recovered" not in cells[4].reason
+
+
+def test_table_c_from_another_origin_has_nothing_to_recover() -> None:
+    small = Variant(16, 4, 2, 6)
+    with pytest.raises(ValueError, match="start from 64-16-4-18; from 16-4-2-6 take a rounding"):
+        table_c(small)
+    assert [c.variant and c.variant.c1 for c in table_c(small, "nearest")] == [32, 32, 28, 28, 28]
+    with pytest.raises(ValueError, match="recovered or one of nearest, floor, budget, got 'up'"):
+        table_c(small, "up")
+
+
+def test_no_single_rounding_gives_all_five() -> None:
+    printed = [row.params for row in ROWS]
+    for rounding in ROUNDINGS:
+        sizes = [c.cost and round(c.cost.params / 1e6) for c in table_c(rounding=rounding)]
+        assert sizes != printed
+    text = rounding_evidence()
+    assert text.count("\n") == 9
+    assert "C1' = 125.4 had to go up to 128, but 111.5" in text
+    assert "down to 96" in text
+    assert "95M would need D = 32, less than the 33 of row 3" in text
+
+
+def test_the_contradiction_holds_for_every_split_of_the_depth() -> None:
+    """At the width 112, 95M means fewer than the 33 blocks of row 3, unless L1 is below T's."""
+    for l1 in range(4, 8):
+        for l3 in range(l1, 40):
+            variant = SCALED_ORIGIN.with_numbers(112, 16, l1, l3)
+            if round(count(variant.config()).params / 1e6) == 95:
+                assert variant.depth < 33

@@ -1,0 +1,48 @@
+"""The permutation test of whether a result goes with any number, on synthetic truth."""
+
+import numpy as np
+import pytest
+
+from archsearch.stats.association import chance_of_no_association
+
+RNG = np.random.default_rng(3)
+COLUMNS = {
+    "c1": RNG.choice([48, 64, 80], 22).tolist(),
+    "l1": RNG.choice([1, 2, 3, 4, 5], 22).tolist(),
+    "operator": RNG.choice(["dcnv3", "sigmoid"], 22).tolist(),
+}
+
+
+def test_noise_passes_as_often_as_it_should():
+    rng = np.random.default_rng(0)
+    found = [chance_of_no_association(COLUMNS, rng.normal(size=22), 199) for _ in range(400)]
+    assert 0.02 < np.mean([p <= 0.05 for p in found]) < 0.085  # 0.05 within three of its errors
+    assert 0.4 < np.mean(found) < 0.6
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [
+        lambda i: 0.1 * COLUMNS["c1"][i],
+        lambda i: -abs(COLUMNS["l1"][i] - 3),  # best in the middle: no rank correlation sees it
+        lambda i: 2.0 * (COLUMNS["operator"][i] == "dcnv3"),
+    ],
+)
+def test_a_real_effect_is_seen(effect):
+    values = [effect(i) + 0.3 * z for i, z in enumerate(np.random.default_rng(1).normal(size=22))]
+    assert chance_of_no_association(COLUMNS, values) < 0.01
+
+
+def test_what_cannot_be_tested_is_chance():
+    values = list(range(22))
+    assert chance_of_no_association({}, values) == 1.0
+    assert chance_of_no_association({"l1": [4] * 22}, values) == 1.0
+    assert chance_of_no_association(COLUMNS, [1.0] * 22) == 1.0
+    assert chance_of_no_association({"l1": [1, 2, 3]}, [1.0, 2.0, 3.0]) == 1.0
+    with pytest.raises(ValueError, match="l1"):
+        chance_of_no_association({"l1": [1, 2]}, values)
+
+
+def test_it_is_the_same_every_time():
+    values = np.random.default_rng(5).normal(size=22)
+    assert chance_of_no_association(COLUMNS, values) == chance_of_no_association(COLUMNS, values)

@@ -1,0 +1,128 @@
+"""Augmentation: each switch does what it says, on every image, repeatably."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from archsearch.core.recipe import QUICK
+from archsearch.training.augmentation import Pipeline, mix, to_float
+from archsearch.training.data import load
+
+CPU = torch.device("cpu")
+OFF = replace(QUICK, image_size=32)
+RAMP = torch.arange(32 * 32, dtype=torch.float32).view(1, 1, 32, 32).mul(255 / 1023)
+BATCH = RAMP.round().to(torch.uint8).expand(64, 1, 32, 32)
+LABELS = torch.arange(64) % 10
+
+
+def augmented(recipe, seed=0, pixels=BATCH):
+    torch.manual_seed(seed)
+    return Pipeline(recipe, load("digits"), CPU).augmented(pixels, LABELS[: len(pixels)])
+
+
+def changed_share(recipe):
+    """Share of the images that an augmentation alters."""
+    plain, _ = augmented(OFF)
+    images, _ = augmented(recipe)
+    return (images != plain).flatten(1).any(1).float().mean().item()
+
+
+def test_nothing_asked_nothing_done():
+    images, labels = augmented(OFF)
+    assert torch.equal(images, Pipeline(OFF, load("digits"), CPU).plain(BATCH))
+    assert torch.equal(labels, LABELS)
+
+
+def test_digits_become_three_normalised_channels_at_the_size_asked_for():
+    data = load("digits")
+    images = Pipeline(OFF, data, CPU).plain(torch.from_numpy(data.train.pixels))
+    assert images.shape == (len(data.train), 3, 32, 32)
+    assert torch.equal(images[:, 0], images[:, 2])
+    at_8 = Pipeline(replace(OFF, image_size=8), data, CPU).plain(
+        torch.from_numpy(data.train.pixels)
+    )
+    assert abs(at_8.mean().item()) < 1e-4
+    assert abs(at_8.std().item() - 1) < 1e-3
+
+
+def test_shrinking_averages_rather_than_skips():
+    """Of four columns the middle two are white: picking the nearest would see white alone."""
+    row = torch.tensor([0, 255, 255, 0], dtype=torch.uint8).repeat(8)
+    stripes = row.expand(1, 1, 32, 32)
+    assert (to_float(stripes, 8)[..., 1:-1] - 0.5).abs().max() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("change", "least", "most"),
+    [
+        ({"flip": True}, 0.3, 0.7),
+        ({"crop": "pad"}, 0.9, 1.0),
+        ({"crop": "resized"}, 0.9, 1.0),
+        ({"auto_augment": True}, 0.5, 1.0),
+        ({"color_jitter": 0.4}, 0.9, 1.0),
+        ({"erasing": 0.25}, 0.1, 0.45),
+        ({"mixup": 0.8}, 0.0, 1.0),
+        ({"cutmix": 1.0}, 0.0, 1.0),
+    ],
+)
+def test_each_switch_alters_images_and_repeats_with_its_seed(change, least, most):
+    recipe = replace(OFF, **change)
+    first, again, other = (augmented(recipe, seed) for seed in (0, 0, 1))
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert first[0].shape == (64, 3, 32, 32)
+    assert first[0].isfinite().all()
+    if "mixup" not in change and "cutmix" not in change:
+        assert not torch.equal(first[0], other[0])
+        assert least <= changed_share(recipe) <= most
+
+
+def test_a_flip_is_a_mirror():
+    images, _ = augmented(replace(OFF, flip=True))
+    plain, _ = augmented(OFF)
+    same = (images == plain).flatten(1).all(1)
+    mirrored = (images == plain.flip(-1)).flatten(1).all(1)
+    assert (same | mirrored).all()
+
+
+def test_a_padded_crop_moves_by_an_eighth_at_most():
+    images, _ = augmented(replace(OFF, crop="pad"))
+    plain = augmented(OFF)[0][0, 0]
+    corner = images[:, 0, 16, 16]
+    near = plain[12:21, 12:21]
+    assert all((near - value).abs().min() < 1e-4 for value in corner)
+    assert len(set(corner.tolist())) > 20
+
+
+def mixed(change, seed):
+    """A batch of four constant images and their labels, mixed."""
+    torch.manual_seed(seed)
+    values = torch.tensor([0.0, 1.0, 2.0, 3.0])
+    images = values.view(4, 1, 1, 1).expand(4, 3, 32, 32)
+    return (*mix(images, torch.arange(4), replace(OFF, **change), 4), values)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_mixup_blends_labels_in_the_proportion_of_the_pixels(seed):
+    images, targets, values = mixed({"mixup": 0.8}, seed)
+    assert torch.allclose(targets.sum(1), torch.ones(4))
+    assert torch.allclose(images[:, 0, 0, 0], targets @ values, atol=1e-5)
+    assert images.flatten(1).std(1).max() < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_cutmix_gives_labels_the_share_of_the_area(seed):
+    images, targets, values = mixed({"cutmix": 1.0}, seed)
+    assert torch.allclose(targets.sum(1), torch.ones(4))
+    assert torch.allclose(images.mean((1, 2, 3)), targets @ values, atol=1e-5)
+    for value, image in enumerate(images):
+        assert set(image.unique().tolist()) <= {value, 3 - value}
+
+
+def test_with_both_each_batch_takes_one_of_the_two():
+    blended = [
+        mixed({"mixup": 0.8, "cutmix": 1.0}, seed)[0][0].unique().tolist() for seed in range(40)
+    ]
+    by_cutmix = sum(set(values) <= {0.0, 3.0} for values in blended)
+    assert 10 < by_cutmix < 35

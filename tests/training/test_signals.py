@@ -1,0 +1,114 @@
+"""Signals and the processes that decode images: left to the training, and ended with it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from multiprocessing import active_children
+from pathlib import Path
+
+import pytest
+import torch
+
+from archsearch.training.data import load
+from archsearch.training.loader import even_parts, reader
+from tests.running.test_run import gone, wait_for
+from tests.training.test_data import write_tree
+
+ON_LINUX = pytest.mark.skipif(not Path("/proc").exists(), reason="looks up processes in /proc")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return Path(write_tree(tmp_path / "set", {"train": 8, "val": 4}, size=(40, 60)))
+
+
+def python(code: str, images: Path) -> "subprocess.Popen[str]":
+    command = [
+        sys.executable,
+        "-c",
+        f"from tests.training.test_signals import *\n{code}",
+        str(images),
+    ]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
+
+
+def decoded(then: str) -> int:
+    """Read all images but those of the last batch, do as ``then`` says, read the last."""
+    files = load(f"imagefolder:{sys.argv[1]}").train
+    batches = reader(files, 24, torch.device("cpu"))(even_parts(torch.arange(16), 4))
+    first = [next(batches) for _ in range(3)]
+    print(*(child.pid for child in active_children()), flush=True)
+    if then == "wait":
+        signal.pause()
+    if then == "fail":
+        raise RuntimeError(batches)
+    return sum(len(labels) for _, labels in (*first, *batches))
+
+
+def end_the_first_to_start() -> None:
+    """It still imports what it needs."""
+    os.kill(wait_for(active_children)[0].pid, signal.SIGTERM)
+
+
+def read_through_a_signal() -> None:
+    threading.Thread(target=end_the_first_to_start).start()
+    print(decoded("go on"))
+
+
+def test_a_signal_to_a_decoder_that_is_just_starting_is_not_heard(images: Path) -> None:
+    with python("read_through_a_signal()", images) as process:
+        said, _ = process.communicate(timeout=120)
+    assert said.splitlines()[1:] == ["16"]
+
+
+@ON_LINUX
+def test_decoders_end_with_a_training_that_is_killed(images: Path) -> None:
+    with python("decoded('wait')", images) as process:
+        assert process.stdout is not None
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        process.kill()
+    assert pids
+    wait_for(lambda: all(map(gone, pids)))
+
+
+@ON_LINUX
+def test_a_training_that_fails_does_not_wait_for_its_decoders(images: Path) -> None:
+    """Its traceback keeps the batches, and so the decoders, to the very end."""
+    code = "import sys; sys.excepthook = lambda *e: sys.__dict__.update(kept=e)\ndecoded('fail')"
+    with python(code, images) as process:
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert all(gone(int(pid)) for pid in said.split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_the_whole_group_saves_a_training_on_photographs(
+    tmp_path: Path, images: Path, signum: signal.Signals, code: int
+) -> None:
+    out = tmp_path / "out"
+    sets = [
+        word
+        for text in ("epochs=2000", "val_fraction=0.25", "batch_size=4")
+        for word in ("--set", text)
+    ]
+    main = [sys.executable, "-c", "from archsearch.cli import main; main()", "train", "16-8-1-1"]
+    command = [
+        *main,
+        "--device",
+        "cpu",
+        "--data",
+        f"imagefolder:{images}",
+        *sets,
+        "--out",
+        str(out),
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+        wait_for(lambda: list(out.glob("events.jsonl")))
+        os.killpg(process.pid, signum)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == code, said
+    assert "stopped, and saved" in said
+    assert list(out.glob("checkpoint-*"))
