@@ -1,0 +1,61 @@
+"""Choose a vision architecture under a budget, and a scaling rule one can trust, by real training.
+
+>>> import archsearch as a
+>>> run = a.grid(budget="1M", c1=[8, 16], seeds=2)  # trains; the same call goes on
+>>> run.best.model()                                # the best network, with its weights
+
+Importing this package loads nothing else; each name below loads what it needs when it is used, and
+torch only when something trains.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from archsearch.api.calls import count, grid, load, run, scale, search, train
+    from archsearch.api.run import Run
+    from archsearch.core.family import Family
+    from archsearch.core.task import Task
+    from archsearch.study import Study
+
+_HOME = {
+    "Family": "core.family",
+    "Run": "api.run",
+    "Study": "study",
+    "Task": "core.task",
+    "count": "api.calls",
+    "grid": "api.calls",
+    "load": "api.calls",
+    "run": "api.calls",
+    "scale": "api.calls",
+    "search": "api.calls",
+    "train": "api.calls",
+}
+
+__all__ = [
+    "Family",
+    "Run",
+    "Study",
+    "Task",
+    "count",
+    "grid",
+    "load",
+    "run",
+    "scale",
+    "search",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("archsearch")
+    if name not in _HOME:
+        raise AttributeError(f"module 'archsearch' has no attribute {name!r}")
+    return getattr(import_module(f"archsearch.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -7,12 +7,13 @@ over the run's seeds); with a seed that the run has, on a CPU, it should be the 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from archsearch.core.study import Record, Trial
+from archsearch.networks import cell_named
 from archsearch.results import CellResult, Results, load
 from archsearch.running.run import run_study
 from archsearch.running.runners import Name
 from archsearch.stats.intervals import Interval, next_value
 from archsearch.storage.study_folder import StudyFolder
+from archsearch.study import Record, Trial
 
 FOLDER = "reproduced"
 
@@ -39,33 +40,6 @@ class Reproduction:
         return self.value in self.expected if known and self.expected else None
 
 
-def cell_of(results: Results, text: str) -> CellResult:
-    """The cell called ``best``, by the report's label, or by its four numbers (``64-16-4-18``).
-
-    Raises:
-        ValueError: for no such network, or several of these numbers, naming those there are.
-    """
-    if text == "best":
-        best = results.compare().ranking.best
-        if best is None:
-            raise ValueError(f"{results.name} has no best cell yet: nothing has finished")
-        return results.network(best)
-    named: dict[str, list[str]] = {}
-    for cell in results.cells:
-        if cell.cell.variant is not None and cell.label not in named.get(
-            cell.cell.variant.name, ()
-        ):
-            named.setdefault(cell.cell.variant.name, []).append(cell.label)
-    labels = [label for found in named.values() for label in found]
-    found = [text] if text in labels else named.get(text, [])
-    if len(found) == 1:
-        return results.network(found[0])
-    if found:
-        several = ", ".join(map(repr, found))
-        raise ValueError(f"{text} is {len(found)} networks of {results.name}: say {several}")
-    raise ValueError(f"{results.name} has no cell {text!r}: there are {', '.join(named)}")
-
-
 def reproduce(
     run_dir: Path, cell: str, seed: int | None = None, runner: Name = "inline", device: str = "auto"
 ) -> Reproduction:
@@ -78,13 +52,13 @@ def reproduce(
         archsearch.running.run.StudyStopped: when it was stopped before its end.
     """
     results = load(run_dir)
-    found = cell_of(results, cell)
+    found = cell_named(results, cell)
     assert found.cell.variant is not None
     by = results.compare().metric
     values = {s: v for s, v in found.values(by).items() if v is not None}
     if seed is None:
         seed = max((t.trial.seed for t in found.trials), default=-1) + 1
-    trial = Trial(found.cell.variant, results.study.recipe, results.data, seed)
+    trial = results.study.trial(found.cell.variant, results.data, seed)
     record = _trained(run_dir, results, found, trial, runner, device)
     value = by.of(record)
     others = [v for s, v in values.items() if s != seed]
@@ -95,7 +69,7 @@ def reproduce(
 def _trained(
     run_dir: Path, results: Results, found: CellResult, trial: Trial, runner: Name, device: str
 ) -> Record:
-    study = replace(results.study, name=FOLDER, cells=(found.cell,), seeds=(trial.seed,), plan={})
+    study = replace(results.study, name=FOLDER, cells=(found.cell,), seeds=(trial.seed,), plan=None)
     place = f"{trial.variant.name}-seed{trial.seed}-{trial.id}"
     folder = StudyFolder(run_dir / FOLDER / place)
     folder.path.parent.mkdir(exist_ok=True)

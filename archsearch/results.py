@@ -10,19 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from archsearch.core.metrics import METRICS, Metric, metric, rounded
-from archsearch.core.study import Cell, Data, Record, Study, Trial
-from archsearch.families.internimage import (
-    AnyVariant,
-    FreeVariant,
-    Variant,
-    differing_switches,
-    named_apart,
-)
-from archsearch.families.internimage_cost import count
+from archsearch.core.cell import Cell
+from archsearch.core.family import Family, differing_switches, with_switches
+from archsearch.core.metrics import Metric, rounded
+from archsearch.core.plans import Halve
+from archsearch.core.task import Data
 from archsearch.stats.intervals import Interval, Method, interval
 from archsearch.stats.ranking import Ranking, tied_with_best
 from archsearch.stats.seeds import next_seeds
+from archsearch.study import Record, Study, Trial
 
 if TYPE_CHECKING:
     from archsearch.searching.halving import Halving
@@ -31,14 +27,13 @@ State = Literal[
     "pending", "running", "interrupted", "complete", "diverged", "failed", "infeasible", "pruned"
 ]
 UNFINISHED = ("running", "interrupted", "pending")
-NUMBERS = ("c1", "group_channels", "l1", "l3")
 LEVEL = 0.95
 """Confidence of every interval and tie that is reported."""
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One training: what was asked, where it stands and what it gave so far.
+    """One training: what was requested, its state and what it gave so far.
 
     ``curve`` has one mapping per finished epoch, of an unfinished training too.
     """
@@ -114,10 +109,10 @@ class CellResult:
         return interval(found, LEVEL, method) if found else None
 
     def changes(self) -> dict[str, tuple[Any, Any]]:
-        """What a repair changed: coordinate -> (asked, used)."""
-        asked = self.cell.asked
-        used = {k: getattr(self.cell.variant, k, v) for k, v in asked.items()}
-        return {k: (v, used[k]) for k, v in asked.items() if used[k] != v}
+        """What a repair changed: coordinate -> (requested, used)."""
+        requested = self.cell.requested
+        used = {k: getattr(self.cell.variant, k, v) for k, v in requested.items()}
+        return {k: (v, used[k]) for k, v in requested.items() if used[k] != v}
 
 
 @dataclass(frozen=True)
@@ -142,7 +137,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Results:
-    """A run: what was asked (`study.json`) and what every cell gave.
+    """A run: what was requested (`study.json`) and what every cell gave.
 
     ``others`` are trainings in the folder that belong to no cell of the plan. ``notes`` say what a
     halving found: whether its rungs may prune, and what all of it cost.
@@ -151,7 +146,7 @@ class Results:
     name: str
     study: Study
     data: Data
-    asked: Mapping[str, Any]
+    request: Mapping[str, Any]
     cells: tuple[CellResult, ...]
     others: tuple[TrialResult, ...] = ()
     notes: tuple[str, ...] = ()
@@ -170,7 +165,7 @@ class Results:
 
     @property
     def versions(self) -> Mapping[str, str]:
-        return dict(self.asked.get("versions", {}))
+        return dict(self.request.get("versions", {}))
 
     def network(self, label: str) -> CellResult:
         """The cell that stands for a network: one that was asked for as it is, if there is one."""
@@ -182,7 +177,7 @@ class Results:
         """The metrics that at least one training of this run has a value for."""
         return tuple(
             m
-            for m in METRICS.values()
+            for m in self.study.task.all_metrics().values()
             if m.source in ("metrics", "record")
             and any(t.value(m) is not None for t in self.trials)
         )
@@ -191,7 +186,8 @@ class Results:
         """One flat row per cell: asked, fate, network, budget cost, state and every estimate, of
         the study's metric by the bootstrap too."""
         return [
-            _cell_row(cell, self.measured) | _bootstrap(cell, metric(self.study.metric))
+            _cell_row(cell, self.number_names, self.measured)
+            | _bootstrap(cell, self.metric(self.study.metric))
             for cell in self.cells
         ]
 
@@ -200,6 +196,21 @@ class Results:
         trials = (*self.trials, *self.others)
         labels = {t.trial.id: c.label for c in self.cells for t in c.trials}
         return [_seed_row(t, labels.get(t.trial.id, ""), self.measured) for t in trials]
+
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        """The numbers of the variants of this run, in their order."""
+        variants = (cell.cell.variant for cell in self.cells)
+        names = dict.fromkeys(n for v in variants if v is not None for n in v.number_names())
+        return tuple(names)
+
+    def metric(self, name: str) -> Metric:
+        """A metric of the run's task.
+
+        Raises:
+            ValueError: for an unknown name.
+        """
+        return self.study.task.metric(name)
 
     def frame(self) -> Any:
         """`rows` as a pandas DataFrame."""
@@ -213,7 +224,7 @@ class Results:
         Raises:
             ValueError: for an unknown metric.
         """
-        by = metric(metric_name or self.study.metric)
+        by = self.metric(metric_name or self.study.metric)
         if by.name not in self._compared:
             self._compared[by.name] = _compare(self.cells, by, self.study.max_seeds)
         return self._compared[by.name]
@@ -248,7 +259,7 @@ def assemble(
     name: str,
     study: Study,
     data: Data,
-    asked: Mapping[str, Any],
+    request: Mapping[str, Any],
     trials: tuple[TrialResult, ...],
     halved: "Halving | None" = None,
 ) -> Results:
@@ -260,9 +271,9 @@ def assemble(
     """
     pruned = {} if halved is None else halved.pruned
     mine = [t for t in trials if _belongs(t.trial, study, data)]
-    asked_for = [t for t in mine if t.state != "pending" or t.trial.variant not in pruned]
-    of: dict[AnyVariant, list[TrialResult]] = {}
-    for result in sorted(asked_for, key=lambda t: t.trial.seed):
+    wanted = [t for t in mine if t.state != "pending" or t.trial.variant not in pruned]
+    of: dict[Family, list[TrialResult]] = {}
+    for result in sorted(wanted, key=lambda t: t.trial.seed):
         of.setdefault(result.trial.variant, []).append(result)
     planned = {c.variant for c in study.cells}
     found = tuple(_found_cell(v) for v in of if v not in planned)
@@ -276,17 +287,16 @@ def assemble(
         for v in [cell.variant]
     )
     others = tuple(t for t in trials if t not in mine)
-    return Results(name, study, data, asked, rows, others, halved.notes if halved else ())
+    return Results(name, study, data, request, rows, others, halved.notes if halved else ())
 
 
 def _belongs(trial: Trial, study: Study, data: Data) -> bool:
-    return trial.recipe == study.recipe and trial.data.fingerprint == data.fingerprint
+    same_data = trial.data.fingerprint == data.fingerprint
+    return trial.recipe == study.recipe and trial.task == study.task and same_data
 
 
-def _found_cell(variant: AnyVariant) -> Cell:
-    known = isinstance(variant, Variant)
-    asked = {n: getattr(variant, n) for n in NUMBERS} if known else {}
-    return Cell(asked, "exact", variant, count(variant.config()))
+def _found_cell(variant: Family) -> Cell:
+    return Cell(variant.by_name, "exact", variant, variant.cost())
 
 
 def _labels(cells: tuple[Cell, ...]) -> list[str]:
@@ -298,18 +308,19 @@ def _labels(cells: tuple[Cell, ...]) -> list[str]:
 def _label(cell: Cell, varying: list[str]) -> str:
     variant = cell.variant
     if variant is None:
-        return ", ".join(f"{k} {v}" for k, v in cell.asked.items())
-    numbers = variant.name if isinstance(variant, FreeVariant) else str(variant.numbers)
-    return named_apart(numbers, variant, varying)
+        return ", ".join(f"{k} {v}" for k, v in cell.requested.items())
+    return with_switches(variant.label, variant, varying)
 
 
-def _cell_row(cell: CellResult, measured: tuple[Metric, ...]) -> dict[str, Any]:
+def _cell_row(
+    cell: CellResult, numbers: tuple[str, ...], measured: tuple[Metric, ...]
+) -> dict[str, Any]:
     variant, cost = cell.cell.variant, cell.cell.cost
     row: dict[str, Any] = {"cell": cell.index + 1, "network": cell.label}
-    row |= {f"asked_{k}": v for k, v in cell.cell.asked.items()}
+    row |= {f"asked_{k}": v for k, v in cell.cell.requested.items()}
     row |= {"fate": cell.cell.fate, "reason": cell.cell.reason, "state": cell.told}
-    if not isinstance(variant, FreeVariant):
-        row |= {n: getattr(variant, n, None) for n in NUMBERS}
+    if variant is None or variant.numbers:
+        row |= {n: getattr(variant, n, None) for n in numbers}
     row |= {n: getattr(cost, n, None) for n in ("params", "macs", "activations")}
     for by in measured:
         estimate = cell.estimate(by)
@@ -350,7 +361,7 @@ def load(run_dir: str | Path) -> Results:
         _read_trial(trial, states[trial.id], folder.trial(trial.id)) for trial in folder.trials()
     )
     name, study, data = Path(run_dir).resolve().name, folder.study(), folder.data()
-    return assemble(name, study, data, folder.asked(), trials, _halved(study, data, trials))
+    return assemble(name, study, data, folder.request(), trials, _halved(study, data, trials))
 
 
 def _halved(study: Study, data: Data, trials: tuple[TrialResult, ...]) -> "Halving | None":
@@ -358,10 +369,11 @@ def _halved(study: Study, data: Data, trials: tuple[TrialResult, ...]) -> "Halvi
     from archsearch.searching.adaptive_plan import drive
     from archsearch.searching.plans import halving_of
 
-    if study.plan.get("kind") != "halving":
+    if not isinstance(study.plan, Halve):
         return None
     # Planned anew, trials have the ids of these numerics; the folder's may be of earlier ones.
-    return drive(halving_of(study, data), {replace(t.trial).id: t.record for t in trials}.get)
+    records = {replace(t.trial).id: t.record for t in trials}
+    return drive(halving_of(study, data), records.get)
 
 
 def _read_trial(trial: Trial, state: State, folder: Any) -> TrialResult:

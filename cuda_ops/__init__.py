@@ -3,20 +3,20 @@
 >>> from cuda_ops import dcnv3
 >>> y = dcnv3(x, offset, mask, groups=4)
 
-Torch is imported with the first name that needs it, so `dcnv3_macs` can be had without it.
+`ConvArgs` and `dcnv3_macs` need no torch; the other names import it when they are first used.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cuda_ops.geometry import Window, dcnv3_macs
+from cuda_ops.geometry import ConvArgs, dcnv3_macs
 
 if TYPE_CHECKING:
     from cuda_ops.native import Backend, backends
     from cuda_ops.ops import dcnv3, dcnv3_macs_handle
 
-__all__ = ["Backend", "Window", "backends", "dcnv3", "dcnv3_macs", "dcnv3_macs_handle"]
+__all__ = ["Backend", "ConvArgs", "backends", "dcnv3", "dcnv3_macs", "dcnv3_macs_handle"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,5 @@
-"""`python -m cuda_ops build` compiles the native backends; `python -m cuda_ops doctor` explains."""
+"""`python -m cuda_ops build` compiles the native backends; `python -m cuda_ops doctor` says which
+backends are usable, and why the others are not."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import sys
 import torch
 
 from cuda_ops import build
-from cuda_ops.architectures import LEAST_CAPABILITY, in_words, visible_capabilities
+from cuda_ops.architectures import LEAST_CAPABILITY, dotted, visible_capabilities
 from cuda_ops.native import backends
 from cuda_ops.toolchain import BuildError
 
@@ -21,13 +22,13 @@ def main(arguments: list[str] | None = None) -> int:
     builder.add_argument(
         "--backend",
         choices=("cpu", "cuda", "all"),
-        help="default: cpu, and cuda where --arch names one or a GPU is visible",
+        help="default: cpu, and also cuda if --arch is given or a GPU is visible",
     )
     builder.add_argument(
         "--arch",
-        help="compute capabilities for CUDA, such as 80,86,89,90; no GPU is needed then",
+        help="compute capabilities for CUDA, such as 80,86,89,90; then no GPU is needed",
     )
-    commands.add_parser("doctor", help="what is built, for what, and why a backend is not used")
+    commands.add_parser("doctor", help="say which backends are usable, and why the others are not")
     options = parser.parse_args(arguments)
     if options.command == "doctor":
         return doctor()
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build_backends(backend: str | None, arch: str | None) -> int:
-    """Builds what was asked for; prints each library's path. Returns 1 if one failed."""
+    """Builds the requested backends and prints each library's path. Returns 1 if one failed."""
     architectures = tuple(arch.split(",")) if arch else None
     wants_cuda = backend in ("cuda", "all") or (
         backend is None and (arch is not None or torch.cuda.is_available())
@@ -54,16 +55,17 @@ def build_backends(backend: str | None, arch: str | None) -> int:
 
 
 def doctor() -> int:
-    """Prints what a report of a problem should hold."""
+    """Prints what a bug report should contain: versions, GPUs, cache folder, state of backends."""
     print(f"python {platform.python_version()}, {platform.platform()}, {platform.machine()}")
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, "
-        f"vectors as wide as {torch.backends.cpu.get_cpu_capability()}"
+        f"vector instructions {torch.backends.cpu.get_cpu_capability()}"
     )
     for index, capability in enumerate(visible_capabilities()):
-        least, words = LEAST_CAPABILITY, in_words(capability)
-        note = "" if capability >= least else f"; the CUDA kernels need {in_words(least)}"
-        print(f"GPU {index}: {torch.cuda.get_device_name(index)}, of capability {words}{note}")
+        least = LEAST_CAPABILITY
+        note = "" if capability >= least else f"; the CUDA kernels need {dotted(least)}"
+        name = torch.cuda.get_device_name(index)
+        print(f"GPU {index}: {name}, compute capability {dotted(capability)}{note}")
     print(f"cache {build.cache_root()}")
     for name, backend in backends().items():
         state = "built" if backend.built else "usable" if backend.usable else "not usable"

@@ -1,9 +1,9 @@
-"""The official CUDA operators DCNv3 and DCNv4 as columns of the benchmark, from sources on disk.
+"""The official CUDA operators DCNv3 and DCNv4 as baselines of the benchmark, from sources on disk.
 
-Nothing of them is in this repository: the folder named on the command line is searched for their
-sources, which are copied to the cache, changed where today's torch needs it, and compiled there,
-once per content. `python -m cuda_ops.baselines FOLDER` does just that. Written without a GPU at
-hand: what does not compile or run is said and left out.
+This repository contains none of their code. We search the folder named on the command line for
+their sources, copy them to the cache, adapt them to current torch and compile them there, once per
+content. `python -m cuda_ops.baselines FOLDER` does only that. This module was written without
+access to a GPU: an operator that does not compile or run is reported and left out.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from cuda_ops.build import cache_root, compiler_errors
-from cuda_ops.geometry import Window
+from cuda_ops.geometry import ConvArgs
 
-Maker = Callable[[int], Callable[[Tensor, Tensor, Tensor], Tensor]]
-"""From a number of groups to a function of x, offset and logits, all contiguous."""
+OperatorMaker = Callable[[int], Callable[[Tensor, Tensor, Tensor], Tensor]]
+"""Makes, for a number of groups, a function of x, offset and logits, all contiguous."""
 
-# Names that torch dropped since, and what stands in their place.
+# Names that torch has removed, and their replacements.
 REPLACEMENTS = (
     (r"#include <THC/THCAtomics\.cuh>", "#include <ATen/cuda/Atomic.cuh>"),
     (r"#include <THC/[^>]*>", ""),
@@ -36,44 +36,44 @@ REPLACEMENTS = (
 )
 
 
-def find_rivals(
-    folder: Path, wanted: tuple[str, ...] = ("DCNv3", "DCNv4")
-) -> tuple[dict[str, Maker], dict[str, str]]:
-    """The rivals that are there and compile, and why the others are left out, which it also tells.
+def find_baselines(
+    folder: Path, names: tuple[str, ...] = ("DCNv3", "DCNv4")
+) -> tuple[dict[str, OperatorMaker], dict[str, str]]:
+    """The baselines whose sources are below `folder` and compile, and why the others are left out.
 
-    All are kernels of size 3 with stride and padding 1.
+    The reasons are also printed on stderr. Baselines have kernel size 3, stride 1 and padding 1.
     """
-    found: dict[str, Maker] = {}
-    reasons: dict[str, str] = {}
-    for name in wanted:
-        source, make = RIVALS[name]
+    makers: dict[str, OperatorMaker] = {}
+    left_out: dict[str, str] = {}
+    for name in names:
+        source, make = BASELINES[name]
         sources = sorted(folder.rglob(source))
         try:
             if not sources:
                 raise FileNotFoundError(f"no {source} below {folder}")
-            found[name] = make(_compile(name, sources[0].parent.parent))
-        # A library that does not fit this torch or Python compiles, and fails as an import.
+            makers[name] = make(_compile(name, sources[0].parent.parent))
+        # A library that does not match this torch or Python compiles, but cannot be imported.
         except (RuntimeError, OSError, ImportError) as error:
-            reasons[name] = compiler_errors(str(error))
-            print(f"{name} is left out: {reasons[name]}", file=sys.stderr)
-    return found, reasons
+            left_out[name] = compiler_errors(str(error))
+            print(f"{name} is left out: {left_out[name]}", file=sys.stderr)
+    return makers, left_out
 
 
 def _compile(name: str, source_folder: Path) -> Any:
-    """The extension, compiled or out of the cache. Raises what torch's loader raises."""
+    """The extension, compiled or from the cache. Raises what torch's loader raises."""
     from torch.utils.cpp_extension import load
 
-    texts = _changed_sources(source_folder)
+    texts = _adapted_sources(source_folder)
     digest = hashlib.sha256(repr((torch.__version__, texts)).encode()).hexdigest()[:16]
-    folder = cache_root() / "rivals" / f"{name}-{digest}"
+    folder = cache_root() / "baselines" / f"{name}-{digest}"
     (folder / "build").mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        # torch's own lock outlives a killed build, and the next would wait for it for ever.
+        # torch's own lock survives a killed build, and the next build would wait for it forever.
         (folder / "build" / "lock").unlink(missing_ok=True)
         return load(
-            name=f"rival_{name.lower()}",
-            sources=[str(path) for path in _written(texts, folder / "src")],
+            name=f"baseline_{name.lower()}",
+            sources=[str(path) for path in _write_sources(texts, folder / "src")],
             extra_include_paths=[str(folder / "src")],
             extra_cflags=["-DWITH_CUDA"],
             extra_cuda_cflags=["-O3", "-DWITH_CUDA"],
@@ -81,17 +81,20 @@ def _compile(name: str, source_folder: Path) -> Any:
         )
 
 
-def _changed_sources(folder: Path) -> dict[str, str]:
-    """By path below `folder`, each source and header as today's torch wants it."""
+def _adapted_sources(folder: Path) -> dict[str, str]:
+    """Each source and header, adapted to current torch, by its path below `folder`."""
     return {
-        str(path.relative_to(folder)): _changed(path.read_text(encoding="utf-8"))
+        str(path.relative_to(folder)): _adapted(path.read_text(encoding="utf-8"))
         for path in sorted(folder.rglob("*"))
         if path.suffix in (".cu", ".cuh", ".h", ".cpp")
     }
 
 
-def _written(texts: dict[str, str], folder: Path) -> list[Path]:
-    """Those to compile. A file that is there already keeps its time: ninja goes by it."""
+def _write_sources(texts: dict[str, str], folder: Path) -> list[Path]:
+    """Writes the files; returns those to compile.
+
+    An unchanged file is not written again, because ninja compares modification times.
+    """
     for name, text in texts.items():
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -100,14 +103,14 @@ def _written(texts: dict[str, str], folder: Path) -> list[Path]:
     return [folder / name for name in texts if name.endswith((".cu", ".cpp"))]
 
 
-def _changed(text: str) -> str:
+def _adapted(text: str) -> str:
     for old, new in REPLACEMENTS:
         text = re.sub(old, new, text)
     return text
 
 
-def _dcnv3_maker(extension: Any) -> Maker:
-    """Its softmax is a call of its own, and cast to x's dtype, as in the official layer."""
+def _dcnv3_maker(extension: Any) -> OperatorMaker:
+    """Makes DCNv3. The softmax is a separate call, cast to x's dtype, as in the official layer."""
 
     class Official(torch.autograd.Function):
         @staticmethod
@@ -135,9 +138,12 @@ def _dcnv3_maker(extension: Any) -> Maker:
     return make
 
 
-def _dcnv4_maker(extension: Any) -> Maker:
-    """Its kernel's own softmax is on. Offset and mask are merged once, before the clock runs, and
-    their gradients stay merged: neither is charged to it, nor the search for its launch sizes."""
+def _dcnv4_maker(extension: Any) -> OperatorMaker:
+    """Makes DCNv4, with the softmax of its own kernel.
+
+    In its favor we do not count some of its work: offset and mask are merged once, before the
+    timing starts, their gradients stay merged, and its search for launch sizes is left out.
+    """
 
     class Flash(torch.autograd.Function):
         @staticmethod
@@ -173,14 +179,14 @@ def _dcnv4_maker(extension: Any) -> Maker:
 
 
 def _merge(offset: Tensor, mask: Tensor, groups: int) -> Tensor:
-    """Per group its offsets and then its mask, the whole padded to a multiple of 8."""
+    """Each group's offsets followed by its mask; the last axis is padded to a multiple of 8."""
     parts = [tensor.reshape(*tensor.shape[:3], groups, -1) for tensor in (offset, mask)]
     merged = torch.cat(parts, -1).flatten(-2)
     return torch.nn.functional.pad(merged, (0, -merged.shape[-1] % 8)).contiguous()
 
 
 def _dcnv4_threads(x: Tensor, groups: int, channels_per_thread: int, most: int) -> int:
-    """Threads of a block by its own rule: the most pixels that divide all of them and fit."""
+    """Threads per block by DCNv4's rule: the most pixels that fit and divide their total."""
     pixels = x.shape[0] * x.shape[1] * x.shape[2]
     lanes = x.shape[-1] // channels_per_thread
     fitting = [n for n in range(1, 65) if pixels % n == 0 and n * lanes <= most]
@@ -188,29 +194,29 @@ def _dcnv4_threads(x: Tensor, groups: int, channels_per_thread: int, most: int) 
     return max(fitting, default=1) * lanes
 
 
-def in_a_network(make: Maker) -> Callable[..., Tensor]:
-    """A rival with the arguments of `cuda_ops.dcnv3`, as the layer calls it.
+def as_dcnv3(make: OperatorMaker) -> Callable[..., Tensor]:
+    """A baseline with the signature of `cuda_ops.dcnv3`, for use in a network.
 
-    Not for DCNv4, whose operator here serves one set of offsets and returns no gradient for them.
-    Raises ValueError for any window but its own.
+    Not for DCNv4, whose operator here works for one set of offsets and returns no gradient for
+    them. The operator raises ValueError for arguments that the baseline does not support.
     """
 
     def operator(x: Tensor, offset: Tensor, mask: Tensor, **arguments: Any) -> Tensor:
-        window = Window(**arguments)
-        if window != Window(window.groups, softmax=True):
-            raise ValueError(f"wanted kernel size 3, stride, padding and scale 1, got {window}")
+        args = ConvArgs(**arguments)
+        if args != ConvArgs(args.groups, softmax=True):
+            raise ValueError(f"wanted kernel size 3, stride, padding and scale 1, got {args}")
         tensors = (tensor.contiguous() for tensor in (x, offset, mask))
-        return make(window.groups)(*tensors)
+        return make(args.groups)(*tensors)
 
     return operator
 
 
-RIVALS: dict[str, tuple[str, Callable[[Any], Maker]]] = {
+BASELINES: dict[str, tuple[str, Callable[[Any], OperatorMaker]]] = {
     "DCNv3": ("dcnv3_cuda.cu", _dcnv3_maker),
     "DCNv4": ("dcnv4_cuda.cu", _dcnv4_maker),
 }
-"""By name: the source that its folder is found by, and what makes an operator of the extension."""
+"""By name: a source file that identifies its folder, and the maker of its operator."""
 
 
 if __name__ == "__main__":
-    sys.exit(1 if find_rivals(Path(sys.argv[1]))[1] else 0)
+    sys.exit(1 if find_baselines(Path(sys.argv[1]))[1] else 0)

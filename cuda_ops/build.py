@@ -1,9 +1,9 @@
-"""Compiles the native backends with ninja, once per source, compiler flags and torch; the CPU
-backend once per kind of processor too, the CUDA one once per set of compute capabilities.
+"""Compiles the native backends with ninja, once per source, compiler flags and torch version.
 
-Nothing here runs at import. A library is built in a folder of its own and renamed into the cache
-when it is whole, under a file lock that the system releases with the process, so a killed build
-leaves nothing that a later one waits for or trusts.
+The CPU backend is also compiled once per kind of processor, the CUDA backend once per set of
+compute capabilities. Nothing here runs at import. A library is built in a temporary folder and
+renamed into the cache when it is complete, under a file lock that the system releases when the
+process ends. So a killed build neither blocks a later one nor leaves a partial library behind.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 
-from cuda_ops.architectures import find_usable_nvcc, named, runs_on, visible_architectures
+from cuda_ops.architectures import checked, find_usable_nvcc, runs_on, visible_architectures
 from cuda_ops.toolchain import BuildError, find_compiler, find_ninja, processor, processor_flags
 
 SOURCES = Path(__file__).parent / "csrc"
@@ -37,10 +37,10 @@ NUM_ERROR_LINES = 15
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a library is built from, and where it goes."""
+    """What a library is built from, and where it is stored."""
 
     backend: str
-    find_compiler: Callable[[], str]  # only asked where there is something to build
+    find_compiler: Callable[[], str]  # raises BuildError; called only if there is work to do
     sources: tuple[Path, ...]
     flags: tuple[str, ...]
     link_flags: tuple[str, ...]
@@ -48,27 +48,21 @@ class Recipe:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Of everything that changes the library, architectures apart.
+        """A hash of everything that changes the library, except the architectures.
 
-        The processor is part of it for the CPU backend alone: CUDA kernels are the same on all.
+        It includes the processor for the CPU backend only: CUDA kernels do not depend on it.
         """
         sha = hashlib.sha256()
         for folder in sorted({SOURCES, *(source.parent for source in self.sources)}):
             for path in sorted({*self.sources, *folder.glob("*.h"), *folder.glob("*.cuh")}):
                 sha.update(path.name.encode() + b"\0" + path.read_bytes())
         machine = processor() if self.backend == "cpu" else ""
-        about = (self.flags, self.link_flags, torch.__version__, machine)
-        sha.update(repr(about).encode())
+        sha.update(repr((self.flags, self.link_flags, torch.__version__, machine)).encode())
         return sha.hexdigest()[:16]
 
     @property
-    def compiler(self) -> str:
-        """Raises BuildError where there is none."""
-        return self.find_compiler()
-
-    @property
     def gencode(self) -> tuple[str, ...]:
-        """nvcc's flags for the architectures, for compiling and linking."""
+        """nvcc's flags for the architectures, used for compiling and linking."""
         return tuple(f"-gencode=arch=compute_{a},code=sm_{a}" for a in self.architectures)
 
     @property
@@ -78,7 +72,7 @@ class Recipe:
 
     @property
     def part_prefix(self) -> str:
-        """Of folders that are still being built in: `find_built` has to pass them over."""
+        """The prefix of folders of unfinished builds, which `find_built` must not match."""
         return f"part-{self.folder.name}-"
 
     @property
@@ -86,23 +80,23 @@ class Recipe:
         return self.folder / f"dcnv3_{self.backend}.so"
 
     def find_built(self) -> Path | None:
-        """The library if it is in the cache; another that runs on all its architectures will do."""
+        """A cached library whose code runs on all the recipe's architectures, or None."""
         usable = []
         for path in sorted(cache_root().glob(f"{self.backend}-{self.digest}*/{self.library.name}")):
             built = path.parent.name.partition("-sm")[2].split("_")
-            if all(any(runs_on(code, wanted) for code in built) for wanted in self.architectures):
+            if all(any(runs_on(code, gpu) for code in built) for gpu in self.architectures):
                 usable.append((not set(self.architectures) <= set(built), path))
-        return min(usable, default=(False, None))[1]  # compiled for just these, if there is one
+        return min(usable, default=(False, None))[1]  # prefer one compiled for exactly these
 
 
 def cache_root() -> Path:
-    """Where built libraries are kept: under XDG_CACHE_HOME, or ~/.cache."""
+    """The folder of built libraries, under XDG_CACHE_HOME or ~/.cache."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "archsearch" / "cuda_ops"
 
 
 def cpu_recipe() -> Recipe:
-    """The CPU backend for this processor."""
+    """The recipe of the CPU backend for this processor."""
     return Recipe(
         backend="cpu",
         find_compiler=find_compiler,
@@ -111,7 +105,7 @@ def cpu_recipe() -> Recipe:
             "-std=c++17",
             "-O3",
             *processor_flags(),
-            # Loops vectorise without errno and traps; NaN and infinity keep their meaning.
+            # Loops vectorize without errno and traps; NaN and infinity keep their meaning.
             "-fno-math-errno",
             "-fno-trapping-math",
             "-ffp-contract=fast",
@@ -125,9 +119,10 @@ def cpu_recipe() -> Recipe:
 
 
 def cuda_recipe(architectures: tuple[str, ...] | None = None) -> Recipe:
-    """The CUDA backend for compute capabilities such as ("80", "90"); None: the visible GPUs.
+    """The recipe of the CUDA backend for compute capabilities such as ("80", "90").
 
-    No GPU is needed where they are named. Raises BuildError where there is nothing to build for.
+    None means those of the visible GPUs; named ones need no GPU. Raises BuildError if there is
+    nothing to build for.
     """
     sources = (*sorted(SOURCES.glob("cuda/*.cu")), *sorted(SOURCES.glob("cuda/register*.cpp")))
     if not sources:
@@ -148,21 +143,21 @@ def cuda_recipe(architectures: tuple[str, ...] | None = None) -> Recipe:
             "-shared",
             "-cudart=static",
             f"-L{TORCH / 'lib'}",
-            # libtorch.so brings libtorch_cuda.so where torch has one, and loads without it too.
+            # libtorch.so loads libtorch_cuda.so if torch has one, and also loads without it.
             "-Xlinker=--no-as-needed",
             "-ltorch",
             "-ltorch_cpu",
             f"-Xlinker=-rpath={TORCH / 'lib'}",
         ),
-        architectures=named(architectures) if architectures else visible_architectures(),
+        architectures=checked(architectures) if architectures else visible_architectures(),
     )
 
 
 def build(recipe: Recipe) -> Path:
-    """The library's path, after compiling it if the cache has none.
+    """The library's path; compiles it first if the cache does not have it.
 
-    Says on stderr, in one line, what is built and the seconds that took. Raises BuildError with
-    what the compiler said.
+    A build prints one line on stderr: the backend and the seconds it took. Raises BuildError with
+    the compiler's message.
     """
     built = recipe.find_built()
     if built is not None:
@@ -185,8 +180,8 @@ def _lock(folder: Path) -> Iterator[None]:
         handle = path.open("w")
     except OSError as error:
         raise BuildError(
-            f"the cache folder {path.parent} cannot be written ({error.strerror}); "
-            "set XDG_CACHE_HOME to one that can"
+            f"the cache folder {path.parent} is not writable ({error.strerror}); "
+            "set XDG_CACHE_HOME to a folder that is"
         ) from error
     with handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -201,21 +196,24 @@ def _compile(recipe: Recipe) -> None:
     started = time.perf_counter()
     part = Path(tempfile.mkdtemp(prefix=recipe.part_prefix, dir=recipe.folder.parent))
     (part / "build.ninja").write_text(rules)
-    # A list of arguments and a folder as the working directory: no path goes through a shell here.
+    # An argument list and a working directory, so that no path is interpreted by a shell.
     result = subprocess.run([ninja], cwd=part, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         print("failed", file=sys.stderr)
         shutil.rmtree(part, ignore_errors=True)
         raise BuildError("the compiler failed:\n" + compiler_errors(result.stdout + result.stderr))
-    for leftover in part.glob("*.o"):
-        leftover.unlink()
+    for object_file in part.glob("*.o"):
+        object_file.unlink()
     part.rename(recipe.folder)
     seconds = time.perf_counter() - started
-    print(f"{seconds:.1f} s (kept in {recipe.folder})", file=sys.stderr)
+    print(f"{seconds:.1f} s (stored in {recipe.folder})", file=sys.stderr)
 
 
 def compiler_errors(output: str) -> str:
-    """From the first line that names an error, or the last lines: other compilers talk between."""
+    """At most 15 lines of the output: from the first one with an error on, or else the last ones.
+
+    Ninja runs several compilers at once, so the output of others may follow the error.
+    """
     lines = output.strip().splitlines()
     errors = [i for i, line in enumerate(lines) if "error" in line.lower()]
     start = errors[0] if errors else max(0, len(lines) - NUM_ERROR_LINES)
@@ -223,10 +221,10 @@ def compiler_errors(output: str) -> str:
 
 
 def ninja_file(recipe: Recipe) -> str:
-    """Ninja's input: one object per source, and the library."""
-    flags = _shell((*recipe.flags, *recipe.gencode))
-    link_flags = _shell((*recipe.link_flags, *recipe.gencode))
-    compiler = _shell((recipe.compiler,))
+    """The content of build.ninja: one object per source, and the library."""
+    flags = _quoted((*recipe.flags, *recipe.gencode))
+    link_flags = _quoted((*recipe.link_flags, *recipe.gencode))
+    compiler = _quoted((recipe.find_compiler(),))
     objects = [f"{source.stem}.{source.suffix[1:]}.o" for source in recipe.sources]
     lines = [
         "rule compile",
@@ -234,7 +232,7 @@ def ninja_file(recipe: Recipe) -> str:
         "rule link",
         f"  command = {compiler} $in {link_flags} -o $out",
         *(
-            f"build {name}: compile {_ninja(str(source))}"
+            f"build {name}: compile {_escaped(str(source))}"
             for name, source in zip(objects, recipe.sources, strict=True)
         ),
         f"build {recipe.library.name}: link {' '.join(objects)}",
@@ -242,9 +240,11 @@ def ninja_file(recipe: Recipe) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _shell(arguments: tuple[str, ...]) -> str:
+def _quoted(arguments: tuple[str, ...]) -> str:
+    """A command line for ninja, whose commands run in a shell."""
     return shlex.join(arguments).replace("$", "$$")
 
 
-def _ninja(path: str) -> str:
+def _escaped(path: str) -> str:
+    """A path for ninja, in which `$`, `:` and spaces are special."""
     return re.sub(r"([$ :])", r"$\1", path)

@@ -1,6 +1,6 @@
-"""The numbers of one DCNv3 call, without torch: its kernel window, its output size, its cost.
+"""The arguments of a DCNv3 call, its output size and its cost, without torch.
 
-`csrc/geometry.h` is the same in C++.
+`csrc/geometry.h` holds the same in C++.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import NamedTuple
 MACS_PER_SAMPLED_ELEMENT = 5
 """Four for the bilinear sample and one for the modulation: the paper's convention.
 
-With it the printed "FLOPs" of InternImage T, S, B, L and XL come out (Table 1, Tables A and D).
+It reproduces the printed "FLOPs" of InternImage T, S, B, L and XL (Table 1, Tables A and D).
 """
 
 
-class Window(NamedTuple):
-    """The arguments of the operator that are not tensors, in the order of the operator's schema."""
+class ConvArgs(NamedTuple):
+    """The operator's arguments that are not tensors, in the order of its schema."""
 
     groups: int
     kernel_size: int = 3
@@ -33,17 +33,17 @@ class Window(NamedTuple):
 
     @property
     def half_extent(self) -> int:
-        """Distance in pixels from the window's first tap to its centre, h = d(K-1)//2."""
+        """Distance in pixels from the first tap of the kernel to its center, h = d(K-1)//2."""
         return self.dilation * (self.kernel_size - 1) // 2
 
     def taps(self) -> list[tuple[int, int]]:
         """(column i, row j) of every point in order: k = i*K + j, so i over x is the slow index.
 
-        The order is that of the released checkpoints; with `remove_center` the centre is left out.
+        The released checkpoints use this order. With `remove_center` the center is left out.
         """
         size = self.kernel_size
-        centre = size // 2 if self.remove_center else None
-        return [(i, j) for i in range(size) for j in range(size) if (i, j) != (centre, centre)]
+        center = size // 2 if self.remove_center else None
+        return [(i, j) for i in range(size) for j in range(size) if (i, j) != (center, center)]
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the output: (size + 2p - d(K-1) - 1)//s + 1 (may be below one)."""
@@ -59,8 +59,8 @@ def dcnv3_macs(
 ) -> int:
     """Multiply-adds of one forward call: 5 * num_pixels * P * channels.
 
-    `num_pixels` is N*Ho*Wo and P the number of points that are sampled, K*K without
-    `remove_center`. The projections around the operator and the softmax are not in it.
+    `num_pixels` is N*Ho*Wo. P is the number of sampling points: K*K, or K*K - 1 with
+    `remove_center`. The softmax and the projections around the operator are not counted.
     """
-    points = Window(1, kernel_size=kernel_size, remove_center=remove_center).num_points
+    points = ConvArgs(1, kernel_size=kernel_size, remove_center=remove_center).num_points
     return MACS_PER_SAMPLED_ELEMENT * num_pixels * points * channels

@@ -1,24 +1,23 @@
-"""`python -m cuda_ops.gpu_session`: all that a GPU has to show, in steps.
+"""`python -m cuda_ops.gpu_session`: build, test, time and sanitize the CUDA backend on a GPU.
 
-    build        compiles for the GPUs that are there, and the rivals of --rivals
+    build        compiles for the visible GPUs; with --baselines the official operators too
     tests        the tests marked gpu
     bench        every stage shape, forward and backward (cuda_ops.bench), as bench.json
     step         a training step of InternImage-T at 224 and 32 pixels, as step.json
     sanitizers   small calls under each of compute-sanitizer's tools
 
-They run in this order, those that --steps names. Each command of a step has a limit in seconds of
-its own; one that fails or passes it stops no other. The folder of --out holds one log per step, the
-JSON files, and summary.json, which is written anew after every command and keeps what it says of
-steps that were run before. The exit status is the number of steps that failed.
+The steps of --steps run in this order. Each command of a step has its own limit in seconds; if it
+fails or exceeds the limit, the other commands still run. The folder of --out holds one log per
+step, the JSON files, and summary.json. summary.json is rewritten after every command and keeps the
+records of steps that ran earlier. The exit status is the number of steps that failed.
 
-On a machine that is lent for ten minutes a command, and gives back a folder of few files, these two
-command lines are one after the other within the limits; the second builds by itself what it needs:
+Each of these two commands takes at most ten minutes; the second builds what it needs by itself:
 
     python -m cuda_ops.gpu_session --out DIR --steps build,tests,bench
     python -m cuda_ops.gpu_session --out DIR --steps step,sanitizers
 
-To both, --rivals FOLDER adds the official operators. Nothing but torch, numpy, safetensors, ninja,
-pytest and the CUDA toolkit is needed. To keep a result in the repository, copy bench.json and
+With --baselines FOLDER both include the official operators. Only torch, numpy, safetensors, ninja,
+pytest and the CUDA toolkit are needed. To keep a result in the repository, copy bench.json and
 step.json to cuda_ops/results/ under the device's name.
 """
 
@@ -44,13 +43,13 @@ from cuda_ops.toolchain import find_cuda_program
 ROOT = Path(__file__).parents[1]
 TESTS = ("tests/cuda_ops/test_op.py", "tests/cuda_ops/test_cuda_gpu.py")
 SANITIZER_TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
-NUM_TOLD_LINES = 15
+NUM_LOG_LINES = 15
 PYTHON = (sys.executable, "-m")
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command of a step, and how long it may take."""
+    """One command of a step, and its time limit in seconds."""
 
     name: str
     arguments: tuple[str, ...]
@@ -63,10 +62,9 @@ def build(options: argparse.Namespace) -> list[Command]:
         Command("build", (*PYTHON, "cuda_ops", "build", "--backend", "cuda"), 100),
         Command("doctor", (*PYTHON, "cuda_ops", "doctor"), 20),
     ]
-    if options.rivals:
-        commands.append(
-            Command("rivals", (*PYTHON, "cuda_ops.baselines", str(options.rivals)), 120)
-        )
+    if options.baselines:
+        arguments = (*PYTHON, "cuda_ops.baselines", str(options.baselines))
+        commands.append(Command("baselines", arguments, 120))
     return commands
 
 
@@ -76,70 +74,73 @@ def tests(_options: argparse.Namespace) -> list[Command]:
 
 
 def bench(options: argparse.Namespace) -> list[Command]:
-    arguments = (*PYTHON, "cuda_ops.bench", "--device", "cuda", "--json")
-    return [Command("bench", (*arguments, str(options.out / "bench.json"), *rivals(options)), 190)]
+    arguments = (
+        *(*PYTHON, "cuda_ops.bench", "--device", "cuda"),
+        *("--json", str(options.out / "bench.json"), *baselines(options)),
+    )
+    return [Command("bench", arguments, 190)]
 
 
 def step(options: argparse.Namespace) -> list[Command]:
-    precisions = "fp32,bf16,fp16" if options.rivals else "fp32,bf16"  # the official one has no bf16
+    precisions = "fp32,bf16,fp16" if options.baselines else "fp32,bf16"  # DCNv3 lacks bf16
     arguments = (
         *(*PYTHON, "archsearch.benchmarks.train_step", "--device", "cuda", "--model", "T"),
         *("--batch", "64", "--image-size", "224,32", "--precision", precisions, "--rounds", "10"),
-        *("--out", str(options.out / "step.json")),
+        *("--out", str(options.out / "step.json"), *baselines(options)),
     )
-    return [Command("step", (*arguments, *rivals(options)), 280)]
+    return [Command("step", arguments, 280)]
 
 
-def rivals(options: argparse.Namespace) -> tuple[str, ...]:
-    return ("--rivals", str(options.rivals)) if options.rivals else ()
+def baselines(options: argparse.Namespace) -> tuple[str, ...]:
+    return ("--baselines", str(options.baselines)) if options.baselines else ()
 
 
 def sanitizers(_options: argparse.Namespace) -> list[Command]:
     program = find_cuda_program("compute-sanitizer") or "compute-sanitizer"
-    known = sanitizer_help(program)
-    # Every tensor an allocation of its own, or the sanitizer sees one large block.
-    apart = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    help_text = sanitizer_help(program)
+    # Allocates every tensor separately; otherwise the sanitizer sees one large block.
+    environment = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
     return [
         Command(
             tool,
             (
                 *(program, "--tool", tool, "--error-exitcode", "1"),
-                *sanitizer_options(tool, known),
+                *sanitizer_options(tool, help_text),
                 *(*PYTHON, "cuda_ops.sanitizer_calls"),
             ),
             75,
-            apart,
+            environment,
         )
         for tool in SANITIZER_TOOLS
     ]
 
 
 def sanitizer_help(program: str) -> str:
-    """What the program says of its options; nothing where it cannot be run."""
+    """The program's help text, which names its options; empty if it cannot be run."""
     try:
-        told = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
+        result = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
     except OSError:
         return ""
-    return told.stdout + told.stderr
+    return result.stdout + result.stderr
 
 
-def sanitizer_options(tool: str, known: str) -> list[str]:
-    """What limits a tool to our own faults, of the options that its help `known` names.
+def sanitizer_options(tool: str, help_text: str) -> list[str]:
+    """The options in `help_text` that limit a tool to errors of our own kernels.
 
-    Only kernels in whose mangled name `dcnv3` stands are checked: libraries' own are not ours to
-    mend. Nor are the calls of CUDA's API that torch makes to find something out and expects to
-    fail, which memcheck reports. What the program does not know is said, and left out.
+    Only kernels with `dcnv3` in their mangled name are checked, because we cannot fix those of
+    libraries. For memcheck, CUDA API errors are not reported: torch makes some calls as probes and
+    expects them to fail. An option that the program lacks is left out, with a message.
     """
-    # The filter's name today, and in older releases.
-    spellings = [name for name in ("--kernel-name", "--kernel-regex") if name in known]
-    chosen = [spellings[0], "kns=dcnv3"] if spellings else []
-    if not spellings:
-        print(f"{tool}: no option to choose kernels, so all are checked, torch's too", flush=True)
+    # The filter's name in current and in older releases.
+    filters = [name for name in ("--kernel-name", "--kernel-regex") if name in help_text]
+    options = [filters[0], "kns=dcnv3"] if filters else []
+    if not filters:
+        print(f"{tool}: no option to select kernels, so torch's are checked too", flush=True)
     if tool == "memcheck":
-        if "--report-api-errors" in known:
-            return [*chosen, "--report-api-errors", "no"]
-        print("memcheck: no option to leave out API errors, torch's may be reported", flush=True)
-    return chosen
+        if "--report-api-errors" in help_text:
+            return [*options, "--report-api-errors", "no"]
+        print("memcheck: no option to ignore API errors, so torch's may be reported", flush=True)
+    return options
 
 
 STEPS: dict[str, Callable[[argparse.Namespace], list[Command]]] = {
@@ -152,7 +153,7 @@ STEPS: dict[str, Callable[[argparse.Namespace], list[Command]]] = {
 
 
 def outcome_of(command: Command, log: IO[str]) -> str:
-    """Runs it with its output in `log`: "succeeded", or what happened instead."""
+    """Runs the command with its output in `log`; returns "succeeded" or what went wrong."""
     environment = os.environ | {"PYTHONUNBUFFERED": "1"} | command.environment
     try:
         process = subprocess.Popen(
@@ -170,48 +171,46 @@ def outcome_of(command: Command, log: IO[str]) -> str:
     except subprocess.TimeoutExpired:
         return f"timed out after {command.seconds:g} s"
     finally:
-        if process.poll() is None:  # with its children, also when this process is told to end
+        if process.poll() is None:  # kill its children too; also on this process's SIGTERM
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     return "succeeded" if status == 0 else f"failed with status {status}"
 
 
 def run_step(name: str, commands: list[Command], out: Path) -> dict[str, Any]:
-    """The step's record: of each command the outcome and seconds; tells them, and the log's end."""
-    found: dict[str, Any] = {}
-    write_record(out, name, found)
+    """Runs a step, prints the end of its log and returns each command's outcome and seconds."""
+    record: dict[str, Any] = {}
+    write_record(out, name, record)
     with (out / f"{name}.log").open("w") as log:
         for command in commands:
             print(f"== {name}: {' '.join(command.arguments)}", file=log, flush=True)
             started = time.perf_counter()
             outcome = outcome_of(command, log)
             seconds = round(time.perf_counter() - started, 1)
-            found[command.name] = {"outcome": outcome, "seconds": seconds}
+            record[command.name] = {"outcome": outcome, "seconds": seconds}
             print(f"== {command.name}: {outcome}, {seconds:.0f} s", file=log, flush=True)
             print(f"== {name}, {command.name}: {outcome}, {seconds:.0f} s", flush=True)
-            write_record(out, name, found)
+            write_record(out, name, record)
     lines = (out / f"{name}.log").read_text(errors="replace").splitlines()
-    print("\n".join(lines[-NUM_TOLD_LINES:]), flush=True)
-    return found
+    print("\n".join(lines[-NUM_LOG_LINES:]), flush=True)
+    return record
 
 
-def write_record(out: Path, name: str, found: dict[str, Any]) -> None:
-    """Puts a step into summary.json; before its first command has ended, as an empty record."""
+def write_record(out: Path, name: str, record: dict[str, Any]) -> None:
+    """Adds a step's record to summary.json; it is empty until the first command has ended."""
     path = out / "summary.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
-    write_json(path, {**dict.fromkeys(STEPS), **before, name: found})
+    summary = json.loads(path.read_text()) if path.exists() else {}
+    write_json(path, {**dict.fromkeys(STEPS), **summary, name: record})
 
 
-def succeeded(found: dict[str, Any]) -> bool:
-    return all(record["outcome"] == "succeeded" for record in found.values())
-
-
-def run(planned: dict[str, list[Command]], out: Path) -> int:
-    """Runs all steps and tells which failed; returns their number."""
+def run(steps: dict[str, list[Command]], out: Path) -> int:
+    """Runs all steps and prints which failed; returns their number."""
     out.mkdir(parents=True, exist_ok=True)
-    failed = [
-        name for name, commands in planned.items() if not succeeded(run_step(name, commands, out))
-    ]
+    failed = []
+    for name, commands in steps.items():
+        record = run_step(name, commands, out)
+        if any(command["outcome"] != "succeeded" for command in record.values()):
+            failed.append(name)
     print(f"failed: {', '.join(failed)}" if failed else "all steps succeeded", flush=True)
     return len(failed)
 
@@ -226,7 +225,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--out", type=Path, default=Path("gpu_session"), help="default: %(default)s"
     )
     parser.add_argument("--steps", default=",".join(STEPS), help="default: %(default)s")
-    parser.add_argument("--rivals", type=Path, help="as for cuda_ops.bench")
+    parser.add_argument("--baselines", type=Path, help="as for cuda_ops.bench")
     options = parser.parse_args(arguments)
     named = options.steps.split(",")
     unknown = [name for name in named if name not in STEPS]
@@ -236,13 +235,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("torch sees no GPU here")
     options.steps = [name for name in STEPS if name in named]
     options.out = options.out.absolute()  # commands run in the repository's root
-    options.rivals = options.rivals and options.rivals.absolute()
+    options.baselines = options.baselines and options.baselines.absolute()
     return options
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a running command ends too
+    # It raises, so that a running command is killed too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     return run({name: STEPS[name](options) for name in options.steps}, options.out)
 
 

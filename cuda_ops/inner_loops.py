@@ -1,9 +1,9 @@
-"""`python -m cuda_ops.inner_loops`: what the CPU backend's sums alone cost, against the floor.
+"""`python -m cuda_ops.inner_loops`: time of the CPU backend's inner loops against the memory floor.
 
 The floor of the benchmark is the bytes of a call over the bandwidth of a large copy. Here the
-innermost loops run on data that never leaves the L1 cache, with neither softmax, coordinates,
-conversion nor memory: no call of this implementation can be faster. Where they take more than the
-floor, the target of 2x (forward) or 3x (backward) leaves little or nothing for all the rest.
+innermost loops run on data that never leaves the L1 cache, without softmax, coordinates, conversion
+or memory traffic: no call of this implementation can be faster. If they alone take longer than the
+floor, the target of 2x (forward) or 3x (backward) leaves little or nothing for everything else.
 float32, 9 points, 16 channels a group, one thread.
 """
 
@@ -20,16 +20,16 @@ from cuda_ops.timing import Shape, bandwidth
 
 
 def seconds_per_pair() -> dict[str, float]:
-    """Least seconds of either direction per output pixel and group; builds the program first.
+    """Least seconds per output pixel and group, by direction; builds the program first.
 
-    Raises BuildError without a compiler, CalledProcessError where it fails.
+    Raises BuildError without a compiler, CalledProcessError if compiling or running fails.
     """
-    recipe = cpu_recipe()  # compiled as the backend is
-    with tempfile.TemporaryDirectory() as place:
-        program, source = str(Path(place, "inner_loops")), str(SOURCES / "inner_loops.cpp")
+    recipe = cpu_recipe()  # the same compiler and flags as the backend
+    with tempfile.TemporaryDirectory() as folder:
+        program, source = str(Path(folder, "inner_loops")), str(SOURCES / "inner_loops.cpp")
         subprocess.run([recipe.find_compiler(), *recipe.flags, source, "-o", program], check=True)
-        said = subprocess.run([program], check=True, capture_output=True, text=True).stdout
-    return {name: float(ns) * 1e-9 for name, ns in map(str.split, said.splitlines())}
+        output = subprocess.run([program], check=True, capture_output=True, text=True).stdout
+    return {name: float(ns) * 1e-9 for name, ns in map(str.split, output.splitlines())}
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     for name, seconds in seconds_per_pair().items():
         floor = pair.floor_bytes(name, 4) / rate
         print(
-            f"{name:9} sums alone {seconds * 1e9:6.1f} ns, floor {floor * 1e9:6.1f} ns: "
+            f"{name:9} inner loops {seconds * 1e9:6.1f} ns, floor {floor * 1e9:6.1f} ns: "
             f"{seconds / floor:.2f}x"
         )
 

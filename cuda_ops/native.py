@@ -1,4 +1,4 @@
-"""Which native backends run here: loaded on first use, and if not, why not, said once."""
+"""Loading of the native backends: on first use, with one warning if one cannot be used."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from cuda_ops.build import Recipe
 from cuda_ops.toolchain import BuildError
 
 _RECIPES: dict[str, Callable[[], Recipe]] = {"cpu": build.cpu_recipe, "cuda": build.cuda_recipe}
-_refusals: dict[str, str | None] = {}  # per backend that was tried: None, or why it is not usable
+_errors: dict[str, str | None] = {}  # of each backend that was tried; None for a loaded one
 _warned: set[str] = set()
-_guard = threading.RLock()  # autograd calls from threads of its own
+_lock = threading.RLock()  # autograd calls from its own threads
 
 
 @dataclass(frozen=True)
 class Backend:
-    """Whether a backend can compute here, whether it is built, and the reason or its place."""
+    """Whether a backend is usable and built here; `detail` is its library, or why there is none."""
 
     usable: bool
     built: bool
@@ -29,49 +29,50 @@ class Backend:
 
 
 def load(device_type: str) -> bool:
-    """Whether native kernels for this kind of device are registered, after trying to have them.
+    """Whether native kernels for this device type are registered; builds or loads them if needed.
 
-    The first failure is told in one warning, and never tried again in this process.
+    A failure causes one warning and is not tried again in this process.
     """
     if device_type not in _RECIPES:
         return False
-    with _guard:
-        refusal = _refusal(device_type)
-        if refusal is not None and device_type not in _warned:
+    with _lock:
+        error = _try_to_load(device_type)
+        if error is not None and device_type not in _warned:
             _warned.add(device_type)
             warnings.warn(
                 f"cuda_ops: no native {device_type} backend, the PyTorch one runs instead (slower "
-                f"by an order of magnitude). {refusal}\nAfter mending that, "
-                f"`python -m cuda_ops build --backend {device_type}` builds it.",
+                f"by an order of magnitude). {error}\nAfter fixing the cause, build it with "
+                f"`python -m cuda_ops build --backend {device_type}`.",
                 RuntimeWarning,
                 stacklevel=2,
             )
-    return refusal is None
+    return error is None
 
 
 def require(backend: str) -> None:
-    """Raises RuntimeError, with the reason, where a native backend is not usable."""
-    with _guard:
-        refusal = _refusal(backend)
-    if refusal is not None:
-        raise RuntimeError(f"cuda_ops: the native {backend} backend is not usable here. {refusal}")
+    """Raises RuntimeError, with the reason, if a native backend is not usable."""
+    with _lock:
+        error = _try_to_load(backend)
+    if error is not None:
+        raise RuntimeError(f"cuda_ops: the native {backend} backend is not usable here. {error}")
 
 
-def _refusal(backend: str) -> str | None:
-    if backend not in _refusals:
+def _try_to_load(backend: str) -> str | None:
+    """None if the backend is loaded, else why it could not be built or loaded."""
+    if backend not in _errors:
         try:
             torch.ops.load_library(build.build(_RECIPES[backend]()))  # type: ignore[no-untyped-call]
-            _refusals[backend] = None
+            _errors[backend] = None
         except (BuildError, OSError) as error:
-            _refusals[backend] = str(error)
-    return _refusals[backend]
+            _errors[backend] = str(error)
+    return _errors[backend]
 
 
 def backends() -> dict[str, Backend]:
-    """Every backend with whether it is usable and built, and if not, why. Builds nothing."""
+    """The state of every backend: usable or not, built or not, and why. Builds nothing."""
     return {
         "loops": Backend(True, True, "the definition, float64, for tests"),
-        "torch": Backend(True, True, "vectorised PyTorch, any device"),
+        "torch": Backend(True, True, "vectorized PyTorch, any device"),
         "cpu": _status("cpu"),
         "cuda": _status("cuda"),
     }
@@ -79,21 +80,23 @@ def backends() -> dict[str, Backend]:
 
 def _status(backend: str) -> Backend:
     if backend == "cuda" and not torch.cuda.is_available():
-        return Backend(False, False, "torch sees no CUDA device" + _built_anyway())
-    refusal = _refusals.get(backend)
-    if refusal is not None:
-        return Backend(False, False, refusal)
+        return Backend(False, False, "torch sees no CUDA device" + _built_for_others())
+    error = _errors.get(backend)
+    if error is not None:
+        return Backend(False, False, error)
     try:
         recipe = _RECIPES[backend]()
         path = recipe.find_built()
         if path is not None:
             return Backend(True, True, str(path))
-        return Backend(True, False, f"not built; the first call builds it with {recipe.compiler}")
-    except BuildError as error:
-        return Backend(False, False, str(error))
+        return Backend(
+            True, False, f"not built; the first call builds it with {recipe.find_compiler()}"
+        )
+    except BuildError as build_error:
+        return Backend(False, False, str(build_error))
 
 
-def _built_anyway() -> str:
-    """Libraries for named architectures can be built where there is no GPU."""
+def _built_for_others() -> str:
+    """Names the CUDA libraries in the cache: they can be built on a machine without a GPU."""
     folders = sorted(path.parent.name for path in build.cache_root().glob("cuda-*/*.so"))
     return f"; built for other machines: {', '.join(folders)}" if folders else ""

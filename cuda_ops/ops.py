@@ -1,8 +1,8 @@
-"""The public function and its operator: schema, shapes, gradients, counting, and who computes.
+"""The public function and its operator: schema, shapes, gradients, cost and choice of kernels.
 
-`archsearch::dcnv3` and `archsearch::dcnv3_backward` exist without anything being compiled. The
-kernels here are the lowest in the dispatcher's order: the first call per device builds or loads the
-native library, which registers kernels of its own for that device, and from then on those run.
+`archsearch::dcnv3` and `archsearch::dcnv3_backward` exist before anything is compiled. The kernels
+registered here have the lowest priority in the dispatcher. The first call per device builds or
+loads the native library, which registers its own kernels for that device; later calls run those.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from torch.utils.flop_counter import register_flop_formula
 
 from cuda_ops import native
 from cuda_ops.check import require_valid
-from cuda_ops.geometry import MACS_PER_SAMPLED_ELEMENT, Window
+from cuda_ops.geometry import MACS_PER_SAMPLED_ELEMENT, ConvArgs
 from cuda_ops.reference import dcnv3_loops, dcnv3_torch, dcnv3_torch_backward
 
-_WINDOW = (
+_SCHEMA_ARGS = (
     "int groups, int kernel_size, int stride, int padding, int dilation, float offset_scale, "
     "bool remove_center, bool softmax"
 )
 _library = torch.library.Library("archsearch", "DEF")  # type: ignore[no-untyped-call]
 _library.define(  # type: ignore[no-untyped-call]
-    f"dcnv3(Tensor x, Tensor offset, Tensor mask, {_WINDOW}) -> Tensor",
+    f"dcnv3(Tensor x, Tensor offset, Tensor mask, {_SCHEMA_ARGS}) -> Tensor",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
 _library.define(  # type: ignore[no-untyped-call]
-    f"dcnv3_backward(Tensor grad, Tensor x, Tensor offset, Tensor mask, {_WINDOW}, "
+    f"dcnv3_backward(Tensor grad, Tensor x, Tensor offset, Tensor mask, {_SCHEMA_ARGS}, "
     "bool needs_x, bool needs_offset, bool needs_mask) -> (Tensor, Tensor, Tensor)",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
@@ -53,54 +53,54 @@ def dcnv3(
     """DCNv3 (Eq. 2 of the InternImage paper): a weighted sum of bilinear samples per group.
 
     Args:
-        x: `(N, H, W, C)`, C in `groups` equal runs; float16, bfloat16, float32 or float64.
+        x: `(N, H, W, C)`, C in `groups` equal parts; float16, bfloat16, float32 or float64.
         offset: `(N, Ho, Wo, groups * P * 2)` in pixels, last axis ordered [group][point][(x, y)];
-            of x's dtype, or float32 beside a half-precision x. Ho = (H + 2p - d(K-1) - 1)//s + 1,
+            in x's dtype, or float32 for a half-precision x. Ho = (H + 2p - d(K-1) - 1)//s + 1,
             P = K*K, or K*K - 1 with `remove_center`. Point k = i*K + j, i over x and j over y.
         mask: `(N, Ho, Wo, groups * P)`, the weight of each point; dtype as for offset.
-        offset_scale: multiplies the window's grid as well as the offset, as the released models do.
-        remove_center: leave the window's centre out (odd kernel_size only).
-        softmax: `mask` holds logits, and the softmax over the P points is part of the call.
-        backend: None takes the native kernel of x's device and falls back, with one warning, to
-            "torch"; "cpu" and "cuda" insist on the native kernel; "torch" is plain PyTorch on any
+        offset_scale: multiplies both the kernel's grid and the offset, as in the released models.
+        remove_center: leave out the kernel's center (odd kernel_size only).
+        softmax: `mask` holds logits, and the call applies the softmax over the P points.
+        backend: None uses the native kernel of x's device and falls back to "torch" with one
+            warning; "cpu" and "cuda" require the native kernel; "torch" is plain PyTorch on any
             device; "loops" is the definition in float64, for tests.
 
     Returns:
         `(N, Ho, Wo, C)` in x's dtype. Arithmetic is float32 for half types, else in x's dtype.
 
-    Offset and mask may be slices of one merged projection along its last axis; they are read where
-    they lie. Under autocast the call behaves as outside it: nothing is cast, x's dtype decides the
-    result's, and float32 offsets beside a bfloat16 x keep their precision.
+    Offset and mask may be slices of one merged projection along its last axis; they are read
+    without a copy. Autocast changes nothing: no input is cast, the result has x's dtype, and
+    float32 offsets for a bfloat16 x keep their precision.
 
     Raises:
         ValueError: every wrong shape, dtype, device or argument, with wanted and got.
         RuntimeError: `backend` names a native backend that is not usable here.
     """
-    window = Window(
+    args = ConvArgs(
         groups, kernel_size, stride, padding, dilation, float(offset_scale), remove_center, softmax
     )
-    require_valid(x, offset, mask, window, backend)
+    require_valid(x, offset, mask, args, backend)
     if backend == "loops":
-        return dcnv3_loops(x, offset, mask, window).to(x.dtype)
+        return dcnv3_loops(x, offset, mask, args).to(x.dtype)
     if backend == "torch":
-        return dcnv3_torch(x, offset, mask, window)
+        return dcnv3_torch(x, offset, mask, args)
     if backend is not None and not torch.compiler.is_compiling():
         native.require(backend)
     if offset.dtype != mask.dtype:
         offset, mask = offset.float(), mask.float()
-    out: Tensor = torch.ops.archsearch.dcnv3.default(x, offset, mask, *window)
+    out: Tensor = torch.ops.archsearch.dcnv3.default(x, offset, mask, *args)
     return out
 
 
 def _fake(x: Tensor, _offset: Tensor, _mask: Tensor, *args: Any) -> Tensor:
-    height, width = Window(*args).output_size(x.shape[1], x.shape[2])
+    height, width = ConvArgs(*args).output_size(x.shape[1], x.shape[2])
     return x.new_empty((x.shape[0], height, width, x.shape[3]))
 
 
 def _fake_backward(
     _grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, *args: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    needs = args[len(Window._fields) :]
+    needs = args[len(ConvArgs._fields) :]
     gx, goffset, gmask = (
         tensor.new_empty(tensor.shape if needed else (0,))
         for tensor, needed in zip((x, offset, mask), needs, strict=True)
@@ -112,7 +112,7 @@ def _forward(x: Tensor, offset: Tensor, mask: Tensor, *args: Any) -> Tensor:
     if native.load(x.device.type):
         out: Tensor = torch.ops.archsearch.dcnv3.default(x, offset, mask, *args)
         return out
-    return dcnv3_torch(x, offset, mask, Window(*args))
+    return dcnv3_torch(x, offset, mask, ConvArgs(*args))
 
 
 def _backward(
@@ -123,37 +123,40 @@ def _backward(
             grad, x, offset, mask, *args
         )
         return grads
-    num_fields = len(Window._fields)
-    window, needs = Window(*args[:num_fields]), args[num_fields:]
-    return dcnv3_torch_backward(grad, x, offset, mask, window, (needs[0], needs[1], needs[2]))
+    num_fields = len(ConvArgs._fields)
+    conv_args, needs = ConvArgs(*args[:num_fields]), args[num_fields:]
+    return dcnv3_torch_backward(grad, x, offset, mask, conv_args, (needs[0], needs[1], needs[2]))
 
 
 class _DCNv3(torch.autograd.Function):
-    """What `torch.library.register_autograd` would make, at a quarter of its 50 us a call."""
+    """The same as `torch.library.register_autograd`, at a quarter of its 50 us per call."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, offset: Tensor, mask: Tensor, window: Any) -> Tensor:
+    def forward(ctx: Any, x: Tensor, offset: Tensor, mask: Tensor, args: Any) -> Tensor:
         ctx.save_for_backward(x, offset, mask)
-        ctx.window = window
-        return _below_autograd(x, offset, mask, *window)
+        ctx.args = args
+        return _below_autograd(x, offset, mask, *args)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         needs = ctx.needs_input_grad[:3]
         with torch._C._AutoDispatchBelowAutograd():
             grads = torch.ops.archsearch.dcnv3_backward.default(
-                grad, *ctx.saved_tensors, *ctx.window, *needs
+                grad, *ctx.saved_tensors, *ctx.args, *needs
             )
         if torch.is_grad_enabled():
-            grads = _FirstOnly.apply(  # type: ignore[no-untyped-call]
+            grads = _RefuseSecond.apply(  # type: ignore[no-untyped-call]
                 *grads, grad, *ctx.saved_tensors
             )
-        wanted = (g if needed else None for g, needed in zip(grads, needs, strict=True))
-        return (*wanted, None)
+        needed_grads = (g if needed else None for g, needed in zip(grads, needs, strict=True))
+        return (*needed_grads, None)
 
 
-class _FirstOnly(torch.autograd.Function):
-    """Passes gradients on, and refuses to be differentiated: silence would lose a term."""
+class _RefuseSecond(torch.autograd.Function):
+    """Returns the gradients unchanged and raises in its own backward.
+
+    Without it a second derivative would silently lack a term.
+    """
 
     @staticmethod
     def forward(_ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -166,30 +169,30 @@ class _FirstOnly(torch.autograd.Function):
         )
 
 
-def _differentiable(x: Tensor, offset: Tensor, mask: Tensor, *window: Any) -> Tensor:
+def _differentiable(x: Tensor, offset: Tensor, mask: Tensor, *args: Any) -> Tensor:
     if torch.is_grad_enabled() and (x.requires_grad or offset.requires_grad or mask.requires_grad):
-        out: Tensor = _DCNv3.apply(x, offset, mask, window)  # type: ignore[no-untyped-call]
+        out: Tensor = _DCNv3.apply(x, offset, mask, args)  # type: ignore[no-untyped-call]
         return out
-    return _below_autograd(x, offset, mask, *window)
+    return _below_autograd(x, offset, mask, *args)
 
 
-def _below_autograd(x: Tensor, offset: Tensor, mask: Tensor, *window: Any) -> Tensor:
+def _below_autograd(x: Tensor, offset: Tensor, mask: Tensor, *args: Any) -> Tensor:
     with torch._C._AutoDispatchBelowAutograd():
-        out: Tensor = torch.ops.archsearch.dcnv3.default(x, offset, mask, *window)
+        out: Tensor = torch.ops.archsearch.dcnv3.default(x, offset, mask, *args)
     return out
 
 
 def _forward_flops(
     x_shape: Any, _offset_shape: Any, mask_shape: Any, groups: int, *_: Any, **__: Any
 ) -> int:
-    """For FlopCounterMode, which counts a multiply-add as two."""
+    """FLOPs for FlopCounterMode, which counts a multiply-add as two."""
     pixels, points = mask_shape[:-1].numel(), mask_shape[-1] // groups
     flops: int = 2 * MACS_PER_SAMPLED_ELEMENT * pixels * points * x_shape[-1]
     return flops
 
 
 def _backward_flops(_grad_shape: Any, *args: Any, **_: Any) -> int:
-    """Twice the forward, as torch counts convolutions: one gradient for x, one for the weights."""
+    """Twice the forward, as torch counts a convolution: gradients of x and of the weights."""
     return 2 * _forward_flops(*args)
 
 

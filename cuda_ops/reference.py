@@ -1,11 +1,11 @@
-"""The operator twice in plain PyTorch: as its definition, and vectorised for any device.
+"""The operator twice in plain PyTorch: as its definition, and vectorized for any device.
 
-Shape suffixes: N batch, H W rows and columns (of the input, or of the output where it says so),
+Shape suffixes: N batch, H W rows and columns (of the input, or of the output where noted),
 G groups, D channels of one group (C = G*D), P sampling points, L = N*H*W*G of the output.
 
-Where a position falls exactly on a pixel, the derivative to its right is the one that counts: the
-position belongs to the cell that starts there, also at -1, the last place from which the image is
-seen. A far or infinite position sees zeros; a NaN position gives NaN.
+At a position exactly on a pixel the derivative is the one to its right: the position belongs to the
+cell that starts there. This includes -1, the smallest position that can have a nonzero derivative.
+A position far outside the image, or infinite, samples zeros; a NaN position gives NaN.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cuda_ops.geometry import Window
+from cuda_ops.geometry import ConvArgs
 
 
-def dcnv3_loops(x: Tensor, offset: Tensor, mask: Tensor, window: Window) -> Tensor:
-    """Eq. 2 as nested loops in float64: the definition that every backend is measured by.
+def dcnv3_loops(x: Tensor, offset: Tensor, mask: Tensor, args: ConvArgs) -> Tensor:
+    """Eq. 2 as nested loops in float64: the definition that every backend is tested against.
 
     Shapes as in `cuda_ops.dcnv3`; returns float64 `(N, Ho, Wo, C)`. Autograd gives the gradients.
-    Some 50 us per sampled point and group: for tests.
+    It takes about 50 us per sampled point and group, so it is for tests only.
     """
     num_images, height, width, channels = x.shape
-    out_height, out_width = window.output_size(height, width)
-    shape = (num_images, out_height, out_width, window.groups)
-    x_NHWGD = x.double().reshape(num_images, height, width, window.groups, -1)
-    offset_NHWGP2 = offset.double().reshape(*shape, window.num_points, 2)
-    mask_NHWGP = mask.double().reshape(*shape, window.num_points)
-    if window.softmax:
+    out_height, out_width = args.output_size(height, width)
+    shape = (num_images, out_height, out_width, args.groups)
+    x_NHWGD = x.double().reshape(num_images, height, width, args.groups, -1)
+    offset_NHWGP2 = offset.double().reshape(*shape, args.num_points, 2)
+    mask_NHWGP = mask.double().reshape(*shape, args.num_points)
+    if args.softmax:
         mask_NHWGP = mask_NHWGP.softmax(-1)
     pixels = []
     for n in range(num_images):
         for oy in range(out_height):
             for ox in range(out_width):
-                for g in range(window.groups):
-                    total = x_NHWGD.new_zeros(channels // window.groups)
-                    for k, (i, j) in enumerate(window.taps()):
+                for g in range(args.groups):
+                    total = x_NHWGD.new_zeros(channels // args.groups)
+                    for k, (i, j) in enumerate(args.taps()):
                         shift_x, shift_y = offset_NHWGP2[n, oy, ox, g, k]
-                        px = _position(ox, i, shift_x, window)
-                        py = _position(oy, j, shift_y, window)
+                        px = _position(ox, i, shift_x, args)
+                        py = _position(oy, j, shift_y, args)
                         sample = _bilinear(x_NHWGD[n, :, :, g], px, py)
                         total = total + mask_NHWGP[n, oy, ox, g, k] * sample
                     pixels.append(total)
@@ -52,15 +52,15 @@ def dcnv3_loops(x: Tensor, offset: Tensor, mask: Tensor, window: Window) -> Tens
     return torch.stack(pixels).reshape(num_images, out_height, out_width, channels)
 
 
-def _position(out: int, tap: int, shift: Tensor, window: Window) -> Tensor:
-    """Where a point samples along one axis, in pixels of the unpadded input."""
-    half = window.half_extent
-    origin = out * window.stride - window.padding + half
-    return origin + (tap * window.dilation - half + shift) * window.offset_scale
+def _position(out: int, tap: int, shift: Tensor, args: ConvArgs) -> Tensor:
+    """A sampling position along one axis, in pixels of the unpadded input."""
+    half = args.half_extent
+    origin = out * args.stride - args.padding + half
+    return origin + (tap * args.dilation - half + shift) * args.offset_scale
 
 
 def _bilinear(plane_HWD: Tensor, px: Tensor, py: Tensor) -> Tensor:
-    """The four neighbours of (px, py), each by its share; a neighbour outside counts zero."""
+    """The bilinear sample at (px, py); a neighbor outside the image counts as zero."""
     height, width, _ = plane_HWD.shape
     sample = plane_HWD.new_zeros(plane_HWD.shape[-1])
     if math.isnan(px.item() + py.item()):
@@ -76,26 +76,26 @@ def _bilinear(plane_HWD: Tensor, px: Tensor, py: Tensor) -> Tensor:
 
 
 class _Corner(NamedTuple):
-    """One of the four neighbours of every position; all of shape (L, P)."""
+    """One of the four neighbors of every position; all of shape (L, P)."""
 
-    row: Tensor  # which row of x_rows, the view of x as (N*H*W*G, D)
-    share_x: Tensor  # weight along x, zero outside the image
+    row: Tensor  # index into x_rows, the view of x as (N*H*W*G, D)
+    share_x: Tensor  # interpolation weight along x, zero outside the image
     share_y: Tensor
-    sign_x: Tensor  # derivative of share_x by the position, zero outside the image
-    sign_y: Tensor
+    slope_x: Tensor  # derivative of share_x by the position, zero outside the image
+    slope_y: Tensor
 
 
-def dcnv3_torch(x: Tensor, offset: Tensor, mask: Tensor, window: Window) -> Tensor:
-    """Vectorised; any device, differentiable by autograd; float32, float64, and half types.
+def dcnv3_torch(x: Tensor, offset: Tensor, mask: Tensor, args: ConvArgs) -> Tensor:
+    """Computes DCNv3 vectorized, on any device; differentiable by autograd.
 
-    Shapes as in `cuda_ops.dcnv3`. Half types are computed in float32. The neighbours are gathered
-    by index, one point after the other: `grid_sample` would first squeeze positions into [-1, 1],
-    which moves those that lie on a pixel to either side of it.
+    Shapes and dtypes as in `cuda_ops.dcnv3`. Half types are computed in float32. The neighbors are
+    gathered by index, one point after the other. `grid_sample` would first rescale positions to
+    [-1, 1], and rounding would move those exactly on a pixel to either side of it.
     """
-    x_rows = _rows(x, window)
-    mask_LP = _mask_LP(mask, window)
+    x_rows = _rows(x, args)
+    mask_LP = _mask_LP(mask, args)
     out_LD = x_rows.new_zeros(mask_LP.shape[0], x_rows.shape[-1])
-    for corner in _corners(x, offset, window):
+    for corner in _corners(x, offset, args):
         weight_LP = corner.share_x * corner.share_y * mask_LP
         for row, weight in zip(corner.row.unbind(1), weight_LP.unbind(1), strict=True):
             out_LD = torch.addcmul(out_LD, x_rows.index_select(0, row), weight[:, None])
@@ -107,20 +107,19 @@ def dcnv3_torch_backward(
     x: Tensor,
     offset: Tensor,
     mask: Tensor,
-    window: Window,
+    args: ConvArgs,
     needs: tuple[bool, bool, bool] = (True, True, True),
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of `dcnv3_torch` by formula, for x, offset and mask.
 
-    `grad` has the output's shape. A gradient that `needs` does not ask for comes back with no
-    elements.
+    `grad` has the output's shape. A gradient whose entry in `needs` is False has no elements.
     """
-    x_rows, mask_LP = _rows(x, window), _mask_LP(mask, window)
+    x_rows, mask_LP = _rows(x, args), _mask_LP(mask, args)
     grad_LD = grad.reshape(mask_LP.shape[0], x_rows.shape[-1]).to(x_rows.dtype)
     grad_rows = torch.zeros_like(x_rows)
     grad_mask_LP = torch.zeros_like(mask_LP)
     grad_x_LP, grad_y_LP = torch.zeros_like(mask_LP), torch.zeros_like(mask_LP)
-    for corner in _corners(x, offset, window):
+    for corner in _corners(x, offset, args):
         weight_LP = corner.share_x * corner.share_y
         dots = []
         for row, weight in zip(corner.row.unbind(1), (weight_LP * mask_LP).unbind(1), strict=True):
@@ -131,15 +130,14 @@ def dcnv3_torch_backward(
         if dots:
             dot_LP = torch.stack(dots, 1)
             grad_mask_LP += weight_LP * dot_LP
-            grad_x_LP += corner.sign_x * corner.share_y * dot_LP
-            grad_y_LP += corner.share_x * corner.sign_y * dot_LP
+            grad_x_LP += corner.slope_x * corner.share_y * dot_LP
+            grad_y_LP += corner.share_x * corner.slope_y * dot_LP
     grad_offset_LP2 = torch.stack([grad_x_LP, grad_y_LP], -1) * mask_LP[..., None]
-    if window.softmax:
-        centred = grad_mask_LP - (mask_LP * grad_mask_LP).sum(-1, keepdim=True)
-        grad_mask_LP = mask_LP * centred
+    if args.softmax:
+        grad_mask_LP = mask_LP * (grad_mask_LP - (mask_LP * grad_mask_LP).sum(-1, keepdim=True))
     return (
         _like(grad_rows, x, needs[0]),
-        _like(grad_offset_LP2 * window.offset_scale, offset, needs[1]),
+        _like(grad_offset_LP2 * args.offset_scale, offset, needs[1]),
         _like(grad_mask_LP, mask, needs[2]),
     )
 
@@ -151,61 +149,64 @@ def _like(grad: Tensor, tensor: Tensor, needed: bool) -> Tensor:
 
 
 def arithmetic_dtype(dtype: torch.dtype) -> torch.dtype:
-    """float64 stays; everything else is computed in float32."""
+    """The dtype of the computation: float64 for float64, float32 for all others."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _rows(x: Tensor, window: Window) -> Tensor:
-    """x as (N*H*W*G, D): in NHWC one group of one pixel is one run of memory."""
-    return x.to(arithmetic_dtype(x.dtype)).reshape(-1, x.shape[-1] // window.groups)
+def _rows(x: Tensor, args: ConvArgs) -> Tensor:
+    """x as (N*H*W*G, D): in NHWC the channels of one group of a pixel are contiguous."""
+    return x.to(arithmetic_dtype(x.dtype)).reshape(-1, x.shape[-1] // args.groups)
 
 
-def _mask_LP(mask: Tensor, window: Window) -> Tensor:
-    mask_LP = mask.to(arithmetic_dtype(mask.dtype)).reshape(-1, window.num_points)
-    return mask_LP.softmax(-1) if window.softmax else mask_LP
+def _mask_LP(mask: Tensor, args: ConvArgs) -> Tensor:
+    mask_LP = mask.to(arithmetic_dtype(mask.dtype)).reshape(-1, args.num_points)
+    return mask_LP.softmax(-1) if args.softmax else mask_LP
 
 
-def _corners(x: Tensor, offset: Tensor, window: Window) -> Iterator[_Corner]:
+def _corners(x: Tensor, offset: Tensor, args: ConvArgs) -> Iterator[_Corner]:
     num_images, height, width, _ = x.shape
-    groups, points = window.groups, window.num_points
-    px, py = _positions(offset, window, height, width)
+    groups, points = args.groups, args.num_points
+    px, py = _positions(offset, args, height, width)
     image = torch.arange(num_images, device=x.device).view(-1, 1, 1, 1, 1)
     group = torch.arange(groups, device=x.device).view(1, 1, 1, -1, 1)
     for right in (False, True):
-        column, share_x, sign_x = _side(px, width, right)
+        column, share_x, slope_x = _neighbor(px, width, right)
         for below in (False, True):
-            line, share_y, sign_y = _side(py, height, below)
+            line, share_y, slope_y = _neighbor(py, height, below)
             row = ((image * height + line) * width + column) * groups + group
-            yield _Corner(*(t.reshape(-1, points) for t in (row, share_x, share_y, sign_x, sign_y)))
+            corner = (row, share_x, share_y, slope_x, slope_y)
+            yield _Corner(*(tensor.reshape(-1, points) for tensor in corner))
 
 
-def _positions(offset: Tensor, window: Window, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """px and py, each (N, Ho, Wo, G, P), drawn in to two pixels outside the image, past which
-    nothing changes."""
+def _positions(offset: Tensor, args: ConvArgs, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """px and py, each (N, Ho, Wo, G, P).
+
+    They are clamped to two pixels outside the image; beyond that no sample changes.
+    """
     num_images, out_height, out_width, _ = offset.shape
     shift = offset.to(arithmetic_dtype(offset.dtype)).reshape(
-        num_images, out_height, out_width, window.groups, window.num_points, 2
+        num_images, out_height, out_width, args.groups, args.num_points, 2
     )
-    half = window.half_extent
-    tap = torch.tensor(window.taps(), device=offset.device, dtype=shift.dtype)
-    grid = tap * window.dilation - half
-    start = half - window.padding
-    origin_x = torch.arange(out_width, device=offset.device) * window.stride + start
-    origin_y = torch.arange(out_height, device=offset.device) * window.stride + start
-    px = origin_x.view(1, 1, -1, 1, 1) + (grid[:, 0] + shift[..., 0]) * window.offset_scale
-    py = origin_y.view(1, -1, 1, 1, 1) + (grid[:, 1] + shift[..., 1]) * window.offset_scale
+    half = args.half_extent
+    tap = torch.tensor(args.taps(), device=offset.device, dtype=shift.dtype)
+    grid = tap * args.dilation - half
+    start = half - args.padding
+    origin_x = torch.arange(out_width, device=offset.device) * args.stride + start
+    origin_y = torch.arange(out_height, device=offset.device) * args.stride + start
+    px = origin_x.view(1, 1, -1, 1, 1) + (grid[:, 0] + shift[..., 0]) * args.offset_scale
+    py = origin_y.view(1, -1, 1, 1, 1) + (grid[:, 1] + shift[..., 1]) * args.offset_scale
     return px.clamp(-2, width + 1), py.clamp(-2, height + 1)
 
 
-def _side(position: Tensor, size: int, upper: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Index, share and the share's derivative of the neighbour below or above `position`."""
+def _neighbor(position: Tensor, size: int, upper: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Index, share and slope of the neighbor below or above `position` along one axis."""
     lower = position.detach().floor()
     index = lower + 1 if upper else lower
     share = position - lower if upper else 1 - (position - lower)
     inside = ((index >= 0) & (index < size)) | position.isnan()
-    sign = torch.full_like(lower, 1.0 if upper else -1.0)
+    slope = torch.full_like(lower, 1.0 if upper else -1.0)
     return (
         index.nan_to_num(0).clamp(0, size - 1).long(),
         share * inside,
-        sign * inside,
+        slope * inside,
     )

@@ -12,17 +12,17 @@ from pathlib import Path
 
 
 class BuildError(RuntimeError):
-    """A backend cannot be built here; the message says why and how to mend it."""
+    """A backend cannot be built here; the message says why and how to fix it."""
 
 
 def find_compiler() -> str:
-    wanted = os.environ.get("CXX")
-    for name in (wanted,) if wanted else ("c++", "g++", "clang++"):
+    requested = os.environ.get("CXX")
+    for name in (requested,) if requested else ("c++", "g++", "clang++"):
         path = shutil.which(name)
         if path:
             return path
-    if wanted:
-        raise BuildError(f"CXX names {wanted!r}, which is not there")
+    if requested:
+        raise BuildError(f"CXX is {requested!r}, and there is no such program")
     raise BuildError("no C++ compiler was found (c++, g++, clang++); install one, e.g. g++")
 
 
@@ -34,26 +34,26 @@ def find_nvcc() -> str:
 
 
 def find_cuda_program(name: str) -> str | None:
-    """A program of the CUDA toolkit: that of CUDA_HOME before that of PATH."""
+    """The path of a program of the CUDA toolkit, from CUDA_HOME before PATH; None if absent."""
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda"
     return shutil.which(name, path=f"{home}/bin") or shutil.which(name)
 
 
 def nvcc_release(nvcc: str) -> str:
-    """The CUDA release that a compiler is of, such as "13.0"."""
+    """The CUDA release of a compiler, such as "13.0"."""
     try:
         result = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False)
     except OSError as error:
         raise BuildError(f"{nvcc} cannot be run: {error.strerror}") from error
-    found = re.search(r"release (\d+\.\d+)", result.stdout)
-    if found is None:
-        said = (result.stdout + result.stderr).strip() or f"nothing, status {result.returncode}"
-        raise BuildError(f"{nvcc} --version names no release; it said: {said}")
-    return found[1]
+    match = re.search(r"release (\d+\.\d+)", result.stdout)
+    if match is None:
+        output = (result.stdout + result.stderr).strip() or f"nothing, status {result.returncode}"
+        raise BuildError(f"{nvcc} --version names no release; it printed: {output}")
+    return match[1]
 
 
 def find_ninja() -> str:
-    # The package's own folder first: it is found also where its environment is not on PATH.
+    # The package's own folder first: it works even if the environment is not on PATH.
     try:
         import ninja
     except ImportError:
@@ -73,7 +73,7 @@ def processor_flags() -> tuple[str, ...]:
 
 @functools.cache
 def processor() -> str:
-    """Names the instruction set: a home folder may be shared by unlike machines."""
+    """The instruction set's name, because machines of different kinds may share a home folder."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     features = [line for line in lines if line.startswith(("model name", "flags", "Features"))]

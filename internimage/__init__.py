@@ -3,8 +3,8 @@
 >>> import internimage
 >>> model = internimage.create_model("T", num_classes=10)
 
-Importing this package, or ``internimage.config``, does not import torch; the names below do when
-they are first used.
+Importing this package or ``internimage.config`` does not import torch; most of the names below
+import it when they are first used.
 """
 
 from importlib import import_module

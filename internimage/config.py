@@ -1,6 +1,6 @@
-"""The explicit description of one InternImage network, and the published ones.
+"""The explicit description of one InternImage network, and the published models.
 
-No torch here: planning and counting read this file only.
+This module does not import torch, so that planning and counting need no torch either.
 """
 
 from collections.abc import Mapping
@@ -19,15 +19,15 @@ EXTRA_NORM_EVERY = 6
 class ModelConfig:
     """One network, written out per stage; every field changes the module that is built.
 
-    ``channels``, ``depths`` and ``groups`` hold one number per stage (four stages). ``norm`` places
-    the LayerNorms: ``pre`` ``x + f(LN(x))``, ``post`` ``x + LN(f(x))``, ``res-post``
+    ``channels``, ``depths`` and ``groups`` hold one number per stage (four stages). ``norm`` is the
+    position of the LayerNorms: ``pre`` ``x + f(LN(x))``, ``post`` ``x + LN(f(x))``, ``res-post``
     ``x + LN(f(LN(x)))``. ``layer_scale`` is the initial value of gamma, or None for no layer scale.
-    ``dw_kernel_size`` is the kernel of the side branch's depth-wise convolution; None means the
-    operator's own (Table D's parameter counts need that). ``offset_scale`` multiplies the sampling
-    grid and the offsets alike.
+    ``dw_kernel_size`` is the kernel size of the side branch's depth-wise convolution; None means
+    that of the operator (Table D's parameter counts need this). ``offset_scale`` multiplies both
+    the sampling grid and the offsets.
 
     Raises:
-        ValueError: naming every field that is wrong, all at once.
+        ValueError: every wrong field, all in one error.
     """
 
     channels: tuple[int, int, int, int]
@@ -54,12 +54,12 @@ class ModelConfig:
 
     @property
     def side_kernel_size(self) -> int:
-        """Kernel of the depth-wise convolution that feeds offsets and mask."""
+        """Kernel size of the depth-wise convolution before the offset and mask layers."""
         return self.kernel_size if self.dw_kernel_size is None else self.dw_kernel_size
 
     @property
     def points(self) -> int:
-        """Sampling points P of the operator: K*K, less the centre with ``remove_center``."""
+        """Sampling points P of the operator: K*K, or K*K - 1 with ``remove_center``."""
         return self.kernel_size**2 - int(self.remove_center)
 
     @property
@@ -76,43 +76,55 @@ class ModelConfig:
 
 
 def _problems(c: ModelConfig) -> list[str]:
+    return _stage_problems(c) + _value_problems(c) + _combination_problems(c)
+
+
+def _stage_problems(c: ModelConfig) -> list[str]:
+    problems = [
+        f"{name}: wanted four positive whole numbers, got {getattr(c, name)}"
+        for name in ("channels", "depths", "groups")
+        if not _four_positive(getattr(c, name))
+    ]
+    if problems:
+        return problems
+    problems += [
+        f"stage {i}: {channels} channels cannot be split into {groups} groups"
+        for i, (channels, groups) in enumerate(zip(c.channels, c.groups, strict=True), 1)
+        if channels % groups
+    ]
+    if c.channels[0] % 2:
+        problems.append(f"the stem halves C1, so C1 must be even, got {c.channels[0]}")
+    return problems
+
+
+def _value_problems(c: ModelConfig) -> list[str]:
     problems = []
-    for name in ("channels", "depths", "groups"):
-        values = getattr(c, name)
-        if not _four_positive(values):
-            problems.append(f"{name} wants four positive whole numbers, got {values}")
-    if not problems:
-        problems += [
-            f"stage {i}: {ch} channels cannot be split into {g} groups"
-            for i, (ch, g) in enumerate(zip(c.channels, c.groups, strict=True), 1)
-            if ch % g
-        ]
-        if c.channels[0] % 2:
-            problems.append(f"the stem halves C1, so C1 must be even, got {c.channels[0]}")
     for name, kernel in (("kernel_size", c.kernel_size), ("dw_kernel_size", c.side_kernel_size)):
         if kernel < 1 or kernel % 2 == 0:
-            problems.append(f"{name} wants a positive odd number, got {kernel}")
-    if c.remove_center and c.kernel_size == 1:
-        problems.append("remove_center leaves a 1x1 kernel no point")
-    for name, value, allowed in (
-        ("norm", c.norm, get_args(Norm)),
-        ("head", c.head, get_args(Head)),
-        ("operator", c.operator, get_args(Operator)),
-    ):
-        if value not in allowed:
-            problems.append(f"{name} wants one of {', '.join(allowed)}, got {value!r}")
+            problems.append(f"{name}: wanted a positive odd number, got {kernel}")
+    for name, allowed in (("norm", Norm), ("head", Head), ("operator", Operator)):
+        if getattr(c, name) not in get_args(allowed):
+            choices = ", ".join(get_args(allowed))
+            problems.append(f"{name}: wanted one of {choices}, got {getattr(c, name)!r}")
     if c.num_classes < 1:
-        problems.append(f"num_classes wants at least 1, got {c.num_classes}")
+        problems.append(f"num_classes: wanted at least 1, got {c.num_classes}")
     if not 0 <= c.drop_path < 1:
-        problems.append(f"drop_path wants 0 <= rate < 1, got {c.drop_path}")
+        problems.append(f"drop_path: wanted 0 <= rate < 1, got {c.drop_path}")
     if c.mlp_ratio <= 0:
-        problems.append(f"mlp_ratio wants a positive number, got {c.mlp_ratio}")
+        problems.append(f"mlp_ratio: wanted a positive number, got {c.mlp_ratio}")
+    return problems
+
+
+def _combination_problems(c: ModelConfig) -> list[str]:
+    problems = []
     if c.layer_scale is not None and c.norm == "res-post":
         problems.append("residual-post-norm has no layer scale: set layer_scale=None")
     if c.kernel_size == 1 and c.remove_center:
-        problems.append("remove_center leaves a 1x1 kernel no point: take kernel_size 3 or more")
+        problems.append("remove_center leaves no point of a 1x1 kernel: use kernel_size 3 or more")
     if c.operator == "dcnv3-unshared" and c.center_feature_scale:
-        problems.append("unshared weights leave no output of C channels for center_feature_scale")
+        problems.append(
+            "center_feature_scale needs an operator with C outputs; dcnv3-unshared has P*C"
+        )
     return problems
 
 
@@ -125,30 +137,32 @@ def _four_positive(values: object) -> bool:
 
 
 def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
-    """The configuration with these fields, lists allowed for tuples (as JSON gives them).
+    """The configuration with these fields; lists may stand for tuples, as in JSON.
 
     Raises:
-        ValueError: fields that do not exist, are missing, or make no network.
+        ValueError: a field does not exist or is missing, or the network cannot be built.
     """
-    needed = {"channels", "depths", "groups"} - values.keys()
-    if problems := _unknown(values) + ([f"missing: {', '.join(sorted(needed))}"] if needed else []):
+    problems = _unknown(values)
+    if missing := {"channels", "depths", "groups"} - values.keys():
+        problems.append(f"missing: {', '.join(sorted(missing))}")
+    if problems:
         raise ValueError("not an InternImage configuration: " + "; ".join(problems))
     tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return ModelConfig(**tuples)
 
 
 def _unknown(values: Mapping[str, Any]) -> list[str]:
-    known = [f.name for f in fields(ModelConfig)]
-    unknown = [key for key in values if key not in known]
-    return [f"no such field: {', '.join(unknown)}; there are {', '.join(known)}"] if unknown else []
+    names = [f.name for f in fields(ModelConfig)]
+    unknown = [key for key in values if key not in names]
+    return [f"no such field: {', '.join(unknown)}; there are {', '.join(names)}"] if unknown else []
 
 
 @dataclass(frozen=True)
 class Preset:
     """A published model: its configuration and what the paper prints for it.
 
-    ``params`` is the exact count with 1000 classes; ``printed_params`` and ``printed_gmacs`` are
-    the paper's words (Tables 1 and 2), the latter by image size.
+    ``params`` is the exact count with 1000 classes. ``printed_params`` and ``printed_gmacs`` (by
+    image size) are the figures as the paper prints them (Tables 1 and 2).
     """
 
     config: ModelConfig
@@ -170,14 +184,14 @@ def _stacked(
 
 
 def _scaled(c1: int, l1: int, l3: int, drop_path: float, offset_scale: float = 1.0) -> ModelConfig:
-    """S, B, L and XL: post-norm, layer scale 1e-5, no norm at the end of a stage."""
+    """The configuration of S, B, L or XL: post-norm, layer scale 1e-5, no norm at stage ends."""
     return _stacked(
         c1, 16, l1, l3, norm="post", layer_scale=1e-5, stage_end_norm=False,
         drop_path=drop_path, offset_scale=offset_scale,
     )  # fmt: skip
 
 
-# Rates of drop path: Table B. Counts: the released models, which the rules rebuild to the digit.
+# Drop path rates: Table B. Parameter counts: the released models, reproduced exactly by the rules.
 PRESETS: dict[str, Preset] = {
     "T": Preset(_stacked(64, 16, 4, 18, drop_path=0.1), 29_918_424, "30M", {224: "5G"}),
     "S": Preset(_scaled(80, 4, 21, 0.4), 50_079_880, "50M", {224: "8G"}),
@@ -198,7 +212,7 @@ def preset_config(name: str, **overrides: Any) -> ModelConfig:
     """The configuration of a published model (T, S, B, L, XL, H) with some fields changed.
 
     Raises:
-        ValueError: no such model, no such field, or the changed configuration makes no network.
+        ValueError: the model or a field does not exist, or the changed network cannot be built.
     """
     problems = _unknown(overrides)
     if name not in PRESETS:

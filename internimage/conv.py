@@ -1,4 +1,4 @@
-"""Convolution on NHWC maps, with a detour where the CPU library is slow: training on tiny maps."""
+"""Convolution on NHWC maps, with a faster path for training on tiny maps on the CPU."""
 
 from typing import cast
 
@@ -6,29 +6,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 TINY = 2
-"""Longest side of a map that takes the detour."""
+"""Longest side in pixels of a map that takes the faster path."""
 
 
 def conv_nhwc(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """``conv`` on ``(N, H, W, C)``; the same memory seen as channels-last NCHW, nothing copied."""
+    """``conv`` on ``(N, H, W, C)``, read as channels-last NCHW without a copy."""
     if conv.training and x.device.type == "cpu" and max(x.shape[1:3]) <= TINY:
         return _conv_tiny(conv, x)
     return cast(Tensor, conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
 
 def _conv_tiny(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """``conv`` without the taps that only ever meet padding: the same sum, in less time.
+    """The same result as ``conv``, without the kernel taps that only read padding.
 
-    oneDNN 3.12 takes a slow path for the weight gradient here. Measured forward and backward, 64
-    images, one thread: depth-wise 3x3 of 256 channels on 2x2 1.20 -> 0.45 ms, of 512 on 1x1
-    1.29 -> 0.32 ms; 3x3 of stride 2, 256 to 512 channels, on 2x2 13 -> 6 ms. With images of 32x32
-    three quarters of the blocks are at that size. Evaluation keeps the plain call (it is as fast,
-    and a FLOP counter then sees the convolution as it is written).
+    oneDNN 3.12 takes a slow path for the weight gradient at this size. Measured forward and
+    backward with 64 images and one thread: depth-wise 3x3 with 256 channels on 2x2, 1.20 -> 0.45
+    ms; with 512 on 1x1, 1.29 -> 0.32 ms; 3x3 with stride 2, 256 to 512 channels, on 2x2, 13 -> 6
+    ms. With 32x32 images three quarters of the blocks have maps of this size. Evaluation uses the
+    plain call: it is as fast, and a FLOP counter then sees the whole convolution.
     """
     rows, columns = x.shape[1:3]
     kernel, stride, padding = conv.kernel_size[0], conv.stride[0], cast(int, conv.padding[0])
-    top, bottom = _reached(rows, kernel, stride, padding)
-    left, right = _reached(columns, kernel, stride, padding)
+    top, bottom = _used_taps(rows, kernel, stride, padding)
+    left, right = _used_taps(columns, kernel, stride, padding)
     weight = conv.weight[:, :, top:bottom, left:right]
     if conv.groups == 1 and weight.shape[2:] == x.shape[1:3]:
         y = F.linear(x.flatten(1), weight.permute(0, 2, 3, 1).flatten(1), conv.bias)
@@ -39,7 +39,7 @@ def _conv_tiny(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return y.permute(0, 2, 3, 1)
 
 
-def _reached(size: int, kernel: int, stride: int, padding: int) -> tuple[int, int]:
-    """First and last-plus-one tap that meets a pixel for some output, along one axis."""
+def _used_taps(size: int, kernel: int, stride: int, padding: int) -> tuple[int, int]:
+    """The range [first, end) of taps that read a pixel for some output, along one axis."""
     outputs = (size + 2 * padding - kernel) // stride + 1
     return max(0, padding - (outputs - 1) * stride), min(kernel, size + padding)

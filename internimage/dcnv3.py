@@ -1,6 +1,6 @@
 """The DCNv3 layer (Eq. 2 and Fig. 3): projections, side branch and the operator between them.
 
-Maps are NHWC from end to end; a convolution sees the same memory as a channels-last NCHW view.
+All maps are NHWC; a convolution reads the same memory as a channels-last NCHW view.
 Shapes: N images, H rows, W columns, C channels, G groups, P sampling points.
 """
 
@@ -20,11 +20,11 @@ class DCNv3(nn.Module):
     """Deformable convolution v3 as a layer, ``(N, H, W, C)`` to ``(N, H, W, C)``, stride 1.
 
     Offsets and modulation come from a side branch on the layer's input: depth-wise convolution,
-    LayerNorm, GELU, then one Linear each. The two Linears are two parameters, as in the released
-    checkpoints, and one matrix product here.
+    LayerNorm, GELU, then one Linear each. The two Linears are separate modules, as in the released
+    checkpoints, but are computed as one matrix product.
 
-    ``center_feature_scale`` (H only, released model) adds a gate per group, read from the side
-    branch, that blends the operator's output with the projected input at the same pixel.
+    ``center_feature_scale`` (H only, released model) adds a gate per group, computed from the side
+    branch. The gate blends the operator's output with the projected input at the same pixel.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class DCNv3(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Sample the plain grid with equal weights at first; Xavier-uniform projections."""
+        """Start as regular-grid sampling with equal weights; Xavier-uniform projections."""
         for projection in (self.input_proj, self.output_proj):
             nn.init.xavier_uniform_(projection.weight)
             nn.init.zeros_(projection.bias)
@@ -68,7 +68,7 @@ class DCNv3(nn.Module):
                 nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Eq. 2 on ``x`` ``(N, H, W, C)``; the same shape comes back."""
+        """Eq. 2 on ``x`` ``(N, H, W, C)``; the output has the same shape."""
         x_proj = self.input_proj(x)
         side = self.side_branch(x)
         y = self.aggregate(x_proj, *self.offset_and_mask(side))
@@ -77,13 +77,13 @@ class DCNv3(nn.Module):
         return cast(Tensor, self.output_proj(y))
 
     def side_branch(self, x: Tensor) -> Tensor:
-        """What offsets, modulation and gate are read from: ``(N, H, W, C)``."""
+        """The input of the offset, mask and gate layers: ``(N, H, W, C)``."""
         return F.gelu(self.dw_norm(conv_nhwc(self.dw_conv, x)))
 
     def offset_and_mask(self, side: Tensor) -> tuple[Tensor, Tensor]:
         """Offsets ``(N, H, W, G*P*2)`` in pixels and mask logits ``(N, H, W, G*P)``.
 
-        Both are slices of one product, so neither is contiguous; the operator reads them as is.
+        Both are slices of one matrix product and not contiguous; the operator needs no copy.
         """
         weight = torch.cat((self.offset.weight, self.mask.weight))
         bias = torch.cat((self.offset.bias, self.mask.bias))
@@ -92,15 +92,15 @@ class DCNv3(nn.Module):
         return offset, mask
 
     def aggregate(self, x_proj: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
-        """Sample and sum: ``(N, H, W, C)``; the softmax over P runs inside the operator."""
+        """The weighted sum of samples, ``(N, H, W, C)``, with the softmax inside the operator."""
         return self._sample(x_proj, offset, mask, softmax=True)
 
     def modulation(self, mask: Tensor) -> Tensor:
-        """Normalised modulation scalars ``(N, H, W, G, P)`` of mask logits ``(N, H, W, G*P)``."""
+        """Normalized modulation scalars ``(N, H, W, G, P)`` of mask logits ``(N, H, W, G*P)``."""
         return self.per_group(mask).softmax(-1)
 
     def per_group(self, x: Tensor) -> Tensor:
-        """``(N, H, W, G*A)`` seen as ``(N, H, W, G, A)``."""
+        """``(N, H, W, G*A)`` reshaped to ``(N, H, W, G, A)``."""
         return x.reshape(*x.shape[:-1], self.groups, x.shape[-1] // self.groups)
 
     def _sample(self, x_proj: Tensor, offset: Tensor, mask: Tensor, *, softmax: bool) -> Tensor:
@@ -132,7 +132,7 @@ def grid_points(
 ) -> Tensor:
     """The regular grid of Eq. 2 around zero, ``(P, 2)`` as (x, y), in the operator's order.
 
-    Columns run slowest (``k = i*K + j`` with i over x): the order of the released checkpoints.
+    The column is the slow index (``k = i*K + j`` with i over x), as in the released checkpoints.
     """
     axis = torch.arange(kernel_size, device=device, dtype=torch.float32) - kernel_size // 2
     grid = torch.cartesian_prod(axis, axis)
@@ -143,11 +143,11 @@ def grid_points(
 
 @torch.no_grad()
 def sampling_points(layer: DCNv3, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Where ``layer`` looks when it is given ``x`` ``(N, H, W, C)``, and with which weight.
+    """Sampling positions and modulation of ``layer`` for its input ``x`` ``(N, H, W, C)``.
 
     Returns:
-        positions ``(N, H, W, G, P, 2)`` as (x, y) in pixels of this map, (0, 0) being the centre
-        of its first pixel, and modulation scalars ``(N, H, W, G, P)``. Catch ``x`` with a forward
+        positions ``(N, H, W, G, P, 2)`` as (x, y) in pixels of this map, (0, 0) being the center
+        of its first pixel, and modulation scalars ``(N, H, W, G, P)``. Get ``x`` from a forward
         pre-hook on the layer (Fig. 5 is drawn this way).
     """
     offset, mask = layer.offset_and_mask(layer.side_branch(x))

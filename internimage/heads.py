@@ -27,16 +27,16 @@ class PlainHead(nn.Module):
         self.linear = nn.Linear(width, config.num_classes)
 
     def forward(self, maps: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
-        """Logits ``(N, classes)`` from the stage maps, NCHW; only the last is used."""
+        """Logits ``(N, classes)`` from the NCHW stage maps; only the last map is used."""
         x = F.gelu(self.norm(self.conv(maps[3])))
         return cast(Tensor, self.linear(x.mean((2, 3))))
 
 
 class AttentionHead(nn.Module):
-    """H's head: stages 3 and 4 become tokens, and one query, their mean, attends to them.
+    """H's head: attention pooling of stages 3 and 4, with the mean token as the query.
 
-    Stage 4 is brought to stage 3's resolution by PixelShuffle. Where stage 3 has an odd side, the
-    shuffled map is one row or column longer than it and is cut (the released code cannot run then).
+    PixelShuffle brings stage 4 to stage 3's resolution. If stage 3 has an odd side, the shuffled
+    map has one extra row or column, which is cut off (the released code fails in this case).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -54,7 +54,7 @@ class AttentionHead(nn.Module):
         self.linear = nn.Linear(POOLED_CHANNELS, config.num_classes)
 
     def forward(self, maps: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
-        """Logits ``(N, classes)`` from the stage maps, NCHW; the last two are used."""
+        """Logits ``(N, classes)`` from the NCHW stage maps; the last two are used."""
         return cast(Tensor, self.linear(self.norm(self._pool(self._tokens(maps[2], maps[3])))))
 
     def _tokens(self, stage3: Tensor, stage4: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class AttentionHead(nn.Module):
         return cast(Tensor, (fine + self.project3(stage3)).flatten(2).transpose(1, 2))
 
     def _pool(self, tokens_NTC: Tensor) -> Tensor:
-        """Multi-head attention of one query: ``(N, T, 1024)`` to ``(N, 768)``."""
+        """Multi-head attention with one query: ``(N, T, 1024)`` to ``(N, 768)``."""
         query = tokens_NTC.mean(1, keepdim=True)
         attended = F.scaled_dot_product_attention(
             _split(self.q(self.norm_q(query))),
@@ -79,5 +79,5 @@ def _split(x_NTC: Tensor) -> Tensor:
 
 
 def build_head(config: ModelConfig) -> PlainHead | AttentionHead:
-    """The head that ``config.head`` names."""
+    """The head of the kind ``config.head``."""
     return AttentionHead(config) if config.head == "attention" else PlainHead(config)

@@ -1,7 +1,7 @@
 """InternImage (Fig. 3): stem, four stages of DCNv3 blocks with downsampling between, head.
 
-Inside the stages maps are NHWC; what goes in and comes out is NCHW. A convolution reads an NHWC map
-as a channels-last NCHW view of the same memory, so nothing is copied on the way.
+Maps are NHWC inside the stages; inputs and outputs are NCHW. A convolution reads an NHWC map as a
+channels-last NCHW view of the same memory, so no map is copied.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ def layer_norm(channels: int) -> nn.LayerNorm:
 
 
 class DropPath(nn.Module):
-    """Drop a residual branch for whole samples at random; scale survivors by 1 / (1 - rate)."""
+    """Drops a residual branch for random whole samples; scales the others by 1 / (1 - rate)."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -37,9 +37,9 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0:
             return x
-        keep = 1 - self.rate
-        kept = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep)
-        return x * (kept / keep)
+        keep_rate = 1 - self.rate
+        keep = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep_rate)
+        return x * (keep / keep_rate)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.4g}"
@@ -86,7 +86,7 @@ class Downsample(nn.Module):
 
 
 class Block(nn.Module):
-    """DCNv3 and MLP, each a residual branch whose norms stand where ``config.norm`` says."""
+    """DCNv3 and MLP, each a residual branch with its norms placed by ``config.norm``."""
 
     def __init__(self, config: ModelConfig, stage: int, drop_path: float) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks at one resolution, with the norms that stand between and after them."""
+    """Blocks at one resolution, with the norms between and after them."""
 
     def __init__(self, config: ModelConfig, stage: int, drop_path: list[float]) -> None:
         super().__init__()
@@ -154,14 +154,14 @@ class Stage(nn.Module):
 
 
 class InternImage(nn.Module):
-    """An InternImage network as ``config`` describes it.
+    """The InternImage network that ``config`` describes.
 
     Args:
         config: the network (``internimage.PRESETS["T"].config`` for a published one).
         features_only: leave out the head; ``forward`` then returns the four stage maps, for a
             detector or segmenter.
 
-    Build it under ``torch.device("meta")`` to look at it without its memory.
+    Build it under ``torch.device("meta")`` to inspect it without allocating its weights.
     """
 
     def __init__(self, config: ModelConfig, *, features_only: bool = False) -> None:
@@ -186,7 +186,7 @@ class InternImage(nn.Module):
     def forward_features(self, images: Tensor) -> Maps:
         """The four stage maps, NCHW in channels-last memory, at strides 4, 8, 16 and 32.
 
-        A side of the image that is no multiple of 32 is rounded up at each stride.
+        If a side of the image is not a multiple of 32, each stride rounds it up.
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images: wanted (N, 3, H, W), got {tuple(images.shape)}")
@@ -200,11 +200,11 @@ class InternImage(nn.Module):
         return cast(Maps, tuple(maps))
 
     def use_channels_last(self) -> None:
-        """Lay the convolutions' weights out as the maps are; DDP warns and copies otherwise."""
+        """Store convolution weights channels-last like the maps; else DDP warns and copies."""
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def set_gradient_checkpointing(self, enable: bool = True) -> None:
-        """In training, keep only each block's input and compute the rest again going backward."""
+        """In training, store only each block's input and recompute the rest in backward."""
         for stage in self._stages():
             stage.gradient_checkpointing = enable
 
@@ -213,7 +213,7 @@ class InternImage(nn.Module):
 
 
 def drop_path_rates(config: ModelConfig) -> list[float]:
-    """One rate per block of the network, growing linearly from 0 to ``config.drop_path``."""
+    """The rate of each block in order, growing linearly from 0 to ``config.drop_path``."""
     blocks = sum(config.depths)
     return [config.drop_path * i / max(blocks - 1, 1) for i in range(blocks)]
 
@@ -224,7 +224,7 @@ def _split(rates: list[float], depths: tuple[int, ...]) -> list[list[float]]:
 
 
 def _init_weights(module: nn.Module) -> None:
-    """Released models: every Linear truncated normal, but the DCNv3 layer has its own start."""
+    """Initializes as the released models: Linear truncated normal, DCNv3 by its own rule."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
@@ -233,11 +233,11 @@ def _init_weights(module: nn.Module) -> None:
 
 
 def create_model(name: str, *, features_only: bool = False, **overrides: Any) -> InternImage:
-    """A published model by name (T, S, B, L, XL, H), with fields of its configuration changed.
+    """Builds a published model (T, S, B, L, XL, H) with some fields of its configuration changed.
 
     >>> model = create_model("T", num_classes=10, drop_path=0.0)
 
     Raises:
-        ValueError: no such model, no such field, or the changed configuration makes no network.
+        ValueError: the model or a field does not exist, or the changed network cannot be built.
     """
     return InternImage(preset_config(name, **overrides), features_only=features_only)

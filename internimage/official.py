@@ -1,7 +1,7 @@
-"""Released InternImage checkpoints: recognised by names and shapes, read into our names.
+"""Loading of released InternImage checkpoints, whose configuration is inferred from the weights.
 
-Released names differ from ours where a norm stands in a Sequential with permutes (``norm1.0``,
-``dw_conv.1.1``) and in the heads; nothing is reshaped or reordered.
+Released names differ from ours where a norm is inside a Sequential with permutes (``norm1.0``,
+``dw_conv.1.1``) and in the heads. No tensor is reshaped or reordered.
 """
 
 import os
@@ -17,10 +17,10 @@ from internimage.config import PRESETS, ModelConfig, config_from_dict
 from internimage.model import STAGES, InternImage
 from internimage.weights import State, assemble
 
-# Where a file may hold the weights; a training checkpoint has several of these.
+# Keys that may hold the weights; a training checkpoint has several of them.
 _CONTAINERS = ("model", "model_ema", "state_dict")
 
-# Released prefix -> ours; the first that matches is taken.
+# Released prefix -> ours; the first match wins.
 _HEAD_NAMES = {
     "conv_head.0.": "head.conv.",
     "conv_head.1.0.": "head.norm.",
@@ -51,49 +51,51 @@ def load_official(
     *,
     offset_scale: float | None = None,
     features_only: bool = False,
-    **known: Any,
+    **given: Any,
 ) -> InternImage:
-    """A network with the weights of a released InternImage checkpoint (``.pth``), in eval mode.
+    """The network of a released InternImage checkpoint (``.pth``) with its weights, in eval mode.
 
-    The configuration is read from the names and shapes in the file. What they cannot tell:
+    The configuration is inferred from the names and shapes in the file. They do not determine:
 
     - ``offset_scale``: by default 2.0 for the widths and depths of L and XL, else 1.0;
-    - the kernel, where several fit: the depth-wise convolution's is tried first, with its centre;
+    - the kernel, if several fit: the size of the depth-wise convolution is tried first, and a
+      kernel with its center before one without;
     - ``drop_path`` (0), and gamma's initial value (1e-5, published; replaced by the file's).
 
-    Any field of ``ModelConfig`` given in ``known`` goes before what was read.
+    A field of ``ModelConfig`` in ``given`` overrides the inferred value.
 
     Args:
-        path: the file; weights under ``model``, ``model_ema`` or ``state_dict``, or bare.
+        path: the file; its weights are at the top level or in ``model``, ``model_ema`` or
+            ``state_dict``.
         offset_scale: multiplies the sampling grid and the offsets.
-        features_only: leave the classifier out, whatever it is, and return a backbone.
-        known: fields of the configuration.
+        features_only: leave out the classifier, of either kind, and return a backbone.
+        given: fields of the configuration.
 
     Raises:
-        ValueError: the file is no such checkpoint, or its keys do not fit the network (all named).
+        ValueError: the file is not such a checkpoint, or keys do not fit the network (all named).
     """
     state = rename_official(_read_official(Path(path)))
     if offset_scale is not None:
-        known["offset_scale"] = offset_scale
-    return assemble(infer_config(state, **known), state, features_only, Path(path))
+        given["offset_scale"] = offset_scale
+    return assemble(infer_config(state, **given), state, features_only, Path(path))
 
 
-def infer_config(state: State, **known: Any) -> ModelConfig:
-    """The configuration that a state dict in our names has, by its names and shapes alone.
+def infer_config(state: State, **given: Any) -> ModelConfig:
+    """The configuration of a state dict in our names, from its names and shapes alone.
 
-    See ``load_official`` for what cannot be read and for ``known``.
+    See ``load_official`` for what cannot be inferred and for ``given``.
 
     Raises:
-        ValueError: no InternImage, or no kernel fits the offset and mask layers.
+        ValueError: not an InternImage, or no kernel size fits the offset and mask layers.
     """
     first = [f"levels.{i}.blocks.0." for i in range(STAGES)]
-    needed = [stage + part for stage in first for part in _READ_FROM_EVERY_STAGE]
+    needed = [block + name for block in first for name in _NEEDED_IN_EVERY_STAGE]
     if missing := [key for key in needed if key not in state]:
         raise ValueError(f"not an InternImage checkpoint: it lacks {', '.join(missing)}")
-    channels = tuple(state[stage + "dcn.input_proj.weight"].shape[0] for stage in first)
+    channels = tuple(state[block + "dcn.input_proj.weight"].shape[0] for block in first)
     depths = tuple(_count(state, f"levels.{i}.blocks.") for i in range(STAGES))
     stage_end_norm = "levels.0.norm.weight" in state
-    fields = _sampling(state, channels, known) | {
+    fields = _sampling(state, channels, given) | {
         "channels": channels,
         "depths": depths,
         "mlp_ratio": state[first[0] + "mlp.fc1.weight"].shape[0] / channels[0],
@@ -107,10 +109,10 @@ def infer_config(state: State, **known: Any) -> ModelConfig:
     }
     if "head.linear.weight" in state:
         fields["num_classes"] = state["head.linear.weight"].shape[0]
-    return config_from_dict(fields | known)
+    return config_from_dict(fields | given)
 
 
-_READ_FROM_EVERY_STAGE = (
+_NEEDED_IN_EVERY_STAGE = (
     "dcn.input_proj.weight",
     "dcn.dw_conv.weight",
     "dcn.mask.weight",
@@ -119,8 +121,11 @@ _READ_FROM_EVERY_STAGE = (
 
 
 def _norm_placement(state: State, stage_end_norm: bool) -> str:
-    """Pre- and post-norm have the same names; in the released code only pre-norm ends its stages
-    with a norm."""
+    """Which placement the names show.
+
+    Pre- and post-norm have the same names, but in the released code only pre-norm networks have a
+    norm at the end of a stage.
+    """
     if "levels.0.blocks.0.res_post_norm1.weight" in state:
         return "res-post"
     return "pre" if stage_end_norm else "post"
@@ -133,8 +138,8 @@ def _published_offset_scale(channels: tuple[int, ...], depths: tuple[int, ...]) 
     return 1.0
 
 
-def _sampling(state: State, channels: tuple[int, ...], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Kernel, centre and groups from the number of mask scalars, G*P per stage."""
+def _sampling(state: State, channels: tuple[int, ...], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Kernel size, remove_center and groups from the number of mask scalars, G*P per stage."""
     scalars = [state[f"levels.{i}.blocks.0.dcn.mask.weight"].shape[0] for i in range(STAGES)]
     side_kernel = state["levels.0.blocks.0.dcn.dw_conv.weight"].shape[-1]
     gate = state.get("levels.0.blocks.0.dcn.center_gate.weight")
@@ -147,9 +152,9 @@ def _sampling(state: State, channels: tuple[int, ...], known: Mapping[str, Any])
                 "dw_kernel_size": None if side_kernel == kernel_size else side_kernel,
                 "groups": tuple(n // max(points, 1) for n in scalars),
             }
-            agrees = all(fields[key] == known[key] for key in fields.keys() & known.keys())
+            agrees = all(fields[key] == given[key] for key in fields.keys() & given.keys())
             fits_gate = gate is None or gate.shape[0] * points == scalars[0]
-            if agrees and fits_gate and _splits(channels, scalars, points):
+            if agrees and fits_gate and _divides(points, scalars, channels):
                 return fields
     raise ValueError(
         f"no kernel size of 3, 5, 7 or 9 splits {scalars} mask scalars into groups of "
@@ -157,7 +162,8 @@ def _sampling(state: State, channels: tuple[int, ...], known: Mapping[str, Any])
     )
 
 
-def _splits(channels: tuple[int, ...], scalars: list[int], points: int) -> bool:
+def _divides(points: int, scalars: list[int], channels: tuple[int, ...]) -> bool:
+    """Whether P points divide each stage's mask scalars into groups that divide its channels."""
     return points > 0 and all(
         n % points == 0 and c % (n // points) == 0 for n, c in zip(scalars, channels, strict=True)
     )
@@ -168,7 +174,7 @@ def _count(state: State, prefix: str) -> int:
 
 
 def rename_official(released: State) -> dict[str, Tensor]:
-    """The same tensors under our names instead of those of a released checkpoint."""
+    """The tensors of a released checkpoint under our names."""
     return {_our_name(key.removeprefix("module.")): value for key, value in released.items()}
 
 
@@ -186,10 +192,10 @@ def _read_official(path: Path) -> State:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # ten kinds were seen on damaged files
+    except Exception as error:  # damaged files raised ten different kinds
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise ValueError(
-            f"{path}: not a torch file of tensors and plain values, or not whole ({reason}); a "
+            f"{path}: not a torch file of tensors and plain values, or incomplete ({reason}); a "
             "file that holds other objects is not opened, because opening it would run its code"
         ) from error
     for key in _CONTAINERS:

@@ -1,6 +1,6 @@
-"""Other core operators for the paper's ablations; InternImage itself needs only ``dcnv3.py``.
+"""Core operators for the paper's ablations; InternImage itself needs only ``dcnv3.py``.
 
-Each keeps the DCNv3 layer and changes one thing. ``build_operator`` picks by the configuration.
+Each is the DCNv3 layer with one change. ``build_operator`` builds the one of a configuration.
 """
 
 import math
@@ -17,7 +17,7 @@ from internimage.dcnv3 import DCNv3, grid_points
 class SigmoidDCNv3(DCNv3):
     """Modulation as in DCNv2 (Table 6, the row without softmax): a sigmoid for each point.
 
-    The scalars of one group then add up to anything between 0 and P (section 3.1, point 3).
+    The scalars of a group then sum to any value between 0 and P (section 3.1, point 3).
     """
 
     def aggregate(self, x_proj: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class UnsharedDCNv3(DCNv3):
 
     ``output_proj`` becomes ``Linear(P*C, C)``; everything else stays. B with one group then has
     146.3M parameters, Table F's printed 146M. Doubt: the paper does not say whether its variant
-    keeps the input projection; without it B would have 138.7M. Neither reading gives Table 6's
+    keeps the input projection; without it B would have 138.7M. Neither variant gives Table 6's
     "66.1% more parameters" for T.
     """
 
@@ -42,9 +42,9 @@ class UnsharedDCNv3(DCNv3):
         self.reset_parameters()
 
     def aggregate(self, x_proj: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
-        """Modulated samples side by side, ``(N, H, W, P*C)``: they are summed after their weights.
+        """The modulated samples, concatenated to ``(N, H, W, P*C)``; ``output_proj`` sums them.
 
-        Sampling with a 1x1 kernel, once per point, is the operator without its sum.
+        The operator with a 1x1 kernel, called once per point, samples without summing.
         """
         grid = grid_points(self.kernel_size, self.remove_center, offset.device)
         offset = self.per_group(offset)
@@ -67,12 +67,12 @@ class UnsharedDCNv3(DCNv3):
 class DeformableAttention(DCNv3):
     """Deformable DETR's attention at one scale (Table H's "dattn", the supplement's [67]).
 
-    Offsets and attention weights are read from the query itself by one Linear each, without a
-    convolution between, and the points start along a direction of their own for each head instead
-    of on a grid. Heads are the groups. Doubt: the paper names the method only. Here P stays K*K
-    and the points start evenly spread over K pixels (the original has four, one pixel apart: with
-    K*K of those most would lie outside a 7x7 map). The operator's own grid is taken back by the
-    offsets' bias.
+    Offsets and attention weights come from the query itself through one Linear each, without a
+    convolution before it. Each head's points start along their own direction instead of on a grid;
+    the groups are the heads. Doubt: the paper only names the method. Here P stays K*K and the
+    points start evenly spaced over K pixels. The original has four points, one pixel apart; with
+    K*K points at that spacing most would be outside a 7x7 map. The bias of the offsets cancels the
+    operator's own grid.
     """
 
     def __init__(self, channels: int, groups: int, kernel_size: int = 3, **options: Any) -> None:
@@ -91,7 +91,7 @@ class DeformableAttention(DCNv3):
 
 
 def _radial_points(groups: int, points: int, reach: float) -> Tensor:
-    """``(G, P, 2)`` as (x, y) in pixels: head g looks along angle 2*pi*g/G, out to ``reach``.
+    """``(G, P, 2)`` as (x, y) in pixels: head g has angle 2*pi*g/G, its last point at ``reach``.
 
     Directions are scaled to the unit square, as in Deformable DETR.
     """

@@ -1,4 +1,4 @@
-"""Weights in safetensors files that carry their configuration, and loading in general."""
+"""Saving and loading weights as safetensors files that contain their configuration."""
 
 import json
 import os
@@ -19,7 +19,7 @@ State = Mapping[str, Tensor]
 
 
 def save_weights(model: InternImage, path: str | os.PathLike[str]) -> None:
-    """Write the weights and the configuration to one safetensors file, all or nothing."""
+    """Writes weights and configuration to one safetensors file, completely or not at all."""
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
     partial = Path(f"{os.fspath(path)}.partial")
     save_file(state, partial, {"format": "pt", CONFIG_KEY: json.dumps(asdict(model.config))})
@@ -27,10 +27,10 @@ def save_weights(model: InternImage, path: str | os.PathLike[str]) -> None:
 
 
 def load_weights(path: str | os.PathLike[str], *, features_only: bool = False) -> InternImage:
-    """The network that ``save_weights`` wrote, in eval mode; as a backbone if ``features_only``.
+    """The network that ``save_weights`` wrote, in eval mode; a backbone if ``features_only``.
 
     Raises:
-        ValueError: not such a file, or its keys do not fit its configuration (all named).
+        ValueError: not such a file, or keys do not fit its configuration (all named).
     """
     path = Path(path)
     try:
@@ -40,7 +40,7 @@ def load_weights(path: str | os.PathLike[str], *, features_only: bool = False) -
     except SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file ({error})") from error
     if CONFIG_KEY not in metadata:
-        raise ValueError(f"{path}: no {CONFIG_KEY} in its metadata; save_weights writes it")
+        raise ValueError(f"{path}: its metadata has no {CONFIG_KEY}, which save_weights writes")
     config = config_from_dict(json.loads(metadata[CONFIG_KEY]))
     return assemble(config, state, features_only, path)
 
@@ -48,10 +48,10 @@ def load_weights(path: str | os.PathLike[str], *, features_only: bool = False) -
 def assemble(
     config: ModelConfig, state: dict[str, Tensor], features_only: bool, source: Path
 ) -> InternImage:
-    """The network of ``config`` with these weights, in eval mode; built without initialising.
+    """The network of ``config`` with these weights, in eval mode, without initializing it first.
 
     Raises:
-        ValueError: naming every key that is missing, unexpected or of another shape.
+        ValueError: every key that is missing, unexpected or of the wrong shape.
     """
     if features_only:
         state = {key: value for key, value in state.items() if not key.startswith("head.")}
@@ -67,7 +67,7 @@ def assemble(
 
 def _misfits(wanted: State, got: State) -> list[str]:
     shapes = [
-        f"{key} wants {tuple(wanted[key].shape)}, got {tuple(got[key].shape)}"
+        f"{key}: wanted shape {tuple(wanted[key].shape)}, got {tuple(got[key].shape)}"
         for key in wanted.keys() & got.keys()
         if wanted[key].shape != got[key].shape
     ]

@@ -1,1 +1,1 @@
-"""Pictures, tables and the page of a run. Each reads `archsearch.results` and nothing else."""
+"""Figures, tables and the page of a run, one card a question, from `archsearch.results` alone."""

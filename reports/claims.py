@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from archsearch.paper.printed_sizes import NOT_COUNTED, Claim
-from archsearch.reports.formats import Table, table, write
+from archsearch.reports.formats import Table, write_table
 
 MARKS = {"equal": "best", "by another reading": "tied", "not recovered": "missing"}
 
 
 def claims_table(claims: Sequence[Claim]) -> Table:
-    """Every claim; its own marks for what is equal, recovered otherwise, and open."""
+    """A row per claim, marked as equal, recovered by another reading, or not recovered."""
     columns = {
         "Source": [c.source for c in claims],
         "Model": [c.model for c in claims],
@@ -24,18 +24,17 @@ def claims_table(claims: Sequence[Claim]) -> Table:
         ],
     }
     marks = [MARKS[c.verdict] for c in claims]
-    rows = [c.to_dict() for c in claims]
-    return table(
-        "claims", "Printed sizes, recounted", columns, rows, marks, f"{tally(claims)} {NOT_COUNTED}"
-    )
+    note = f"{tally(claims)} {NOT_COUNTED}"
+    title, rows = "Printed sizes, recounted", [c.to_dict() for c in claims]
+    return Table.of(columns, rows, marks, note, title=title, name="claims")
 
 
 def tally(claims: Sequence[Claim]) -> str:
     """``36 figures: 31 equal at printed precision, ...``."""
     verdicts = [c.verdict for c in claims]
-    told = [f"{verdicts.count('equal')} equal at printed precision"]
-    told += [f"{verdicts.count(v)} {v}" for v in MARKS if v != "equal" and v in verdicts]
-    return f"{len(verdicts)} printed figures: {', '.join(told)}."
+    counts = [f"{verdicts.count('equal')} equal at printed precision"]
+    counts += [f"{verdicts.count(v)} {v}" for v in MARKS if v != "equal" and v in verdicts]
+    return f"{len(verdicts)} printed figures: {', '.join(counts)}."
 
 
 def exact(claim: Claim) -> str:
@@ -52,4 +51,4 @@ def exact(claim: Claim) -> str:
 def render(claims: Sequence[Claim], out_dir: Path) -> list[Path]:
     """Write the table in every format into ``out_dir``."""
     out_dir.mkdir(parents=True, exist_ok=True)
-    return write(claims_table(claims), out_dir)
+    return write_table(claims_table(claims), out_dir)

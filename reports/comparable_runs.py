@@ -1,54 +1,50 @@
-"""Which runs may be set against each other: those with the same data and the same recipe."""
+"""Which runs compare with each other: those with the same data and the same recipe."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
 from archsearch.core.recipe import Recipe
-from archsearch.results import Results
+from archsearch.reports.context import Context, Contexts
+from archsearch.reports.phrases import setting
 
-Runs = Mapping[str, Results]
-"""Runs by what each is called where several stand together."""
+Runs = Mapping[str, Context]
+"""Runs by their names in one report."""
 
 
-def named(results: Sequence[Results]) -> dict[str, Results]:
+def named(contexts: Contexts) -> dict[str, Context]:
     """Every run under its name; all are numbered where two share one, so that none is lost."""
-    names = [r.name for r in results]
+    names = [context.results.name for context in contexts]
     if len(set(names)) < len(names):
         names = [f"{i}. {name}" for i, name in enumerate(names, 1)]
-    return dict(zip(names, results, strict=True))
+    return dict(zip(names, contexts, strict=True))
 
 
-def groups(runs: Runs, *free: str) -> list[dict[str, Results]]:
+def comparable_groups(runs: Runs, *free: str) -> list[dict[str, Context]]:
     """The runs that compare, together, in the order of the first of each group.
 
     They have the same data (by fingerprint) and the same recipe but for its name and the fields
     that ``free`` names.
     """
-    found: dict[Any, dict[str, Results]] = {}
+    groups: dict[Any, dict[str, Context]] = {}
     for name, run in runs.items():
-        settings = tuple(getattr(run.study.recipe, field) for field in _compared(free))
-        found.setdefault((run.data.fingerprint, settings), {})[name] = run
-    return list(found.values())
+        settings = tuple(getattr(run.results.study.recipe, n) for n in _compared_fields(free))
+        groups.setdefault((run.results.data.fingerprint, settings), {})[name] = run
+    return list(groups.values())
 
 
-def differences(runs: Iterable[Results], *free: str) -> list[str]:
+def differences(runs: Iterable[Context], *free: str) -> list[str]:
     """In what runs differ, each with its values: ``data (digits, cifar10)``, ``epochs (4, 9)``."""
-    runs = list(runs)
-    data = {run.data.fingerprint: run.data.name for run in runs}
-    told = [f"{name} {mark[:8]}" for mark, name in data.items()]
-    columns = {"data": told if len(set(data.values())) < len(data) else list(data.values())}
-    for field in _compared(free):
-        values = dict.fromkeys(getattr(run.study.recipe, field) for run in runs)
-        columns[field.replace("_", " ")] = [_said(value) for value in values]
-    return [f"{name} ({', '.join(said)})" for name, said in columns.items() if len(said) > 1]
+    results = [run.results for run in runs]
+    data = {r.data.fingerprint: r.data.name for r in results}
+    marked = [f"{name} {fingerprint[:8]}" for fingerprint, name in data.items()]
+    values = {"data": marked if len({*data.values()}) < len(data) else [*data.values()]}
+    for field in _compared_fields(free):
+        different = dict.fromkeys(getattr(r.study.recipe, field) for r in results)
+        texts = [setting(False if value is None else value) for value in different]
+        values[field.replace("_", " ")] = texts
+    return [f"{name} ({', '.join(texts)})" for name, texts in values.items() if len(texts) > 1]
 
 
-def _compared(free: tuple[str, ...]) -> list[str]:
+def _compared_fields(free: tuple[str, ...]) -> list[str]:
     return [f.name for f in fields(Recipe) if f.name not in ("name", *free)]
-
-
-def _said(value: object) -> str:
-    if value is None or isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,195 +1,183 @@
 """Accuracy against the share of the training set, as Table H: several runs, one per share."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from archsearch.families.internimage import AnyVariant
+from archsearch.core.family import Family
 from archsearch.reports import style
-from archsearch.reports.cell_order import shown
-from archsearch.reports.comparable_runs import differences, groups, named
-from archsearch.reports.formats import Table, table, write
-from archsearch.reports.phrases import estimate_text, listed
-from archsearch.results import CellResult, Comparison, Results
+from archsearch.reports.card import CardContent, CrossCard
+from archsearch.reports.cell_order import reported_interval
+from archsearch.reports.columns import paper_fields, paper_text, result_text
+from archsearch.reports.comparable_runs import Runs, comparable_groups, differences, named
+from archsearch.reports.context import Context, Contexts
+from archsearch.reports.formats import MISSING, Table
+from archsearch.reports.phrases import listed, paragraph
+from archsearch.results import CellResult, Comparison
 from archsearch.stats.intervals import Interval
 
 FREE = "data_fraction"
 """The one field of the recipe that the parts of a data-scale study differ in."""
 
-COMPARED: dict[str, dict[float, str]] = {
+PAPER: dict[str, dict[float, str]] = {
     "ResNet-50": {0.01: "12.2", 0.1: "57.5", 1.0: "80.4"},
     "ConvNeXt-T": {0.01: "8.4", 0.1: "52.6", 1.0: "82.1"},
     "Swin-T": {0.01: "failed", 0.1: "12.1", 1.0: "81.3"},
 }
 """Table H's networks of others -> share -> ImageNet-1K top-1 in percent: the paper's alone."""
 
-Place = tuple[str, AnyVariant | None]
+Network = tuple[str, Family | None]
 """An operator and the network that has it."""
+Cells = Mapping[str, CellResult]
+"""By the name of the run."""
 
 
-def parts(results: Sequence[Results]) -> dict[str, dict[str, Results]]:
+def studies(contexts: Contexts) -> dict[str, Runs]:
     """The runs that are parts of a data-scale study, in groups that belong together.
 
     A group has the same data and the same recipe but for the share of the images, and two shares
     or more, the smallest first. Each run is there by name: two of one share stand beside each
     other. Groups are named as their files are: data-scale, data-scale-2, ...
     """
-    by_share = [dict(sorted(g.items(), key=_share)) for g in groups(_mine(results), FREE)]
-    found = [group for group in by_share if len({*map(_share, group.items())}) > 1]
-    return {f"data-scale-{i}" if i > 1 else "data-scale": g for i, g in enumerate(found, 1)}
+    groups = comparable_groups(_parts(contexts), FREE)
+    several = [group for group in groups if len({*map(_share, group.values())}) > 1]
+    ordered = [dict(sorted(g.items(), key=lambda item: _share(item[1]))) for g in several]
+    return {f"data-scale-{i}" if i > 1 else "data-scale": g for i, g in enumerate(ordered, 1)}
 
 
-def _mine(results: Sequence[Results]) -> dict[str, Results]:
-    return {n: r for n, r in named(results).items() if "data-scale" in r.study.reports}
+def _parts(contexts: Contexts) -> Runs:
+    """The runs of studies that name this report."""
+    runs = named(contexts).items()
+    return {n: run for n, run in runs if "data-scale" in run.results.study.reports}
 
 
-def _share(item: tuple[str, Results]) -> float:
-    return item[1].study.recipe.data_fraction
+def _share(run: Context) -> float:
+    return run.results.study.recipe.data_fraction
 
 
-def data_scale_tables(results: Sequence[Results], metric: str | None = None) -> list[Table]:
-    """A table for each of the `parts`: a row per network, a column per run, then the paper's."""
-    return [_table(name, part, results, metric) for name, part in parts(results).items()]
+def data_scale_table(runs: Runs, contexts: Contexts) -> Table:
+    """A row per network, a column per run, then the paper's."""
+    comparisons, networks = _comparisons(runs), _networks(runs)
+    columns = {"Core operator or network": [*_titles(networks), *PAPER]}
+    for name, title in _run_titles(runs).items():
+        cells = [cells.get(name) for cells in networks.values()]
+        ours = [result_text(cell, comparisons[name]) if cell else MISSING for cell in cells]
+        head = f"{title}: {comparisons[name].metric.axis}, ours"
+        columns[head] = [*ours, *(MISSING for _ in PAPER)]
+    for share, names in _by_share(runs).items():
+        printed = [_printed(cells, names) for cells in networks.values()]
+        others = [by_share.get(share, MISSING) for by_share in PAPER.values()]
+        columns[f"{_percent(share)}: top-1 (%), paper"] = [*printed, *others]
+    note = paragraph(_note(runs), _same_share_note(runs), _other_runs_note(runs, contexts))
+    rows = [
+        {"share": _share(run), "run": name} | row | paper_fields(cell)
+        for name, run in runs.items()
+        for row, cell in zip(run.rows, run.cells, strict=True)
+    ]
+    return Table.of(columns, rows, note=note)
 
 
-def _table(
-    name: str, runs: Mapping[str, Results], results: Sequence[Results], metric: str | None
-) -> Table:
-    compared, networks = _compared(runs, metric), _networks(runs)
-    columns = {"Core operator or network": [*_titles(networks), *COMPARED]}
-    for run, title in _columns(runs).items():
-        ours = [_ours(cells.get(run), compared[run]) for cells in networks.values()]
-        columns[f"{title}: {compared[run].metric.axis}, ours"] = [*ours, *("–" for _ in COMPARED)]
-    for share in dict.fromkeys(map(_share, runs.items())):
-        there = [n for n, r in runs.items() if r.study.recipe.data_fraction == share]
-        ours_there = [_paper([c[n] for n in there if n in c]) for c in networks.values()]
-        theirs = [by_share.get(share, "–") for by_share in COMPARED.values()]
-        columns[f"{_percent(share)}: top-1 (%), paper"] = [*ours_there, *theirs]
-    note = " ".join(filter(None, (_note(runs), _doubles(runs), _others(runs, results))))
-    return table(name, "Data scale, as Table H", columns, _rows(runs), note=note)
+def _comparisons(runs: Runs) -> dict[str, Comparison]:
+    """Every run by the metric of the first."""
+    metric = next(iter(runs.values())).metric.name
+    return {name: run.results.compare(metric) for name, run in runs.items()}
 
 
-def _compared(runs: Mapping[str, Results], metric: str | None) -> dict[str, Comparison]:
-    """Every run by one metric, the first one's own by default."""
-    by = metric or next(iter(runs.values())).study.metric
-    return {name: run.compare(by) for name, run in runs.items()}
+def _networks(runs: Runs) -> dict[Network, Cells]:
+    networks: dict[Network, dict[str, CellResult]] = {}
+    for name, cell in ((name, cell) for name, run in runs.items() for cell in run.cells):
+        operator = str(cell.cell.requested.get("operator", cell.label))
+        networks.setdefault((operator, cell.cell.variant), {})[name] = cell
+    return dict(networks)
 
 
-def _networks(runs: Mapping[str, Results]) -> dict[Place, dict[str, CellResult]]:
-    """Operator and network -> name of the run -> cell."""
-    found: dict[Place, dict[str, CellResult]] = {}
-    for name, run in runs.items():
-        for cell in run.cells:
-            operator = str(cell.cell.asked.get("operator", cell.label))
-            found.setdefault((operator, cell.cell.variant), {})[name] = cell
-    return found
-
-
-def _titles(places: Iterable[Place]) -> list[str]:
+def _titles(networks: Mapping[Network, Cells]) -> list[str]:
     """The operators; with the network where one operator has several."""
-    places = list(places)
-    operators = [operator for operator, _ in places]
+    operators = [operator for operator, _ in networks]
     return [
         f"{operator}, {variant.name}" if variant and operators.count(operator) > 1 else operator
-        for operator, variant in places
+        for operator, variant in networks
     ]
 
 
-def _columns(runs: Mapping[str, Results]) -> dict[str, str]:
+def _run_titles(runs: Runs) -> dict[str, str]:
     """Name of the run -> its share; with the name where several have that share."""
-    shares = [*map(_share, runs.items())]
-    told = zip(runs, shares, strict=True)
-    return {n: _percent(s) + (f", {n}" if shares.count(s) > 1 else "") for n, s in told}
+    return {
+        name: _percent(share) + (f", {name}" if len(names) > 1 else "")
+        for share, names in _by_share(runs).items()
+        for name in names
+    }
+
+
+def _by_share(runs: Runs) -> dict[float, list[str]]:
+    """Share -> names of its runs."""
+    names: dict[float, list[str]] = {}
+    for name, run in runs.items():
+        names.setdefault(_share(run), []).append(name)
+    return names
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:g}%"
 
 
-def _ours(cell: CellResult | None, compared: Comparison) -> str:
-    return "–" if cell is None else estimate_text(cell, compared)
+def _printed(cells: Cells, names: Sequence[str]) -> str:
+    """The paper's accuracy of a network at the share of these runs."""
+    texts = [paper_text(cells[name], "accuracy") for name in names if name in cells]
+    return next((text for text in texts if text != MISSING), MISSING)
 
 
-def _paper(cells: Sequence[CellResult]) -> str:
-    return next((str(c.cell.paper["accuracy"]) for c in cells if "accuracy" in c.cell.paper), "–")
-
-
-def _rows(runs: Mapping[str, Results]) -> list[dict[str, Any]]:
-    return [
-        {"share": run.study.recipe.data_fraction, "run": name}
-        | row
-        | {f"paper_{k}": v for k, v in cell.cell.paper.items()}
-        for name, run in runs.items()
-        for row, cell in zip(run.rows(), run.cells, strict=True)
-    ]
-
-
-def _note(runs: Mapping[str, Results]) -> str:
-    one = next(iter(runs.values()))
-    by_share = {run.study.recipe.data_fraction: run for run in runs.values()}
+def _note(runs: Runs) -> str:
+    first = next(iter(runs.values())).results
+    by_share = {_share(run): run for run in runs.values()}
     images = ", ".join(f"{_percent(s)} {num_images(run):,}" for s, run in by_share.items())
     return (
-        f"Ours: {one.data.name}, {one.study.recipe.epochs} epochs; training images, about: "
+        f"Ours: {first.data.name}, {first.study.recipe.epochs} epochs; training images, about: "
         f"{images}. Shares are stratified and nested, and measured on the same images; the epochs "
         "stay, so fewer images are fewer steps too. The paper's: ImageNet-1K, 300 epochs, one "
         "training each."
     )
 
 
-def _doubles(runs: Mapping[str, Results]) -> str:
+def _same_share_note(runs: Runs) -> str:
     """That several runs have one share, if they do."""
-    names: dict[float, list[str]] = {}
-    for item in runs.items():
-        names.setdefault(_share(item), []).append(item[0])
-    told = [f"{_percent(s)}: {listed(found)}" for s, found in names.items() if len(found) > 1]
-    return f"Several runs of one share, a column each: {'; '.join(told)}." if told else ""
+    several = {share: names for share, names in _by_share(runs).items() if len(names) > 1}
+    texts = "; ".join(f"{_percent(share)}: {listed(names)}" for share, names in several.items())
+    return f"Several runs of one share, a column each: {texts}." if several else ""
 
 
-def _others(runs: Mapping[str, Results], results: Sequence[Results]) -> str:
+def _other_runs_note(runs: Runs, contexts: Contexts) -> str:
     """The data-scale runs that do not belong in this table, and why."""
-    mine = _mine(results)
-    others = [name for name in mine if name not in runs]
-    if not others:
-        return ""
-    why = listed(differences(mine.values(), FREE))
-    return f"Not in this table, since the runs differ in {why}: {listed(others)}."
+    parts = _parts(contexts)
+    others = listed([name for name in parts if name not in runs])
+    reasons = listed(differences(parts.values(), FREE))
+    return f"Not in this table, since the runs differ in {reasons}: {others}." if others else ""
 
 
-def num_images(run: Results) -> int:
+def num_images(run: Context) -> int:
     """Training images at the run's share, which is taken of each class: exact to a few images."""
-    share, classes = run.study.recipe.data_fraction, run.data.num_classes
-    images = share * run.data.num_train
-    few = images < 5 * classes  # where rounding a class to whole images shows
-    return classes * max(1, round(images / classes)) if few else round(images)
+    data = run.results.data
+    images = _share(run) * data.num_train
+    few = images < 5 * data.num_classes  # where rounding a class to whole images shows
+    per_class = max(1, round(images / data.num_classes))
+    return data.num_classes * per_class if few else round(images)
 
 
-def data_scale_figures(results: Sequence[Results], metric: str | None = None) -> dict[str, Figure]:
-    """A picture for each of the `parts`, by the name of its files. Call within `style.styled`."""
-    return {name: _figure(part, metric) for name, part in parts(results).items()}
-
-
-def _figure(runs: Mapping[str, Results], metric: str | None) -> Figure:
+def data_scale_figure(runs: Runs) -> Figure:
     """The metric against the number of training images, a line per network; ours only."""
-    compared, networks = _compared(runs, metric), _networks(runs)
-    axis = next(iter(compared.values())).metric.axis
+    comparisons, networks = _comparisons(runs), _networks(runs)
+    axis = next(iter(comparisons.values())).metric.axis
     fig, ax = style.axes_with_title("Training images, log scale", axis)
     ax.set_xscale("log")
     for i, (title, cells) in enumerate(zip(_titles(networks), networks.values(), strict=True)):
-        found = [
-            (num_images(runs[name]), e)
+        points = [
+            (num_images(runs[name]), interval)
             for name, cell in cells.items()
-            if (e := shown(cell, compared[name]))
+            if (interval := reported_interval(cell, comparisons[name]))
         ]
-        _line(ax, found, i, title)
-    ticks = {num_images(r): r.study.recipe.data_fraction for r in runs.values()}
-    ax.set_xticks([*ticks])
-    ax.set_xticklabels([f"{number:,} ({_percent(share)})" for number, share in ticks.items()])
-    # The largest stands at the picture's edge.
-    ax.get_xticklabels()[-1].set_horizontalalignment("right")
-    ax.minorticks_off()
+        _plot_network(ax, points, i, title)
+    _label_shares(ax, runs)
     if axis.endswith("(%)"):  # an interval over few seeds may leave what is possible
         low, high = ax.get_ylim()
         ax.set_ylim(max(low, -2.0), min(high, 102.0))
@@ -197,23 +185,37 @@ def _figure(runs: Mapping[str, Results], metric: str | None) -> Figure:
     return fig
 
 
-def _line(ax: Axes, found: Sequence[tuple[int, Interval]], i: int, title: str) -> None:
+def _plot_network(ax: Axes, points: Sequence[tuple[int, Interval]], i: int, title: str) -> None:
     """A point per run; the line goes through the mean of the runs that share a number of images."""
-    colour = style.LINES[i % len(style.LINES)]
+    color = style.LINES[i % len(style.LINES)]
     means: dict[int, list[float]] = {}
-    for n, e in found:
-        means.setdefault(n, []).append(e.mean)
-        ax.plot([n], [e.mean], "o", color=colour)
-        if e.low is not None and e.high is not None:
-            ax.plot([n, n], [e.low, e.high], color=colour, linewidth=0.8, alpha=0.6)
+    for n, interval in points:
+        means.setdefault(n, []).append(interval.mean)
+        ax.plot([n], [interval.mean], "o", color=color)
+        style.error_bar(ax, n, interval.low, interval.high, color)
     y = [sum(values) / len(values) for values in means.values()]
-    ax.plot([*means], y, linestyle=style.DASHES[i % 4], color=colour, label=title)
+    ax.plot([*means], y, linestyle=style.DASHES[i % 4], color=color, label=title)
 
 
-def render(results: Sequence[Results], out_dir: Path, metric: str | None = None) -> list[Path]:
-    """Write tables and pictures into ``out_dir``; nothing for runs that are no data-scale study."""
-    written = [path for t in data_scale_tables(results, metric) for path in write(t, out_dir)]
-    with style.styled():
-        for name, figure in data_scale_figures(results, metric).items():
-            written += style.save(figure, out_dir, name)
-    return written
+def _label_shares(ax: Axes, runs: Runs) -> None:
+    ticks = {num_images(run): _share(run) for run in runs.values()}
+    ax.set_xticks([*ticks])
+    ax.set_xticklabels([f"{number:,} ({_percent(share)})" for number, share in ticks.items()])
+    # The largest stands at the figure's edge.
+    ax.get_xticklabels()[-1].set_horizontalalignment("right")
+    ax.minorticks_off()
+
+
+def _contents(contexts: Contexts) -> list[CardContent]:
+    return [
+        CardContent(
+            name=name,
+            title="Data scale, as Table H",
+            table=data_scale_table(runs, contexts),
+            figure=data_scale_figure(runs),
+        )
+        for name, runs in studies(contexts).items()
+    ]
+
+
+DATA_SCALE = CrossCard(name="data-scale", contents=_contents, has_files=True)

@@ -1,79 +1,95 @@
 """One table, four formats: CSV for programs, Markdown, LaTeX and HTML for people.
 
-Whatever stands in a cell is shown as text: each format escapes what would be markup there.
+A cell's content is always shown as text: each format escapes what would be markup there.
 """
 
 import html
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+MISSING = "–"
+"""What a table prints for a number that is not there."""
+
 LONG = 60
-"""Signs from which a cell is set small, as running text."""
+"""Characters from which a cell is set small, as running text."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """``header`` and ``body`` are printed; ``rows`` hold the same and more at full precision.
 
-    ``numeric`` says which columns are set flush right, ``marks`` gives a row a class (best, tied,
-    missing), ``note`` stands under the table.
+    ``numeric`` says which columns are aligned to the right, ``marks`` gives a row a class (best,
+    tied, missing), ``note`` stands under the table. ``name`` is the stem of its files.
     """
 
-    name: str
-    title: str
     header: tuple[str, ...]
     body: tuple[tuple[str, ...], ...]
     rows: tuple[Mapping[str, Any], ...]
     numeric: tuple[bool, ...]
     marks: tuple[str, ...] = ()
     note: str = ""
+    title: str = ""
+    name: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        columns: Mapping[str, Sequence[str]],
+        rows: Iterable[Mapping[str, Any]],
+        marks: Iterable[str] = (),
+        note: str = "",
+        *,
+        title: str = "",
+        name: str = "",
+    ) -> "Table":
+        """A table from its printed columns. One that prints mostly numbers is numeric."""
+        return cls(
+            header=tuple(columns),
+            body=tuple(zip(*columns.values(), strict=True)),
+            rows=tuple(rows),
+            numeric=tuple(map(_numeric, columns.values())),
+            marks=tuple(marks),
+            note=note,
+            title=title,
+            name=name,
+        )
+
+    def named(self, name: str, title: str) -> "Table":
+        """The same with this name, and with this title if it has none of its own."""
+        return replace(self, name=name, title=self.title or title)
 
 
-def table(
-    name: str,
-    title: str,
-    columns: Mapping[str, list[str]],
-    rows: list[dict[str, Any]],
-    marks: list[str] | None = None,
-    note: str = "",
-) -> Table:
-    """A table from printed columns; a column is numeric when most of what it prints are numbers."""
-    body = tuple(zip(*columns.values(), strict=True))
-    numeric = tuple(_numeric(values) for values in columns.values())
-    return Table(name, title, tuple(columns), body, tuple(rows), numeric, tuple(marks or ()), note)
+def _numeric(values: Sequence[str]) -> bool:
+    given = [v for v in values if v not in ("", MISSING)]
+    numbers = [v for v in given if re.match(r"^[−-]?[\d.,]+( ?[%MGBKsh×]| ±|$)", v)]
+    return bool(given) and 2 * len(numbers) > len(given)
 
 
-def _numeric(values: list[str]) -> bool:
-    told = [v for v in values if v not in ("", "–")]
-    numbers = [v for v in told if re.match(r"^[−-]?[\d.,]+( ?[%MGBKsh×]| ±|$)", v)]
-    return bool(told) and 2 * len(numbers) > len(told)
-
-
-def as_csv(content: Table) -> str:
-    """One column per field; text that a spreadsheet would run gets an apostrophe."""
+def as_csv(table: Table) -> str:
+    """One column per field; text that a spreadsheet would take for a formula gets an apostrophe."""
     import pandas as pd
 
-    safe = [{k: _inert(v) for k, v in row.items()} for row in content.rows]
+    safe = [{k: _as_text(v) for k, v in row.items()} for row in table.rows]
     return str(pd.DataFrame(safe, dtype=object).to_csv(index=False, lineterminator="\n"))
 
 
-def _inert(value: Any) -> Any:
+def _as_text(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = re.sub(r"\r\n?", "\n", value)  # pandas leaves a lone \r unquoted, which breaks the row
     return f"'{text}" if re.match(r"\s*[=+\-@]|[\t\n]", text) else text
 
 
-def as_markdown(content: Table) -> str:
+def as_markdown(table: Table) -> str:
     """GitHub's dialect, with title and note."""
-    rows = [tuple(map(_markdown, row)) for row in (content.header, *content.body)]
-    rows.insert(1, tuple("---:" if n else ":---" for n in content.numeric))
+    rows = [tuple(map(_markdown, row)) for row in (table.header, *table.body)]
+    rows.insert(1, tuple("---:" if n else ":---" for n in table.numeric))
     lines = ("| " + " | ".join(row) + " |" for row in rows)
-    note = f"\n{_markdown(content.note)}\n" if content.note else ""
-    return f"**{_markdown(content.title)}**\n\n" + "\n".join(lines) + "\n" + note
+    note = f"\n{_markdown(table.note)}\n" if table.note else ""
+    return f"**{_markdown(table.title)}**\n\n" + "\n".join(lines) + "\n" + note
 
 
 def _markdown(text: str) -> str:
@@ -81,59 +97,58 @@ def _markdown(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-_TEX = {
+_TEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
     "_": r"\_", "%": r"\%", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
     "±": r"$\pm$", "α": r"$\alpha$", "β": r"$\beta$", "φ": r"$\phi$", "₁": r"$_1$",
     "₂": r"$_2$", "₃": r"$_3$", "₄": r"$_4$", "′": r"$'$", "×": r"$\times$", "→": r"$\to$",
     "–": "--", "−": r"$-$", "≤": r"$\leq$", "≥": r"$\geq$", "²": r"$^2$", "·": r"$\cdot$",
-}  # fmt: skip
+})  # fmt: skip
 
 
-def as_latex(content: Table) -> str:
+def as_latex(table: Table) -> str:
     r"""A ``table`` with booktabs rules; needs ``\usepackage{booktabs}``."""
     import pandas as pd
 
     frame = pd.DataFrame(
-        [[_latex(c) for c in row] for row in content.body],
-        columns=[_latex(h) for h in content.header],
+        [[_latex(c) for c in row] for row in table.body],
+        columns=[_latex(h) for h in table.header],
     )
-    caption = _latex(" ".join(filter(None, (f"{content.title}.", content.note))))
+    caption = _latex(" ".join(filter(None, (f"{table.title}.", table.note))))
     return str(
         frame.style.hide(axis="index").to_latex(
             hrules=True,
-            column_format="".join("r" if n else "l" for n in content.numeric),
+            column_format="".join("r" if n else "l" for n in table.numeric),
             caption=caption,
-            label=f"tab:{content.name}",
+            label=f"tab:{table.name}",
             position_float="centering",
         )
     )
 
 
 def _latex(text: str) -> str:
-    return "".join(_TEX.get(sign, sign) for sign in " ".join(text.split()))
+    return " ".join(text.split()).translate(_TEX)
 
 
-def as_html(content: Table) -> str:
+def as_html(table: Table) -> str:
     """A ``<table>`` alone, for pages; numbers carry the class ``n``."""
-    titles = zip(content.header, content.numeric, strict=True)
-    head = "".join(_html_cell("th", title, n) for title, n in titles)
-    marks = content.marks or ("",) * len(content.body)
+    head = _html_row("th", table.header, table.numeric)
+    marks = table.marks or ("",) * len(table.body)
     body = "\n".join(
-        f'<tr class="{html.escape(mark)}">' + _html_row(row, content.numeric) + "</tr>"
-        for row, mark in zip(content.body, marks, strict=True)
+        f'<tr class="{html.escape(mark)}">{_html_row("td", row, table.numeric)}</tr>'
+        for row, mark in zip(table.body, marks, strict=True)
     )
-    title = f"<caption>{html.escape(content.title)}</caption>\n" if content.title else ""
-    note = f'<p class="note">{html.escape(content.note)}</p>' if content.note else ""
+    title = f"<caption>{html.escape(table.title)}</caption>\n" if table.title else ""
+    note = f'<p class="note">{html.escape(table.note)}</p>' if table.note else ""
     return (
         f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody></table></div>{note}\n"
     )
 
 
-def _html_row(row: tuple[str, ...], numeric: tuple[bool, ...]) -> str:
-    return "".join(_html_cell("td", text, n) for text, n in zip(row, numeric, strict=True))
+def _html_row(tag: str, row: tuple[str, ...], numeric: tuple[bool, ...]) -> str:
+    return "".join(_html_cell(tag, text, n) for text, n in zip(row, numeric, strict=True))
 
 
 def _html_cell(tag: str, text: str, numeric: bool) -> str:
@@ -146,11 +161,9 @@ def _html_cell(tag: str, text: str, numeric: bool) -> str:
 WRITERS = {"csv": as_csv, "md": as_markdown, "tex": as_latex, "html": as_html}
 
 
-def write(content: Table, folder: Path) -> list[Path]:
+def write_table(table: Table, folder: Path) -> list[Path]:
     """Write the table in every format as ``folder/<name>.<format>``."""
-    paths = []
-    for suffix, writer in WRITERS.items():
-        path = folder / f"{content.name}.{suffix}"
-        path.write_text(writer(content), encoding="utf-8", newline="\n")
-        paths.append(path)
-    return paths
+    paths = {folder / f"{table.name}.{suffix}": writer for suffix, writer in WRITERS.items()}
+    for path, writer in paths.items():
+        path.write_text(writer(table), encoding="utf-8", newline="\n")
+    return [*paths]

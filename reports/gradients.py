@@ -4,43 +4,29 @@ from statistics import mean, median
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
-from archsearch.reports.formats import Table, table
-from archsearch.reports.style import (
-    DASHES,
-    INK,
-    LINES,
-    MUTED,
-    axes_with_title,
-    legend_inside,
-    symbol,
-)
-from archsearch.results import CellResult, Results
+from archsearch.reports.card import Card, needs
+from archsearch.reports.context import Context
+from archsearch.reports.formats import Table
+from archsearch.reports.style import DASHES, INK, LINES, MUTED, epoch_axes, legend_inside
+from archsearch.results import CellResult
 
 
-def gradient_figure(results: Results) -> Figure | None:
+def gradient_figure(context: Context) -> Figure:
     """Gradient norm by epoch: the mean over steps and seeds, and thin, the largest of any step.
 
     The norm is taken before clipping; the dotted line is where it is clipped.
     """
-    cells = [c for c in results.cells if traces(c)]
-    if "gradients" not in results.study.reports or not cells:
-        return None
-    fig, ax = axes_with_title("Epoch", "Gradient norm before clipping, log scale")
-    ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for i, cell in enumerate(cells):
+    fig, ax = epoch_axes("Gradient norm before clipping, log scale")
+    for i, cell in enumerate(_traced_cells(context)):
         epochs, means, largest = zip(*traces(cell), strict=True)
-        colour = LINES[i % len(LINES)]
-        ax.plot(epochs, largest, color=colour, linestyle=DASHES[i % 4], linewidth=0.6, alpha=0.7)
-        ax.plot(epochs, means, color=colour, linestyle=DASHES[i % 4], label=_name(cell))
+        color, dash = LINES[i % len(LINES)], DASHES[i % 4]
+        ax.plot(epochs, largest, color=color, linestyle=dash, linewidth=0.6, alpha=0.7)
+        ax.plot(epochs, means, color=color, linestyle=dash, label=_name(context, cell))
         if cell.lost:
             ax.plot([epochs[-1]], [means[-1]], "x", color=INK, markersize=5, zorder=5)
-    ax.axhline(results.study.recipe.clip_norm, color=MUTED, linewidth=0.8, linestyle=":")
+    clip_norm = context.results.study.recipe.clip_norm
+    ax.axhline(clip_norm, color=MUTED, linewidth=0.8, linestyle=":")
     legend_inside(ax, "", "best")
     return fig
 
@@ -64,23 +50,21 @@ def spike(cell: CellResult) -> float:
     Within an epoch, as the norm falls over a training: its largest step against the usual one of
     the whole training says when it fell, and not how steady it was.
     """
-    pairs = [
-        (event["grad_norm_max"], event["grad_norm"])
+    ratios = (
+        event["grad_norm_max"] / event["grad_norm"]
         for trial in cell.trials
         for event in trial.curve
         if event.get("grad_norm") and event.get("grad_norm_max") is not None
-    ]
-    return max((top / usual for top, usual in pairs), default=float("nan"))
+    )
+    return max(ratios, default=float("nan"))
 
 
-def gradient_table(results: Results) -> Table | None:
+def gradient_table(context: Context) -> Table:
     """The same as numbers: usual, last and largest norm, and how far a step rose above others."""
-    cells = [c for c in results.cells if traces(c)]
-    if "gradients" not in results.study.reports or not cells:
-        return None
+    cells = _traced_cells(context)
     rows = [_row(c) for c in cells]
     columns = {
-        "Network": [_name(c) for c in cells],
+        "Network": [_name(context, c) for c in cells],
         "Usual norm": [f"{row['usual']:.2f}" for row in rows],
         "In the last epoch": [f"{row['last']:.2f}" for row in rows],
         "Largest norm": [f"{row['largest']:.2f}" for row in rows],
@@ -90,24 +74,40 @@ def gradient_table(results: Results) -> Table | None:
     note = (
         "Before clipping. Usual: the median over epochs of an epoch's mean over steps and seeds. "
         "The ratio is within one epoch of one training, the largest there is. Clipped at "
-        f"{results.study.recipe.clip_norm:g}, so a larger norm did not reach the weights. The "
-        "paper speaks of instability in large-scale training (Section 3.1): a small run need not "
-        "show it."
+        f"{context.results.study.recipe.clip_norm:g}, so a larger norm did not reach the weights. "
+        "The paper speaks of instability in large-scale training (Section 3.1): a small run need "
+        "not show it."
     )
-    return table("gradients", "Gradient norms", columns, rows, note=note)
+    return Table.of(columns, rows, note=note)
+
+
+def _traced_cells(context: Context) -> list[CellResult]:
+    named = "gradients" in context.results.study.reports
+    return [c for c in context.cells if named and traces(c)]
 
 
 def _row(cell: CellResult) -> dict[str, Any]:
-    epochs = traces(cell)
+    _, means, largest = zip(*traces(cell), strict=True)
     return {
         "network": cell.label,
-        "usual": median(m for _, m, _ in epochs),
-        "last": epochs[-1][1],
-        "largest": max(top for *_, top in epochs),
+        "usual": median(means),
+        "last": means[-1],
+        "largest": max(largest),
         "spike": spike(cell),
         "lost": len(cell.lost),
     }
 
 
-def _name(cell: CellResult) -> str:
-    return ", ".join(f"{symbol(k)}: {v}" for k, v in cell.cell.asked.items())
+def _name(context: Context, cell: CellResult) -> str:
+    return ", ".join(f"{context.symbol(k)}: {v}" for k, v in cell.cell.requested.items())
+
+
+GRADIENTS = Card(
+    name="gradients",
+    title="Gradient norms",
+    applies=needs(_traced_cells, "the study does not name this report, or recorded no norms"),
+    table=gradient_table,
+    figure=gradient_figure,
+    how_to_read="Line: the mean over an epoch's steps and over seeds; thin: the largest of "
+    "any step. Dotted: where it is clipped. A cross: some seeds did not finish.",
+)

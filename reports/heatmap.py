@@ -1,166 +1,165 @@
 """A map of a grid in the manner of the paper's Fig. A: a panel per C', C1 by L1.
 
 Every cell of the plan is there: its mean and interval, what was repaired, or in words why it has
-none. The best cell and every cell that cannot be told from it are outlined.
+none. The best cell and every cell that is statistically tied with it are outlined.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from archsearch.reports import style
-from archsearch.reports.cell_order import best_has_best_mean, empty_word, in_ranking
-from archsearch.reports.heatmap_cells import (
-    CELL_HEIGHT,
-    CELL_WIDTH,
-    HATCHES,
-    UNRANKED,
-    Shade,
-    draw_cell,
-    shade_of,
-    swatch,
-)
-from archsearch.reports.phrases import (
-    compared_words,
-    confounding,
-    percent,
-    seeds_words,
-    single_seed_warning,
-)
-from archsearch.reports.style import MUTED, symbol
-from archsearch.results import CellResult, Comparison, Results
-
-Axes3 = tuple[str, str, str]
+from archsearch.reports import heatmap_cells, phrases
+from archsearch.reports.card import Card, Panels
+from archsearch.reports.cell_order import best_has_best_mean, empty_state, in_ranking
+from archsearch.reports.context import Context, MapAxes
+from archsearch.reports.style import MUTED, axes_at, text_at, text_size
+from archsearch.results import CellResult, Comparison
 
 LEFT, RIGHT, TOP, GAP, LINE, MIN_WIDTH = 0.48, 0.66, 0.80, 0.22, 0.17, 5.0
 """Inches: margins, between panels, one line of text, the narrowest figure."""
 SWATCH, LEGEND_WIDTH = 0.17, 2.35
 
+LegendLine = list[tuple[float, str, str]]
+"""(x in inches, mark, text) each."""
+
 
 @dataclass(frozen=True)
 class Grid:
-    """Where every cell stands: panel, row and column values, each ascending."""
+    """The position of every cell: panel, row and column values, each ascending."""
 
-    axes: Axes3
+    axes: MapAxes
     panels: tuple[Any, ...]
     rows: tuple[Any, ...]
     columns: tuple[Any, ...]
     cells: Mapping[tuple[Any, Any, Any], CellResult]
+    context: Context
+
+    @property
+    def comparison(self) -> Comparison:
+        return self.context.comparison
+
+    @property
+    def panel_size(self) -> tuple[float, float]:
+        """Width and height in inches."""
+        width, height = heatmap_cells.CELL_WIDTH, heatmap_cells.CELL_HEIGHT
+        return len(self.columns) * width, len(self.rows) * height
 
 
-def grid_of(results: Results, axes: Axes3 | None = None) -> Grid:
-    """The places of a run's cells on a map; ``axes`` are (panel, y, x), the study's by default.
+def grid_of(context: Context) -> Grid:
+    """The positions of a run's cells on a map.
 
     Raises:
-        ValueError: when the study names no axes, a cell has none of them, or two cells share one
-            place.
+        ValueError: when there are no axes, a cell has none of them, or two cells share a position.
     """
-    axes = axes or results.study.axes
+    axes = context.axes
     if axes is None:
-        raise ValueError(f"the study {results.study.name} names no axes for a heatmap")
+        raise ValueError(f"the study {context.results.study.name} names no axes for a heatmap")
     cells: dict[tuple[Any, Any, Any], CellResult] = {}
-    for cell in results.cells:
-        if missing := [a for a in axes if a not in cell.cell.asked]:
-            known = ", ".join(cell.cell.asked)
-            raise ValueError(f"no coordinate {', '.join(missing)} in the plan; it has {known}")
-        place = (cell.cell.asked[axes[0]], cell.cell.asked[axes[1]], cell.cell.asked[axes[2]])
-        if place in cells:
-            where = ", ".join(f"{a} = {v}" for a, v in zip(axes, place, strict=True))
+    for cell in context.cells:
+        asked = cell.cell.requested
+        if missing := ", ".join(a for a in axes if a not in asked):
+            raise ValueError(f"no coordinate {missing} in the plan; it has {', '.join(asked)}")
+        position = (asked[axes[0]], asked[axes[1]], asked[axes[2]])
+        if position in cells:
+            where = ", ".join(f"{a} = {v}" for a, v in zip(axes, position, strict=True))
             raise ValueError(f"two cells stand at {where}: choose axes that tell them apart")
-        cells[place] = cell
+        cells[position] = cell
     panels, rows, columns = (tuple(sorted({p[i] for p in cells})) for i in range(3))
-    return Grid(axes, panels, rows, columns, cells)
+    return Grid(axes, panels, rows, columns, cells, context)
 
 
-def figure(results: Results, metric: str | None = None, axes: Axes3 | None = None) -> Figure:
-    """All panels side by side with colour bar, legend and notes. Call within `style.styled`."""
-    grid, compared = grid_of(results, axes), results.compare(metric)
-    panel_width, height = len(grid.columns) * CELL_WIDTH, len(grid.rows) * CELL_HEIGHT
-    width = max(LEFT + len(grid.panels) * (panel_width + GAP) - GAP + RIGHT, MIN_WIDTH)
-    notes = wrapped_notes(results, compared, width - LEFT)
-    legend = _legend_rows(legend_entries(grid, compared), width)
-    below = 0.52 + LINE * (1.35 * len(legend) + len(notes)) + 0.1
-    total, shade = TOP + height + below, shade_of(compared)
-    fig = Figure(figsize=(width, total))
-    fig.text(LEFT / width, 1 - 0.24 / total, compared.metric.axis, weight="bold", size=10.5)
-    words = seeds_words(results, compared)
-    fig.text(LEFT / width, 1 - 0.42 / total, words, size=8, color=MUTED)
+def why_no_map(context: Context) -> str | None:
+    """Why the plan's cells have no position each on a map; None where they have."""
+    try:
+        grid_of(context)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def figure(context: Context) -> Figure:
+    """All panels side by side with color bar, legend and notes."""
+    grid = grid_of(context)
+    panel_width, height = grid.panel_size
+    right = LEFT + len(grid.panels) * (panel_width + GAP) - GAP
+    width = max(right + RIGHT, MIN_WIDTH)
+    notes, legend = _wrapped_notes(context, width - LEFT), _legend_lines(grid, width)
+    bottom = 0.52 + LINE * (1.35 * len(legend) + len(notes)) + 0.1
+    top = TOP + height + bottom
+    fig = Figure(figsize=(width, top))
+    text_at(fig, LEFT, top - 0.24, context.metric.axis, weight="bold", size=10.5)
+    text_at(fig, LEFT, top - 0.42, phrases.interval_note(context), size=8, color=MUTED)
     for i, panel in enumerate(grid.panels):
-        x = LEFT + i * (panel_width + GAP)
-        box = (x / width, below / total, panel_width / width, height / total)
-        draw_panel(fig.add_axes(box), grid, panel, compared, shade, row_labels=i == 0)
-    right = LEFT + len(grid.panels) * (panel_width + GAP) - GAP + 0.12
-    if any(e is not None for e in compared.estimates):
-        box = (right / width, below / total, 0.1 / width, height / total)
-        _colour_bar(fig, shade, compared, box)
-    y = _draw_legend(fig, legend, below - 0.56)
+        ax = axes_at(fig, LEFT + i * (panel_width + GAP), bottom, panel_width, height)
+        _draw_panel(ax, grid, panel, row_labels=i == 0)
+    if any(e is not None for e in context.comparison.estimates):
+        _draw_color_bar(fig, axes_at(fig, right + 0.12, bottom, 0.1, height), context.comparison)
+    y = _draw_legend(fig, legend, bottom - 0.56, 1.35 * LINE)
     for k, note in enumerate(notes):
-        fig.text(LEFT / width, (y - k * LINE) / total, note, size=7.5, color=MUTED, va="center")
+        text_at(fig, LEFT, y - k * LINE, note, size=7.5, color=MUTED, va="center")
     return fig
 
 
-def panel_figure(
-    results: Results, panel: Any, metric: str | None = None, axes: Axes3 | None = None
-) -> Figure:
-    """One panel alone, for a page whose columns wrap. Call within `style.styled`."""
-    grid, compared = grid_of(results, axes), results.compare(metric)
-    width, height = len(grid.columns) * CELL_WIDTH, len(grid.rows) * CELL_HEIGHT
-    top, bottom = 0.25, 0.36
-    total = top + height + bottom
-    fig = Figure(figsize=(LEFT + width + 0.02, total))
-    box = (LEFT / (LEFT + width + 0.02), bottom / total, width / (LEFT + width + 0.02))
-    ax = fig.add_axes((*box, height / total))
-    draw_panel(ax, grid, panel, compared, shade_of(compared), row_labels=True)
+def panels(context: Context) -> Panels:
+    """Every panel alone and the legend, for a page whose columns wrap."""
+    grid = grid_of(context)
+    title = f"{context.metric.label}, {context.symbol(grid.axes[0])} = "
+    parts = {
+        f"map{i}": (f"{title}{panel}", _panel_figure(grid, panel))
+        for i, panel in enumerate(grid.panels)
+    }
+    return parts | {"legend": ("Legend", _legend_figure(grid))}
+
+
+def _panel_figure(grid: Grid, panel: Any) -> Figure:
+    (width, height), top, bottom = grid.panel_size, 0.25, 0.36
+    fig = Figure(figsize=(LEFT + width + 0.02, top + height + bottom))
+    _draw_panel(axes_at(fig, LEFT, bottom, width, height), grid, panel, row_labels=True)
     return fig
 
 
-def legend_figure(results: Results, metric: str | None = None, axes: Axes3 | None = None) -> Figure:
-    """The legend alone, one mark a line. Call within `style.styled`."""
-    entries = legend_entries(grid_of(results, axes), results.compare(metric))
-    rows: list[Row] = [[(0.01, kind, text)] for kind, text in entries]
-    fig = Figure(figsize=(LEGEND_WIDTH, LINE * 1.5 * max(len(rows), 1)))
-    _draw_legend(fig, rows, LINE * 1.5 * (len(rows) - 0.5), LINE * 1.5)
+def _legend_figure(grid: Grid) -> Figure:
+    """One mark a line."""
+    lines: list[LegendLine] = [[(0.01, mark, text)] for mark, text in legend_entries(grid)]
+    height = LINE * 1.5
+    fig = Figure(figsize=(LEGEND_WIDTH, height * max(len(lines), 1)))
+    _draw_legend(fig, lines, height * (len(lines) - 0.5), height)
     return fig
 
 
-def draw_panel(
-    ax: Axes, grid: Grid, panel: Any, compared: Comparison, shade: Shade, row_labels: bool
-) -> None:
+def _draw_panel(ax: Axes, grid: Grid, panel: Any, row_labels: bool) -> None:
     """One panel: rows ascend upwards, as an axis does."""
-    ax.set_xlim(0, len(grid.columns))
-    ax.set_ylim(0, len(grid.rows))
+    shade = heatmap_cells.shade_of(grid.comparison)
+    ax.set(xlim=(0, len(grid.columns)), ylim=(0, len(grid.rows)))
     for j, row in enumerate(grid.rows):
         for i, column in enumerate(grid.columns):
             if cell := grid.cells.get((panel, row, column)):
-                draw_cell(ax, i, j, cell, compared, shade)
-    ax.set_title(f"{symbol(grid.axes[0])} = {panel}", pad=5)
-    ax.set_xticks(np.arange(len(grid.columns)) + 0.5, [str(c) for c in grid.columns])
-    ax.set_yticks(np.arange(len(grid.rows)) + 0.5, [str(r) for r in grid.rows])
-    ax.set_xlabel(symbol(grid.axes[2]), labelpad=2)
+                heatmap_cells.draw_cell(ax, i, j, cell, grid.comparison, shade)
+    ax.set_title(f"{grid.context.symbol(grid.axes[0])} = {panel}", pad=5)
+    ax.set_xticks(np.arange(len(grid.columns)) + 0.5, [*map(str, grid.columns)])
+    ax.set_yticks(np.arange(len(grid.rows)) + 0.5, [*map(str, grid.rows)])
+    ax.set_xlabel(grid.context.symbol(grid.axes[2]), labelpad=2)
     if row_labels:
-        ax.text(-0.36, len(grid.rows) / 2, symbol(grid.axes[1]), ha="right", va="center")
+        ax.text(
+            -0.36, len(grid.rows) / 2, grid.context.symbol(grid.axes[1]), ha="right", va="center"
+        )
     else:
         ax.set_yticklabels([])
     ax.tick_params(length=0, pad=4)
     ax.spines[:].set_visible(False)
 
 
-def _colour_bar(
-    fig: Figure, shade: Shade, compared: Comparison, box: tuple[float, float, float, float]
-) -> None:
-    ax = fig.add_axes(box)
-    up = compared.metric.higher_is_better
+def _draw_color_bar(fig: Figure, ax: Axes, comparison: Comparison) -> None:
+    shade, up = heatmap_cells.shade_of(comparison), comparison.metric.higher_is_better
     extend = ("min" if up else "max") if shade.clipped else "neither"
-    bar = fig.colorbar(ScalarMappable(shade.norm, shade.colours), cax=ax, extend=extend)
+    bar = fig.colorbar(ScalarMappable(shade.norm, shade.colors), cax=ax, extend=extend)
     bar.locator = MaxNLocator(5)
     bar.update_ticks()
     bar.outline.set_visible(False)
@@ -169,89 +168,85 @@ def _colour_bar(
         ax.invert_yaxis()
 
 
-def legend_entries(grid: Grid, compared: Comparison) -> list[tuple[str, str]]:
-    """Mark and meaning, of those that this map shows."""
-    cells, ranking = list(grid.cells.values()), compared.ranking
-    found = []
+def legend_entries(grid: Grid) -> list[tuple[str, str]]:
+    """Mark and meaning, of those that this map has."""
+    cells, comparison = list(grid.cells.values()), grid.comparison
+    ranking, entries = comparison.ranking, []
     if ranking.can_rank:
-        found.append(("best", _best_words(compared)))
+        entries.append(("best", _best_text(comparison)))
         if len(ranking.tied) > 1:
-            found.append(("tied", f"cannot be told from it ({percent(ranking.level)})"))
-    if any(c.cell.fate == "repaired" for c in cells):
-        moved = {name for c in cells for name in c.changes() if c.cell.fate == "repaired"}
-        how = f": {', '.join(map(symbol, sorted(moved)))} moved to a legal value" if moved else ""
-        found.append(("repaired", f"repaired{how}"))
-    empty = {empty_word(c) for c in cells if compared.estimates[c.index] is None}
-    found += [(word, word) for word in HATCHES if word in empty]
-    valued = [c for c in cells if compared.estimates[c.index] is not None]
+            level = phrases.percent(ranking.level)
+            entries.append(("tied", f"cannot be told from it ({level})"))
+    if repaired := [c for c in cells if c.cell.fate == "repaired"]:
+        names = ", ".join(
+            map(grid.context.symbol, sorted({name for c in repaired for name in c.changes()}))
+        )
+        change = f": {names} moved to a legal value" if names else ""
+        entries.append(("repaired", f"repaired{change}"))
+    empty = {empty_state(c) for c in cells if comparison.estimates[c.index] is None}
+    entries += [(state, state) for state in heatmap_cells.HATCHES if state in empty]
+    valued = [c for c in cells if comparison.estimates[c.index] is not None]
     if any(c.lost for c in valued):
-        found.append(("lost", "some seeds failed or diverged"))
-    if not all(in_ranking(c, compared) for c in valued):
-        found.append((UNRANKED, "grey: not in the ranking"))
-    return found
+        entries.append(("lost", "some seeds failed or diverged"))
+    if not all(in_ranking(c, comparison) for c in valued):
+        entries.append((heatmap_cells.UNRANKED, "grey: not in the ranking"))
+    return entries
 
 
-def _best_words(compared: Comparison) -> str:
-    words = f"{'highest' if compared.metric.higher_is_better else 'lowest'} mean"
-    return words if best_has_best_mean(compared) else f"{words} of those not shown to be worse"
+def _best_text(comparison: Comparison) -> str:
+    text = f"{'highest' if comparison.metric.higher_is_better else 'lowest'} mean"
+    return text if best_has_best_mean(comparison) else f"{text} of those not shown to be worse"
 
 
-Row = list[tuple[float, str, str]]
-
-
-def _legend_rows(entries: list[tuple[str, str]], width: float) -> list[Row]:
-    """Break the legend into rows of (x in inches, mark, text) that fit the figure."""
-    dpi = 288.0  # fine enough that rounding to pixels does not show
-    renderer = FigureCanvasAgg(Figure(dpi=dpi)).get_renderer()  # type: ignore[no-untyped-call]
-    rows: list[Row] = [[]] if entries else []
-    x = LEFT
-    for kind, text in entries:
-        probe = Figure(dpi=dpi).text(0, 0, text, size=7.5)
-        needed = SWATCH + 0.06 + probe.get_window_extent(renderer).width / dpi
-        if rows[-1] and x + needed > width - 0.05:
-            rows.append([])
+def _legend_lines(grid: Grid, width: float) -> list[LegendLine]:
+    """The legend in lines that fit the figure."""
+    lines: list[LegendLine] = []
+    x = width
+    for mark, text in legend_entries(grid):
+        needed = SWATCH + 0.06 + text_size(text, 7.5)[0]
+        if x + needed > width - 0.05:
+            lines.append([])
             x = LEFT
-        rows[-1].append((x, kind, text))
+        lines[-1].append((x, mark, text))
         x += needed + 0.2
-    return rows
+    return lines
 
 
-def _draw_legend(fig: Figure, rows: list[Row], top: float, line: float = LINE * 1.35) -> float:
-    """Draw from ``top`` (inches) downwards; returns where the next line stands."""
-    width, height = fig.get_size_inches()
+def _draw_legend(fig: Figure, lines: list[LegendLine], top: float, height: float) -> float:
+    """Draw from ``top`` (inches) downwards; returns where the next line is."""
+    width, total = fig.get_size_inches()
     ax = fig.add_axes((0, 0, 1, 1))
     ax.set_axis_off()
-    ax.set_xlim(0, width)
-    ax.set_ylim(0, height)
-    for k, row in enumerate(rows):
-        y = top - k * line
-        for x, kind, text in row:
-            swatch(ax, x, y, kind, SWATCH)
+    ax.set(xlim=(0, width), ylim=(0, total))
+    for k, line in enumerate(lines):
+        y = top - k * height
+        for x, mark, text in line:
+            heatmap_cells.draw_swatch(ax, x, y, mark, SWATCH)
             ax.text(x + SWATCH + 0.06, y - 0.005, text, size=7.5, va="center")
-    return top - len(rows) * line
+    return top - len(lines) * height
 
 
-def wrapped_notes(results: Results, compared: Comparison, width: float) -> list[str]:
+def _wrapped_notes(context: Context, width: float) -> list[str]:
     """What must be known to read the map, broken to ``width`` inches."""
-    told = (
-        single_seed_warning(results, compared),
-        compared_words(results, compared),
-        confounding(results),
+    kinds = phrases.single_seed_warning, phrases.mean_note, phrases.size_confounding
+    return [line for kind in kinds for line in wrap(kind(context), int(width / 0.064))]
+
+
+def _how_to_read(context: Context) -> str:
+    if not any(e is not None for e in context.comparison.estimates):
+        return "No cell has a value."
+    return phrases.paragraph(
+        f"In each cell: {phrases.interval_note(context)}, and {context.solved}.",
+        "Darker is better; one scale for all panels.",
+        phrases.mean_note(context),
     )
-    return [line for note in told if note for line in wrap(note, int(width / 0.064))]
 
 
-def render(
-    results: Results,
-    out_dir: Path,
-    metric: str | None = None,
-    axes: Axes3 | None = None,
-    name: str = "heatmap",
-) -> list[Path]:
-    """Draw the map as PNG and SVG into ``out_dir``.
-
-    Raises:
-        ValueError: as `grid_of`, and for an unknown metric.
-    """
-    with style.styled():
-        return style.save(figure(results, metric, axes), out_dir, name)
+HEATMAP = Card(
+    name="heatmap",
+    title=lambda context: f"{context.metric.axis} over the grid",
+    applies=why_no_map,
+    figure=figure,
+    panels=panels,
+    how_to_read=_how_to_read,
+)

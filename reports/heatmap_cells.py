@@ -9,24 +9,19 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.patches import Polygon, Rectangle
 
 from archsearch.reports import style
-from archsearch.reports.cell_order import NOT_MEASURED, empty_word, in_ranking, shown
-from archsearch.reports.style import FAINT, HATCH_FILL, HATCH_LINE, INK
+from archsearch.reports.cell_order import NOT_MEASURED, empty_state, in_ranking, reported_interval
+from archsearch.reports.style import FAINT, HATCH_FILL, HATCH_LINE, INK, symbol
 from archsearch.results import CellResult, Comparison
+from archsearch.stats.intervals import Interval
 
 CELL_WIDTH, CELL_HEIGHT = 0.80, 0.72
 """Inches."""
 
 HATCHES = {
-    "infeasible": "/////",
-    "failed": "xxxxx",
-    "diverged": "\\\\\\\\\\",
-    "interrupted": "|||",
-    "running": "---",
-    "pending": "++",
-    "pruned": "oo",
-    NOT_MEASURED: "...",
-}
-"""By what stands for a cell without a value, in the legend's order."""
+    "infeasible": "/////", "failed": "xxxxx", "diverged": "\\\\\\\\\\", "interrupted": "|||",
+    "running": "---", "pending": "++", "pruned": "oo", NOT_MEASURED: "...",
+}  # fmt: skip
+"""By the state of a cell without a value, in the order of the legend."""
 UNRANKED = "unranked"
 LOST_HATCH = "\\\\\\"
 DARK_TEXT, LIGHT_TEXT = "#000000", "#ffffff"
@@ -39,165 +34,148 @@ class Shade:
     """From a value to a green: darker is better. ``clipped``: a far outlier saturates."""
 
     norm: Normalize
-    colours: Colormap
+    colors: Colormap
     clipped: bool
 
     def __call__(self, value: float) -> tuple[float, float, float, float]:
-        r, g, b, a = self.colours(self.norm(value))
+        r, g, b, a = self.colors(self.norm(value))
         return float(r), float(g), float(b), float(a)
 
 
-def shade_of(compared: Comparison) -> Shade:
+def shade_of(comparison: Comparison) -> Shade:
     """One scale for all panels. Far outliers on the bad side saturate, or all others look alike."""
-    values = np.array([*compared.ranking.means.values()] or _plain_means(compared) or [0.0])
-    up = compared.metric.higher_is_better
+    plain_means = [e.mean for e in comparison.estimates if e is not None]
+    values = np.array([*comparison.ranking.means.values()] or plain_means or [0.0])
+    up = comparison.metric.higher_is_better
     worst, best = (values.min(), values.max()) if up else (values.max(), values.min())
     first, third = np.quantile(values, [0.25, 0.75] if up else [0.75, 0.25])
     fence = first - 3 * (third - first)
     clipped = bool(third != first and abs(best - fence) < abs(best - worst))
     low, high = sorted((float(fence if clipped else worst), float(best)))
     pad = 0.5 if low == high else 0.0
-    colours = style.GREENS if up else style.GREENS.reversed()
-    return Shade(Normalize(low - pad, high + pad, clip=True), colours, clipped)
-
-
-def _plain_means(compared: Comparison) -> list[float]:
-    return [e.mean for e in compared.estimates if e is not None]
+    colors = style.GREENS if up else style.GREENS.reversed()
+    return Shade(Normalize(low - pad, high + pad, clip=True), colors, clipped)
 
 
 def draw_cell(
-    ax: Axes, i: int, j: int, cell: CellResult, compared: Comparison, shade: Shade
+    ax: Axes, i: int, j: int, cell: CellResult, comparison: Comparison, shade: Shade
 ) -> None:
     """The cell in column ``i``, row ``j``, one unit wide and high.
 
-    Green is the ranking's: a value outside it stands on grey, since no green can be held against
+    Green is the ranking's: a value outside it stands on gray, since no green can be compared with
     it (the seeds that survive where others diverge flatter a network).
     """
-    estimate = shown(cell, compared)
-    if estimate is None:
+    interval, ranking = reported_interval(cell, comparison), comparison.ranking
+    if interval is None:
         _draw_empty(ax, i, j, cell)
         return
-    rgba = shade(estimate.mean)
-    ranked = in_ranking(cell, compared)
-    _fill(ax, i, j, rgba if ranked else FAINT)
-    colour = readable_on(rgba) if ranked else INK
+    rgba = shade(interval.mean)
+    ranked = in_ranking(cell, comparison)
+    color = readable_on(rgba) if ranked else INK
+    _rectangle(ax, _box(i, j), facecolor=rgba if ranked else FAINT, edgecolor="none")
     if cell.lost:
-        _fill(ax, i, j, "none", colour, LOST_HATCH, alpha=0.22)
-    by, half = compared.metric, estimate.half_width
-    bold = compared.ranking.can_rank and compared.ranking.best == cell.label
-    middle = 0.62 if half is not None else 0.54
-    value = by.text(estimate.mean, compared.digits)
-    _words(ax, i, j + middle, value, 10, colour, weight="bold" if bold else "normal")
+        look = {"edgecolor": color, "hatch": LOST_HATCH, "alpha": 0.22}
+        _rectangle(ax, _box(i, j), facecolor="none", **look)
+    best = ranking.can_rank and cell.label == ranking.best
+    _write_value(ax, i, j, interval, comparison, color, "bold" if best else "normal")
+    _write(ax, i, j + 0.17, _small_text(cell), 6.2, color)
+    _mark_repair(ax, i, j, cell, color)
+    if ranking.can_rank and cell.label in ranking.tied:
+        _outline(ax, _box(i, j), (CELL_WIDTH, CELL_HEIGHT), best, 1.0)
+
+
+def _write_value(
+    ax: Axes, i: int, j: int, interval: Interval, comparison: Comparison, color: str, weight: str
+) -> None:
+    metric, digits, half = comparison.metric, comparison.digits, interval.half_width
+    y = j + (0.54 if half is None else 0.62)
+    _write(ax, i, y, metric.text(interval.mean, digits), 10, color, weight=weight)
     if half is not None:
-        _words(ax, i, j + 0.38, f"± {by.text(half, compared.digits)}", 6.8, colour)
-    _words(ax, i, j + 0.17, _small(cell), 6.2, colour)
-    _mark_repair(ax, i, j, cell, colour)
-    if compared.ranking.can_rank and cell.label in compared.ranking.tied:
-        box = (float(i) + MARGIN, float(j) + MARGIN, 1 - 2 * MARGIN, 1 - 2 * MARGIN)
-        outline(ax, box, (CELL_WIDTH, CELL_HEIGHT), best=cell.label == compared.ranking.best)
+        _write(ax, i, j + 0.38, f"± {metric.text(half, digits)}", 6.8, color)
 
 
-def _small(cell: CellResult) -> str:
-    """The line under the value: L3, and how many seeds are left when some were lost."""
-    l3 = getattr(cell.cell.variant, "l3", None)
-    words = [f"L₃ {l3}"] if l3 is not None else []
-    if cell.lost:
-        words.append(f"{len(cell.trials) - len(cell.lost)}/{len(cell.trials)} seeds")
-    return " · ".join(words)
+def _small_text(cell: CellResult) -> str:
+    """The line under the value: the solved number, and how many seeds are left when some were
+    lost."""
+    variant, seeds, lines = cell.cell.variant, len(cell.trials), []
+    if variant is not None and variant.solved:
+        lines.append(f"{symbol(variant.label_of(variant.solved))} {variant.solved_value}")
+    lines += [f"{seeds - len(cell.lost)}/{seeds} seeds"] if cell.lost else []
+    return " · ".join(lines)
 
 
 def _draw_empty(ax: Axes, i: int, j: int, cell: CellResult) -> None:
-    state = empty_word(cell)
-    _fill(ax, i, j, HATCH_FILL, HATCH_LINE, HATCHES[state])
-    words: list[str] = [state]
-    if state == "failed":
-        words += sorted({t.record.kind for t in cell.lost if t.record and t.record.kind})[:1]
-    if state in ("running", "interrupted"):
-        done = max(len(t.curve) for t in cell.trials)
-        words.append(f"epoch {done} of {cell.trials[0].trial.recipe.epochs}")
+    look = {"facecolor": HATCH_FILL, "edgecolor": HATCH_LINE, "hatch": HATCHES[empty_state(cell)]}
+    _rectangle(ax, _box(i, j), **look)
+    lines = _empty_lines(cell)
     box = {"boxstyle": "square,pad=0.25", "facecolor": HATCH_FILL, "edgecolor": "none"}
-    for k, line in enumerate(words):
-        y = j + 0.5 + 0.19 * ((len(words) - 1) / 2 - k)
-        _words(ax, i, y, line, 6.4, INK, bbox=box)
+    for k, line in enumerate(lines):
+        _write(ax, i, j + 0.5 + 0.19 * ((len(lines) - 1) / 2 - k), line, 6.4, INK, bbox=box)
     _mark_repair(ax, i, j, cell, INK, bbox=box)
 
 
-def _words(ax: Axes, i: int, y: float, text: str, size: float, colour: str, **more: Any) -> None:
-    ax.text(i + 0.5, y, text, size=size, color=colour, ha="center", va="center", **more)
+def _empty_lines(cell: CellResult) -> list[str]:
+    """The state, with the kind of a failure or the epoch that was reached."""
+    state = empty_state(cell)
+    if state == "failed":
+        return [
+            state,
+            *sorted({t.record.kind for t in cell.lost if t.record and t.record.kind})[:1],
+        ]
+    if state in ("running", "interrupted"):
+        done = max(len(t.curve) for t in cell.trials)
+        return [state, f"epoch {done} of {cell.trials[0].trial.recipe.epochs}"]
+    return [state]
 
 
-def _fill(
-    ax: Axes,
-    i: float,
-    j: float,
-    fill: str | tuple[float, ...],
-    line: str = "none",
-    hatch: str | None = None,
-    alpha: float | None = None,
-) -> None:
-    corner, side = (i + MARGIN, j + MARGIN), 1 - 2 * MARGIN
-    ax.add_patch(
-        Rectangle(
-            corner, side, side,
-            facecolor=fill, edgecolor=line, hatch=hatch, linewidth=0, alpha=alpha,
-        )
-    )  # fmt: skip
+def _write(ax: Axes, i: int, y: float, text: str, size: float, color: str, **look: Any) -> None:
+    ax.text(i + 0.5, y, text, size=size, color=color, ha="center", va="center", **look)
 
 
-def _mark_repair(ax: Axes, i: int, j: int, cell: CellResult, colour: str, **more: Any) -> None:
-    """A folded corner, and what was changed: 48→64."""
-    if cell.cell.fate != "repaired":
-        return
-    folded_corner(ax, i + 1 - MARGIN, j + 1 - MARGIN, 0.16, CELL_WIDTH / CELL_HEIGHT, colour)
-    text = ", ".join(f"{asked}→{used}" for asked, used in cell.changes().values())
-    _words(ax, i, j + 0.855, text, 6.2, colour, **more)
+Box = tuple[float, float, float, float]
+"""x, y, width and height in the units of the axes."""
 
 
-def folded_corner(
-    ax: Axes, right: float, top: float, side: float, aspect: float, colour: str
-) -> None:
-    points = [(right - side, top), (right, top), (right, top - side * aspect)]
-    ax.add_patch(Polygon(points, facecolor=colour, linewidth=0))
+def _box(i: int, j: int) -> Box:
+    return i + MARGIN, j + MARGIN, 1 - 2 * MARGIN, 1 - 2 * MARGIN
 
 
-def outline(
-    ax: Axes,
-    box: tuple[float, float, float, float],
-    inches: tuple[float, float],
-    best: bool,
-    weight: float = 1.0,
-) -> None:
-    """Black beside white, so that it shows on every green, in grey print and on a dark page.
-
-    The best has a solid line with white inside, a tied one dashes on white. ``box`` is x, y, width
-    and height in the axes' units, ``inches`` the size of one unit.
-    """
-    if best:
-        _frame(ax, box, inches, 1.7 * weight, 0.0, "#000000")
-        _frame(ax, box, inches, 1.7 * weight, 1.7 * weight, "#ffffff")
-    else:
-        _frame(ax, box, inches, 2.0 * weight, 0.0, "#ffffff")
-        _frame(ax, box, inches, 1.1 * weight, 0.45 * weight, "#000000", (0, (3, 1.8)))
-
-
-def _frame(
-    ax: Axes,
-    box: tuple[float, float, float, float],
-    inches: tuple[float, float],
-    points: float,
-    inset: float,
-    colour: str,
-    dash: str | tuple[float, tuple[float, float]] = "-",
-) -> None:
-    """A line of ``points`` whose outer edge lies ``inset`` points inside the box."""
-    dx, dy = ((inset + points / 2) / 72 / size for size in inches)
+def _rectangle(ax: Axes, box: Box, **look: Any) -> None:
     x, y, width, height = box
-    ax.add_patch(
-        Rectangle(
-            (x + dx, y + dy), width - 2 * dx, height - 2 * dy, fill=False, edgecolor=colour,
-            linewidth=points, linestyle=dash, joinstyle="miter",
-        )
-    )  # fmt: skip
+    ax.add_patch(Rectangle((x, y), width, height, **{"linewidth": 0, **look}))
+
+
+def _mark_repair(ax: Axes, i: int, j: int, cell: CellResult, color: str, **look: Any) -> None:
+    """A folded corner, and what was changed: 48→64."""
+    if cell.cell.fate == "repaired":
+        corner = i + 1 - MARGIN, j + 1 - MARGIN
+        _fold_corner(ax, corner, 0.16, 0.16 * (CELL_WIDTH / CELL_HEIGHT), color)
+        text = ", ".join(f"{asked}→{used}" for asked, used in cell.changes().values())
+        _write(ax, i, j + 0.855, text, 6.2, color, **look)
+
+
+def _fold_corner(
+    ax: Axes, corner: tuple[float, float], width: float, height: float, color: str
+) -> None:
+    x, y = corner
+    points = [(x - width, y), (x, y), (x, y - height)]
+    ax.add_patch(Polygon(points, facecolor=color, linewidth=0))
+
+
+def _outline(ax: Axes, box: Box, inches: tuple[float, float], best: bool, weight: float) -> None:
+    """Black beside white, so that it shows on every green, in gray print and on a dark page.
+
+    The best has a solid line with white inside, a tied one dashes on white. ``inches`` is the size
+    of one unit. Lines are (points, points from the edge of the box, color, dash).
+    """
+    solid = (1.7, 0.0, "#000000", "-"), (1.7, 1.7, "#ffffff", "-")
+    dashed = (2.0, 0.0, "#ffffff", "-"), (1.1, 0.45, "#000000", (0, (3, 1.8)))
+    x, y, width, height = box
+    for points, inset, color, dash in solid if best else dashed:
+        dx, dy = (weight * (inset + points / 2) / 72 / size for size in inches)
+        line = {"linewidth": points * weight, "linestyle": dash, "joinstyle": "miter"}
+        inner = x + dx, y + dy, width - 2 * dx, height - 2 * dy
+        _rectangle(ax, inner, fill=False, edgecolor=color, **line)
 
 
 def readable_on(rgba: tuple[float, ...]) -> str:
@@ -207,19 +185,13 @@ def readable_on(rgba: tuple[float, ...]) -> str:
     return DARK_TEXT if luminance > 0.179 else LIGHT_TEXT
 
 
-def swatch(ax: Axes, x: float, y: float, kind: str, side: float) -> None:
-    """A square sample of a mark, centred at height ``y``; the axes are in inches."""
-    empty = kind in HATCHES
-    hatch = HATCHES.get(kind, LOST_HATCH if kind == "lost" else None)
-    fill = HATCH_FILL if empty else FAINT if kind == UNRANKED else style.GREENS(0.45)
-    bottom = y - side / 2
-    ax.add_patch(
-        Rectangle(
-            (x, bottom), side, side, linewidth=0, hatch=hatch,
-            facecolor=fill, edgecolor=HATCH_LINE if empty else DARK_TEXT,
-        )
-    )  # fmt: skip
-    if kind in ("best", "tied"):
-        outline(ax, (x, bottom, side, side), (1.0, 1.0), best=kind == "best", weight=0.9)
-    if kind == "repaired":
-        folded_corner(ax, x + side, bottom + side, side * 0.5, 1.0, DARK_TEXT)
+def draw_swatch(ax: Axes, x: float, y: float, mark: str, side: float) -> None:
+    """A square sample of a mark, centered at height ``y``; the axes are in inches."""
+    empty, box = mark in HATCHES, (x, y - side / 2, side, side)
+    hatch = HATCHES.get(mark, LOST_HATCH if mark == "lost" else None)
+    fill = HATCH_FILL if empty else FAINT if mark == UNRANKED else style.GREENS(0.45)
+    _rectangle(ax, box, facecolor=fill, edgecolor=HATCH_LINE if empty else DARK_TEXT, hatch=hatch)
+    if mark in ("best", "tied"):
+        _outline(ax, box, (1.0, 1.0), mark == "best", 0.9)
+    if mark == "repaired":
+        _fold_corner(ax, (x + side, y + side / 2), side * 0.5, side * 0.5, DARK_TEXT)

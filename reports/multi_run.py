@@ -1,61 +1,48 @@
-"""Several runs side by side: who won in each, and the networks that stand in more than one."""
+"""Several runs side by side: the best of each, and the networks that more than one has."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from archsearch.core.metrics import METRICS, rounded
-from archsearch.reports.cell_order import shown
+from archsearch.core.metrics import GENERAL, rounded
+from archsearch.reports.card import CardContent, CrossCard
+from archsearch.reports.cell_order import reported_interval
+from archsearch.reports.columns import result_text, result_with_unit
 from archsearch.reports.comparable_runs import differences, named
-from archsearch.reports.data_scale import data_scale_tables
-from archsearch.reports.formats import Table, table
-from archsearch.reports.phrases import estimate_text, listed, with_interval
-from archsearch.reports.scaling_law import law_table
-from archsearch.results import CellResult, Results
+from archsearch.reports.context import Context, Contexts
+from archsearch.reports.formats import MISSING, Table
+from archsearch.reports.phrases import listed
+from archsearch.results import CellResult
 
 
-def across(results: Sequence[Results], metric: str | None = None) -> list[Table]:
-    """The tables that compare runs; none for a single run."""
-    if len(results) < 2:
-        return []
-    found = [winners(results, metric), law_table(results), shared_networks(results, metric)]
-    scale = data_scale_tables(results, metric)
-    return [*scale, *(t for t in found if t is not None and t.body)]
-
-
-def winners(results: Sequence[Results], metric: str | None = None) -> Table:
-    """One row a run: who won, how sure, at what cost."""
-    rows = [_winner(name, r, metric) for name, r in named(results).items()]
+def winners_table(contexts: Contexts) -> Table:
+    """One row a run: which network is best, how sure that is, at what cost."""
+    rows = [_winner(name, context) for name, context in named(contexts).items()]
     columns = {
-        "Run": [str(r["run"]) for r in rows],
-        "Best": [str(r["best"] or "–") for r in rows],
-        "Result": [str(r["shown"]) for r in rows],
+        "Run": [r["run"] for r in rows],
+        "Best": [r["best"] or MISSING for r in rows],
+        "Result": [r["shown"] for r in rows],
         "Cannot be told from it": [
             "not ranked" if r["tied"] is None else str(r["tied"] - 1) for r in rows
         ],
-        "Params (M)": [METRICS["params"].text(r["params_m"]) for r in rows],
-        "MACs (G)": [METRICS["macs"].text(r["macs_g"]) for r in rows],
-        "Data": [str(r["data"]) for r in rows],
-        "Recipe": [str(r["recipe"]) for r in rows],
-        "Epochs": [str(r["epochs"]) for r in rows],
-        "Seeds": [str(r["seeds"]) for r in rows],
+        "Params (M)": [GENERAL["params"].text(r["params_m"]) for r in rows],
+        "MACs (G)": [GENERAL["macs"].text(r["macs_g"]) for r in rows],
     }
-    return table("runs", "Runs side by side", columns, rows, note=_unlike(results, metric))
+    for key in ("data", "recipe", "epochs", "seeds"):
+        columns[key.capitalize()] = [str(r[key]) for r in rows]
+    return Table.of(columns, rows, note=_comparability_note(contexts))
 
 
-def _winner(name: str, results: Results, metric: str | None) -> dict[str, Any]:
-    compared = results.compare(metric)
-    ranking = compared.ranking
+def _winner(name: str, context: Context) -> dict[str, Any]:
+    results, ranking = context.results, context.ranking
     best = results.network(ranking.best) if ranking.best else None
-    estimate = shown(best, compared) if best else None
     return {
         "run": name,
-        "metric": compared.metric.name,
+        "metric": context.metric.name,
         "best": ranking.best,
-        "shown": with_interval(compared.metric, estimate, compared.digits),
+        "shown": result_with_unit(best, context.comparison),
         "tied": len(ranking.tied) if ranking.can_rank else None,
-        "params_m": best.counted(METRICS["params"]) if best else None,
-        "macs_g": best.counted(METRICS["macs"]) if best else None,
+        "params_m": best.counted(GENERAL["params"]) if best else None,
+        "macs_g": best.counted(GENERAL["macs"]) if best else None,
         "data": results.data.name,
         "recipe": results.study.recipe.name,
         "epochs": results.study.recipe.epochs,
@@ -63,48 +50,61 @@ def _winner(name: str, results: Results, metric: str | None) -> dict[str, Any]:
     }
 
 
-def _unlike(results: Sequence[Results], metric: str | None) -> str:
-    """Why results of different runs must not be set against each other, if they must not."""
-    data = {r.data.fingerprint for r in results}
-    recipes = {replace(r.study.recipe, name="") for r in results}
-    measures = {r.compare(metric).metric for r in results}
-    kinds = (("data", data), ("recipe", recipes), ("metric", measures))
-    unlike = [name for name, values in kinds if len(values) > 1]
-    if not unlike:
+def _comparability_note(contexts: Contexts) -> str:
+    """Why results of different runs must not be compared, if they must not."""
+    values: dict[str, set[Any]] = {
+        "data": {c.results.data.fingerprint for c in contexts},
+        "recipe": {replace(c.results.study.recipe, name="") for c in contexts},
+        "metric": {c.metric for c in contexts},
+    }
+    different = " and ".join(name for name, several in values.items() if len(several) > 1)
+    if not different:
         return "Same data, recipe and metric: results of different runs compare."
-    told = f"The runs differ in {' and '.join(unlike)}: their results do not compare."
-    how = differences(results)
-    return f"{told} They have {listed(how)}." if how else told
+    details = listed(differences(contexts))
+    note = f"The runs differ in {different}: their results do not compare."
+    return f"{note} They have {details}." if details else note
 
 
-def shared_networks(results: Sequence[Results], metric: str | None = None) -> Table:
-    """The networks that more than one run has a value for, a column a run."""
-    found: dict[Any, dict[int, CellResult]] = {}
-    for i, run in enumerate(results):
-        compared = run.compare(metric)
-        for cell in run.cells:
-            if compared.estimates[cell.index] is not None:
-                found.setdefault(cell.cell.variant, {}).setdefault(i, cell)
-    shared = [cells for cells in found.values() if len(cells) > 1]
-    columns = {"Network": [next(iter(cells.values())).label for cells in shared]}
-    for i, run in enumerate(results):
-        compared = run.compare(metric)
-        name = f"{run.name}: {compared.metric.axis}"
-        title = name if name not in columns else f"{i + 1}. {name}"
-        columns[title] = [
-            estimate_text(cells[i], compared) if i in cells else "–" for cells in shared
+def _shared_networks(contexts: Contexts) -> list[dict[int, CellResult]]:
+    """The cells of each network that more than one run has a value for, by the run's position."""
+    networks: dict[Any, dict[int, CellResult]] = {}
+    for i, context in enumerate(contexts):
+        for cell in context.cells:
+            if context.comparison.estimates[cell.index] is not None:
+                networks.setdefault(cell.cell.variant, {}).setdefault(i, cell)
+    return [cells for cells in networks.values() if len(cells) > 1]
+
+
+def shared_table(contexts: Contexts) -> Table:
+    """A row per network that several runs have, a column per run."""
+    shared = _shared_networks(contexts)
+    labels = [next(iter(cells.values())).label for cells in shared]
+    columns = {"Network": labels}
+    for i, context in enumerate(contexts):
+        head = f"{context.results.name}: {context.metric.axis}"
+        columns[head if head not in columns else f"{i + 1}. {head}"] = [
+            result_text(cells[i], context.comparison) if i in cells else MISSING for cells in shared
         ]
-    rows: list[dict[str, Any]] = [
-        {"network": next(iter(cells.values())).label}
-        | {
-            f"{i + 1}_{results[i].name}": _mean(cell, results[i], metric)
-            for i, cell in cells.items()
-        }
-        for cells in shared
+    rows = [
+        {"network": label}
+        | {f"{i + 1}_{contexts[i].results.name}": _mean(c, contexts[i]) for i, c in cells.items()}
+        for label, cells in zip(labels, shared, strict=True)
     ]
-    return table("shared", "Networks in more than one run", columns, rows)
+    return Table.of(columns, rows)
 
 
-def _mean(cell: CellResult, results: Results, metric: str | None) -> float | None:
-    estimate = shown(cell, results.compare(metric))
-    return None if estimate is None else rounded(estimate.mean)
+def _mean(cell: CellResult, context: Context) -> float | None:
+    return rounded(getattr(reported_interval(cell, context.comparison), "mean", None))
+
+
+def _winners(contexts: Contexts) -> list[CardContent]:
+    return [CardContent(name="runs", title="Runs side by side", table=winners_table(contexts))]
+
+
+def _shared(contexts: Contexts) -> list[CardContent]:
+    title, table = "Networks in more than one run", shared_table(contexts)
+    return [CardContent(name="shared", title=title, table=table)] if table.body else []
+
+
+RUNS = CrossCard(name="runs", contents=_winners)
+SHARED_NETWORKS = CrossCard(name="shared", contents=_shared)

@@ -1,52 +1,54 @@
-"""The paper's own figures beside a run's, in columns apart: for studies that name this report."""
+"""The paper's tables beside ours, in columns apart: a study's own, Table C, Table B, Table 1."""
 
-from collections.abc import Sequence
+from dataclasses import fields
 
-from archsearch.core.metrics import METRICS
-from archsearch.reports.formats import Table, table
-from archsearch.reports.phrases import compared_words, estimate_text
-from archsearch.reports.style import symbol
-from archsearch.results import CellResult, Results
+from archsearch.core.metrics import GENERAL
+from archsearch.core.recipe import TABLE_B, Recipe
+from archsearch.families.internimage_cost import count
+from archsearch.reports.card import Card, needs
+from archsearch.reports.cell_order import rank_label
+from archsearch.reports.columns import (
+    asked_columns,
+    paper_fields,
+    paper_text,
+    result_text,
+    row_mark,
+)
+from archsearch.reports.context import Context
+from archsearch.reports.formats import MISSING, Table
+from archsearch.reports.phrases import mean_note, paragraph, setting
+from archsearch.results import CellResult
+from internimage.config import PRESETS
 
-MISSING = "–"
 UNITS = {"accuracy": "top-1 (%)"}
 
 
-def paper_table(results: Results, metric: str | None = None) -> Table | None:
+def paper_table(context: Context) -> Table:
     """A row per cell in plan order: what it costs, what it gave, what the paper prints for it."""
-    if "paper" not in results.study.reports:
-        return None
-    compared = results.compare(metric)
-    cells = results.cells
-    asked = list(dict.fromkeys(name for c in cells for name in c.cell.asked))
-    printed = list(dict.fromkeys(name for c in cells for name in c.cell.paper))
-    columns = {symbol(a): [str(c.cell.asked.get(a, MISSING)) for c in cells] for a in asked}
-    for name in ("params", "macs"):
-        by = METRICS[name]
-        columns[f"{by.axis}, ours"] = [by.text(c.counted(by)) for c in cells]
-    columns[f"{compared.metric.axis}, ours"] = [estimate_text(c, compared) for c in cells]
+    cells = context.cells
+    columns = asked_columns(context, cells)
+    for metric in (GENERAL["params"], GENERAL["macs"]):
+        columns[f"{metric.axis}, ours"] = [metric.text(c.counted(metric)) for c in cells]
+    columns[f"{context.metric.axis}, ours"] = [result_text(c, context.comparison) for c in cells]
     measured = {
         "Step (ms), ours": [_number(step_ms(c), 1) for c in cells],
-        "Peak memory (GB), ours": [_number(mean(c, "memory"), 2) for c in cells],
+        "Peak memory (GB), ours": [_number(measured_mean(c, "memory"), 2) for c in cells],
     }
-    columns |= {head: values for head, values in measured.items() if {*values} != {MISSING}}
-    for name in printed:
-        head = f"{UNITS.get(name, name)}, paper"
-        columns[head] = [str(c.cell.paper.get(name, MISSING)) for c in cells]
+    columns |= {head: texts for head, texts in measured.items() if {*texts} != {MISSING}}
+    for name in dict.fromkeys(name for c in cells for name in c.cell.paper):
+        columns[f"{UNITS.get(name, name)}, paper"] = [paper_text(c, name) for c in cells]
     rows = [
-        row | {"step_ms": step_ms(c)} | {f"paper_{k}": v for k, v in c.cell.paper.items()}
-        for row, c in zip(results.rows(), cells, strict=True)
+        row | {"step_ms": step_ms(c)} | paper_fields(c)
+        for row, c in zip(context.rows, cells, strict=True)
     ]
-    title = f"{results.study.name}: ours beside the paper, {results.study.source}"
-    note = " ".join(filter(None, (_note(results, cells), compared_words(results, compared))))
-    return table("paper", title, columns, rows, note=note)
+    return Table.of(columns, rows, note=paragraph(_note(context), mean_note(context)))
 
 
-def _note(results: Results, cells: Sequence[CellResult]) -> str:
-    recipe, data = results.study.recipe, results.data.name
+def _note(context: Context) -> str:
+    recipe, data = context.results.study.recipe, context.results.data.name
     step = (
         f", a step of {recipe.batch_size} images at {recipe.image_size}²"
-        if any(step_ms(c) for c in cells)
+        if any(step_ms(c) for c in context.cells)
         else ", no step, as there is no whole batch of images to time,"
     )
     return (
@@ -57,17 +59,121 @@ def _note(results: Results, cells: Sequence[CellResult]) -> str:
     )
 
 
-def mean(cell: CellResult, name: str) -> float | None:
+def measured_mean(cell: CellResult, name: str) -> float | None:
     """Mean of a metric over the seeds, in its unit; None when it was not measured."""
-    estimate = cell.estimate(METRICS[name])
-    return None if estimate is None else estimate.mean
+    interval = cell.estimate(GENERAL[name])
+    return None if interval is None else interval.mean
 
 
 def step_ms(cell: CellResult) -> float | None:
     """Milliseconds for an optimizer step, from the images a second of whole batches."""
-    rate = mean(cell, "throughput")
+    rate = measured_mean(cell, "throughput")
     return 1000 * cell.trials[0].trial.recipe.batch_size / rate if rate else None
 
 
 def _number(value: float | None, digits: int) -> str:
     return MISSING if value is None else f"{value:.{digits}f}"
+
+
+def table_c(context: Context) -> Table:
+    """The results of scaling factors, as the paper's Table C."""
+    results, comparison, cells = context.results, context.comparison, _scaled_cells(context)
+    columns = {
+        "α": [f"{c.cell.requested['alpha']:.2f}" for c in cells],
+        "β": [f"{c.cell.requested['beta']:.2f}" for c in cells],
+        "φ": [f"{c.cell.requested.get('phi', MISSING)}" for c in cells],
+        "Network": [c.label for c in cells],
+        "#parameters, ours": [
+            f"{c.cell.cost.params / 1e6:.1f}M" if c.cell.cost else MISSING for c in cells
+        ],
+        "#parameters, paper": [paper_text(c, "params") for c in cells],
+        f"{context.metric.axis}, ours": [result_text(c, comparison) for c in cells],
+        "top-1 (%), paper": [paper_text(c, "accuracy") for c in cells],
+        "Standing": [rank_label(c, comparison) for c in cells],
+    }
+    note = (
+        f"Ours: {context.metric.label.lower()} on {results.data.name}, recipe "
+        f"{results.study.recipe.name}. The paper's: ImageNet-1K top-1 after 300 epochs, one "
+        "training each; the two columns are not comparable, only their order is."
+    )
+    rows = [context.rows[c.index] | paper_fields(c) for c in cells]
+    marks = [row_mark(c, comparison) for c in cells]
+    return Table.of(columns, rows, marks, paragraph(note, mean_note(context)))
+
+
+def _scaled_cells(context: Context) -> list[CellResult]:
+    return [c for c in context.cells if {"alpha", "beta"} <= set(c.cell.requested)]
+
+
+def recipe_table(context: Context) -> Table:
+    """The run's recipe beside the columns of Table B."""
+    recipe = context.results.study.recipe
+    names = [f.name for f in fields(Recipe) if f.name != "name"]
+    columns = {"Setting": [n.replace("_", " ") for n in names]}
+    for head, one in {f"this run ({recipe.name})": recipe, **TABLE_B}.items():
+        columns[head] = [setting(getattr(one, n)) for n in names]
+    recipes = {"this_run": recipe, **TABLE_B}
+    rows = [{"setting": n} | {k: getattr(one, n) for k, one in recipes.items()} for n in names]
+    note = (
+        "AdamW, cosine schedule and cross entropy throughout. Precision, threads and the "
+        "validation split are not in the paper."
+    )
+    return Table.of(columns, rows, note=note, title="Training recipe beside Table B")
+
+
+def family_table(_context: Context) -> Table:
+    """Table 1 and the sizes of Table 2: our counts beside the printed ones."""
+    rows = [
+        {
+            "model": f"InternImage-{name}",
+            "c1": preset.config.channels[0],
+            "group_channels": preset.config.channels[0] // preset.config.groups[0],
+            "depths": ", ".join(map(str, preset.config.depths)),
+            "params": preset.params,
+            "params_paper": preset.printed_params,
+            "image_size": size,
+            "macs": count(preset.config, size).macs,
+            "macs_paper": printed,
+        }
+        for name, preset in PRESETS.items()
+        for size, printed in preset.printed_gmacs.items()
+    ]
+    columns = {
+        "Model": [str(r["model"]) for r in rows],
+        "C₁": [str(r["c1"]) for r in rows],
+        "C′": [str(r["group_channels"]) for r in rows],
+        "L₁, L₂, L₃, L₄": [str(r["depths"]) for r in rows],
+        "#params, ours": [f"{r['params']:,}" for r in rows],
+        "#params, paper": [str(r["params_paper"]) for r in rows],
+        "Image": [f"{r['image_size']}²" for r in rows],
+        "MACs, ours": [f"{int(str(r['macs'])) / 1e9:.2f} G" for r in rows],
+        "#FLOPs, paper": [str(r["macs_paper"]) for r in rows],
+    }
+    note = (
+        "1000 classes. The paper prints multiply-adds as #FLOPs. Its two figures for H do not "
+        "agree with each other: 1478G at 640 is 181G at 224."
+    )
+    return Table.of(columns, rows, note=note, title="Model family, as Table 1")
+
+
+PAPER = Card(
+    name="paper",
+    title=lambda c: f"{c.results.study.name}: ours beside the paper, {c.results.study.source}",
+    applies=needs(
+        lambda c: "paper" in c.results.study.reports and c.cells,
+        "the study does not name this report, or has no cells",
+    ),
+    table=paper_table,
+)
+TABLE_C = Card(
+    name="table-c",
+    title="Scaling factors, as Table C",
+    applies=needs(_scaled_cells, "no cell has scaling factors"),
+    table=table_c,
+)
+RECIPE = Card(
+    name="recipe", title="The recipe beside Table B", table=recipe_table, section="appendix"
+)
+FAMILY = Card(
+    name="family", title="The model family, as Table 1", table=family_table, section="appendix"
+)

@@ -7,70 +7,60 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+
 from archsearch.core.metrics import rounded
-from archsearch.core.study import Record, canonical_json
-from archsearch.reports import tables
 from archsearch.reports.importances import shares
-from archsearch.reports.multi_run import across
-from archsearch.reports.recommended import advice
-from archsearch.reports.summary import answer
-from archsearch.results import Comparison, Results
+from archsearch.reports.report import Report, RunReport
+from archsearch.results import Comparison
+from archsearch.study import Record, canonical_json
 
 SCHEMA = 2
 
 
-def numbers(
-    results: Sequence[Results],
-    run_dirs: Sequence[Path],
-    out_dir: Path,
-    metric: str | None = None,
-    axes: Sequence[str] | None = None,
-    target: int | None = None,
-) -> dict[str, Any]:
-    """The numbers of one page; runs are named by their path from ``out_dir``.
+def report_json(report: Report, run_dirs: Sequence[Path], out_dir: Path) -> dict[str, Any]:
+    """The numbers of a report; runs are named by their path from ``out_dir``.
 
-    ``metric``, ``axes`` and ``target`` are as asked for (`render.render_all`), and stored: the page
-    can be drawn again by them.
+    Metric, axes and target are stored as requested: the report can be computed again by them.
     """
-    import matplotlib
-
-    runs = [_run(r, metric) for r in results]
-    for run, folder in zip(runs, run_dirs, strict=True):
-        run["path"] = Path(os.path.relpath(folder.resolve(), out_dir.resolve())).as_posix()
     return {
         "schema": SCHEMA,
-        "metric": metric,
-        "axes": None if axes is None else list(axes),
-        "target": target,
+        "metric": report.metric,
+        "axes": None if report.axes is None else list(report.axes),
+        "target": report.target,
         "drawn_with": f"matplotlib {matplotlib.__version__}",
-        "across": {t.name: [dict(row) for row in t.rows] for t in across(results, metric)},
-        "recommended": [one.to_dict() for one in advice(results, target)],
-        "runs": runs,
+        "across": {c.name: [dict(row) for row in c.table.rows] for c in report.cross if c.table},
+        "recommended": [advice.to_dict() for advice in report.advice],
+        "runs": [
+            _run(run) | {"path": Path(os.path.relpath(d.resolve(), out_dir.resolve())).as_posix()}
+            for run, d in zip(report.runs, run_dirs, strict=True)
+        ],
     }
 
 
-def _run(results: Results, metric: str | None) -> dict[str, Any]:
-    compared = results.compare(metric)
+def _run(run: RunReport) -> dict[str, Any]:
+    results = run.context.results
     return {
         "name": results.name,
         "records": {t.trial.id: fingerprint(t.record) for t in results.trials if t.record},
         "states": {t.trial.id: t.state for t in results.trials},
-        "answer": asdict(answer(results, metric)),
-        "ranking": _ranking(compared),
-        "importances": shares(results, metric),
-        "cells": results.rows(),
+        "answer": asdict(run.summary),
+        "ranking": _ranking(run.context.comparison),
+        "importances": dict(shares(run.context)),
+        "cells": run.context.rows,
         "trainings": results.seed_rows(),
         "tables": {
-            t.name: {"header": list(t.header), "body": [list(row) for row in t.body]}
-            for t in tables.all_tables(results, metric)
+            c.name: {"header": list(c.table.header), "body": [list(row) for row in c.table.body]}
+            for c in run.contents
+            if c.table
         },
     }
 
 
-def _ranking(compared: Comparison) -> dict[str, Any]:
-    ranking = compared.ranking
+def _ranking(comparison: Comparison) -> dict[str, Any]:
+    ranking = comparison.ranking
     return {
-        "metric": compared.metric.name,
+        "metric": comparison.metric.name,
         "can_rank": ranking.can_rank,
         "best": ranking.best,
         "tied": list(ranking.tied),

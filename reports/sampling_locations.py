@@ -1,4 +1,4 @@
-"""Fig. 5: where each group looks. One picture by group, and one per stage by modulation."""
+"""Fig. 5: where each group samples. One figure by group, and one per stage by modulation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,30 +12,27 @@ from matplotlib.ticker import MaxNLocator
 
 from archsearch.probes.photos import Photo, SamplingLocations
 from archsearch.reports import style
-from archsearch.reports.formats import as_csv, table
-from archsearch.reports.style import FAINT, GREENS, INK, LINES, MUTED, PAPER
+from archsearch.reports.formats import Table, as_csv
 
 SIDE, GAP, MARGIN, TITLE, FOOT = 2.4, 0.14, 0.1, 0.26, 0.34
 SMALL, ACROSS = 1.05, 8
-"""Inches: panels of the overview and of a stage's own picture, which has so many across."""
+"""Inches: panels of the overview and of a stage's own figure, which has so many across."""
 AREA = 26
 """Points^2 of the largest dot of the overview."""
 LEAST_VIEW = 1 / 12
-"""Half of the smallest cut-out around the place, as a share of the image."""
+"""Half of the smallest cut-out around the query pixel, as a share of the image."""
 
 
 def render(
-    picture: Photo, stages: Sequence[SamplingLocations], out: Path, network: str
+    photo: Photo, stages: Sequence[SamplingLocations], out: Path, network: str
 ) -> list[Path]:
-    """Write the pictures, and every position and modulation as CSV, into ``out``."""
-    with style.styled():
-        paths = style.save(overview(picture, stages, network), out, "sampling-locations")
-        for stage in stages:
-            fig = by_modulation(picture, stage, network)
-            paths += style.save(fig, out, f"sampling-locations-stage{stage.stage}")
+    """Write the figures, and every position and modulation as CSV, into ``out``."""
+    paths = style.write_figure(overview(photo, stages, network), out, "sampling-locations")
+    for stage in stages:
+        fig = by_modulation(photo, stage, network)
+        paths += style.write_figure(fig, out, f"sampling-locations-stage{stage.stage}")
     path = out / "sampling-locations.csv"
-    content = table("sampling-locations", "", {"": []}, rows(stages, network))
-    path.write_text(as_csv(content), encoding="utf-8", newline="\n")
+    path.write_text(as_csv(Table.of({}, rows(stages, network))), encoding="utf-8", newline="\n")
     return [*paths, path]
 
 
@@ -53,80 +50,81 @@ def rows(stages: Sequence[SamplingLocations], network: str) -> list[dict[str, An
     ]  # fmt: skip
 
 
-def overview(picture: Photo, stages: Sequence[SamplingLocations], network: str) -> Figure:
-    """Four panels, a colour per group, as the paper draws it. Call within `style.styled`."""
-    width = 2 * MARGIN + 4 * SIDE + 3 * GAP
-    height = SIDE + TITLE + FOOT
-    fig = Figure(figsize=(width, height))
+@style.styled()
+def overview(photo: Photo, stages: Sequence[SamplingLocations], network: str) -> Figure:
+    """Four panels, a color per group, as the paper draws it."""
+    fig = Figure(figsize=(2 * MARGIN + 4 * SIDE + 3 * GAP, SIDE + TITLE + FOOT))
     for i, stage in enumerate(stages):
-        left = MARGIN + i * (SIDE + GAP)
-        ax = fig.add_axes((left / width, FOOT / height, SIDE / width, SIDE / height))
-        groups = stage.points.shape[0]
-        colors = colormaps["turbo"](np.linspace(0.03, 0.97, groups))
-        for g in range(groups):
-            _dots(ax, stage, g, color=colors[g])
-        _ground(ax, picture, fade=0.6)
-        _star(ax, stage, 6.5)
-        low = min(-0.5, float(stage.points.min()) - 3)
-        high = max(picture.shape[0] - 0.5, float(stage.points.max()) + 3)
-        ax.set(xlim=(low, high), ylim=(high, low))
-        plural = "group" if groups == 1 else "groups"
-        ax.set_title(f"Stage {stage.stage}, block {stage.block}: {groups} {plural}", pad=4)
-    words = (
+        ax = style.axes_at(fig, MARGIN + i * (SIDE + GAP), FOOT, SIDE, SIDE)
+        _draw_groups(ax, photo, stage)
+    text = (
         f"{network}. A colour per group; the larger a dot, the more it counts. "
         "Star: the place asked for."
     )
-    fig.text(MARGIN / width, 0.12 / height, words, size=7.5, color=MUTED)
+    style.text_at(fig, MARGIN, 0.12, text, size=7.5, color=style.MUTED)
     return fig
 
 
-def by_modulation(picture: Photo, stage: SamplingLocations, network: str) -> Figure:
-    """A panel per group, dots coloured by modulation. Call within `style.styled`."""
+def _draw_groups(ax: Axes, photo: Photo, stage: SamplingLocations) -> None:
+    """All groups of a stage in one panel, which is as wide as their points need."""
+    groups = stage.points.shape[0]
+    for g, color in enumerate(colormaps["turbo"](np.linspace(0.03, 0.97, groups))):
+        _draw_points(ax, stage, g, color=color)
+    _draw_photo(ax, photo, opacity=0.6)
+    ax.plot(*stage.center, marker="*", color=style.PAPER, mec=style.INK, ms=6.5, mew=0.7, zorder=4)
+    low = min(-0.5, float(stage.points.min()) - 3)
+    high = max(photo.shape[0] - 0.5, float(stage.points.max()) + 3)
+    ax.set(xlim=(low, high), ylim=(high, low))
+    plural = "group" if groups == 1 else "groups"
+    ax.set_title(f"Stage {stage.stage}, block {stage.block}: {groups} {plural}", pad=4)
+
+
+@style.styled()
+def by_modulation(photo: Photo, stage: SamplingLocations, network: str) -> Figure:
+    """A panel per group, dots colored by modulation."""
     groups = stage.points.shape[0]
     across = min(ACROSS, groups)
-    down = -(-groups // across)
     width = max(2 * MARGIN + across * SMALL + (across - 1) * GAP, 4.6)
-    height = 0.3 + down * (SMALL + TITLE) + 0.6
+    height = 0.3 + -(-groups // across) * (SMALL + TITLE) + 0.6
     fig = Figure(figsize=(width, height))
     title = f"Stage {stage.stage}, block {stage.block}: cut out around the place asked for (cross)"
-    fig.text(MARGIN / width, 1 - 0.2 / height, title, weight="bold", size=9)
-    low, top = float(stage.modulation.min()), float(stage.modulation.max())
-    low = low if top - low > 1e-6 else 0.0
+    style.text_at(fig, MARGIN, height - 0.2, title, weight="bold", size=9)
     for g in range(groups):
         left = MARGIN + (g % across) * (SMALL + GAP)
         bottom = height - 0.3 - (g // across + 1) * (SMALL + TITLE)
-        ax = fig.add_axes((left / width, bottom / height, SMALL / width, SMALL / height))
-        dots = _dots(ax, stage, g, c=stage.modulation[g], cmap=GREENS, vmin=low, vmax=top, s=24)
-        _ground(ax, picture, fade=0.45)
-        ax.plot(*stage.center, marker="+", color=LINES[1], ms=6, mew=1.2, zorder=4)
-        (x, y), half = stage.center, _half_view(stage, picture.shape[0])
-        ax.set(xlim=(x - half, x + half), ylim=(y + half, y - half))
-        ax.set_title(f"Group {g + 1}", size=7.5, weight="normal", pad=3)
-    bar = fig.add_axes(((MARGIN + 0.15) / width, 0.36 / height, 2.2 / width, 0.09 / height))
+        dots = _draw_cut_out(style.axes_at(fig, left, bottom, SMALL, SMALL), photo, stage, g)
+    bar = style.axes_at(fig, MARGIN + 0.15, 0.36, 2.2, 0.09)
     fig.colorbar(dots, cax=bar, orientation="horizontal")
     bar.set_xlabel(f"Modulation (even: {1 / stage.points.shape[1]:.3f})", size=7.5, labelpad=1)
     bar.tick_params(labelsize=7, length=2)
     bar.xaxis.set_major_locator(MaxNLocator(4))
-    fig.text((MARGIN + 2.55) / width, 0.36 / height, network, size=7.5, color=MUTED)
+    style.text_at(fig, MARGIN + 2.55, 0.36, network, size=7.5, color=style.MUTED)
     return fig
 
 
-def _dots(ax: Axes, stage: SamplingLocations, group: int, **look: Any) -> Any:
+def _draw_cut_out(ax: Axes, photo: Photo, stage: SamplingLocations, group: int) -> Any:
+    """The points of one group by their modulation, around the query pixel."""
+    low, high = float(stage.modulation.min()), float(stage.modulation.max())
+    low = low if high - low > 1e-6 else 0.0
+    scale = {"c": stage.modulation[group], "cmap": style.GREENS, "vmin": low, "vmax": high}
+    dots = _draw_points(ax, stage, group, **scale, s=24)
+    _draw_photo(ax, photo, opacity=0.45)
+    ax.plot(*stage.center, marker="+", color=style.LINES[1], ms=6, mew=1.2, zorder=4)
+    (x, y), half = stage.center, _half_view(stage, photo.shape[0])
+    ax.set(xlim=(x - half, x + half), ylim=(y + half, y - half))
+    ax.set_title(f"Group {group + 1}", size=7.5, weight="normal", pad=3)
+    return dots
+
+
+def _draw_points(ax: Axes, stage: SamplingLocations, group: int, **look: Any) -> Any:
     share = stage.modulation[group] / max(float(stage.modulation.max()), 1e-9)
     x, y = stage.points[group].T
-    return ax.scatter(x, y, **{"s": AREA * share, "linewidths": 0.4, "edgecolors": INK,
-                               "zorder": 3, "clip_on": True, **look})  # fmt: skip
+    fixed = {"linewidths": 0.4, "edgecolors": style.INK, "zorder": 3, "clip_on": True}
+    return ax.scatter(x, y, **{"s": AREA * share, **fixed, **look})
 
 
-def _ground(ax: Axes, picture: Photo, fade: float) -> None:
-    ax.imshow(picture, alpha=fade, zorder=1)
-    ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set(visible=True, color=FAINT)
-
-
-def _star(ax: Axes, stage: SamplingLocations, size: float) -> None:
-    ax.plot(*stage.center, marker="*", color=PAPER, mec=INK, ms=size, mew=0.7, zorder=4)
+def _draw_photo(ax: Axes, photo: Photo, opacity: float) -> None:
+    style.framed(ax).imshow(photo, alpha=opacity, zorder=1)
 
 
 def _half_view(stage: SamplingLocations, side: int) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from archsearch.reports.formats import Table, as_markdown, table
+from archsearch.reports.formats import MISSING, Table, as_markdown
 from archsearch.reports.phrases import plural
 
 
@@ -28,16 +28,16 @@ def throughput_table(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, An
         "#params": [_scaled(row["params"], 1e6, "M") for row in rows],
         "MACs": [_scaled(row["macs"], 1e9, "G") for row in rows],
         "Speed": [_ratio(row) for row in rows],
-        "images/s": [_plain(row["images_per_second"]) for row in rows],
+        "images/s": [_scaled(row["images_per_second"], 1, "", 3) for row in rows],
         "Peak memory": [_scaled(row["memory_bytes"], 1e9, "GB", 3) for row in rows],
-        "Paper: #params": [str(p.get("params", "–")) for p in paper],
-        "Paper: FLOPs": [str(p.get("flops", "–")) for p in paper],
-        "Paper: images/s": [str(p.get("images_per_second", "–")) for p in paper],
+        "Paper: #params": [str(p.get("params", MISSING)) for p in paper],
+        "Paper: FLOPs": [str(p.get("flops", MISSING)) for p in paper],
+        "Paper: images/s": [str(p.get("images_per_second", MISSING)) for p in paper],
         "Paper: speed": [_paper_ratio(row, rows) for row in rows],
-        "Paper: memory": [str(p.get("memory", "–")) for p in paper],
+        "Paper: memory": [str(p.get("memory", MISSING)) for p in paper],
         "Remarks": [_remarks(row) for row in rows],
     }
-    columns = {k: v for k, v in columns.items() if any(text not in ("–", "") for text in v)}
+    columns = {k: v for k, v in columns.items() if any(text not in (MISSING, "") for text in v)}
     note = (
         f"Speed: images a second over those of {rows[0]['network']}, median (lowest to highest) of "
         f"{plural(machine['rounds'], 'round')} in which all take turns in one run; images/s are "
@@ -46,30 +46,26 @@ def throughput_table(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, An
         "Counts: by fvcore, multiply-adds as the paper counts; ours equal the closed form. "
         "The paper's figures are of an A100."
     )
-    return table("throughput", "Throughput and memory", columns, [dict(r) for r in rows], note=note)
+    return Table.of(columns, rows, note=note, title="Throughput and memory")
 
 
 def _scaled(value: float | None, by: float, unit: str, digits: int = 4) -> str:
-    return "–" if value is None else f"{value / by:.{digits}g} {unit}"
-
-
-def _plain(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+    return MISSING if value is None else f"{value / by:.{digits}g} {unit}".rstrip()
 
 
 def _ratio(row: Mapping[str, Any]) -> str:
     if row["ratio"] is None:
-        return "–"
+        return MISSING
     if row["ratio_low"] == row["ratio_high"]:
         return f"{row['ratio']:.2f}×"
     return f"{row['ratio']:.2f}× ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
 
 
 def _paper_ratio(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    """The paper's images a second over those of the network ours are held against."""
+    """The paper's images a second over those of the network that ours are compared with."""
     first = next(r for r in rows if r["image_size"] == row["image_size"])
     if not (row["paper"] and first["paper"]):
-        return "–"
+        return MISSING
     return f"{row['paper']['images_per_second'] / first['paper']['images_per_second']:.2f}×"
 
 

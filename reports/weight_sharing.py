@@ -5,13 +5,11 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from archsearch.paper.weight_sharing import NOTE, Sharing
 from archsearch.reports import style
-from archsearch.reports.formats import Table, table, write
+from archsearch.reports.formats import MISSING, Table, write_table
 
-MISSING = "–"
 RATIOS = {
     "more_params": "More parameters unshared",
     "saved_params": "Parameters saved",
@@ -36,7 +34,7 @@ def sharing_table(rows: Sequence[Sharing], batch_size: int, image_size: int) -> 
     columns |= _measured(rows)
     data = [r.to_dict() | {"image_size": image_size} for r in rows]
     title = f"Shared and unshared weights, as Fig. 4: {batch_size} images at {image_size}²"
-    return table("weight-sharing", title, columns, data, note=NOTE)
+    return Table.of(columns, data, note=NOTE, title=title, name="weight-sharing")
 
 
 def _ratio(name: str, rows: Sequence[Sharing]) -> dict[str, list[str]]:
@@ -66,23 +64,24 @@ def _gb(value: int | None) -> str:
     return MISSING if value is None else f"{value / 1e9:.2f}"
 
 
+@style.styled()
 def sharing_figure(rows: Sequence[Sharing], batch_size: int) -> Figure:
     """Parameters above, predicted memory per image below; a line shared, a line unshared."""
     fig = Figure(figsize=(style.WIDTH, 1.5 * style.HEIGHT))
     top, bottom = fig.subplots(2, 1, sharex=True)
-    _lines(
+    _plot_pair(
         top, "Parameters (M), log scale", rows,
         [r.params / 1e6 for r in rows], [r.params_unshared / 1e6 for r in rows],
     )  # fmt: skip
-    _lines(
+    _plot_pair(
         bottom, f"Peak of a step per image (GB), predicted, batch {batch_size}, log scale", rows,
         [r.memory.peak_bytes / batch_size / 1e9 for r in rows],
         [r.memory_unshared.peak_bytes / batch_size / 1e9 for r in rows],
     )  # fmt: skip
     for i, row in enumerate(rows):
-        for value, colour in ((row.measured, 0), (row.measured_unshared, 1)):
+        for value, color in zip((row.measured, row.measured_unshared), style.LINES, strict=False):
             if value is not None:
-                bottom.plot(i, value / batch_size / 1e9, "x", color=style.LINES[colour])
+                bottom.plot(i, value / batch_size / 1e9, "x", color=color)
     if any(row.measured for row in rows):
         bottom.plot([], [], "x", color=style.MUTED, label="measured")
     top.legend(loc="upper left")
@@ -91,24 +90,21 @@ def sharing_figure(rows: Sequence[Sharing], batch_size: int) -> Figure:
     return fig
 
 
-def _lines(
+def _plot_pair(
     ax: Axes, title: str, rows: Sequence[Sharing], shared: list[float], unshared: list[float]
 ) -> None:
     for i, (values, label) in enumerate(((shared, "shared"), (unshared, "unshared"))):
         ax.plot(range(len(rows)), values, "o", linestyle=style.DASHES[i], color=style.LINES[i],
                 label=label, markersize=4)  # fmt: skip
     ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-    ax.yaxis.set_minor_locator(NullLocator())
+    style.plain_log_ticks(ax.yaxis)
     ax.set_title(title, weight="normal", size=8.5)
     ax.set_xticks(range(len(rows)), [r.model for r in rows])
     ax.grid(axis="y", color=style.FAINT, linewidth=0.6)
 
 
 def render(rows: Sequence[Sharing], batch_size: int, image_size: int, out_dir: Path) -> list[Path]:
-    """Write table and picture into ``out_dir``."""
+    """Write table and figure into ``out_dir``."""
     out_dir.mkdir(parents=True, exist_ok=True)
-    with style.styled():
-        pictures = style.save(sharing_figure(rows, batch_size), out_dir, "weight-sharing")
-    return [*write(sharing_table(rows, batch_size, image_size), out_dir), *pictures]
+    figures = style.write_figure(sharing_figure(rows, batch_size), out_dir, "weight-sharing")
+    return write_table(sharing_table(rows, batch_size, image_size), out_dir) + figures

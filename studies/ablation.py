@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from archsearch.core.recipe import Recipe
-from archsearch.core.study import About, Study
-from archsearch.families.internimage import AnyVariant, FreeVariant, Variant
+from archsearch.families.internimage import FreeVariant, InternImageFamily, Variant
 from archsearch.studies.sizes import SCALES, Size, cell
+from archsearch.study import About, Study
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],
@@ -36,17 +36,17 @@ def study(
         recipe=recipe,
         data=data,
         seeds=seeds,
-        reports=("paper", "gradients", "table"),
+        reports=("paper", "gradients"),
     )
 
 
-def without(variant: Variant, change: str) -> AnyVariant:
+def without(variant: Variant, change: str) -> InternImageFamily:
     """``variant`` with one of DCNv3's changes taken back, or as it is for ``nothing``.
 
     Raises:
         KeyError: for another word than those of `TABLE_6`.
     """
-    changed: dict[str, AnyVariant] = {
+    changed: dict[str, InternImageFamily] = {
         "nothing": variant,
         "shared weights": replace(variant, operator="dcnv3-unshared"),
         "multi-group": one_group(variant),
@@ -62,9 +62,5 @@ def one_group(variant: Variant) -> FreeVariant:
         channels=config.channels,
         groups=(1, 1, 1, 1),
         depths=config.depths,
-        kernel_size=variant.kernel_size,
-        norm=variant.norm,
-        layer_scale=variant.layer_scale,
-        offset_scale=variant.offset_scale,
-        operator=variant.operator,
+        **variant.switches,
     )

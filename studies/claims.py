@@ -1,7 +1,7 @@
 """Do our counts give every size that the paper prints for this family?"""
 
-from archsearch.core.study import About
 from archsearch.paper.printed_sizes import Claim, claims
+from archsearch.study import About
 
 __all__ = ["ABOUT", "Claim", "claims"]
 

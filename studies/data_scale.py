@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from archsearch.core.recipe import Recipe
-from archsearch.core.study import About, Study
 from archsearch.studies.deformable_attention import TABLE_H
 from archsearch.studies.sizes import SCALES, Size, cell
+from archsearch.study import About, Study
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],
@@ -44,5 +44,5 @@ def _study(share: float, recipe: Recipe, data: str, seeds: tuple[int, ...], size
         recipe=replace(recipe, data_fraction=share),
         data=data,
         seeds=seeds,
-        reports=("paper", "data-scale", "table"),
+        reports=("paper", "data-scale"),
     )

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from archsearch.core.recipe import Recipe
-from archsearch.core.study import About, Study
 from archsearch.studies.sizes import SCALES, Size, cell
+from archsearch.study import About, Study
 from internimage.config import Operator
 
 ABOUT = About(
@@ -39,5 +39,5 @@ def study(
         recipe=recipe,
         data=data,
         seeds=seeds,
-        reports=("paper", "table"),
+        reports=("paper",),
     )

@@ -1,13 +1,13 @@
 """Which stacking of one budget learns best: how wide (C1), how grouped (C') and how deep (L1)?"""
 
 from dataclasses import replace
-from typing import Any
 
 from archsearch.core.budget import Budget
 from archsearch.core.recipe import Recipe
-from archsearch.core.study import About, Study
 from archsearch.families.internimage import ORIGIN, Variant
-from archsearch.space.grid import Invalid, named_space, plan
+from archsearch.families.internimage_space import named_space
+from archsearch.space.grid import Invalid, plan
+from archsearch.study import About, Study
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],
@@ -43,8 +43,8 @@ def study(
             cell that is not exact.
     """
     given = {"c1": c1, "group_channels": group_channels, "l1": l1}
-    lists: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
-    space = replace(named_space(preset, like), **lists)
+    space = replace(named_space(preset), like=like)
+    space = space.with_values(**{k: v for k, v in given.items() if v is not None})
     return Study(
         name="grid",
         question=ABOUT.question,
@@ -54,6 +54,5 @@ def study(
         data=data,
         seeds=seeds,
         axes=("group_channels", "l1", "c1"),
-        budget=str(budget),
-        reports=("heatmap", "table"),
+        budget=budget,
     )

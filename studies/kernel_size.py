@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from archsearch.core.recipe import Recipe
-from archsearch.core.study import About, Study
 from archsearch.paper.printed_sizes import TABLE_D
 from archsearch.studies.sizes import SCALES, Size, cell
+from archsearch.study import About, Study
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],
@@ -39,5 +39,5 @@ def study(
         recipe=recipe,
         data=data,
         seeds=seeds,
-        reports=("paper", "table"),
+        reports=("paper",),
     )

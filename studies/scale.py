@@ -1,11 +1,12 @@
 """How should an origin grow: how much depth (alpha) and how much width (beta) at each doubling?"""
 
 from archsearch.core.budget import Budget
+from archsearch.core.cell import Cell
 from archsearch.core.recipe import Recipe
-from archsearch.core.study import About, Cell, Study
 from archsearch.families.internimage import SCALED_ORIGIN, Variant
 from archsearch.paper.table_c import table_c
 from archsearch.space.scaling import LADDER_BUDGET, check_factors, ladder
+from archsearch.study import About, Study
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],
@@ -39,11 +40,11 @@ def study(
     """
     if alpha is None and beta is None:
         name, cells = "table-c", _table_c(origin, rounding)
-        label = str(budget) if _from_paper(origin) else ""
+        limit = budget if _from_paper(origin) else None
     else:
         factors = check_factors(alpha, beta)
         name, cells = "scale", ladder(origin, *factors, budget, rounding or "nearest")
-        label = str(budget)
+        limit = budget
     return Study(
         name=name,
         question=ABOUT.question,
@@ -52,8 +53,7 @@ def study(
         recipe=recipe,
         data=data,
         seeds=seeds,
-        budget=label,
-        reports=("table",),
+        budget=limit,
     )
 
 

@@ -1,13 +1,15 @@
 """Which variant under this budget learns best, found without training them all?"""
 
 from collections.abc import Sequence
-from typing import Literal
 
 from archsearch.core.budget import Budget
+from archsearch.core.plans import Numbers, Sampler, Search
 from archsearch.core.recipe import Recipe
-from archsearch.core.study import About, Study
+from archsearch.families.internimage_space import SEARCH_SPACE
 from archsearch.space.grid import Space
-from archsearch.space.search_space import SEARCH_SPACE, four_numbers
+from archsearch.space.search_space import domain_of
+from archsearch.study import About, Study
+from archsearch.tasks.classification import CLASSIFICATION
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],
@@ -17,19 +19,16 @@ ABOUT = About(
     full="60 models of 30M, 300 epochs of ImageNet-1K each (Table B)",
 )
 
-Over = Literal["four", "twelve"]
-"""The four numbers under the rules, or all twelve hyper-parameters (C_i, G_i, L_i) free."""
-
 
 def study(
     *,
     recipe: Recipe,
     budget: Budget,
     num_trials: int = 60,
-    over: Over = "four",
+    over: Numbers = "four",
     space: Space = SEARCH_SPACE,
-    sampler: str = "tpe",
-    objectives: Sequence[str] = ("val_accuracy",),
+    sampler: Sampler = "tpe",
+    objectives: Sequence[str] = (CLASSIFICATION.chooses,),
     seed: int = 0,
     data: str = "digits",
 ) -> Study:
@@ -40,10 +39,10 @@ def study(
     Raises:
         ValueError: when no variant of the four numbers meets the budget.
     """
-    if over == "four" and next(four_numbers(budget, space).variants(), None) is None:
+    if over == "four" and next(domain_of(space, budget).variants(), None) is None:
         raise ValueError(
-            f"no legal variant with C1 in {space.c1}, C' in {space.group_channels} and L1 in "
-            f"{space.l1} is within {budget.tolerance:.0%} of {budget}: give other values"
+            f"no legal variant with {_listed(space)} is within {budget.tolerance:.0%} of {budget}: "
+            "give other values"
         )
     return Study(
         name="search" if over == "four" else "search-twelve",
@@ -53,18 +52,14 @@ def study(
         recipe=recipe,
         data=data,
         metric=objectives[0],
-        budget=str(budget),
-        reports=("table",),
-        plan={
-            "kind": "search",
-            "over": over,
-            "c1": list(space.c1),
-            "group_channels": list(space.group_channels),
-            "l1": list(space.l1),
-            "sampler": sampler,
-            "objectives": list(objectives),
-            "seed": seed,
-            "num_trials": num_trials,
-            "tolerance": budget.tolerance,
-        },
+        budget=budget,
+        plan=Search(
+            over, space.values, sampler, tuple(objectives), seed, num_trials, budget.tolerance
+        ),
     )
+
+
+def _listed(space: Space) -> str:
+    """``C1 in (48, 64), C' in (16,) and L1 in (1, 2)``."""
+    parts = [f"{space.like.label_of(name)} in {space.values[name]}" for name in space.names]
+    return " and ".join((", ".join(parts[:-1]), parts[-1]))

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from archsearch.core.study import Cell
-from archsearch.families.internimage import ORIGIN, AnyVariant, Variant
-from archsearch.families.internimage_cost import count
+from archsearch.core.cell import Cell
+from archsearch.families.internimage import ORIGIN, InternImageFamily, Variant
 
 Size = Literal["small", "full"]
 
@@ -30,6 +29,8 @@ SCALES: dict[Size, Scale] = {
 """Small is T's shape at 1.0M: four stages, several groups in each, most blocks in the third."""
 
 
-def cell(asked: Mapping[str, float | int | str], variant: AnyVariant, **paper: Any) -> Cell:
-    """A place of a study whose variant is what was asked for, with the paper's figures for T."""
-    return Cell(asked, "exact", variant, count(variant.config()), paper=paper)
+def cell(
+    requested: Mapping[str, float | int | str], variant: InternImageFamily, **paper: Any
+) -> Cell:
+    """A cell that is exactly what was requested, with the paper's figures for T."""
+    return Cell(requested, "exact", variant, variant.cost(), paper=paper)

@@ -1,7 +1,7 @@
 """What does sharing weights among convolution neurons save, in parameters and in memory?"""
 
-from archsearch.core.study import About
 from archsearch.paper.weight_sharing import Sharing, measured, sharing
+from archsearch.study import About
 
 __all__ = ["ABOUT", "Sharing", "measured", "sharing"]
 

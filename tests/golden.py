@@ -11,16 +11,20 @@ from typing import Any
 import numpy as np
 
 from archsearch.core.budget import Budget
+from archsearch.core.cell import Cell
+from archsearch.core.plans import MoreSeeds
 from archsearch.core.recipe import QUICK, Recipe
-from archsearch.core.study import Cell, Data, Record, Study, Trial
+from archsearch.core.task import Data
 from archsearch.families.internimage import SCALED_ORIGIN, Variant
 from archsearch.families.internimage_cost import count
+from archsearch.families.internimage_space import SPACES
 from archsearch.results import Results, TrialResult, assemble
 from archsearch.searching.adaptive_plan import drive
 from archsearch.searching.adaptive_seeds import more_seeds
-from archsearch.space.grid import Space, plan
+from archsearch.space.grid import plan
 from archsearch.space.scaling import ladder
 from archsearch.storage.study_folder import StudyFolder
+from archsearch.study import Record, Study, Trial
 
 DATA = Data("digits", "golden", 10, 1, 1078, 359, 360, "scikit-learn digits")
 COMMAND = ["archsearch", "grid", "--budget", "30M", "--seeds", "5", "--out", "runs/grid"]
@@ -40,11 +44,11 @@ def grid_study(seeds: int = 5, **changes: Any) -> Study:
         name="grid",
         question="Which stacking of a 30M InternImage is best?",
         source="Section 3.2; supplement C.1, Fig. A",
-        cells=plan(Space(), Budget.parse("30M")),
+        cells=plan(SPACES["main"], Budget.parse("30M")),
         recipe=replace(QUICK, epochs=6, lr=1e-3),
         seeds=tuple(range(seeds)),
         axes=("group_channels", "l1", "c1"),
-        budget="30M",
+        budget=Budget.parse("30M"),
     )
     return replace(study, **changes)
 
@@ -75,7 +79,7 @@ def complete(trial: Trial, accuracy: float) -> TrialResult:
             "train_loss": 0.71,
         },
         curve(round(accuracy, 3), trial.recipe.epochs),
-        count(trial.variant.config(num_classes=10), 32),
+        trial.variant.cost(32, num_classes=10),
         seconds=57.0 + trial.seed,
         device="cpu (2 threads)",
         versions=VERSIONS,
@@ -113,19 +117,18 @@ def golden_results(seeds: int = 5, spread: float = 0.25, hostile: bool = False) 
         for t in trials
         if isinstance(t.variant, Variant)
     )
-    asked = {
+    request = {
         "command": [*COMMAND, HOSTILE] if hostile else COMMAND,
         "created": "2025-03-01T09:30:00Z",
         "versions": VERSIONS,
     }
-    return assemble("grid-30m", study, DATA, asked, results)
+    return assemble("grid-30m", study, DATA, request, results)
 
 
 def uneven_results() -> Results:
     """``--seeds auto`` to its end, C' = 16: only tied cells have seeds 2 to 4, which are hard for
     all, so that by plain means cells that are behind stand above the best."""
-    plan = {"kind": "more-seeds", "max_seeds": 5}
-    study = grid_study(2, cells=grid_study().cells[:15], plan=plan)
+    study = grid_study(2, cells=grid_study().cells[:15], plan=MoreSeeds(5))
     noise, records, found = np.random.default_rng(11), dict[str, Record](), list[TrialResult]()
 
     def run(trials: tuple[Trial, ...]) -> None:
@@ -175,27 +178,33 @@ def scale_results(seeds: int = 3) -> Results:
     recipe: Recipe = replace(QUICK, epochs=4, lr=1e-3)
     question = "Which (alpha, beta) scales a 30M InternImage best?"
     study = Study(
-        "scale", question, "Table C", cells, recipe, seeds=tuple(range(seeds)), budget="100M"
+        "scale",
+        question,
+        "Table C",
+        cells,
+        recipe,
+        seeds=tuple(range(seeds)),
+        budget=Budget.parse("100M"),
     )
     rng = np.random.default_rng(3)
     results = tuple(
-        complete(t, 96.0 + 0.02 * t.variant.config().channels[0] / 16 + rng.normal(0, 0.2))
+        complete(t, 96.0 + 0.02 * t.variant.by_name["c1"] / 16 + rng.normal(0, 0.2))
         for t in study.trials(DATA)
     )
-    asked = {"command": ["archsearch", "scale"], "created": "2025-03-02T10:00:00Z"}
-    return assemble("scale-100m", study, DATA, {**asked, "versions": VERSIONS}, results)
+    request = {"command": ["archsearch", "scale"], "created": "2025-03-02T10:00:00Z"}
+    return assemble("scale-100m", study, DATA, {**request, "versions": VERSIONS}, results)
 
 
 def _scale_cell(alpha: float, beta: float, variant: Variant, params: str, accuracy: float) -> Cell:
-    asked = {"alpha": alpha, "beta": beta, "phi": 2}
+    requested = {"alpha": alpha, "beta": beta, "phi": 2}
     cost = count(variant.config())
     paper = {"params": params, "accuracy": accuracy}
-    return Cell(asked, "exact", variant, cost, paper=paper)
+    return Cell(requested, "exact", variant, cost, paper=paper)
 
 
 def write_run(results: Results, folder: Path) -> Path:
     """The same run as files, as a real one leaves them; what runs is interrupted there."""
-    run = StudyFolder(folder).create(results.study, results.data, results.asked["command"])
+    run = StudyFolder(folder).create(results.study, results.data, results.request["command"])
     for result in (*results.trials, *results.others):
         trial = run.trial(result.trial.id)
         trial.write_spec(result.trial)
@@ -213,9 +222,9 @@ def ladder_results(alpha: float = 1.09, beta: float = 1.36, exponent: float = 0.
     rng = np.random.default_rng(int(1000 * alpha))
     results = []
     for trial in study.trials(DATA):
-        size = count(trial.variant.config()).params / 30e6
+        size = trial.variant.cost().params / 30e6
         error = 6.0 * size**-exponent * float(np.exp(rng.normal(0, 0.02)))
         last = trial.variant == cells[-1].variant
         results.append(TrialResult(trial, "pending") if last else complete(trial, 100 - error))
-    asked = {"command": ["archsearch", "scale"], "versions": VERSIONS}
-    return assemble(f"ladder-{alpha}", study, DATA, asked, tuple(results))
+    request = {"command": ["archsearch", "scale"], "versions": VERSIONS}
+    return assemble(f"ladder-{alpha}", study, DATA, request, tuple(results))

@@ -7,7 +7,8 @@ import pytest
 
 from archsearch.core.budget import Budget
 from archsearch.core.recipe import QUICK, resolve
-from archsearch.reproduce import Reproduction, cell_of, reproduce
+from archsearch.networks import cell_named
+from archsearch.reproduce import Reproduction, reproduce
 from archsearch.results import assemble
 from archsearch.running.run import run_study
 from archsearch.stats.intervals import Interval
@@ -62,10 +63,10 @@ def test_networks_of_the_same_numbers_are_told_apart_by_their_labels() -> None:
     labels = [cell.label for cell in results.cells]
     assert len(set(labels)) == 3
     for cell in results.cells:
-        assert cell_of(results, cell.label) is cell
+        assert cell_named(results, cell.label) is cell
     numbers = results.cells[0].cell.variant.name if results.cells[0].cell.variant else ""
     with pytest.raises(ValueError, match=f"{numbers} is 3 networks"):
-        cell_of(results, numbers)
+        cell_named(results, numbers)
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from scipy import stats as sps
 
-from archsearch.core.metrics import METRICS, metric
-from archsearch.core.study import Record, Trial
+from archsearch.core.plans import Halve
 from archsearch.families.internimage import Variant
 from archsearch.results import CellResult, Results, assemble, load
 from archsearch.searching.adaptive_plan import drive
 from archsearch.searching.plans import halving_of
 from archsearch.stats.intervals import interval
 from archsearch.storage.study_folder import StudyFolder
+from archsearch.study import Record, Trial
+from archsearch.tasks.classification import CLASSIFICATION
 from tests.golden import (
     COMMAND,
     DATA,
@@ -37,7 +38,7 @@ def grid() -> Results:
 
 def at(results: Results, c1: int, group_channels: int, l1: int) -> CellResult:
     asked = {"c1": c1, "group_channels": group_channels, "l1": l1}
-    return next(c for c in results.cells if c.cell.asked == asked)
+    return next(c for c in results.cells if c.cell.requested == asked)
 
 
 def test_every_cell_of_the_plan_stays_in_its_place(grid: Results) -> None:
@@ -78,14 +79,14 @@ def test_what_did_not_complete_has_no_value_at_all(grid: Results) -> None:
     lost = at(grid, 48, 16, 1).trials[0]
     assert lost.record is not None
     assert lost.record.seconds > 0
-    assert lost.value(METRICS["seconds"]) is None
+    assert lost.value(CLASSIFICATION.all_metrics()["seconds"]) is None
 
 
 def test_the_estimate_is_the_students_interval_over_seeds(grid: Results) -> None:
     cell = at(grid, 64, 16, 4)
     values = [t.record.metrics["val_accuracy"] for t in cell.trials if t.record]
     low, high = sps.t.interval(0.95, 4, np.mean(values), sps.sem(values))
-    estimate = cell.estimate(METRICS["val_accuracy"])
+    estimate = cell.estimate(CLASSIFICATION.all_metrics()["val_accuracy"])
     assert estimate is not None
     assert (estimate.mean, estimate.n) == (pytest.approx(np.mean(values)), 5)
     assert (estimate.low, estimate.high) == (pytest.approx(low), pytest.approx(high))
@@ -98,11 +99,11 @@ def test_the_estimate_is_the_students_interval_over_seeds(grid: Results) -> None
 def test_errors_and_costs_come_in_the_unit_of_their_metric(grid: Results) -> None:
     cell = at(grid, 64, 16, 4)
     trial = cell.trials[0]
-    accuracy = trial.value(METRICS["val_accuracy"])
+    accuracy = trial.value(CLASSIFICATION.all_metrics()["val_accuracy"])
     assert accuracy is not None
-    assert trial.value(METRICS["val_error"]) == pytest.approx(100 - accuracy)
-    assert cell.counted(METRICS["params"]) == pytest.approx(29.918424)
-    trained = cell.counted(METRICS["trained_params"])
+    assert trial.value(CLASSIFICATION.all_metrics()["val_error"]) == pytest.approx(100 - accuracy)
+    assert cell.counted(CLASSIFICATION.all_metrics()["params"]) == pytest.approx(29.918424)
+    trained = cell.counted(CLASSIFICATION.all_metrics()["trained_params"])
     assert trained is not None
     assert trained < 29.918424  # ten classes instead of 1000
 
@@ -191,7 +192,7 @@ def test_a_folder_without_a_study_is_refused_in_words(tmp_path: Path) -> None:
 def test_an_unknown_metric_is_refused_with_the_known_ones(grid: Results) -> None:
     with pytest.raises(ValueError, match=r"'speed'; known: val_accuracy, "):
         grid.compare("speed")
-    assert metric("macs").axis == "Multiply-adds (G)"
+    assert CLASSIFICATION.metric("macs").axis == "Multiply-adds (G)"
 
 
 def test_the_frame_has_a_row_per_cell(grid: Results) -> None:
@@ -215,8 +216,7 @@ def test_reading_and_drawing_need_no_torch(tmp_path: Path) -> None:
 
 def test_what_halving_pruned_is_told_and_nothing_waits(tmp_path: Path) -> None:
     """Deeper is better at every rung: the pilot lets the rungs prune, and the rest is spared."""
-    plan = {"kind": "halving", "over": "epochs", "force": False, "rungs": 3, "factor": 3.0}
-    study = grid_study(2, plan=plan)
+    study = grid_study(2, plan=Halve("epochs", force=False))
     folder = StudyFolder(tmp_path / "run").create(study, DATA)
     trained: list[Trial] = []
 
@@ -249,12 +249,16 @@ def test_what_halving_pruned_is_told_and_nothing_waits(tmp_path: Path) -> None:
 
 def test_metrics_read_records_and_epochs_alike() -> None:
     record = Record("a" * 16, "complete", {"val_accuracy": 97.0, "peak_memory_bytes": 2e9})
-    assert metric("val_error").of(record) == 3.0
-    assert metric("memory").of(record) == 2.0
-    assert metric("seconds").of(replace(record, seconds=5.0)) == 5.0
-    assert metric("trained_params").of(record) is None
-    assert metric("params").of(record) is None
-    assert metric("val_accuracy").of(replace(record, status="diverged")) is None
-    assert metric("val_error").of_metrics({"epoch": 1, "val_accuracy": 90.0}) == 10.0
-    assert metric("seconds").of_metrics({"seconds": 9.0}) is None  # an epoch's are not a trial's
-    assert metric("val_loss").merit(2.0) < metric("val_loss").merit(1.0)
+    assert CLASSIFICATION.metric("val_error").of(record) == 3.0
+    assert CLASSIFICATION.metric("memory").of(record) == 2.0
+    assert CLASSIFICATION.metric("seconds").of(replace(record, seconds=5.0)) == 5.0
+    assert CLASSIFICATION.metric("trained_params").of(record) is None
+    assert CLASSIFICATION.metric("params").of(record) is None
+    assert CLASSIFICATION.metric("val_accuracy").of(replace(record, status="diverged")) is None
+    assert CLASSIFICATION.metric("val_error").of_metrics({"epoch": 1, "val_accuracy": 90.0}) == 10.0
+    assert (
+        CLASSIFICATION.metric("seconds").of_metrics({"seconds": 9.0}) is None
+    )  # an epoch's are not a trial's
+    assert CLASSIFICATION.metric("val_loss").merit(2.0) < CLASSIFICATION.metric("val_loss").merit(
+        1.0
+    )

@@ -10,13 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from archsearch.core.cell import Cell
+from archsearch.core.interrupted import Interrupted
 from archsearch.core.recipe import Recipe
-from archsearch.core.study import Cell, Data, Interrupted, Record, Status, Study
+from archsearch.core.task import Data
 from archsearch.families.internimage import Variant
 from archsearch.running.run import StudyStopped, run_study
 from archsearch.running.runners import Name
 from archsearch.storage.files import write_json
 from archsearch.storage.study_folder import StudyFolder, TrialFolder
+from archsearch.study import Record, Status, Study
 
 DATA = Data("toy", "f" * 16, num_classes=10, channels=1, num_train=8, num_val=4, num_test=4)
 EPOCHS = 3
@@ -37,7 +40,7 @@ def recipe(**changes: Any) -> Recipe:
 
 def cell(l1: int) -> Cell:
     variant = Variant(16, 16, l1, l1 + 3)
-    return Cell(asked={"c1": 16, "l1": l1}, fate="exact", variant=variant, cost=None)
+    return Cell(requested={"c1": 16, "l1": l1}, fate="exact", variant=variant, cost=None)
 
 
 def study(cells: int = 3, seeds: tuple[int, ...] = (0,), **changes: Any) -> Study:

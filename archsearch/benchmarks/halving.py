@@ -20,15 +20,18 @@ from statistics import fmean
 from typing import Any, get_args
 
 from archsearch.cli.output import print_rows
-from archsearch.core.metrics import Metric, metric
-from archsearch.core.study import Data, Record, Trial
-from archsearch.families.internimage import AnyVariant
+from archsearch.core.family import Family
+from archsearch.core.metrics import Metric
+from archsearch.core.plans import Over
+from archsearch.core.task import Data, Task
 from archsearch.searching.adaptive_plan import drive
-from archsearch.searching.halving import Over, Rung, halving, rungs
+from archsearch.searching.halving import Rung, halving, rungs
 from archsearch.stats.intervals import interval, kendall_tau
 from archsearch.storage.study_folder import StudyFolder
+from archsearch.study import Record, Trial
+from archsearch.tasks.classification import CLASSIFICATION
 
-Scores = Mapping[AnyVariant, Mapping[int, float]]
+Scores = Mapping[Family, Mapping[int, float]]
 """Network -> seed -> what a training gave; the higher, the better."""
 
 
@@ -52,20 +55,24 @@ class Replay:
     """The records of a grid at every rung; all ``networks`` have all ``seeds``."""
 
     ladder: Sequence[Rung]
-    networks: Sequence[AnyVariant]
+    networks: Sequence[Family]
     seeds: Sequence[int]
     data: Data
     records: Mapping[str, Record]
     by: Metric
+    task: Task = CLASSIFICATION
 
-    def record(self, rung: Rung, network: AnyVariant, seed: int) -> Record:
-        return self.records[Trial(network, rung.recipe, self.data, seed).id]
+    def record(self, rung: Rung, network: Family, seed: int) -> Record:
+        return self.records[self._trial(rung, network, seed).id]
+
+    def _trial(self, rung: Rung, network: Family, seed: int) -> Trial:
+        return Trial(network, rung.recipe, self.data, seed, self.task)
 
     def scores(self, rung: Rung) -> Scores:
         """What every network gave at a rung."""
         return {v: {s: self._merit(rung, v, s) for s in self.seeds} for v in self.networks}
 
-    def _merit(self, rung: Rung, network: AnyVariant, seed: int) -> float:
+    def _merit(self, rung: Rung, network: Family, seed: int) -> float:
         value = self.by.of(self.record(rung, network, seed))
         assert value is not None, "checked when they were read"
         return self.by.merit(value)
@@ -77,14 +84,21 @@ class Replay:
         def record_of(trial_id: str) -> Record:
             return asked.setdefault(trial_id, self.records[trial_id])
 
-        steps = halving(self.networks, self.ladder, self.data, seeds, force=force)
+        steps = halving(
+            self.networks,
+            self.ladder,
+            self.data,
+            seeds,
+            task=self.task,
+            measure=self.by.name,
+            force=force,
+        )
         outcome = drive(steps, record_of)
         assert outcome is not None, "a record is missing"
-        full = self.ladder[-1].recipe
         in_full = [
             v
             for v in self.networks
-            if all(Trial(v, full, self.data, seed).id in asked for seed in seeds)
+            if all(self._trial(self.ladder[-1], v, seed).id in asked for seed in seeds)
         ]
         scores = self.scores(self.ladder[-1])
         chosen = best(scores, seeds, in_full)
@@ -115,15 +129,15 @@ class Replay:
         return sum(self.record(full, v, s).seconds for v in self.networks for s in seeds)
 
 
-def mean(scores: Scores, network: AnyVariant, seeds: Sequence[int]) -> float:
+def mean(scores: Scores, network: Family, seeds: Sequence[int]) -> float:
     return fmean(scores[network][seed] for seed in seeds)
 
 
-def best(scores: Scores, seeds: Sequence[int], among: Sequence[AnyVariant]) -> AnyVariant:
+def best(scores: Scores, seeds: Sequence[int], among: Sequence[Family]) -> Family:
     return max(among, key=lambda v: mean(scores, v, seeds))
 
 
-def judged(scores: Scores, seeds: Sequence[int], network: AnyVariant) -> float:
+def judged(scores: Scores, seeds: Sequence[int], network: Family) -> float:
     """Its mean over the seeds that did not choose it; over all, where all did."""
     others = [seed for seed in scores[network] if seed not in seeds]
     return mean(scores, network, others or seeds)
@@ -176,12 +190,15 @@ def read(
     ladder = rungs(study.recipe, over=over)
     records = dict[str, Record]()
     for i, rung in enumerate(ladder, 1):
-        at_rung = replace(study, name=f"rung-{i}", recipe=rung.recipe, seeds=tuple(seeds), plan={})
+        at_rung = replace(
+            study, name=f"rung-{i}", recipe=rung.recipe, seeds=tuple(seeds), plan=None
+        )
         theirs = _records(folder, at_rung.trials(data))
         lacking = tuple(t for t in at_rung.trials(data) if t.id not in theirs)
         place = StudyFolder(out / at_rung.name).create(at_rung, data)
         records |= theirs | _trained(place, lacking, workers, device)
-    replay = Replay(ladder, networks, seeds, data, records, metric(study.metric))
+    by = study.task.metric(study.metric)
+    replay = Replay(ladder, networks, seeds, data, records, by, study.task)
     _check(replay)
     return replay
 
@@ -189,8 +206,8 @@ def read(
 def _trained(
     folder: StudyFolder, trials: Sequence[Trial], workers: int | None, device: str
 ) -> dict[str, Record]:
-    from archsearch.cli.live import display
-    from archsearch.cli.session import Labels
+    from archsearch.api.live import display
+    from archsearch.api.session import Labels
     from archsearch.running.run import run_study
 
     with display(Labels(folder, seeds=True)) as show:

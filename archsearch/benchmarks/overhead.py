@@ -16,13 +16,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from archsearch.core.cell import Cell
 from archsearch.core.recipe import Recipe
-from archsearch.core.study import Cell, Data, Record, Study
+from archsearch.core.task import Data
 from archsearch.families.internimage import Variant
 from archsearch.running.run import run_study
 from archsearch.running.runners import Name
 from archsearch.running.work import Stop
 from archsearch.storage.study_folder import StudyFolder, TrialFolder
+from archsearch.study import Record, Study
 
 WORK = "archsearch.benchmarks.overhead:no_op"
 WORKERS = 2

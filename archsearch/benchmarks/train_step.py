@@ -28,12 +28,16 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 import internimage.dcnv3
-from archsearch.core.recipe import QUICK, Recipe, trained_config
+from archsearch.core.recipe import QUICK, Recipe
+from archsearch.core.task import Batch, Data, Splits
+from archsearch.families.internimage import parse_network
+from archsearch.tasks.classification import Classification, LabelledSplits
+from archsearch.training.augmentation import Pipeline
+from archsearch.training.device import DTYPES, device_name, device_of, settings
 from archsearch.training.images import Dataset, Images, in_memory
-from archsearch.training.loader import Batch
-from archsearch.training.loop import DTYPES, Training
-from archsearch.training.trial import device_name, device_of, settings
-from cuda_ops.baselines import find_rivals, in_a_network
+from archsearch.training.loader import indices, reader
+from archsearch.training.loop import Training
+from cuda_ops.baselines import as_dcnv3, find_baselines
 from cuda_ops.bench import write_json
 from internimage import PRESETS
 
@@ -65,7 +69,7 @@ def seconds_of_step(training: Training, batch: Batch, side: str | Operator | Non
     with operator(side):
         synchronize(training.device)
         before = time.perf_counter()
-        training.step(*batch)
+        training.step(batch)
         synchronize(training.device)
         return time.perf_counter() - before
 
@@ -82,7 +86,7 @@ def shares(training: Training, batch: Batch) -> dict[str, float | None]:
     """
     gpu = training.device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if gpu else ProfilerActivity.CPU]) as seen:
-        training.step(*batch)
+        training.step(batch)
         synchronize(training.device)
     times = {"products": 0.0, "convolutions": 0.0, "operator": 0.0, "rest": 0.0}
     for event in seen.key_averages():
@@ -100,8 +104,22 @@ def _part(name: str) -> str:
     return "operator" if OPERATOR in name or "dcnv3" in name else "rest"
 
 
+class RandomImages(Classification):
+    """Classification of one batch of noise, so that no data set is needed."""
+
+    def prepare(self, data: Data, recipe: Recipe, device: torch.device) -> Splits:
+        dataset = random_images(data.num_train, recipe.image_size)
+        read, every = (
+            reader(dataset.train, recipe.image_size, device),
+            indices(range(data.num_train)),
+        )
+        return LabelledSplits(
+            every, every[:0], every[:0], read, read, Pipeline(recipe, dataset, device)
+        )
+
+
 def random_images(count: int, image_size: int) -> Dataset:
-    """`count` images of noise in colour, of as many classes as there are images, up to ten."""
+    """`count` images of noise in color, of as many classes as there are images, up to ten."""
     source = np.random.default_rng(0)
     pixels = source.integers(0, 256, (count, 3, image_size, image_size), dtype=np.uint8)
     images = Images(pixels, (), np.arange(count) % NUM_CLASSES)
@@ -136,15 +154,15 @@ def best_of_rounds(
 
 
 def measure(
-    options: argparse.Namespace, recipe: Recipe, rivals: Mapping[str, Operator]
+    options: argparse.Namespace, recipe: Recipe, baselines: Mapping[str, Operator]
 ) -> dict[str, Any]:
     """Best seconds per step of all sides, ratios to the native one's, and its shares."""
-    sides = SIDES | dict(rivals)
+    sides = SIDES | dict(baselines)
     device = device_of(options.device)
-    config = trained_config(PRESETS[options.model].config, recipe, NUM_CLASSES)
-    dataset = random_images(recipe.batch_size, recipe.image_size)
+    network, task = parse_network(options.model), RandomImages()
+    data = Data("random", "noise", NUM_CLASSES, 3, recipe.batch_size, 0, 0)
     with settings(recipe, device):
-        trainings = {name: Training(config, recipe, dataset, 0, device) for name in sides}
+        trainings = {name: Training(network, recipe, data, 0, task, device) for name in sides}
         native = trainings["native"]
         batch = next(iter(native.remaining_batches()))
         best, failures = best_of_rounds(trainings, batch, sides, options.rounds)
@@ -162,7 +180,7 @@ def measure(
             "torch": torch.__version__,
             "seconds": best,
             "times_faster": faster["reference"],
-            "times_faster_than_rivals": {name: faster[name] for name in rivals},
+            "times_faster_than_baselines": {name: faster[name] for name in baselines},
             "images_at_a_time": {n: t.progress.micro_batch for n, t in trainings.items()},
             "failures": failures,
             "shares": shares(native, batch),
@@ -183,7 +201,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="auto")
     parser.add_argument(
-        "--rivals", type=Path, help="folder with the sources of the official DCNv3 (GPU only)"
+        "--baselines", type=Path, help="folder with the sources of the official DCNv3 (GPU only)"
     )
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON, by line")
     parser.add_argument("--out", type=Path, help="write the numbers there too, size by size")
@@ -211,11 +229,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # the profiler's notes to itself
-    found, left_out = find_rivals(options.rivals, ("DCNv3",)) if options.rivals else ({}, {})
-    rivals = {name: in_a_network(make) for name, make in found.items()}
+    folder = options.baselines
+    makers, left_out = find_baselines(folder, ("DCNv3",)) if folder else ({}, {})
+    baselines = {name: as_dcnv3(make) for name, make in makers.items()}
     rows = []
     for recipe in options.recipes:
-        rows.append(measure(options, recipe, rivals))
+        rows.append(measure(options, recipe, baselines))
         if options.json:
             print(json.dumps(rows[-1]), flush=True)
         else:
@@ -240,7 +259,7 @@ def tell(found: Mapping[str, Any]) -> None:
             f"  {name:10} {seconds * 1e3:9.1f} ms per step  {rate:8.1f} images/s"
             + (f"  in parts of {parts} images" if parts < found["batch"] else "")
         )
-    against = {"reference": found["times_faster"], **found["times_faster_than_rivals"]}
+    against = {"reference": found["times_faster"], **found["times_faster_than_baselines"]}
     for name, ratio in against.items():
         if ratio is not None:
             print(f"  the native operator makes the step {ratio:.2f} times as fast as {name}")

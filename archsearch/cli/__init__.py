@@ -9,12 +9,7 @@ import sys
 
 import typer
 
-import archsearch.cli.count as plan
-import archsearch.cli.launch as launch
-import archsearch.cli.paper as paper
-import archsearch.cli.probe as look
-import archsearch.cli.runs as inspect
-import archsearch.cli.train as train
+from archsearch.cli import count, launch, paper, probe, runs
 from archsearch.running.stopping import StudyStopped
 
 app = typer.Typer(
@@ -24,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (launch, paper, look, train, plan, inspect):
+for module in (launch, paper, probe, count, runs):
     for command in module.COMMANDS:
         app.command()(command)
 

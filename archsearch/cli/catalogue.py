@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import archsearch.probes
 import archsearch.studies
-from archsearch.core.study import About
+from archsearch.study import About
 
 
 def catalogue() -> list[dict[str, str]]:

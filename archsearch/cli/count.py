@@ -1,28 +1,34 @@
 """Commands that train nothing: what a network costs, what the studies are."""
 
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from typer import Argument, Exit, Option
 
-from archsearch.cli.options import AsFormat, Format
+from archsearch.api.keywords import gather, numbers
+from archsearch.cli.options import AsFormat, Format, with_options
 from archsearch.cli.output import print_blocks, print_json, print_rows
-from archsearch.families.internimage import ORIGIN, Variant, parse_variant
+from archsearch.families.internimage import ORIGIN, parse_variant
 from archsearch.families.internimage_cost import count_row
-from internimage.config import PRESETS, ModelConfig
+from archsearch.networks import variant_named
+from internimage.config import ModelConfig
 
-Number = Annotated[int | None, Option(min=1)]
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """The numbers of a variant, one option each."""
+
+    values: Mapping[str, str] = numbers(ORIGIN.number_names(), "Count by numbers: all of them.")
 
 
+@with_options(Numbers)
 def count(
     name: Annotated[
-        str | None, Argument(help="T, S, B, L, XL, H, or C1-C'-L1-L3 such as 64-16-4-18.")
+        str | None,
+        Argument(help="T, S, B, L, XL, H, C1-C'-L1-L3 such as 64-16-4-18, or RUN:best."),
     ] = None,
-    c1: Number = None,
-    group_channels: Number = None,
-    l1: Number = None,
-    l3: Number = None,
     image_size: Annotated[int, Option(min=1, help="Side of the square image.")] = 224,
     kernel: Annotated[int | None, Option("--kernel", help="Kernel size K of the operator.")] = None,
     norm: Annotated[str | None, Option(help="pre, post or res-post.")] = None,
@@ -33,17 +39,17 @@ def count(
         bool, Option("--verify", help="Build the model and run fvcore too; exit 1 on a difference.")
     ] = False,
     output: AsFormat = Format.table,
+    **values: Any,
 ) -> None:
     """Parameters, multiply-adds, activations of a network.
 
     In closed form, at any image size.
     """
-    numbers = {"--c1": c1, "--group-channels": group_channels, "--l1": l1, "--l3": l3}
     changes: dict[str, Any] = {
         "kernel_size": kernel, "norm": norm, "layer_scale": layer_scale, "operator": operator,
         "num_classes": classes,
     }  # fmt: skip
-    config = _network(name, numbers)
+    config = _network(name, gather(Numbers, values).values)
     config = replace(config, **{k: v for k, v in changes.items() if v is not None})
     if norm is not None:
         config = replace(config, stage_end_norm=norm != "post")
@@ -56,20 +62,19 @@ def count(
         _verify(config, image_size)
 
 
-def _network(name: str | None, numbers: dict[str, int | None]) -> ModelConfig:
-    given = {flag: value for flag, value in numbers.items() if value is not None}
+def _network(name: str | None, given: Mapping[str, str]) -> ModelConfig:
+    flags = {number: f"--{number.replace('_', '-')}" for number in ORIGIN.number_names()}
     if name and given:
-        raise ValueError(f"give a name ({name}) or numbers ({', '.join(given)}), not both")
+        listed = ", ".join(flags[number] for number in given)
+        raise ValueError(f"give a name ({name}) or numbers ({listed}), not both")
     if name:
-        preset = PRESETS.get(name.upper())
-        return preset.config if preset else parse_variant(name).config()
-    if missing := [flag for flag in numbers if flag not in given]:
+        return variant_named(name).config()
+    if missing := [flag for number, flag in flags.items() if number not in given]:
         raise ValueError(
             "count wants a name (T, S, B, L, XL, H), four numbers in one (64-16-4-18), or "
-            f"--c1 --group-channels --l1 --l3; missing: {', '.join(missing)}"
+            f"{' '.join(flags.values())}; missing: {', '.join(missing)}"
         )
-    c1, group_channels, l1, l3 = given.values()
-    return Variant(c1, group_channels, l1, l3).config()
+    return parse_variant("-".join(given[number] for number in flags)).config()
 
 
 def _verify(config: ModelConfig, image_size: int) -> None:

@@ -1,25 +1,25 @@
 """The paper's studies beyond grid, ladder and search, and its printed figures recounted."""
 
-import importlib
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit, Option
 
-from archsearch.cli import options as o
-from archsearch.cli.options import AsFormat, Format
+from archsearch.api.keywords import gather, together
+from archsearch.api.options import Launch, Training
+from archsearch.api.requests import Name, PaperStudy
+from archsearch.api.session import RUNS, draw, folder_name, say
+from archsearch.cli.launch import start_or_exit
+from archsearch.cli.options import AsFormat, Device, Format, PlanOnly, with_options
 from archsearch.cli.output import print_json, print_rows
-from archsearch.cli.session import RUNS, draw, folder_name, say, start
-from archsearch.core.study import Study
 from archsearch.space.grid import plan_rows
+from archsearch.study import Study
 
 if TYPE_CHECKING:
     from archsearch.paper.printed_sizes import Claim
     from archsearch.paper.weight_sharing import Sharing
-
-Name = Literal["kernel-size", "ablation", "deformable-attention", "data-scale"]
 
 
 def verify(
@@ -66,91 +66,43 @@ def _print_claims(found: "tuple[Claim, ...]") -> None:
     print(f"\n{NOT_COUNTED}")
 
 
+@with_options(Training, PaperStudy, Launch, leave_out=("prune", "prune_over"))
 def study(
     name: Annotated[Name, Argument(help="Which; archsearch studies says what each asks.")],
-    full: Annotated[
-        bool, Option("--full/--small", help="T and Table B as the paper has them, or 1M networks.")
-    ] = False,
-    data: Annotated[
-        str | None, Option("--data", help="As for grid. Default: digits; --full has none.")
-    ] = None,
-    recipe: Annotated[
-        str | None, Option("--recipe", help="Default: quick with more epochs; --full table-b.")
-    ] = None,
-    epochs: o.Epochs = None,
-    seeds: o.Seeds = "1",
-    set_: o.Set = None,
-    out: o.Out = None,
-    runner: o.Runner = "auto",
-    workers: o.Workers = None,
-    device: o.Device = "auto",
-    ray_address: o.RayAddress = None,
-    max_hours: o.MaxHours = None,
-    gpus_per_trial: o.GpusPerTrial = None,
-    quote: o.Quote = True,
-    extend: o.Extend = False,
-    plan: o.PlanOnly = False,
+    plan: PlanOnly = False,
     output: AsFormat = Format.table,
+    **options: Any,
 ) -> None:
     """Train one of the paper's other studies.
 
     The report has the paper's figures beside ours.
     """
-    from archsearch.studies.sizes import SCALES
-
-    size: Literal["small", "full"] = "full" if full else "small"
-    scale = SCALES[size]
-    if recipe is None:
-        epochs = epochs or scale.epochs
-    training, launch, place = o.together(
-        lambda: o.training(data or "digits", recipe or scale.recipe, epochs, seeds, set_),
-        lambda: o.Launch(
-            out, runner, workers, device, ray_address, extend, max_hours, quote, gpus_per_trial
-        ),
-        lambda: _data(data, needed=full and not plan),
+    given = {key: value for key, value in options.items() if value is not None}
+    request = gather(PaperStudy, {**given, "name": name})
+    made, launch = together(
+        lambda: request.studies(gather(Training, given)),
+        gather(Launch, options).checked,
     )
-    found = [
-        replace(one, plan=training.plan)
-        for one in _studies(
-            name, recipe=training.recipe, data=place, seeds=training.seeds, size=size
-        )
-    ]
     if plan:
-        _print_plans(found, output)
-    elif len(found) == 1:
-        start(found[0], launch)
+        _print_plans(list(made), output)
+    elif len(made) == 1:
+        start_or_exit(made[0], launch)
     else:
-        _start_all(name, found, launch)
+        _start_all(name, list(made), launch)
 
 
-def _data(name: str | None, needed: bool) -> str:
-    if name is None and needed:
-        raise ValueError(
-            "--full trains as the paper does and wants its data: --data imagefolder:PATH "
-            "(for the built-in digits leave --full out)"
-        )
-    return name or "digits"
-
-
-def _studies(name: Name, **asked: Any) -> tuple[Study, ...]:
-    module = importlib.import_module(f"archsearch.studies.{name.replace('-', '_')}")
-    return (
-        tuple(module.studies(**asked)) if hasattr(module, "studies") else (module.study(**asked),)
-    )
-
-
-def _start_all(name: Name, studies: list[Study], launch: o.Launch) -> None:
+def _start_all(name: Name, studies: list[Study], launch: Launch) -> None:
     """Each study in a folder of its own, then one report over all of them.
 
     Raises:
         Exit: with 1 when a training failed, after the others were tried.
     """
-    parent = launch.out or RUNS / folder_name(replace(studies[0], name=name))
+    parent = Path(launch.out) if launch.out else RUNS / folder_name(replace(studies[0], name=name))
     folders = [parent / one.name for one in studies]
     failed = False
     for one, folder in zip(studies, folders, strict=True):
         try:
-            start(one, replace(launch, out=folder))
+            start_or_exit(one, replace(launch, out=folder))
         except Exit:
             failed = True
     draw(folders, parent / "reports")
@@ -168,7 +120,9 @@ def _print_plans(studies: list[Study], output: Format) -> None:
     if output is Format.json:
         print_json(rows)
         return
-    hidden = {"c1", "group_channels", "l1", "l3", "status", "reason"}
+    variants = (cell.variant for one in studies for cell in one.cells)
+    numbers = {name for v in variants if v is not None for name in v.number_names()}
+    hidden = {*numbers, "status", "reason"}
     shown = [{k: v for k, v in row.items() if k not in hidden} for row in rows]
     print_rows(shown, title=studies[0].question)
 
@@ -179,7 +133,7 @@ def weight_sharing(
     ] = None,
     batch_size: Annotated[int, Option(min=1, help="Images in a step; Fig. 4 has 32.")] = 32,
     image_size: Annotated[int, Option(min=1, help="Side of the square image.")] = 224,
-    device: o.Device = "auto",
+    device: Device = "auto",
     out: Annotated[Path | None, Option(help="Write table and picture here.")] = None,
     output: AsFormat = Format.table,
 ) -> None:

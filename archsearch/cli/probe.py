@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
 
+from archsearch.api.session import RUNS, say
 from archsearch.cli.options import AsFormat, Format
 from archsearch.cli.output import print_json, print_rows
-from archsearch.cli.session import RUNS, say
 
 if TYPE_CHECKING:
     from archsearch.probes.networks import Network

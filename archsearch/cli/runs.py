@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit, Option
 
-from archsearch.cli.options import AsFormat, Device, Format, Run, metrics
+from archsearch.api.requests import metrics
+from archsearch.api.session import RUNS, draw, say
+from archsearch.cli.options import AsFormat, Device, Format, Run
 from archsearch.cli.output import print_json, print_rows
-from archsearch.cli.session import RUNS, draw, say
 
 if TYPE_CHECKING:
     from archsearch.storage.status import Status
@@ -49,9 +50,10 @@ def report(
     if verify:
         _verify(folders, out)
         return
-    draw(folders, out, metric, None if axes is None else axes.replace(" ", "").split(","), size)
+    names = None if axes is None else axes.replace(" ", "").split(",")
+    recommendation = draw(folders, out, metric, names, size).recommendation
     if size is not None:
-        _recommend(folders, size)
+        say(recommendation)
 
 
 def parameters(text: str) -> int:
@@ -66,13 +68,6 @@ def parameters(text: str) -> int:
     if budget.axis != "params":
         raise ValueError(f"--target wants parameters, which laws are fitted against; got {text!r}")
     return budget.target
-
-
-def _recommend(folders: list[Path], size: int) -> None:
-    from archsearch.reports.recommended import recommendation
-    from archsearch.results import load
-
-    say(recommendation([load(folder) for folder in folders], size))
 
 
 def newest(parent: Path) -> Path:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from archsearch.families.internimage_cost import Cost
+from archsearch.core.cost import Cost
 
 Axis = Literal["params", "macs"]
 

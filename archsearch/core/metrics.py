@@ -6,12 +6,22 @@ Every plot and table takes its label, unit and precision from here.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
-if TYPE_CHECKING:
-    from archsearch.core.study import Record
+from archsearch.core.cost import Cost
 
 Source = Literal["metrics", "error", "budget", "trained", "record"]
+
+
+class Measured(Protocol):
+    """What a metric reads of `archsearch.study.Record`."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def metrics(self) -> Mapping[str, float | int | None]: ...
+    @property
+    def cost(self) -> Cost | None: ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Metric:
         """Whether it is known before any training, so that seeds do not change it."""
         return self.source in ("budget", "trained")
 
-    def of(self, record: "Record | None") -> float | None:
+    def of(self, record: Measured | None) -> float | None:
         """What a finished training gave, in ``unit``; None where it was not measured, and for what
         is known of a cell before any training (``budget``).
         """
@@ -83,13 +93,7 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-_ALL = (
-    Metric("val_accuracy", "Validation accuracy", "%", True, "metrics", "val_accuracy"),
-    Metric("test_accuracy", "Test accuracy", "%", True, "metrics", "test_accuracy"),
-    Metric("val_error", "Validation error", "%", False, "error", "val_accuracy"),
-    Metric("test_error", "Test error", "%", False, "error", "test_accuracy"),
-    Metric("val_loss", "Validation loss", "", False, "metrics", "val_loss", digits=3),
-    Metric("test_loss", "Test loss", "", False, "metrics", "test_loss", digits=3),
+_GENERAL = (
     Metric("train_loss", "Training loss", "", False, "metrics", "train_loss", digits=3),
     Metric("throughput", "Throughput", "images/s", True, "metrics", "images_per_second", digits=1),
     Metric("memory", "Peak memory", "GB", False, "metrics", "peak_memory_bytes", 1e9),
@@ -101,15 +105,5 @@ _ALL = (
     Metric("seconds", "Training time", "s", False, "record", "seconds", digits=1),
 )
 
-METRICS: dict[str, Metric] = {m.name: m for m in _ALL}
-
-
-def metric(name: str) -> Metric:
-    """The metric of that name.
-
-    Raises:
-        ValueError: for an unknown name, listing the known ones.
-    """
-    if name not in METRICS:
-        raise ValueError(f"unknown metric {name!r}; known: {', '.join(METRICS)}")
-    return METRICS[name]
+GENERAL: dict[str, Metric] = {metric.name: metric for metric in _GENERAL}
+"""The metrics of every task."""

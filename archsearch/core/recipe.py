@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_type_hints
 
-from archsearch.families.internimage import AnyVariant
-from internimage.config import ModelConfig
-
 Precision = Literal["fp32", "bf16", "fp16"]
 Crop = Literal["none", "pad", "resized"]
 
@@ -250,17 +247,6 @@ def resolve(name: str, overrides: Mapping[str, str] | None = None, model: str = 
     if problems:
         raise ValueError("; ".join(problems))
     return replace(recipe, **changes)
-
-
-def trained_config(
-    network: AnyVariant | ModelConfig, recipe: Recipe, num_classes: int
-) -> ModelConfig:
-    """What is trained: ``network`` with the recipe's drop path and layer scale, for the data."""
-    config = network if isinstance(network, ModelConfig) else network.config()
-    config = replace(config, num_classes=num_classes, drop_path=recipe.drop_path)
-    if recipe.layer_scale is None or config.layer_scale is None:
-        return config
-    return replace(config, layer_scale=recipe.layer_scale)
 
 
 def _names() -> list[str]:

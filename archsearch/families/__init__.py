@@ -1,1 +1,30 @@
 """Network families: what a variant is, what it costs, and how its network is built."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from archsearch.core.by_path import class_at
+from archsearch.core.family import Family
+from archsearch.families import internimage
+
+DEFAULT: type[Family] = internimage.Variant
+"""The family where none is named."""
+
+
+def variant_from_dict(values: Mapping[str, Any]) -> Family:
+    """The variant that `archsearch.core.family.variant_to_dict` wrote.
+
+    Without a family's import path it is an InternImage.
+
+    Raises:
+        ValueError: the family cannot be imported, fields are missing or unknown, or the numbers
+            break a rule.
+    """
+    path = values.get("family")
+    if path is None:
+        return internimage.variant_from_dict(values)
+    family = class_at(str(path), Family)
+    try:
+        return family(**{name: value for name, value in values.items() if name != "family"})
+    except TypeError as error:
+        raise ValueError(f"not a variant of {path}: {error}") from None

@@ -1,38 +1,72 @@
-"""A variant: the numbers that name one InternImage, under the paper's four stacking rules.
+"""InternImage as a family: the numbers that name one network, under the four stacking rules.
 
 Section 3.2: (1) C_i = 2^(i-1) C1; (2) G_i = C_i / C'; (3) L1 = L2 = L4; (4) L1 <= L3.
-Four numbers (C1, C', L1, L3) decide a network. `FreeVariant` is what the rules give away: all
-twelve hyper-parameters free.
+Four numbers (C1, C', L1, L3) decide a network. `FreeVariant` drops the rules: all twelve
+hyper-parameters are free. `Explicit` is any configuration as it is, such as the paper's H.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from internimage.config import ModelConfig, Norm, Operator
+from archsearch.core.cost import Cost
+from archsearch.core.family import Family
+from archsearch.core.recipe import Recipe
+from archsearch.families import internimage_scaling as scaling
+from archsearch.families.internimage_cost import count
+from internimage.config import PRESETS, ModelConfig, Norm, Operator
+
+if TYPE_CHECKING:
+    from internimage.model import InternImage
 
 
-def rule_violations(c1: int, group_channels: int, l1: int, l3: int) -> list[str]:
-    """What stands against these four numbers, in words; empty for a legal variant."""
-    numbers = {"C1": c1, "C'": group_channels, "L1": l1, "L3": l3}
-    problems = [f"{k} wants a whole number >= 1, got {v}" for k, v in numbers.items() if v < 1]
-    if problems:
-        return problems
-    if c1 % 2:
-        problems.append(f"C1 must be even (the stem halves it), got {c1}")
-    if c1 % group_channels:
-        problems.append(f"rule 2: C1 = {c1} is not a multiple of C' = {group_channels}")
-    if l1 > l3:
-        problems.append(f"rule 4: L1 = {l1} exceeds L3 = {l3}")
-    return problems
+class InternImageFamily(Family):
+    """What follows from the configuration of an InternImage: its module and its cost."""
+
+    switch_names: ClassVar[tuple[str, ...]] = (
+        "kernel_size", "norm", "layer_scale", "offset_scale", "operator"
+    )  # fmt: skip
+    solved: ClassVar[str] = "l3"
+    labels: ClassVar[Mapping[str, str]] = {
+        "c1": "C1", "group_channels": "C'", "l1": "L1", "l3": "L3",
+    }  # fmt: skip
+    stored_unnamed: ClassVar[bool] = True
+
+    def config(self, num_classes: int = 1000, drop_path: float = 0.0) -> ModelConfig:
+        """The network, written out per stage."""
+        raise NotImplementedError
+
+    def config_for(self, num_classes: int, recipe: Recipe) -> ModelConfig:
+        """The network as ``recipe`` trains it: with its drop path and initial layer scale."""
+        config = self.config(num_classes, recipe.drop_path)
+        if recipe.layer_scale is None or config.layer_scale is None:
+            return config
+        return replace(config, layer_scale=recipe.layer_scale)
+
+    def build(self, num_classes: int) -> "InternImage":
+        from internimage.model import InternImage
+
+        return InternImage(self.config(num_classes))
+
+    def build_for(self, num_classes: int, recipe: Recipe) -> "InternImage":
+        from internimage.model import InternImage
+
+        return InternImage(self.config_for(num_classes, recipe))
+
+    def cost(self, height: int = 224, width: int | None = None, num_classes: int = 1000) -> Cost:
+        return count(self.config(num_classes), height, width)
+
+    @property
+    def num_blocks(self) -> int:
+        return sum(self.config().depths)
 
 
 @dataclass(frozen=True, order=True)
-class Variant:
+class Variant(InternImageFamily):
     """Four numbers and the switches of the block.
 
     The defaults of the switches are T's block (pre-norm, no layer scale), which the grid uses;
-    scaled models take S and B's (post-norm, layer scale).
+    scaled models take the block of S and B (post-norm, layer scale).
 
     Raises:
         ValueError: naming every broken rule.
@@ -48,31 +82,57 @@ class Variant:
     offset_scale: float = 1.0
     operator: Operator = "dcnv3"
 
+    axes: ClassVar[tuple[str, ...]] = ("group_channels", "l1", "c1")
+
     def __post_init__(self) -> None:
-        if problems := rule_violations(*self.numbers):
-            raise ValueError(f"not a variant: {'; '.join(problems)}")
+        super().__post_init__()
         if self.layer_scale is not None:  # one spelling per value, whatever JSON gave
             object.__setattr__(self, "layer_scale", float(self.layer_scale))
 
-    @property
-    def numbers(self) -> tuple[int, int, int, int]:
-        return self.c1, self.group_channels, self.l1, self.l3
+    def rules(self) -> list[str]:
+        problems = []
+        if self.c1 % 2:
+            problems.append(f"C1 must be even (the stem halves it), got {self.c1}")
+        if self.c1 % self.group_channels:
+            problems.append(
+                f"rule 2: C1 = {self.c1} is not a multiple of C' = {self.group_channels}"
+            )
+        if self.l1 > self.l3:
+            problems.append(f"rule 4: L1 = {self.l1} exceeds L3 = {self.l3}")
+        return problems
+
+    def least(self) -> int:
+        """L3 is at least L1 (rule 4)."""
+        return self.l1
+
+    def repaired(self) -> tuple[Self, str]:
+        """C1 moved to the nearest multiple of C', ties upwards (supplement C.2: "the model width C1
+        needs to be divisible by C'. Therefore some adjustment is required")."""
+        width = scaling.nearest_multiple(self.c1, self.group_channels)
+        even = "" if self.group_channels % 2 == 0 else "even "
+        rule = f"C1 {self.c1} -> {width} (nearest {even}multiple of C', ties upwards)"
+        return self.unchecked(c1=width), rule
+
+    def grown(self, alpha: float, beta: float, phi: int, rounding: str) -> tuple[Self, str]:
+        """See `archsearch.families.internimage_scaling.scale`."""
+        variant = scaling.scale(self, alpha, beta, phi, rounding)
+        return variant, scaling.rounded(self, variant, alpha, beta, phi, rounding)
+
+    def growth(self, alpha: float, beta: float, axis: str = "params") -> tuple[float, str]:
+        exponent = scaling.exponent(self, axis)
+        return alpha * pow(beta, exponent), f"alpha * beta^{exponent:.3f}"
+
+    def published(self) -> dict[str, Any]:
+        """Name and top-1 accuracy that the paper prints for this network; empty for any other."""
+        names = [name for name, variant in PUBLISHED.items() if variant == self]
+        return {"model": names[0], "accuracy": PUBLISHED_ACCURACY[names[0]]} if names else {}
 
     @property
     def depth(self) -> int:
         """D = 3 L1 + L3, the number of blocks (Section 3.2)."""
         return 3 * self.l1 + self.l3
 
-    @property
-    def name(self) -> str:
-        return "-".join(map(str, self.numbers))
-
-    def with_numbers(self, c1: int, group_channels: int, l1: int, l3: int) -> "Variant":
-        """Other numbers, the same switches."""
-        return replace(self, c1=c1, group_channels=group_channels, l1=l1, l3=l3)
-
     def config(self, num_classes: int = 1000, drop_path: float = 0.0) -> ModelConfig:
-        """The network, written out per stage."""
         channels = (self.c1, 2 * self.c1, 4 * self.c1, 8 * self.c1)
         g1, g2, g3, g4 = (c // self.group_channels for c in channels)
         return ModelConfig(
@@ -82,12 +142,12 @@ class Variant:
             num_classes=num_classes,
             drop_path=drop_path,
             stage_end_norm=self.norm != "post",
-            **_switches(self),
+            **self.switches,
         )
 
 
 @dataclass(frozen=True, order=True)
-class FreeVariant:
+class FreeVariant(InternImageFamily):
     """All twelve hyper-parameters (C_i, G_i, L_i) free, with the same switches."""
 
     channels: tuple[int, int, int, int]
@@ -104,14 +164,36 @@ class FreeVariant:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         self.config()
 
-    @property
-    def depth(self) -> int:
-        return sum(self.depths)
+    @classmethod
+    def number_names(cls) -> tuple[str, ...]:
+        """None: the twelve numbers are lists per stage."""
+        return ()
 
     @property
     def name(self) -> str:
-        parts = (self.channels, self.groups, self.depths)
-        return "-".join("".join(("CGL"[i], ".".join(map(str, p)))) for i, p in enumerate(parts))
+        parts = zip("CGL", (self.channels, self.groups, self.depths), strict=True)
+        return "-".join(letter + ".".join(map(str, values)) for letter, values in parts)
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    @property
+    def solved_value(self) -> int:
+        return self.depths[2]
+
+    def with_solved(self, value: int) -> Self:
+        l1, l2, _, l4 = self.depths
+        return replace(self, depths=(l1, l2, value, l4))
+
+    def params(self) -> dict[str, Any]:
+        """G_i appear as the channels per group, ``group_channels_i`` = C_i / G_i."""
+        widths = tuple(c // g for c, g in zip(self.channels, self.groups, strict=True))
+        lists = {"c": self.channels, "group_channels_": widths, "l": self.depths}
+        numbers = {
+            f"{name}{i}": value for name, many in lists.items() for i, value in enumerate(many, 1)
+        }
+        return numbers | self.switches
 
     def config(self, num_classes: int = 1000, drop_path: float = 0.0) -> ModelConfig:
         return ModelConfig(
@@ -121,11 +203,30 @@ class FreeVariant:
             num_classes=num_classes,
             drop_path=drop_path,
             stage_end_norm=self.norm != "post",
-            **_switches(self),
+            **self.switches,
         )
 
 
-AnyVariant = Variant | FreeVariant
+@dataclass(frozen=True)
+class Explicit(InternImageFamily):
+    """Any configuration under a name, as it is; its own drop path gives way to the recipe's."""
+
+    title: str
+    model: ModelConfig
+
+    switch_names: ClassVar[tuple[str, ...]] = ("title", "model")
+
+    @property
+    def name(self) -> str:
+        return self.title
+
+    @property
+    def label(self) -> str:
+        return self.title
+
+    def config(self, num_classes: int = 1000, drop_path: float = 0.0) -> ModelConfig:
+        return replace(self.model, num_classes=num_classes, drop_path=drop_path)
+
 
 _scaled = Variant(64, 16, 4, 18, norm="post", layer_scale=1e-5)
 
@@ -136,8 +237,8 @@ PUBLISHED: dict[str, Variant] = {
     "L": replace(_scaled.with_numbers(160, 16, 5, 22), offset_scale=2.0),
     "XL": replace(_scaled.with_numbers(192, 16, 5, 24), offset_scale=2.0),
 }
-"""Table 1 as variants, with the blocks of the released models. H is no variant: its block and head
-have parts of their own (`internimage.config.PRESETS`)."""
+"""Table 1 as variants, with the blocks of the released models. H has a block and a head of its own
+and is no variant (`internimage.config.PRESETS`)."""
 
 ORIGIN = PUBLISHED["T"]
 """The paper's origin model, with T's block (pre-norm, no layer scale), which the grid uses."""
@@ -147,36 +248,6 @@ SCALED_ORIGIN = _scaled
 
 PUBLISHED_ACCURACY = {"T": 83.5, "S": 84.2, "B": 84.9, "L": 87.7, "XL": 88.0}
 """ImageNet-1K top-1 in percent (Table 2); L and XL at 384 x 384 after ImageNet-22K."""
-
-
-def _switches(v: AnyVariant) -> dict[str, Any]:
-    return {
-        "kernel_size": v.kernel_size,
-        "norm": v.norm,
-        "layer_scale": v.layer_scale,
-        "offset_scale": v.offset_scale,
-        "operator": v.operator,
-    }
-
-
-def differing_switches(variants: Iterable[AnyVariant]) -> list[str]:
-    """The switches in which these networks are not alike, in the order of the fields.
-
-    What tells networks of the same numbers apart: a study may change a kernel and nothing else.
-    """
-    found = [_switches(v) for v in variants]
-    return [s for s in (found[0] if found else ()) if len({v[s] for v in found}) > 1]
-
-
-def named_apart(name: str, variant: AnyVariant, switches: Iterable[str]) -> str:
-    """``16-8-2-4 kernel_size=5``: ``name``, and these of the variant's switches."""
-    return " ".join([name, *(f"{s}={getattr(variant, s)}" for s in switches)])
-
-
-def paper_figures(variant: AnyVariant) -> dict[str, Any]:
-    """Name and accuracy that the paper prints for exactly this network; empty for any other."""
-    names = [name for name, known in PUBLISHED.items() if known == variant]
-    return {"model": names[0], "accuracy": PUBLISHED_ACCURACY[names[0]]} if names else {}
 
 
 def parse_variant(text: str, like: Variant = ORIGIN) -> Variant:
@@ -196,24 +267,27 @@ def parse_variant(text: str, like: Variant = ORIGIN) -> Variant:
             f"wanted one of {', '.join(PUBLISHED)} or four numbers C1-C'-L1-L3 like {ORIGIN.name}, "
             f"got {text!r} (H is no variant: it can be counted and built by name only)"
         )
-    c1, group_channels, l1, l3 = map(int, numbers)
-    return like.with_numbers(c1, group_channels, l1, l3)
+    return like.with_numbers(*map(int, numbers))
 
 
-def variant_to_dict(variant: AnyVariant) -> dict[str, Any]:
-    """Plain JSON values; `variant_from_dict` is its inverse."""
-    return asdict(variant)
+def parse_network(text: str) -> InternImageFamily:
+    """Any network that can be built: T to H as released, or four numbers.
+
+    Raises:
+        ValueError: as `parse_variant`.
+    """
+    name = text.strip().upper()
+    return Explicit(name, PRESETS[name].config) if name in PRESETS else parse_variant(text)
 
 
-def variant_from_dict(values: Mapping[str, Any]) -> AnyVariant:
-    """Rebuild a variant from `variant_to_dict`.
+def variant_from_dict(values: Mapping[str, Any]) -> "Variant | FreeVariant":
+    """The variant with these fields, as JSON gives them.
 
     Raises:
         ValueError: for unknown or missing fields, or numbers that break a rule.
     """
     kind = Variant if "c1" in values else FreeVariant
-    known = {f.name for f in fields(kind)}
-    if unknown := sorted(set(values) - known):
+    if unknown := sorted(values.keys() - {f.name for f in fields(kind)}):
         raise ValueError(f"unknown fields of a variant: {', '.join(unknown)}")
     try:
         return kind(**values)

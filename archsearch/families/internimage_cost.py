@@ -10,9 +10,9 @@ Each function below is named after the module whose cost it gives (`internimage.
 the same integers.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
+from archsearch.core.cost import Cost, Tally, conv, image_size, linear, norm
 from internimage.config import ModelConfig
 
 MACS_PER_SAMPLE = 5
@@ -21,73 +21,42 @@ HEAD_OUT_CHANNELS = 768
 """Widths of H's attention pooling (released model)."""
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a network costs at one image size.
-
-    ``params`` are trainable numbers; ``macs`` multiply-adds for one image in the convention of this
-    module; ``activations`` the output elements of convolutions, linears, attention and the operator
-    for one image.
-    """
-
-    params: int
-    macs: int
-    activations: int
-    image_size: int
-
-
-@dataclass(frozen=True)
-class Tally:
-    """The cost of one part; parts add up."""
-
-    params: int = 0
-    macs: int = 0
-    activations: int = 0
-
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
-            self.params + other.params,
-            self.macs + other.macs,
-            self.activations + other.activations,
-        )
-
-    def __mul__(self, times: int) -> "Tally":
-        return Tally(self.params * times, self.macs * times, self.activations * times)
-
-
-def count(config: ModelConfig, image_size: int = 224) -> Cost:
-    """Parameters, multiply-adds and activations of ``config`` for one square image.
+def count(config: ModelConfig, height: int = 224, width: int | None = None) -> Cost:
+    """Parameters, multiply-adds and activations of ``config`` for one image, square by default.
 
     Raises:
-        ValueError: when ``image_size`` is less than 1.
+        ValueError: when a side is less than 1.
     """
-    total = sum(count_parts(config, image_size).values(), Tally())
-    return Cost(total.params, total.macs, total.activations, image_size)
+    total = sum(count_parts(config, height, width).values(), Tally())
+    return Cost(total.params, total.macs, total.activations, image_size(height, width or height))
 
 
-def count_parts(config: ModelConfig, image_size: int = 224) -> dict[str, Tally]:
+def count_parts(
+    config: ModelConfig, height: int = 224, width: int | None = None
+) -> dict[str, Tally]:
     """The same by part, in the order of the forward pass; `count` is their sum.
 
     Keys: ``stem``, ``stage1``, ``downsample1``, ... ``stage4``, ``head``, ``classifier`` (the last
     Linear alone).
     """
-    sides = map_sides(image_size)
-    parts = {"stem": stem(config.channels[0], image_size)}
-    for i in range(4):
-        parts[f"stage{i + 1}"] = stage(config, i, sides[i] ** 2)
+    pixels = map_pixels(height, width)
+    parts = {"stem": stem(config.channels[0], *pixels[:2])}
+    for i, area in enumerate(pixels[1:]):
+        parts[f"stage{i + 1}"] = stage(config, i, area)
         if i < 3:
             c, c_next = config.channels[i : i + 2]
-            parts[f"downsample{i + 1}"] = downsample(c, c_next, sides[i + 1] ** 2)
+            parts[f"downsample{i + 1}"] = downsample(c, c_next, pixels[i + 2])
     attention = config.head == "attention"
-    parts["head"] = attention_head(config, sides) if attention else plain_head(config, sides)
+    head = attention_head if attention else plain_head
+    parts["head"] = head(config, *pixels[-2:])
     features = HEAD_OUT_CHANNELS if attention else head_channels(config)
     parts["classifier"] = linear(features, config.num_classes)
     return parts
 
 
-def count_row(config: ModelConfig, image_size: int = 224) -> dict[str, Any]:
+def count_row(config: ModelConfig, height: int = 224, width: int | None = None) -> dict[str, Any]:
     """The network and its cost as one plain row, for JSON and tables."""
-    cost = count(config, image_size)
+    cost = count(config, height, width)
     widths = {c // g for c, g in zip(config.channels, config.groups, strict=True)}
     return {
         "c1": config.channels[0],
@@ -98,66 +67,43 @@ def count_row(config: ModelConfig, image_size: int = 224) -> dict[str, Any]:
         "kernel_size": config.kernel_size,
         "operator": config.operator,
         "num_classes": config.num_classes,
-        "image_size": image_size,
+        "image_size": cost.image_size,
         "params": cost.params,
         "macs": cost.macs,
         "activations": cost.activations,
     }
 
 
-def operator_macs(config: ModelConfig, image_size: int = 224) -> int:
+def operator_macs(config: ModelConfig, height: int = 224, width: int | None = None) -> int:
     """The multiply-adds of the operator's samples alone, over all blocks."""
-    pixels = (side**2 for side in map_sides(image_size))
     per_block = (MACS_PER_SAMPLE * config.points * c for c in config.channels)
-    return sum(p * m * d for p, m, d in zip(pixels, per_block, config.depths, strict=True))
+    stages = zip(map_pixels(height, width)[1:], per_block, config.depths, strict=True)
+    return sum(area * macs * depth for area, macs, depth in stages)
 
 
-def map_sides(image_size: int) -> tuple[int, int, int, int]:
-    """Side of the four stages' maps: every 3x3 convolution of stride 2, pad 1 halves, rounded up.
+def map_pixels(height: int, width: int | None = None) -> tuple[int, int, int, int, int]:
+    """Pixels of the stem's inner map and of the four stages' maps.
+
+    Every 3x3 convolution of stride 2 and pad 1 halves a side, rounded up.
 
     Raises:
-        ValueError: when ``image_size`` is less than 1.
+        ValueError: when a side is less than 1.
     """
-    if image_size < 1:
-        raise ValueError(f"image size wants at least 1 pixel, got {image_size}")
-    first = _half(_half(image_size))
-    second = _half(first)
-    third = _half(second)
-    return first, second, third, _half(third)
+    width = height if width is None else width
+    if min(height, width) < 1:
+        raise ValueError(f"image size wants at least 1 pixel, got {height} x {width}")
+    areas = []
+    for _ in range(5):
+        height, width = (height + 1) // 2, (width + 1) // 2
+        areas.append(height * width)
+    inner, first, second, third, fourth = areas
+    return inner, first, second, third, fourth
 
 
-def _half(side: int) -> int:
-    return (side + 1) // 2
-
-
-def linear(c_in: int, c_out: int, pixels: int = 1, bias: bool = True) -> Tally:
-    """`torch.nn.Linear` over ``pixels`` positions; a 1x1 convolution costs the same."""
-    return Tally(c_in * c_out + bias * c_out, c_in * c_out * pixels, c_out * pixels)
-
-
-def conv(
-    c_in: int, c_out: int, kernel: int, pixels: int, groups: int = 1, bias: bool = True
-) -> Tally:
-    """`torch.nn.Conv2d` with ``pixels`` output positions."""
-    weights = c_in // groups * c_out * kernel**2
-    return Tally(weights + bias * c_out, weights * pixels, c_out * pixels)
-
-
-def norm(channels: int) -> Tally:
-    """LayerNorm or BatchNorm: a scale and a shift; multiply-adds not counted."""
-    return Tally(params=2 * channels)
-
-
-def stem(c1: int, image_size: int) -> Tally:
+def stem(c1: int, inner_pixels: int, pixels: int) -> Tally:
     """Two 3x3 convolutions of stride 2 with a LayerNorm each."""
-    first = _half(image_size)
     half = c1 // 2
-    return (
-        conv(3, half, 3, first**2)
-        + norm(half)
-        + conv(half, c1, 3, _half(first) ** 2)
-        + norm(c1)
-    )  # fmt: skip
+    return conv(3, half, 3, inner_pixels) + norm(half) + conv(half, c1, 3, pixels) + norm(c1)
 
 
 def downsample(c: int, c_next: int, pixels: int) -> Tally:
@@ -210,21 +156,21 @@ def head_channels(config: ModelConfig) -> int:
     return int(config.channels[3] * 1.5)
 
 
-def plain_head(config: ModelConfig, sides: tuple[int, int, int, int]) -> Tally:
+def plain_head(config: ModelConfig, third_pixels: int, pixels: int) -> Tally:
     """1x1 convolution without bias, BatchNorm; pooling is free."""
+    del third_pixels
     width = head_channels(config)
-    return linear(config.channels[3], width, sides[3] ** 2, bias=False) + norm(width)
+    return linear(config.channels[3], width, pixels, bias=False) + norm(width)
 
 
-def attention_head(config: ModelConfig, sides: tuple[int, int, int, int]) -> Tally:
+def attention_head(config: ModelConfig, tokens: int, pixels: int) -> Tally:
     """H's attention pooling: stages 3 and 4 to tokens, one query over them, LayerNorm.
 
     Stage 4 goes through a 1x1 convolution to four times the token width (PixelShuffle halves the
     stride), so there are as many tokens as stage 3 has pixels.
     """
     c = HEAD_TOKEN_CHANNELS
-    tokens = sides[2] ** 2
-    maps = linear(config.channels[2], c, tokens) + linear(config.channels[3], 4 * c, sides[3] ** 2)
+    maps = linear(config.channels[2], c, tokens) + linear(config.channels[3], 4 * c, pixels)
     projections = linear(c, c) + linear(c, c, tokens) * 2
     attention = Tally(0, 2 * c * tokens, c)  # query times keys, weights times values
     out = linear(c, HEAD_OUT_CHANNELS) + norm(HEAD_OUT_CHANNELS)

@@ -19,7 +19,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from archsearch.families.internimage_cost import Cost, count
+from archsearch.core.cost import Cost
+from archsearch.families.internimage_cost import count
 from cuda_ops import dcnv3_macs_handle
 from internimage.config import ModelConfig
 from internimage.model import InternImage

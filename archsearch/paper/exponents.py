@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from archsearch.families.internimage import ORIGIN, Variant
+from archsearch.families.internimage_scaling import exponent
 from archsearch.paper.table_c import ROWS
-from archsearch.space.scaling import exponent
 
 PAPER = 1.99
 
@@ -21,7 +21,7 @@ COUNTED: dict[str, dict[str, Any]] = {
     "macs without the classifier": {"axis": "macs", "classifier": False},
     "macs without the operator's samples": {"axis": "macs", "operator": False},
 }
-"""What may be counted -> how `archsearch.space.scaling.exponent` is asked for it."""
+"""What may be counted -> how `internimage_scaling.exponent` is called for it."""
 
 
 @dataclass(frozen=True)

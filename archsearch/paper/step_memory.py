@@ -13,7 +13,7 @@ from archsearch.families.internimage_cost import (
     HEAD_TOKEN_CHANNELS,
     count,
     head_channels,
-    map_sides,
+    map_pixels,
 )
 from internimage.config import ModelConfig
 
@@ -61,21 +61,19 @@ def merged_weights(config: ModelConfig) -> int:
 
 def kept_elements(config: ModelConfig, image_size: int = 224) -> int:
     """Elements that the forward pass keeps for the backward pass, for one image."""
-    pixels = [side**2 for side in map_sides(image_size)]
+    inner, *pixels = map_pixels(image_size)
     stages = sum(_stage(config, i, pixels[i]) for i in range(4))
     downsampling = sum(
         (config.channels[i] + LAYER_NORM_STATISTICS) * pixels[i] for i in range(1, 4)
     )
-    return _stem(config.channels[0], image_size, pixels[0]) + stages + downsampling + _head(
-        config, pixels
-    )  # fmt: skip
+    stem = 3 * image_size**2 + _stem(config.channels[0], inner, pixels[0])
+    return stem + stages + downsampling + _head(config, pixels)
 
 
-def _stem(c1: int, image_size: int, pixels: int) -> int:
-    """The image; the first convolution's map, its norm and its GELU; the second's map."""
-    first = ((image_size + 1) // 2) ** 2
-    statistics = LAYER_NORM_STATISTICS * (first + pixels)
-    return 3 * image_size**2 + 3 * (c1 // 2) * first + c1 * pixels + statistics
+def _stem(c1: int, inner: int, pixels: int) -> int:
+    """The first convolution's map, its norm and its GELU; the second's map."""
+    statistics = LAYER_NORM_STATISTICS * (inner + pixels)
+    return 3 * (c1 // 2) * inner + c1 * pixels + statistics
 
 
 def _stage(config: ModelConfig, index: int, pixels: int) -> int:

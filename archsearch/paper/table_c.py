@@ -1,18 +1,16 @@
 """Table C: five (alpha, beta) from T to ~100M, at phi = 2.
 
 The paper prints parameters and accuracy, no configurations. `RECOVERED` are configurations that
-have the printed number of parameters, found by counting; `rounding_evidence` shows why they cannot
-come from one rounding rule.
+have the printed number of parameters, found by counting; they cannot come from one rounding rule:
+rows 1 and 5 round the width in opposite directions.
 """
 
 from dataclasses import dataclass, replace
 
-from archsearch.core.budget import Budget
-from archsearch.core.study import Cell
-from archsearch.families.internimage import SCALED_ORIGIN, Variant, paper_figures
-from archsearch.families.internimage_cost import count
-from archsearch.space.grid import solve_l3
-from archsearch.space.scaling import ROUNDINGS, scale, scaled_cell
+from archsearch.core.cell import Cell
+from archsearch.families.internimage import SCALED_ORIGIN, Variant
+from archsearch.families.internimage_scaling import ROUNDINGS
+from archsearch.space.scaling import scaled_cell
 
 PHI = 2
 
@@ -68,55 +66,14 @@ def table_c(origin: Variant = SCALED_ORIGIN, rounding: str = "recovered") -> tup
 
 def _recovered(origin: Variant, row: Row) -> Cell:
     variant = origin.with_numbers(*row.recovered)
-    cost = count(variant.config())
+    cost = variant.cost()
     reason = (
         f"recovered: not printed, found by counting; {cost.params / 1e6:.2f}M params against the "
         f"printed {row.params}M; no rounding rule gives all five rows"
     )
-    asked = {"alpha": row.alpha, "beta": row.beta, "phi": PHI}
-    return _with_paper(Cell(asked, "repaired", variant, cost, reason, paper_figures(variant)), row)
+    requested = {"alpha": row.alpha, "beta": row.beta, "phi": PHI}
+    return _with_paper(Cell(requested, "repaired", variant, cost, reason, variant.published()), row)
 
 
 def _with_paper(cell: Cell, row: Row) -> Cell:
     return replace(cell, paper={**cell.paper, "params": f"{row.params}M", "accuracy": row.accuracy})
-
-
-def rounding_evidence(origin: Variant = SCALED_ORIGIN) -> str:
-    """Why Table C comes from no single rounding rule, as text: every policy against the print."""
-    lines = [
-        f"From {origin.name} at phi = {PHI}: parameters in millions by each rounding, and as "
-        "printed.",
-        "",
-        _line("alpha beta", "D'", "C1'", *ROUNDINGS, "printed", "recovered"),
-    ]
-    for row in ROWS:
-        asked = f"{row.alpha:.2f}, {row.beta:.2f}"
-        sizes = [_millions(scale(origin, row.alpha, row.beta, PHI, name)) for name in ROUNDINGS]
-        depth, c1 = row.alpha**PHI * origin.depth, row.beta**PHI * origin.c1
-        found = origin.with_numbers(*row.recovered).name
-        lines.append(_line(asked, f"{depth:.1f}", f"{c1:.1f}", *sizes, str(row.params), found))
-    return "\n".join([*lines, "", _contradiction(origin)])
-
-
-def _line(*columns: str) -> str:
-    return "  ".join(f"{column:>10}" for column in columns).rstrip()
-
-
-def _millions(variant: Variant) -> str:
-    return f"{count(variant.config()).params / 1e6:.1f}"
-
-
-def _contradiction(origin: Variant) -> str:
-    """Rows 1 and 5 round the width oppositely; undoing that in row 5 contradicts row 3 in depth."""
-    first, third, fifth = ROWS[0], ROWS[2], ROWS[4]
-    up, down = first.beta**PHI * origin.c1, fifth.beta**PHI * origin.c1
-    wide = solve_l3(third.recovered[0], *origin.numbers[1:3], Budget(fifth.params * 10**6), origin)
-    return (
-        f"C1' = {up:.1f} had to go up to {first.recovered[0]}, but {down:.1f}, closer to its next "
-        f"multiple, down to {fifth.recovered[0]}. Had it gone up to {wide.c1}, {fifth.params}M "
-        f"would need D = {wide.depth}, less than the {_depth(third)} of row 3, whose D' is smaller."
-    )
-
-
-def _depth(row: Row) -> int:
-    return 3 * row.recovered[2] + row.recovered[3]

@@ -154,8 +154,8 @@ def peak_of_step(
     """
     import torch
 
+    from archsearch.training.device import device_of
     from archsearch.training.memory import PeakMemory
-    from archsearch.training.trial import device_of
     from internimage import InternImage
 
     place = device_of(device)

@@ -6,15 +6,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from archsearch.core.metrics import metric
-from archsearch.core.recipe import trained_config
-from archsearch.core.study import Trial
-from archsearch.families.internimage import parse_variant
+from archsearch.families.internimage import InternImageFamily, parse_network
+from archsearch.networks import NetworkName, trial_named
 from archsearch.probes.photos import Photo
+from archsearch.results import load
+from archsearch.running.train_full import measured_weights
 from archsearch.storage.study_folder import StudyFolder, TrialFolder
+from archsearch.study import Trial
 from archsearch.training.augmentation import to_float
-from archsearch.training.data import load
-from internimage.config import PRESETS, ModelConfig
+from archsearch.training.data import load as load_data
+from internimage.config import ModelConfig
 from internimage.model import InternImage
 from internimage.official import load_official
 from internimage.weights import assemble, load_weights
@@ -72,21 +73,16 @@ def open_network(text: str, seed: int = 0) -> Network:
     """
     if Path(text).is_file():
         return _of_file(Path(text))
-    run, colon, which = text.rpartition(":")
-    if colon:
-        return _of_run(StudyFolder(run), which)
-    return Network(text.upper(), _fresh(_config(text), seed), trained=False)
-
-
-def _config(text: str) -> ModelConfig:
-    if text.upper() in PRESETS:
-        return PRESETS[text.upper()].config
+    name = NetworkName.parse(text)
+    if name.run is not None:
+        return _of_run(name.run, name.which)
     try:
-        return parse_variant(text).config()
+        config = parse_network(text).config()
     except ValueError as error:
         if text.replace("-", "").isdigit():
             raise
         raise ValueError(f"no network is called {text!r}: wanted {WANTED}") from error
+    return Network(text.upper(), _fresh(config, seed), trained=False)
 
 
 def _fresh(config: ModelConfig, seed: int) -> InternImage:
@@ -101,15 +97,16 @@ def _of_file(path: Path) -> Network:
     return Network(path.stem, model.eval().requires_grad_(False), trained=True)
 
 
-def _of_run(study: StudyFolder, which: str) -> Network:
-    folder = study.trial(_best(study) if which == "best" else _one_of(study, which))
-    trial, found = folder.trial(), folder.load_checkpoint()
-    if found is None:
+def _of_run(run: Path, which: str) -> Network:
+    trial = trial_named(load(run), which).trial
+    folder = StudyFolder(run).trial(trial.id)
+    checkpoint = folder.load_checkpoint()
+    if checkpoint is None:
         raise ValueError(f"{folder.path} has no checkpoint: train it with the command of its run")
-    dataset = load(trial.data.name)
+    dataset = load_data(trial.data.name)
     return Network(
         label=trial.variant.name,
-        model=_with_weights(trial, found[1], folder),
+        model=_with_weights(trial, checkpoint[1], folder),
         trained=True,
         image_size=trial.recipe.image_size,
         mean=dataset.mean,
@@ -119,32 +116,7 @@ def _of_run(study: StudyFolder, which: str) -> Network:
 
 
 def _with_weights(trial: Trial, state: dict[str, object], folder: TrialFolder) -> InternImage:
-    """The weights that its record was measured with: averaged ones, where the recipe averages."""
-    weights = state["model"] if state["average"] is None else state["average"]
-    assert isinstance(weights, dict)
-    # AveragedModel wraps the network as `module` and adds a count.
-    named = {k.removeprefix("module."): v for k, v in weights.items() if k != "n_averaged"}
-    config = trained_config(trial.variant, trial.recipe, trial.data.num_classes)
-    return assemble(config, named, False, folder.path).requires_grad_(False)
-
-
-def _best(study: StudyFolder) -> str:
-    """The best training of the network that the run calls best, as `archsearch train` does."""
-    from archsearch.reproduce import cell_of
-    from archsearch.results import load as results_of
-
-    by = metric(study.study().metric)
-    found = {t.trial.id: t.value(by) for t in cell_of(results_of(study.path), "best").trials}
-    merits = {i: by.merit(value) for i, value in found.items() if value is not None}
-    return max(merits, key=lambda i: merits[i])
-
-
-def _one_of(study: StudyFolder, which: str) -> str:
-    """The only trial whose id begins like this."""
-    fitting = [i for i in study.ids() if which and i.startswith(which)]
-    if len(fitting) != 1:
-        raise ValueError(
-            f"{which!r} is {'no trial' if not fitting else 'more than one trial'} of {study.path}: "
-            "wanted best, or a trial's id (or how it begins) as `archsearch status` lists them"
-        )
-    return fitting[0]
+    assert isinstance(trial.variant, InternImageFamily)
+    config = trial.variant.config_for(trial.data.num_classes, trial.recipe)
+    model = assemble(config, measured_weights(state), False, folder.path)
+    return model.requires_grad_(False)

@@ -3,25 +3,23 @@
 It stands outside `internimage`: a comparison, not a member of the family.
 """
 
-from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archsearch.core.recipe import Recipe
-from archsearch.core.study import Trial
-from archsearch.training.augmentation import Pipeline
-from archsearch.training.data import load, split
-from archsearch.training.evaluation import calibrate, evaluate
-from archsearch.training.loader import Batch, epoch_batches, even_parts, reader
-from archsearch.training.optimizer import optimizer_of, rate, set_rate
+from archsearch.core.cost import Cost
+from archsearch.core.family import Family
+from archsearch.families.internimage_cost import count
+from archsearch.study import Trial
+from archsearch.training.batch_norm import calibrate
+from archsearch.training.device import settings
+from archsearch.training.loop import Training, fit
 from internimage.config import ModelConfig
 from internimage.model import Downsample, Stem
-
-CALIBRATION_BATCHES = 4
 
 
 class PlainBlock(nn.Module):
@@ -72,58 +70,42 @@ class PlainCNN(nn.Module):
         return tuple(maps)
 
 
+@dataclass(frozen=True)
+class PlainShape(Family):
+    """The plain CNN of one InternImage's shape, as a family that the training loop can train."""
+
+    model: ModelConfig
+
+    solved: ClassVar[str] = ""
+    switch_names: ClassVar[tuple[str, ...]] = ("model",)
+
+    def build(self, num_classes: int) -> PlainCNN:
+        return PlainCNN(replace(self.model, num_classes=num_classes))
+
+    def cost(self, height: int = 224, width: int | None = None, num_classes: int = 1000) -> Cost:
+        """The InternImage's, which is larger: it only bounds the memory of a step."""
+        return count(replace(self.model, num_classes=num_classes), height, width)
+
+
 def untrained(config: ModelConfig, image: Tensor, seed: int = 0) -> PlainCNN:
-    """As initialised; BatchNorm takes its statistics from ``image``, as a first step would."""
+    """As initialized; BatchNorm takes its statistics from ``image``, as a first step would."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         model = PlainCNN(config)
-    unused = torch.zeros(len(image), dtype=torch.int64)
-    calibrate(model, [(image, unused)], lambda pixels: pixels, nullcontext)
+    calibrate(model, [image], nullcontext)
     return model.eval().requires_grad_(False)
 
 
-def train(trial: Trial) -> tuple[PlainCNN, float | None]:
-    """Trained as ``trial`` was, with its data, recipe and seed; and its validation accuracy (%).
+def train(trial: Trial, config: ModelConfig) -> tuple[nn.Module, float | None]:
+    """Trained as ``trial`` was, with its data, recipe and seed; and what its task chooses by.
 
-    On the CPU in fp32, without weight averaging. The accuracy is None without a validation split.
+    On the CPU in fp32, without weight averaging. The value is None without a validation split.
     """
-    recipe, dataset, place = trial.recipe, load(trial.data.name), torch.device("cpu")
-    kept, held = split(dataset.train.labels, recipe.val_fraction, recipe.data_fraction)
-    indices = torch.from_numpy(kept)
-    read = reader(dataset.train, recipe.image_size, place)
-    pipeline = Pipeline(recipe, dataset, place)
-    with torch.random.fork_rng([]):
-        torch.manual_seed(trial.seed)
-        model = PlainCNN(trial.variant.config(trial.data.num_classes))
-        _fit(model, recipe, pipeline, lambda e: read(_epoch(indices, trial, e)), len(indices))
-        first = even_parts(indices, recipe.batch_size)[:CALIBRATION_BATCHES]
-        calibrate(model, read(first), pipeline.plain, nullcontext)
-    batches = read(even_parts(torch.from_numpy(held), recipe.batch_size))
-    score = evaluate(model, batches, pipeline.plain, nullcontext)
-    return model.eval().requires_grad_(False), None if score is None else score.accuracy
-
-
-def _epoch(indices: Tensor, trial: Trial, epoch: int) -> list[Tensor]:
-    return epoch_batches(indices, trial.recipe.batch_size, trial.seed, epoch)
-
-
-def _fit(
-    model: PlainCNN,
-    recipe: Recipe,
-    pipeline: Pipeline,
-    batches: Callable[[int], Iterable[Batch]],
-    num_images: int,
-) -> None:
-    """AdamW along the recipe's schedule, through all its epochs."""
-    optimizer = optimizer_of(model.train(), recipe)
-    steps = -(-num_images // recipe.batch_size)
-    for epoch in range(recipe.epochs):
-        for step, (pixels, labels) in enumerate(batches(epoch), epoch * steps):
-            set_rate(optimizer, rate(step, steps, recipe))
-            images, targets = pipeline.augmented(pixels, labels)
-            smoothing = recipe.label_smoothing
-            loss = F.cross_entropy(model(images), targets, label_smoothing=smoothing)
-            torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad()
+    recipe = replace(trial.recipe, precision="fp32", ema_decay=None)
+    cpu = torch.device("cpu")
+    with settings(recipe, cpu):
+        training = Training(PlainShape(config), recipe, trial.data, trial.seed, trial.task, cpu)
+        fit(training, lambda: False, lambda *_: None, lambda _: None)
+    last = training.progress.curve[-1]
+    chooses = trial.task.metric(trial.task.chooses)
+    return training.model.eval().requires_grad_(False), chooses.of_metrics(last)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from archsearch.core.study import About
+from archsearch.study import About
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,9 +97,9 @@ def compare(
         "Plain CNN, untrained": plain_cnn.untrained(config, x).forward_features
     }
     if network.trial is not None and train_plain:
-        model, accuracy = plain_cnn.train(network.trial)
-        told = "" if accuracy is None else f" ({accuracy:.1f}% in validation)"
-        rows[f"Plain CNN, trained{told}"] = model.forward_features
+        model, value = plain_cnn.train(network.trial, config)
+        note = "" if value is None else f" ({value:.1f}% in validation)"
+        rows[f"Plain CNN, trained{note}"] = model.forward_features  # type: ignore[assignment]
     name = f"InternImage {network.label}"
     rows[f"{name}, untrained"] = network.untrained().model.forward_features
     if network.trained:

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from archsearch.core.study import About
-from archsearch.families.internimage import differing_switches, named_apart
+from archsearch.core.family import differing_switches, with_switches
+from archsearch.study import About
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from archsearch.core.task import Batch
     from archsearch.probes.networks import Network
     from archsearch.probes.photos import Consistency
-    from archsearch.training.loader import Batch
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],
@@ -174,7 +174,7 @@ def _labels(networks: "Sequence[Network]") -> list[str]:
 
 def _name(network: "Network", switches: list[str]) -> str:
     trial = network.trial
-    name = named_apart(network.label, trial.variant, switches) if trial else network.label
+    name = with_switches(network.label, trial.variant, switches) if trial else network.label
     return name if network.trained else f"{name}, untrained"
 
 

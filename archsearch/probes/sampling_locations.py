@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from archsearch.core.study import About
+from archsearch.study import About
 
 if TYPE_CHECKING:
     from torch import Tensor

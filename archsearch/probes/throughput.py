@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from archsearch.core.study import About
-from archsearch.families.internimage import parse_variant
+from archsearch.families.internimage import parse_network
+from archsearch.study import About
 from internimage.config import PRESETS, ModelConfig
 
 if TYPE_CHECKING:
@@ -103,12 +103,9 @@ def config_of(name: str) -> ModelConfig | None:
     base, colon, operator = name.partition(":")
     if colon and operator != UNSHARED:
         raise ValueError(f"{name}: the only variant is {base}:{UNSHARED}")
-    if base.upper() in PRESETS:
-        config = PRESETS[base.upper()].config
-    elif base.replace("-", "").isdigit():
-        config = parse_variant(base).config()
-    else:
+    if base.upper() not in PRESETS and not base.replace("-", "").isdigit():
         return None
+    config = parse_network(base).config()
     if not colon:
         return config
     return replace(config, operator="dcnv3-unshared", groups=(1, 1, 1, 1))
@@ -168,7 +165,7 @@ def measure(
     """
     import torch
 
-    from archsearch.training.trial import device_of
+    from archsearch.training.device import device_of
 
     place = device_of(device)
     rows: dict[str, Row] = {}
@@ -221,7 +218,7 @@ def forward_pass(model: "nn.Module", images: "torch.Tensor", precision: str) -> 
     """A call that runs ``model`` once, to the end of the device's work."""
     import torch
 
-    from archsearch.training.loop import DTYPES
+    from archsearch.training.device import DTYPES
 
     dtype, place = DTYPES[precision], images.device
 
@@ -309,7 +306,8 @@ def machine(device: str, precision: str, rounds: int) -> dict[str, Any]:
     """What the figures were measured on."""
     import torch
 
-    from archsearch.training.trial import device_name, device_of, versions
+    from archsearch.core.versions import versions
+    from archsearch.training.device import device_name, device_of
 
     return {
         "device": device_name(device_of(device)),

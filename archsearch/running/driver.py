@@ -14,15 +14,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from archsearch.core.study import Record, Trial
+from archsearch.core.versions import versions
 from archsearch.running.progress import Snapshot, Tracker
 from archsearch.running.runners import Name, Place, Runner, open_runner
 from archsearch.running.stopping import Stopping, StudyStopped
 from archsearch.running.work import ORPHAN_SECONDS, Job, Outcome
 from archsearch.storage import checkpoint
 from archsearch.storage.files import log
-from archsearch.storage.request import versions
 from archsearch.storage.study_folder import FINISHED, StudyFolder, TrialFolder
+from archsearch.study import Record, Trial
 
 TICK_SECONDS = 0.25
 
@@ -214,7 +214,7 @@ class Driver:
             return
         counts = self._tracker.counts
         done = sum(counts.get(state, 0) for state in FINISHED)
-        command = shlex.join(self._folder.asked()["command"]) or "the same command"
+        command = shlex.join(self._folder.request()["command"]) or "the same command"
         raise StudyStopped(
             f"stopped: {reason.words}\n{done} of {sum(counts.values())} trials are finished, "
             f"{counts.get('interrupted', 0)} are saved part-way. Go on with: {command}",

@@ -8,9 +8,8 @@ own runner times the corners, side by side as they would train.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from archsearch.core.recipe import trained_config
-from archsearch.core.study import Record, Trial
-from archsearch.families.internimage_cost import Cost, count
+from archsearch.core.cost import Cost
+from archsearch.study import Record, Trial
 
 CORNERS = 4
 EVAL_SHARE = 1 / 3
@@ -54,7 +53,7 @@ def corners(trials: Iterable[Trial]) -> tuple[Trial, ...]:
     keys: tuple[Callable[[Trial], float], ...] = (
         lambda t: _cost(t).macs,
         lambda t: _cost(t).activations,
-        lambda t: t.variant.depth,
+        lambda t: t.variant.num_blocks,
     )
     found = [end(listed, key=key) for key in keys for end in (max, min)]
     return tuple(dict.fromkeys(found))[:CORNERS]
@@ -115,13 +114,13 @@ def _share(memory: int | None, among: int) -> int | None:
 
 
 def _cost(trial: Trial) -> Cost:
-    config = trained_config(trial.variant, trial.recipe, trial.data.num_classes)
-    return count(config, trial.recipe.image_size)
+    size = trial.recipe.image_size
+    return trial.task.cost(trial.variant, trial.data, size, size)
 
 
 def _features(trial: Trial) -> tuple[float, float, float]:
     cost = _cost(trial)
-    return float(cost.macs), float(cost.activations), float(trial.variant.depth)
+    return float(cost.macs), float(cost.activations), float(trial.variant.num_blocks)
 
 
 def _images(trial: Trial) -> float:

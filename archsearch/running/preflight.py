@@ -4,7 +4,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from archsearch.core.recipe import Recipe
-from archsearch.running import machine
+from archsearch.training import machine
 
 
 def check_device(recipe: Recipe, device: str) -> None:
@@ -23,6 +23,6 @@ def check_device(recipe: Recipe, device: str) -> None:
 
 
 def _check(recipe: Recipe, device: str) -> None:
-    from archsearch.training.trial import check_device as check
+    from archsearch.training.device import check_device as check
 
     check(recipe, device)

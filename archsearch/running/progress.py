@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from archsearch.core.metrics import metric
-from archsearch.core.study import Record, Study, Trial
 from archsearch.storage.files import parse_lines
 from archsearch.storage.study_folder import FINISHED, State, StudyFolder
+from archsearch.study import Record, Study, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ class Tracker:
 
     def __init__(self, folder: StudyFolder, study: Study, total: int | None) -> None:
         self._folder, self._study, self._total = folder, study, total
-        self._by = metric(study.metric)
+        self._by = study.task.metric(study.metric)
         self._sure, self._at_most = False, 0
         self._planned_work = 0.0
         self._trials: dict[str, Progress] = {}

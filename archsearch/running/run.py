@@ -6,7 +6,6 @@ any point loses at most the epochs since the last checkpoints.
 
 from collections.abc import Callable, Iterable, Sequence
 
-from archsearch.core.study import Record, Trial
 from archsearch.running.driver import Driver, Listeners
 from archsearch.running.progress import Progress, Snapshot, Tracker
 from archsearch.running.runners import Name, Place, choose
@@ -15,6 +14,7 @@ from archsearch.running.work import DEFAULT_WORK, ORPHAN_SECONDS
 from archsearch.storage.files import remove_leftovers
 from archsearch.storage.request import study_of
 from archsearch.storage.study_folder import State, StudyFolder
+from archsearch.study import Record, Trial
 
 __all__ = ["Progress", "Snapshot", "StudyStopped", "retry", "run_study"]
 
@@ -57,7 +57,7 @@ def run_study(
         archsearch.storage.lock.Locked: another driver works in this folder.
         ValueError: for a runner that cannot be had.
     """
-    study = study_of(folder.open().asked())
+    study = study_of(folder.open().request())
     place = Place(workers, device, study.recipe.threads, work, ray_address, gpus_per_trial)
     choose(runner, place, None)  # wrong options are told before anything is touched
     with folder.lock():

@@ -1,4 +1,4 @@
-"""A few steps of a trial, timed: the work behind a quote. It trains nothing that is kept."""
+"""A few steps of a trial, timed: the work behind an estimate. It trains nothing that is kept."""
 
 import statistics
 import time
@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 
-from archsearch.core.recipe import trained_config
-from archsearch.core.study import Interrupted, Record
+from archsearch.core.interrupted import Interrupted
+from archsearch.core.task import Batch
+from archsearch.running.train_trial import never, training_of
 from archsearch.storage.study_folder import TrialFolder
-from archsearch.training.data import load
+from archsearch.study import Record
+from archsearch.training.device import device_name, device_of, settings
 from archsearch.training.loop import Diverged, Training
 from archsearch.training.memory import PeakMemory
-from archsearch.training.trial import device_name, device_of, never, settings
 
 STEPS = 20
 SECONDS = 4.0
@@ -32,43 +33,42 @@ def time_steps(folder: Path, device: str = "auto", stop: Callable[[], bool] = ne
         Interrupted: ``stop()`` was true.
     """
     trial_folder = TrialFolder(folder)
-    trial, place = trial_folder.trial(), device_of(device)
+    trial, on = trial_folder.trial(), device_of(device)
     started = time.monotonic()
-    with settings(trial.recipe, place):
-        peak = PeakMemory(place)
-        config = trained_config(trial.variant, trial.recipe, trial.data.num_classes)
-        training = Training(config, trial.recipe, load(trial.data.name), trial.seed, place)
+    with settings(trial.recipe, on):
+        peak = PeakMemory(on)
+        training = training_of(trial, on)
         times = list(islice(_steps(training, stop), STEPS + 1))
         metrics = {
             "setup_seconds": time.monotonic() - started - sum(times[1:]) * trial.recipe.batch_size,
             "seconds_per_image": statistics.median(times[1:] or times),
             "peak_memory_bytes": peak.bytes(),
-            "memory_bytes": _gpu_bytes(place),
+            "memory_bytes": _gpu_bytes(on),
         }
     trial_folder.write_record(
-        Record(trial.id, "complete", metrics, cost=training.cost, device=device_name(place))
+        Record(trial.id, "complete", metrics, cost=training.cost, device=device_name(on))
     )
 
 
 def _steps(training: Training, stop: Callable[[], bool]) -> Iterator[float]:
     """Seconds per image of step after step; the first pays for what is done once."""
     begun = time.monotonic()
-    for i, (pixels, labels) in enumerate(training.remaining_batches()):
+    for i, batch in enumerate(training.remaining_batches()):
         if stop():
             raise Interrupted("stopped while timing")
         if i > 2 and time.monotonic() - begun > SECONDS:
             return
         before = time.monotonic()
-        finite = _step(training, pixels, labels)
-        yield (time.monotonic() - before) / len(labels)
+        finite = _step(training, batch)
+        yield (time.monotonic() - before) / len(batch[1])
         if not finite:
             return
 
 
-def _step(training: Training, pixels: torch.Tensor, labels: torch.Tensor) -> bool:
+def _step(training: Training, batch: Batch) -> bool:
     """Make a step, to its end on the device; False when the loss is no longer a number."""
     try:
-        training.step(pixels, labels)
+        training.step(batch)
     except Diverged:
         return False
     if training.device.type == "cuda":
@@ -76,7 +76,7 @@ def _step(training: Training, pixels: torch.Tensor, labels: torch.Tensor) -> boo
     return True
 
 
-def _gpu_bytes(place: torch.device) -> int | None:
-    if place.type == "cuda":
-        return torch.cuda.get_device_properties(place).total_memory
+def _gpu_bytes(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
     return None

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from archsearch.core.study import Interrupted
+from archsearch.core.interrupted import Interrupted
 from archsearch.storage.files import DISK_FULL, remove_leftovers
 from archsearch.storage.lock import Locked
 from archsearch.storage.study_folder import StudyFolder
 
-DEFAULT_WORK = "archsearch.training.trial:train_trial"
+DEFAULT_WORK = "archsearch.running.train_trial:train_trial"
 
 ORPHAN_SECONDS = 30.0
 """How long a trial waits for a worker of a killed driver to let go of it."""

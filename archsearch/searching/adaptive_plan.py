@@ -7,7 +7,7 @@ trials in the same order, so an interrupted run goes on where it was.
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from archsearch.core.study import Record, Trial
+from archsearch.study import Record, Trial
 
 Outcome = TypeVar("Outcome")
 

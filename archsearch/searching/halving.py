@@ -7,17 +7,18 @@ the lower end of tau's interval passes a threshold. Everything is recomputed fro
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import TypeVar
 
-from archsearch.core.metrics import metric
+from archsearch.core.family import Family
+from archsearch.core.plans import Over
 from archsearch.core.recipe import Recipe
-from archsearch.core.study import Data, Trial
-from archsearch.families.internimage import AnyVariant
+from archsearch.core.task import Data, Task
 from archsearch.searching.adaptive_plan import Steps
 from archsearch.stats.intervals import Interval, kendall_tau
+from archsearch.study import Trial
+from archsearch.tasks.classification import CLASSIFICATION
 
 Key = TypeVar("Key", bound=Hashable)
-Over = Literal["epochs", "image_size", "data_fraction"]
 
 THRESHOLD = 0.5
 """Least tau that lets a rung prune: three in four pairs of cells in their final order."""
@@ -150,8 +151,8 @@ class Halving:
     this run and of the whole grid. ``notes`` belong in the report.
     """
 
-    finalists: tuple[AnyVariant, ...]
-    pruned: Mapping[AnyVariant, str]
+    finalists: tuple[Family, ...]
+    pruned: Mapping[Family, str]
     gates: tuple[Gate, ...]
     spent: float
     grid: float
@@ -159,16 +160,17 @@ class Halving:
 
 
 def halving(
-    variants: Sequence[AnyVariant],
+    variants: Sequence[Family],
     ladder: Sequence[Rung],
     data: Data,
     seeds: Sequence[int] = (0,),
     *,
+    task: Task = CLASSIFICATION,
+    measure: str | None = None,
     pilot: int = PILOT_CELLS,
     keep: float = KEEP,
     threshold: float = THRESHOLD,
     force: bool = False,
-    measure: str = "val_accuracy",
 ) -> Steps[Halving]:
     """Pilot, then prune rung by rung where the pilot allows it, then train the rest in full.
 
@@ -176,21 +178,21 @@ def halving(
     seed, full trainings all ``seeds``. Drive it with `archsearch.searching.adaptive_plan.drive`.
 
     Raises:
-        ValueError: at the first step, for a measure that no training records.
+        ValueError: at the first step, for a metric that no training records.
     """
-    by = metric(measure)
+    by = task.metric(measure or task.chooses)
     if by.source not in ("metrics", "error"):
-        raise ValueError(f"halving ranks by what a training measures, {measure} is not")
+        raise ValueError(f"halving ranks by what a training measures, {by.name} is not")
     cells = tuple(dict.fromkeys(variants))
     chosen = pilot_cells(cells, pilot)
     full, share_of = ladder[-1], dict[str, float]()
 
-    def trial(rung: Rung, variant: AnyVariant, seed: int = seeds[0]) -> Trial:
-        made = Trial(variant, rung.recipe, data, seed)
+    def trial(rung: Rung, variant: Family, seed: int = seeds[0]) -> Trial:
+        made = Trial(variant, rung.recipe, data, seed, task)
         share_of[made.id] = rung.share
         return made
 
-    def scores(rung: Rung, of: Sequence[AnyVariant]) -> dict[AnyVariant, float | None]:
+    def scores(rung: Rung, of: Sequence[Family]) -> dict[Family, float | None]:
         return {v: by.of(records[trial(rung, v).id]) for v in of}
 
     records = dict((yield tuple(trial(rung, v) for rung in ladder for v in chosen)))
@@ -198,7 +200,7 @@ def halving(
     gates = tuple(
         gate(rung, scores(rung, chosen), right, threshold, force=force) for rung in ladder[:-1]
     )
-    alive, pruned = cells, dict[AnyVariant, str]()
+    alive, pruned = cells, dict[Family, str]()
     for rung in (g.rung for g in gates if g.may_prune):
         records |= yield tuple(trial(rung, v) for v in alive)
         kept = promote(scores(rung, alive), keep, by.higher_is_better)
@@ -232,7 +234,7 @@ def cost_range(
     return least + max(0, alive - pilot) + alive * (num_seeds - 1), most
 
 
-def pilot_cells(variants: Sequence[AnyVariant], num: int) -> tuple[AnyVariant, ...]:
+def pilot_cells(variants: Sequence[Family], num: int) -> tuple[Family, ...]:
     """``num`` of the variants, spread evenly over the plan's order; all if there are no more.
 
     Raises:

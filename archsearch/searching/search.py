@@ -8,23 +8,25 @@ before, is never trained.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from archsearch.core.metrics import Metric, metric
+from archsearch.core.family import Family
+from archsearch.core.metrics import Metric
+from archsearch.core.plans import Sampler
 from archsearch.core.recipe import Recipe
-from archsearch.core.study import Data, Record, Trial
-from archsearch.families.internimage import AnyVariant
-from archsearch.optuna_export import memory_study, objective, params_of, quiet
+from archsearch.core.task import Data, Task
 from archsearch.searching.adaptive_plan import Steps
-from archsearch.space.search_space import Domain, l3_of
+from archsearch.searching.optuna_study import memory_study, objective, quiet
+from archsearch.space.search_space import Domain
 from archsearch.stats.intervals import pareto
+from archsearch.study import Record, Trial
+from archsearch.tasks.classification import CLASSIFICATION
 
 if TYPE_CHECKING:
     import optuna
 
-Sampler = Literal["tpe", "random"]
 Done = Sequence[tuple[Trial, Record]]
 
 REFUSALS = 100
@@ -51,9 +53,10 @@ def search(
     recipe: Recipe,
     data: Data,
     *,
+    task: Task = CLASSIFICATION,
+    objectives: Sequence[str] | None = None,
     num_trials: int = 60,
     sampler: Sampler = "tpe",
-    objectives: Sequence[str] = ("val_accuracy",),
     seed: int = 0,
     batch: int = 4,
     training_seed: int = 0,
@@ -68,14 +71,14 @@ def search(
     Raises:
         ValueError: at the first step, naming all that is wrong; later if no variant is found.
     """
-    by = _checked(sampler, objectives, num_trials, batch)
+    by = _checked(task, sampler, objectives or (task.chooses,), num_trials, batch)
     done: list[tuple[Trial, Record]] = []
     exhausted = False
     while len(done) < num_trials and not exhausted:
         size = min(batch, num_trials - len(done))
         variants = _propose(domain, done, by, sampler, seed, size)
         exhausted = len(variants) < size
-        trials = tuple(Trial(v, recipe, data, training_seed) for v in variants)
+        trials = tuple(Trial(v, recipe, data, training_seed, task) for v in variants)
         records = yield trials
         done += [(trial, records[trial.id]) for trial in trials]
     if not done:
@@ -84,7 +87,7 @@ def search(
 
 
 def _checked(
-    sampler: str, objectives: Sequence[str], num_trials: int, batch: int
+    task: Task, sampler: str, objectives: Sequence[str], num_trials: int, batch: int
 ) -> tuple[Metric, ...]:
     problems = []
     if sampler not in get_args(Sampler):
@@ -96,7 +99,7 @@ def _checked(
     found = []
     for name in objectives:
         try:
-            found.append(metric(name))
+            found.append(task.metric(name))
         except ValueError as error:
             problems.append(str(error))
     if problems:
@@ -116,12 +119,12 @@ def _front(done: Done, by: Sequence[Metric]) -> tuple[Trial, ...]:
 
 def _propose(
     domain: Domain, done: Done, by: Sequence[Metric], sampler: Sampler, seed: int, size: int
-) -> list[AnyVariant]:
+) -> list[Family]:
     """New variants that meet the budget: ``size`` of them, fewer where the domain ends."""
     with quiet():
         study = memory_study(done, by, _distributions(domain, done))
         taken = {trial.variant for trial, _ in done}
-        fresh: list[AnyVariant] = []
+        fresh: list[Family] = []
         for number in range(len(done), len(done) + size):
             found = _ask(study, domain, taken, sampler, [seed, number])
             if found is None:
@@ -132,8 +135,8 @@ def _propose(
 
 
 def _ask(
-    study: "optuna.Study", domain: Domain, taken: set[AnyVariant], sampler: Sampler, seed: list[int]
-) -> AnyVariant | None:
+    study: "optuna.Study", domain: Domain, taken: set[Family], sampler: Sampler, seed: list[int]
+) -> Family | None:
     """One proposal; it stays open in ``study``, which keeps the next ones away from it."""
     from optuna.trial import TrialState
 
@@ -148,15 +151,14 @@ def _ask(
     return _left(domain, taken, np.random.default_rng([*seed, REFUSALS]))
 
 
-def _nearest(
-    trial: "optuna.Trial", meeting: Sequence[AnyVariant], taken: set[AnyVariant]
-) -> AnyVariant:
-    """The untried variant closest to the L3 that the sampler wants among those in the budget."""
-    wanted = trial.suggest_int("l3", l3_of(meeting[0]), l3_of(meeting[-1]))
-    return min((v for v in meeting if v not in taken), key=lambda v: abs(l3_of(v) - wanted))
+def _nearest(trial: "optuna.Trial", meeting: Sequence[Family], taken: set[Family]) -> Family:
+    """The untried variant whose solved number is closest to the one that the sampler wants, among
+    those in the budget."""
+    wanted = trial.suggest_int(meeting[0].solved, meeting[0].solved_value, meeting[-1].solved_value)
+    return min((v for v in meeting if v not in taken), key=lambda v: abs(v.solved_value - wanted))
 
 
-def _left(domain: Domain, taken: set[AnyVariant], rng: np.random.Generator) -> AnyVariant | None:
+def _left(domain: Domain, taken: set[Family], rng: np.random.Generator) -> Family | None:
     """One of the variants not tried yet, at random; None where all were."""
     if domain.num_choices > LISTABLE:
         raise ValueError(
@@ -196,6 +198,9 @@ def _suggest(trial: "optuna.Trial", name: str, values: Sequence[int]) -> Any:
 def _distributions(domain: Domain, done: Iterable[tuple[Trial, Record]]) -> dict[str, Any]:
     from optuna.distributions import IntDistribution
 
-    deepest = max((params_of(trial.variant)["l3"] for trial, _ in done), default=1)
     known = {name: _distribution(values) for name, values in domain.choices.items()}
-    return {**known, "l3": IntDistribution(1, deepest)}
+    variants = [trial.variant for trial, _ in done]
+    if not variants:
+        return known
+    deepest = max(variant.params()[variants[0].solved] for variant in variants)
+    return {**known, variants[0].solved: IntDistribution(1, deepest)}

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 log = logging.getLogger("archsearch")
 
 TEMP_PREFIX = ".tmp-"
@@ -159,7 +161,7 @@ def well_formed(path: Path) -> Iterator[None]:
     """Turn what a mapping without the wanted fields raises into Damaged."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
         raise Damaged(f"{path} is damaged: {type(error).__name__} {error}") from error
 
 

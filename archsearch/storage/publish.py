@@ -47,8 +47,8 @@ def _check_place(source: StudyFolder, place: Path) -> None:
 
 def _began(folder: StudyFolder) -> tuple[object, object]:
     """What tells one run from another of the same study."""
-    asked = folder.asked()
-    return asked.get("created"), asked.get("name")
+    request = folder.request()
+    return request.get("created"), request.get("name")
 
 
 def _copy(path: Path, place: Path) -> None:

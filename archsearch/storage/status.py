@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from archsearch.core.family import names_of
 from archsearch.core.metrics import Metric
-from archsearch.core.metrics import metric as known_metric
-from archsearch.families.internimage import differing_switches, named_apart, variant_from_dict
+from archsearch.families import variant_from_dict
 from archsearch.storage import lock
 from archsearch.storage.study_folder import FINISHED, State, StudyFolder, TrialFolder
+from archsearch.tasks import task_from_dict
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,15 @@ def overview(path: Path | str) -> Status:
         ValueError: when there is no study.
     """
     folder = StudyFolder(path)
-    asked = folder.asked()
-    rows = tuple(_rows(folder, asked))
-    by = known_metric(metric := asked["metric"])
+    request = folder.request()
+    by = task_from_dict(request.get("task", {})).metric(metric := request["metric"])
+    rows = tuple(_rows(folder, request, by))
     complete = [r for r in rows if r["state"] == "complete" and r[metric] is not None]
     return Status(
-        name=asked["name"],
-        question=asked["question"],
+        name=request["name"],
+        question=request["question"],
         metric=metric,
-        command=shlex.join(asked["command"]),
+        command=shlex.join(request["command"]),
         running=lock.is_held(folder.path / "lock"),
         counts=Counter(row["state"] for row in rows),
         best=max(complete, key=lambda row: by.merit(row[metric]), default=None),
@@ -68,10 +69,10 @@ def status(path: Path | str) -> list[dict[str, Any]]:
     return [dict(row) for row in overview(path).rows]
 
 
-def _rows(folder: StudyFolder, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    labels = _labels(asked)
+def _rows(folder: StudyFolder, request: Mapping[str, Any], by: Metric) -> Iterator[dict[str, Any]]:
+    labels = _labels(request)
     launched = folder.launched()
-    epochs, by = asked["recipe"]["epochs"], known_metric(asked["metric"])
+    epochs = request["recipe"]["epochs"]
     for trial_id in dict.fromkeys((*labels, *launched)):
         network, seed = labels.get(trial_id) or _label(folder.trial(trial_id))
         row = {"trial": trial_id, "network": network, "seed": seed}
@@ -79,14 +80,13 @@ def _rows(folder: StudyFolder, asked: Mapping[str, Any]) -> Iterator[dict[str, A
         yield {**row, **state, "epochs": epochs}
 
 
-def _labels(asked: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
+def _labels(request: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
     """Network and seed of each planned trial, in the order of the plan."""
     found: dict[str, tuple[str, int]] = {}
-    variants = [variant_from_dict(c["variant"]) if c["variant"] else None for c in asked["cells"]]
-    varying = differing_switches(v for v in variants if v)
-    names = [named_apart(v.name, v, varying) if v else "" for v in variants]
-    for seed in asked["seeds"]:
-        for cell, name in zip(asked["cells"], names, strict=True):
+    variants = [variant_from_dict(c["variant"]) if c["variant"] else None for c in request["cells"]]
+    names = list(names_of(variants))
+    for seed in request["seeds"]:
+        for cell, name in zip(request["cells"], names, strict=True):
             if trial_id := cell["trials"].get(str(seed)):
                 found.setdefault(trial_id, (name, seed))
     return found

@@ -13,19 +13,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from archsearch.core.study import Data, Study, Trial
+from archsearch.core.task import Data
+from archsearch.core.versions import versions
 from archsearch.storage import lock
 from archsearch.storage.files import DISK_FULL, Damaged, log, quarantine, well_formed, write_json
 from archsearch.storage.lock import Locked
 from archsearch.storage.request import (
+    STUDY_SCHEMAS,
     data_of,
     differences,
     ids_of,
+    migrated,
     study_of,
-    to_asked,
+    to_request,
     trials_of,
     union,
-    versions,
 )
 from archsearch.storage.trial_folder import (
     FINISHED,
@@ -35,6 +37,7 @@ from archsearch.storage.trial_folder import (
     glance,
     read_checked,
 )
+from archsearch.study import Study, Trial
 
 __all__ = ["FINISHED", "State", "StudyFolder", "TrialFolder", "checked_name"]
 
@@ -83,7 +86,7 @@ class StudyFolder:
         that goes on from then; nothing is ever taken away, and adding nothing is told.
 
         Raises:
-            ValueError: naming every difference to what was asked here before; or when the folder
+            ValueError: naming every difference to what was request here before; or when the folder
                 cannot be written, or the study's name could not name one.
             archsearch.storage.lock.Locked: when another process works here.
         """
@@ -118,39 +121,39 @@ class StudyFolder:
         created = datetime.now(UTC).isoformat(timespec="seconds")
         by = {"command": list(command), "created": created, "versions": versions()}
         with self._writing():
-            write_json(self.path / "study.json", {**to_asked(study, data), **by}, indent=1)
+            write_json(self.path / "study.json", {**to_request(study, data), **by}, indent=1)
 
     def _go_on(
         self, old: dict[str, Any], study: Study, data: Data, command: Iterable[str], extend: bool
     ) -> None:
-        found = differences(old, to_asked(study, data))
+        found = differences(old, to_request(study, data))
         refused = [d.text for d in found if not (extend and d.extends)]
         if refused:
             advice = "Choose another folder with --out" + (
                 ", or add to it with --extend" if all(d.extends for d in found) else ""
             )
             listed = "".join(f"\n  {text}" for text in refused)
-            raise ValueError(f"{self.path} holds another study than asked for:{listed}\n{advice}")
+            raise ValueError(f"{self.path} holds another study than request for:{listed}\n{advice}")
         by: dict[str, Any] = {
             k: old[k] for k in ("command", "created", "versions", "commands_before") if k in old
         }
-        asked = to_asked(union(study_of(old), study), data)
-        if differences(old, asked):  # the old command would be refused from now on
+        request = to_request(union(study_of(old), study), data)
+        if differences(old, request):  # the old command would be refused from now on
             by["commands_before"] = [*old.get("commands_before", []), old["command"]]
             by["command"] = list(command)
         elif extend:
             log.warning("--extend adds nothing: the plan in %s has all of this already", self.path)
-        new = {**asked, **by}
+        new = {**request, **by}
         if new != old:
             with self._writing():
                 write_json(self.path / "study.json", new, indent=1)
 
     def open(self) -> "StudyFolder":
-        """This folder, known to hold a readable study; raises as `asked`."""
-        self.asked()
+        """This folder, known to hold a readable study; raises as `request`."""
+        self.request()
         return self
 
-    def asked(self) -> dict[str, Any]:
+    def request(self) -> dict[str, Any]:
         """The whole of study.json, as plain values.
 
         Raises:
@@ -164,20 +167,20 @@ class StudyFolder:
             raise ValueError(f"{error}. The command that started it writes it again") from error
 
     def _read(self) -> dict[str, Any]:
-        return read_checked(self.path / "study.json")
+        return migrated(read_checked(self.path / "study.json", STUDY_SCHEMAS))
 
     def study(self) -> Study:
         with well_formed(self.path / "study.json"):
-            return study_of(self.asked())
+            return study_of(self.request())
 
     def data(self) -> Data:
         with well_formed(self.path / "study.json"):
-            return data_of(self.asked())
+            return data_of(self.request())
 
     def trials(self) -> tuple[Trial, ...]:
         """Every planned trial in plan order, then those that a search launched beyond the plan."""
         with well_formed(self.path / "study.json"):
-            planned = trials_of(self.asked())
+            planned = trials_of(self.request())
         known = {trial.id for trial in planned}
         more = (self.trial(i) for i in self.launched() if i not in known)
         return planned + tuple(folder.trial() for folder in more)
@@ -202,7 +205,7 @@ class StudyFolder:
 
     def ids(self) -> tuple[str, ...]:
         """The ids of `trials`, without making a trial of each."""
-        return tuple(dict.fromkeys((*ids_of(self.asked()), *self.launched())))
+        return tuple(dict.fromkeys((*ids_of(self.request()), *self.launched())))
 
     def glance(self, trial_id: str) -> Glance | None:
         """A launched trial's status and metrics, at little cost; None while it has no record."""

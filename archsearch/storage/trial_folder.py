@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from archsearch.core.study import SCHEMA, Record, Trial, canonical_json
 from archsearch.storage import checkpoint, lock
 from archsearch.storage.files import (
     Damaged,
@@ -27,9 +26,11 @@ from archsearch.storage.files import (
     well_formed,
     write_json,
 )
+from archsearch.storage.request import record_of, trial_of
+from archsearch.study import SCHEMA, Record, Trial, canonical_json
 
 State = Literal["pending", "running", "interrupted", "complete", "diverged", "failed"]
-Glance = tuple[State, Mapping[str, float | None]]
+Glance = tuple[State, Mapping[str, float | int | None]]
 FINISHED: tuple[State, ...] = ("complete", "diverged", "failed")
 
 _RECORD_HEAD = re.compile(
@@ -41,16 +42,16 @@ _HEAD_BYTES = 4096
 _JSON = json.JSONDecoder()
 
 
-def read_checked(path: Path) -> dict[str, Any]:
-    """A file of ours, of a layout that this version reads.
+def read_checked(path: Path, schemas: tuple[int, ...] = (SCHEMA,)) -> dict[str, Any]:
+    """A file of ours, of one of the layouts that this version reads.
 
     Raises:
         ValueError: for a newer layout, saying what to do.
     """
     values = read_json(path)
-    if (schema := values.get("schema")) != SCHEMA:
+    if (schema := values.get("schema")) not in schemas:
         raise ValueError(
-            f"{path} has layout {schema}, this archsearch reads {SCHEMA}: "
+            f"{path} has layout {schema}, this archsearch reads {max(schemas)}: "
             "use the version that wrote it, or another folder"
         )
     return values
@@ -101,7 +102,7 @@ class TrialFolder:
         """
         path = self.path / "spec.json"
         with well_formed(path):
-            trial = Trial.from_dict(read_checked(path))
+            trial = trial_of(read_checked(path))
         if trial.id != self.id:
             raise ValueError(f"{path} describes the trial {trial.id}, not {self.id}")
         return trial
@@ -177,7 +178,7 @@ class TrialFolder:
         path = self.path / "record.json"
         try:
             with well_formed(path):
-                return Record.from_dict(read_checked(path))
+                return record_of(read_checked(path))
         except FileNotFoundError:
             return None
         except Damaged as error:
@@ -211,7 +212,7 @@ class TrialFolder:
         for path in self.path.glob("record.failed-*.json"):
             try:
                 with well_formed(path):
-                    found.append(Record.from_dict(read_checked(path)))
+                    found.append(record_of(read_checked(path)))
             except Damaged:
                 damaged.append(path.name)
         return found, damaged

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from archsearch.core.recipe import Recipe
-from archsearch.training.images import Dataset
+from archsearch.training.images import MIN_CROP_AREA, Dataset
 
 Change = Callable[[Tensor], Tensor]
 
@@ -24,7 +24,6 @@ ERASED_AREA = (0.02, 1 / 3)
 ERASED_RATIO = (0.3, 1 / 0.3)
 """Share of the area and ratio of the sides of random erasing, as its authors set them."""
 
-MIN_CROP_AREA = 0.08
 PAD = 1 / 8
 """Padding before a random crop, as a share of the side: 4 pixels at 32."""
 

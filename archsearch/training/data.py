@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.core.study import Data
+from archsearch.core.task import Data
 from archsearch.training.cifar import cifar10
 from archsearch.training.image_folder import image_folder
 from archsearch.training.images import (
@@ -67,6 +67,21 @@ def describe(name: str, val_fraction: float) -> Data:
         num_test=len(dataset.test),
         source=dataset.source,
     )
+
+
+def planned(data: Data) -> Dataset:
+    """The data set that ``data`` describes.
+
+    Raises:
+        DataError: it is missing or damaged, or other images are in its place.
+    """
+    dataset = load(data.name)
+    if dataset.fingerprint != data.fingerprint:
+        raise DataError(
+            f"{dataset.source} is not the data this trial was planned with: fingerprint "
+            f"{dataset.fingerprint}, wanted {data.fingerprint}"
+        )
+    return dataset
 
 
 def split(

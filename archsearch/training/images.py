@@ -15,6 +15,9 @@ Labels = NDArray[np.int64]
 DATA_FOLDER_VARIABLE = "ARCHSEARCH_DATA"
 """Environment variable that names the folder where `cifar10` is looked for; ./data otherwise."""
 
+MIN_CROP_AREA = 0.08
+"""Smallest share of the area that a random resized crop takes, as everywhere on ImageNet."""
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 
 

@@ -5,26 +5,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from archsearch.running.machine import cores
-from archsearch.training.images import DataError, Images, decode, read_file
+from archsearch.training.images import MIN_CROP_AREA, DataError, Images, decode, read_file
+from archsearch.training.machine import cores
 from archsearch.training.signals import leave_signals_to_parent, signals_held_back
 
-Batch = tuple[Tensor, Tensor]
+Labelled = tuple[Tensor, Tensor]
 """Images ``(N, C, H, W)`` uint8 and labels ``(N,)`` int64, both on the device."""
 
-Read = Callable[..., Iterator[Batch]]
+Read = Callable[..., Iterator[Labelled]]
 """``read(batches, crop_seed=None)``: batches of the given indices, in that order. With a seed,
 images that are decoded for it are cut at random; without, at the centre."""
 
 MAX_WORKERS = 16
 EVAL_CROP = 0.875
 """Share of the shorter side that the centre crop of a photograph keeps (224 of 256)."""
-
-MIN_CROP_AREA = 0.08
-"""Smallest share of the area that a random resized crop takes, as everywhere on ImageNet."""
 
 
 def epoch_batches(indices: Tensor, batch_size: int, seed: int, epoch: int) -> list[Tensor]:
@@ -47,6 +45,11 @@ def num_parts(num_images: int, most: int) -> int:
     return max(1, min(-(-num_images // most), num_images // 2))
 
 
+def indices(values: Sequence[int] | NDArray[np.intp]) -> Tensor:
+    """Indices of images as a tensor."""
+    return torch.as_tensor(np.asarray(values, dtype=np.intp))
+
+
 def mixed_seed(*numbers: int) -> int:
     """One seed of several numbers, so that neighbours share nothing."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
@@ -64,7 +67,7 @@ def _from_memory(images: Images, device: torch.device) -> Read:
     pixels = torch.from_numpy(images.pixels).to(device)
     labels = torch.from_numpy(images.labels).to(device)
 
-    def read(batches: Sequence[Tensor], crop_seed: int | None = None) -> Iterator[Batch]:  # noqa: ARG001
+    def read(batches: Sequence[Tensor], crop_seed: int | None = None) -> Iterator[Labelled]:  # noqa: ARG001
         for indices in batches:
             here = indices.to(device)
             yield pixels[here], labels[here]
@@ -85,7 +88,7 @@ def _from_files(images: Images, image_size: int, device: torch.device) -> Read:
         worker_init_fn=_leave_signals,
     )
 
-    def read(batches: Sequence[Tensor], crop_seed: int | None = None) -> Iterator[Batch]:
+    def read(batches: Sequence[Tensor], crop_seed: int | None = None) -> Iterator[Labelled]:
         keys[:] = [[(i, crop_seed) for i in batch.tolist()] for batch in batches]
         with signals_held_back():  # the first time, this starts the processes
             found = iter(loader)

@@ -7,36 +7,26 @@ On a CPU that holds bit for bit, at a fixed number of threads.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archsearch.core.family import Family
+from archsearch.core.interrupted import Interrupted
 from archsearch.core.recipe import Recipe
-from archsearch.core.study import Interrupted
-from archsearch.families.internimage_cost import count
-from archsearch.training.augmentation import Pipeline
-from archsearch.training.data import split
-from archsearch.training.evaluation import Score, calibrate, evaluate
-from archsearch.training.images import Dataset
-from archsearch.training.loader import (
-    Batch,
-    Read,
-    epoch_batches,
-    even_parts,
-    mixed_seed,
-    num_parts,
-    reader,
-)
+from archsearch.core.task import Batch, Data, Task
+from archsearch.training.batch_norm import calibrate
+from archsearch.training.device import autocast, check_precision
+from archsearch.training.loader import epoch_batches, even_parts, mixed_seed, num_parts
 from archsearch.training.memory import PeakMemory, fitting_batch, is_out_of_memory
 from archsearch.training.optimizer import averaged, optimizer_of, rate, set_rate
-from archsearch.training.process_group import ALONE, World
-from internimage import InternImage, ModelConfig
+from archsearch.training.process_group import ALONE, ProcessGroup
 
 Stop = Callable[[], bool]
+Read = Callable[[Sequence[Tensor]], Iterator[Batch]]
 Save = Callable[[dict[str, Any], int, bool], None]
 """Takes a state, the optimizer steps behind it, and whether it is the best so far."""
 Tell = Callable[[Mapping[str, Any]], None]
@@ -56,7 +46,8 @@ LESS_MEMORY = "out of memory"
 LEAST_IMAGES = 2
 """That BatchNorm can take at a time."""
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Score = Mapping[str, float]
+"""What a task measures on a split: its named numbers."""
 
 
 class Diverged(Exception):
@@ -70,7 +61,8 @@ class Progress:
     ``epoch`` counts finished epochs; ``step``, ``images``, the sums and ``epoch_seconds`` belong
     to the one under way. ``timed_images`` and ``timed_seconds`` leave out the first step of each
     epoch, which pays for what is done once and waits for the first images. ``micro_batch`` is how
-    many images go through the network at a time.
+    many images go through the network at a time, ``best`` the best value so far of the number that
+    chooses.
     """
 
     micro_batch: int
@@ -83,7 +75,7 @@ class Progress:
     epoch_seconds: float = 0.0
     timed_images: int = 0
     timed_seconds: float = 0.0
-    best_accuracy: float = -1.0
+    best: float | None = None
     curve: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -98,36 +90,34 @@ class Training:
 
     def __init__(
         self,
-        config: ModelConfig,
+        variant: Family,
         recipe: Recipe,
-        dataset: Dataset,
+        data: Data,
         seed: int,
+        task: Task,
         device: torch.device,
-        world: World = ALONE,
+        group: ProcessGroup = ALONE,
     ) -> None:
         check_precision(recipe, device)
-        self.recipe, self.dataset, self.seed = recipe, dataset, seed
-        self.device, self.world = device, world
+        self.recipe, self.seed, self.task = recipe, seed, task
+        self.device, self.group = device, group
         self.peak = PeakMemory(device)
         torch.manual_seed(mixed_seed(seed))
-        self.model = InternImage(config).to(device)
-        self.trained = world.wrap(self.model, device)
+        self.model = task.build(variant, data, recipe).to(device)
+        self.trained = group.wrap(self.model, device)
         self.average = averaged(self.model, recipe)
         self.optimizer = optimizer_of(self.model, recipe)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-        kept, held = split(dataset.train.labels, recipe.val_fraction, recipe.data_fraction)
-        self.train_indices, self.val_indices = torch.from_numpy(kept), torch.from_numpy(held)
-        self.read = reader(dataset.train, recipe.image_size, device)
-        self.pipeline = Pipeline(recipe, dataset, device)
-        self.cost = count(config, recipe.image_size)
-        self.progress = Progress(micro_batch=-(-recipe.batch_size // world.size))
-        if world.size == 1:
+        self.splits = task.prepare(data, recipe, device)
+        self.cost = task.cost(variant, data, recipe.image_size, recipe.image_size)
+        self.progress = Progress(micro_batch=-(-recipe.batch_size // group.size))
+        if group.size == 1:
             self._limit(fitting_batch(recipe, self.cost, device))
         self._sums = torch.zeros(3, dtype=torch.float64, device=device)
 
     @property
     def steps_per_epoch(self) -> int:
-        return num_parts(len(self.train_indices), self.recipe.batch_size)
+        return num_parts(len(self.splits.train), self.recipe.batch_size)
 
     @property
     def steps_done(self) -> int:
@@ -139,27 +129,27 @@ class Training:
         return self.progress.epoch >= self.recipe.epochs
 
     def remaining_batches(self) -> Iterator[Batch]:
-        """What is left of the epoch under way."""
-        p, recipe = self.progress, self.recipe
-        batches = epoch_batches(self.train_indices, recipe.batch_size, self.seed, p.epoch)
-        crop_seed = mixed_seed(self.seed, p.epoch) if recipe.crop == "resized" else None
-        return self.read([self.world.part(batch) for batch in batches[p.step :]], crop_seed)
+        """What is left of the epoch under way, with the images that each batch has here."""
+        p = self.progress
+        batches = epoch_batches(self.splits.train, self.recipe.batch_size, self.seed, p.epoch)
+        parts = [self.group.part(batch) for batch in batches[p.step :]]
+        return self.splits.read(parts, mixed_seed(self.seed, p.epoch))
 
     # --- one step
 
-    def step(self, pixels: Tensor, labels: Tensor) -> None:
+    def step(self, batch: Batch) -> None:
         """One optimizer step; with several processes, on this one's share of the batch.
 
         Raises:
             Diverged: the loss is not finite (looked at in every step on a CPU).
         """
-        p, images = self.progress, self._images_in_step(len(labels))
-        torch.manual_seed(mixed_seed(self.seed, p.epoch, p.step + 1, self.world.rank))
+        p, images = self.progress, self._images_in_step(len(batch[1]))
+        torch.manual_seed(mixed_seed(self.seed, p.epoch, p.step + 1, self.group.rank))
         self.trained.train()
         set_rate(self.optimizer, rate(self.steps_done, self.steps_per_epoch, self.recipe))
-        loss_sum = self._backward(*self.pipeline.augmented(pixels, labels), images)
+        loss_sum = self._backward(self.splits.augmented(batch), len(batch[1]), images)
         norm = self._update()
-        self._sums[0] += self.world.sum(loss_sum)
+        self._sums[0] += self.group.sum(loss_sum)
         self._sums[1] += norm
         self._sums[2] = torch.maximum(self._sums[2], norm.double())
         p.step, p.images = p.step + 1, p.images + images
@@ -168,40 +158,47 @@ class Training:
 
     def _images_in_step(self, here: int) -> int:
         """Images of the step over all processes: known without asking, as batches are even."""
-        if self.world.size == 1:
+        if self.group.size == 1:
             return here
-        least, larger = divmod(len(self.train_indices), self.steps_per_epoch)
+        least, larger = divmod(len(self.splits.train), self.steps_per_epoch)
         return least + int(self.progress.step < larger)
 
-    def _backward(self, images: Tensor, targets: Tensor, num_images: int) -> Tensor:
+    def _backward(self, batch: Batch, here: int, num_images: int) -> Tensor:
         """Gradients of the mean loss over ``num_images``, in parts that fit; the loss's sum here.
 
         With several processes lack of memory is raised: the others could not be told in time.
         """
         while True:
             try:
-                return self._backward_in_parts(images, targets, num_images)
+                return self._backward_in_parts(batch, num_images)
             except RuntimeError as error:
-                last = self.progress.micro_batch <= LEAST_IMAGES or self.world.size > 1
+                last = self.progress.micro_batch <= LEAST_IMAGES or self.group.size > 1
                 if last or not is_out_of_memory(error):
                     raise
             # Outside the handler: the error's traceback holds on to the activations.
-            self._make_room(len(images))
+            self._make_room(here)
 
-    def _backward_in_parts(self, images: Tensor, targets: Tensor, num_images: int) -> Tensor:
-        largest = -(-num_images // self.world.size)  # as many parts in every process
-        parts = num_parts(largest, self.progress.micro_batch)
+    def _backward_in_parts(self, batch: Batch, num_images: int) -> Tensor:
+        largest = -(-num_images // self.group.size)  # as many parts in every process
+        num = num_parts(largest, self.progress.micro_batch)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        smoothing = self.recipe.label_smoothing
-        for x, y in zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True):
-            with self.autocast():
-                logits = self.trained(x)
-            loss = F.cross_entropy(logits.float(), y, label_smoothing=smoothing, reduction="sum")
+        weights: list[Tensor] = []
+        for part in self.splits.parts(batch, num):
+            with autocast(self.recipe, self.device):
+                loss, weight = self.task.loss(self.trained, part, self.recipe)
+            if isinstance(weight, Tensor):
+                weights.append(weight.detach())
             # Processes' gradients are averaged, so each counts `size` times.
-            scaled = self.scaler.scale(loss * (self.world.size / num_images))
+            scaled = self.scaler.scale(loss * (self.group.size / num_images))
             torch.autograd.backward(scaled)
             total += loss.detach()
-        return total
+        if not weights:
+            return total
+        per_weight = num_images / self.group.sum(torch.stack(weights).sum().double())
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(per_weight)
+        return total * per_weight
 
     def _make_room(self, num_images: int) -> None:
         self._limit(max(LEAST_IMAGES, min(self.progress.micro_batch, num_images) // 2))
@@ -238,22 +235,16 @@ class Training:
                 f"by step {self.progress.step} of {self.steps_per_epoch}"
             )
 
-    def autocast(self) -> torch.autocast:
-        dtype = DTYPES[self.recipe.precision]
-        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
-
     # --- measuring
 
     def validate(self) -> Score | None:
         """On the split held out of the training images; None without one."""
         self._calibrate()
-        return self._measure(self.read, self.val_indices)
+        return self._measure(self.splits.read, self.splits.val)
 
     def test(self) -> Score | None:
         """On the test split: once, when training has finished, and never to choose by."""
-        test = self.dataset.test
-        read = reader(test, self.recipe.image_size, self.device)
-        return self._measure(read, torch.arange(len(test)))
+        return self._measure(self.splits.read_test, self.splits.test)
 
     @property
     def measured(self) -> nn.Module:
@@ -261,19 +252,25 @@ class Training:
         return self.model if self.average is None else self.average
 
     def _calibrate(self) -> None:
-        count = min(CALIBRATION_BATCHES * self.recipe.batch_size, len(self.train_indices))
-        order = torch.randperm(len(self.train_indices), generator=torch.Generator().manual_seed(0))
-        batches = self._in_parts(self.train_indices[order[:count]])
-        calibrate(self.measured, self.read(batches), self.pipeline.plain, self.autocast)
+        train = self.splits.train
+        count = min(CALIBRATION_BATCHES * self.recipe.batch_size, len(train))
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+        batches = self.splits.read(self._in_parts(train[order[:count]]))
+        images = (self.splits.plain(batch)[0] for batch in batches)
+        calibrate(self.measured, images, lambda: autocast(self.recipe, self.device))
 
+    @torch.inference_mode()
     def _measure(self, read: Read, indices: Tensor) -> Score | None:
-        batches = read([part for part in self._in_parts(indices) if len(part)])
-        return evaluate(self.measured, batches, self.pipeline.plain, self.autocast, self.world)
+        parts = [part for part in self._in_parts(indices) if len(part)]
+        batches = (self.splits.plain(batch) for batch in read(parts))
+        self.measured.eval()
+        with autocast(self.recipe, self.device):
+            return self.task.measure(self.measured, batches, self.group)
 
     def _in_parts(self, indices: Tensor) -> list[Tensor]:
         """This process's shares of parts that fit; as many of them in every process."""
-        parts = even_parts(indices, self.progress.micro_batch * self.world.size)
-        return [self.world.part(part) for part in parts]
+        parts = even_parts(indices, self.progress.micro_batch * self.group.size)
+        return [self.group.part(part) for part in parts]
 
     def end_epoch(self) -> bool:
         """Validate, add a row to the curve, begin the next epoch; whether this was the best."""
@@ -283,20 +280,30 @@ class Training:
         score = self.validate()
         p.epoch_seconds += time.monotonic() - started
         p.curve.append(self._row(score))
-        best = score is None or score.accuracy >= p.best_accuracy
-        p.best_accuracy = score.accuracy if score and best else p.best_accuracy
+        best = self._is_best(score)
         p.epoch, p.step, p.images, p.epoch_seconds = p.epoch + 1, 0, 0, 0.0
         self._sums.zero_()
         return best
 
+    def _is_best(self, score: Score | None) -> bool:
+        """Whether this epoch is as good as the best one; it always is without a score."""
+        if score is None:
+            return True
+        chooses = self.task.metric(self.task.chooses)
+        value = score[chooses.field.removeprefix("val_")]
+        p = self.progress
+        best = p.best is None or chooses.merit(value) >= chooses.merit(p.best)
+        p.best = value if best else p.best
+        return best
+
     def _row(self, score: Score | None) -> dict[str, Any]:
         p = self.progress
+        measured = {f"val_{name}": score and score[name] for name in self.task.measures}
         return {
             "epoch": p.epoch + 1,
             "epochs": self.recipe.epochs,
             "train_loss": p.loss_sum / p.images,
-            "val_accuracy": score and score.accuracy,
-            "val_loss": score and score.loss,
+            **measured,
             "lr": self.optimizer.param_groups[0]["lr"],
             "grad_norm": p.norm_sum / p.step,
             "grad_norm_max": p.norm_max,
@@ -325,8 +332,8 @@ class Training:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state`, which another number of processes may have saved, or a machine
         with more memory: what fits here is a limit, and noted."""
-        fits_here, share = self.progress.micro_batch, -(-self.recipe.batch_size // self.world.size)
-        p = self.progress = Progress(**state["progress"])
+        fits_here, share = self.progress.micro_batch, -(-self.recipe.batch_size // self.group.size)
+        p = self.progress = progress_of(state["progress"])
         limited = any(note.startswith(LESS_MEMORY) for note in p.notes)
         p.micro_batch = min(p.micro_batch, share) if limited else share
         self._limit(fits_here)
@@ -339,14 +346,13 @@ class Training:
         self._sums.copy_(torch.tensor([p.loss_sum, p.norm_sum, p.norm_max], dtype=torch.float64))
 
 
-def check_precision(recipe: Recipe, device: torch.device) -> None:
-    """Raise `ValueError` where ``device`` cannot compute as ``recipe`` asks."""
-    if recipe.precision == "fp16" and device.type != "cuda":
-        raise ValueError(f"precision fp16 needs a GPU, this is {device}: use fp32 or bf16")
-    if recipe.precision == "bf16" and device.type == "cuda":
-        with torch.cuda.device(device):
-            if not torch.cuda.is_bf16_supported(including_emulation=False):
-                raise ValueError(f"{device} has no bf16: use precision=fp16 or fp32")
+def progress_of(values: Mapping[str, Any]) -> Progress:
+    """The progress that a checkpoint holds; before there were tasks it held the best accuracy."""
+    values = dict(values)
+    if "best_accuracy" in values:
+        best = values.pop("best_accuracy")
+        values["best"] = None if best < 0 else best
+    return Progress(**values)
 
 
 def fit(training: Training, stop: Stop, save: Save, tell: Tell) -> None:
@@ -367,19 +373,19 @@ def _epoch(training: Training, stop: Stop, save: Save, tell: Tell) -> None:
     p = training.progress
     saved_step, first = p.step, True
     ticked = saved = told = time.monotonic()
-    for pixels, labels in training.remaining_batches():
-        wanted = training.world.any(stop())
+    for batch in training.remaining_batches():
+        wanted = training.group.any(stop())
         if (wanted or ticked - saved > SAVE_SECONDS) and p.step > saved_step:
             save(training.state(), training.steps_done, False)
             saved_step, saved = p.step, time.monotonic()
         if wanted:
             raise Interrupted(f"stopped in epoch {p.epoch + 1}, after step {p.step}")
-        training.step(pixels, labels)
+        training.step(batch)
         now = time.monotonic()
         p.epoch_seconds += now - ticked
         if not first:
             p.timed_images, p.timed_seconds = (
-                p.timed_images + len(labels),
+                p.timed_images + len(batch[1]),
                 p.timed_seconds + now - ticked,
             )
         first, ticked = False, now

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
+from archsearch.core.cost import Cost
 from archsearch.core.recipe import Recipe
-from archsearch.families.internimage_cost import Cost
-from archsearch.running import machine
+from archsearch.training import machine
 
 BYTES_PER_ACTIVATION = {"fp32": 9, "bf16": 5, "fp16": 5}
 """Peak of a training step per activation that the closed form counts: 7.1 to

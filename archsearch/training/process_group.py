@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """This process among those that train together; alone by default, and then all is a no-op.
 
     With more than one, torch's process group must be up, with gloo for CPU tensors.
@@ -56,7 +56,7 @@ class World:
         return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
 
 
-ALONE = World()
+ALONE = ProcessGroup()
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):

@@ -21,12 +21,12 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 
-from archsearch.core.study import Interrupted
-from archsearch.training.process_group import World
+from archsearch.core.interrupted import Interrupted
+from archsearch.training.process_group import ProcessGroup
 from archsearch.training.signals import leave_signals_to_parent, signals_held_back
 
-Work = Callable[[World, torch.device, Callable[[], bool]], None]
-"""What each process does: its place in the world, its device, and when to stop."""
+Work = Callable[[ProcessGroup, torch.device, Callable[[], bool]], None]
+"""What each process does: the group as this one is in it, its device, and when to stop."""
 
 POLL_SECONDS = 0.2
 
@@ -98,7 +98,7 @@ def _process(
 ) -> None:
     leave_signals_to_parent()
     with _told(errors, rank):
-        _work(World(rank, size), work, device_type, stopping, errors, meeting_place)
+        _work(ProcessGroup(rank, size), work, device_type, stopping, errors, meeting_place)
 
 
 @contextmanager
@@ -123,23 +123,28 @@ def _portable(error: Exception, rank: int) -> Exception:
 
 
 def _work(
-    world: World, work: Work, device_type: str, stopping: Any, errors: Any, meeting_place: str
+    group: ProcessGroup,
+    work: Work,
+    device_type: str,
+    stopping: Any,
+    errors: Any,
+    meeting_place: str,
 ) -> None:
     for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):  # one machine: stay inside it
         os.environ.setdefault(variable, "lo")
     on_gpu = device_type == "cuda"
-    device = torch.device(device_type, world.rank) if on_gpu else torch.device("cpu")
+    device = torch.device(device_type, group.rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(device)
     # Depth-wise kernels are (C, 1, K, K): the stride of the 1 can be spelled in two ways.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     file = f"file://{meeting_place}"
-    dist.init_process_group(backend, file, rank=world.rank, world_size=world.size)
+    dist.init_process_group(backend, file, rank=group.rank, world_size=group.size)
     try:
         # Told before the group goes: then the others lose their connection and raise that.
         # All of them are interrupted together, and the first has saved.
-        with _told(errors, world.rank), suppress(Interrupted):
-            work(world, device, stopping.is_set)
+        with _told(errors, group.rank), suppress(Interrupted):
+            work(group, device, stopping.is_set)
     finally:
         dist.destroy_process_group()

@@ -1,7 +1,7 @@
-// From the tensors and numbers of a call to its geometry, for every backend, through LibTorch's stable ABI.
+// Converts the tensors and numbers of a call to its geometry, for every backend, through LibTorch's stable ABI.
 //
-// The public function has checked everything in words; what is checked here keeps a direct call of the operator from
-// reading memory that is not its own.
+// The public Python function has already checked every argument. The checks here keep a direct call of the operator
+// from accessing memory outside its tensors.
 #pragma once
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -14,33 +14,33 @@ namespace dcnv3 {
 
 using torch::stable::Tensor;
 
-// The distance in elements between neighbouring output pixels, or -1 where there is no single one. The axes of
-// offset and mask are (n, ho, wo, values); an axis of one element may have any stride.
+// The distance in elements between neighboring output pixels, or -1 if it is not the same for all. The axes of offset
+// and mask are (n, ho, wo, values); an axis of one element may have any stride.
 inline int64_t pixel_stride(const Tensor& t) {
-  int64_t found = -1, pixels = 1;
+  int64_t stride = -1, pixels = 1;
   for (int axis = 2; axis >= 0; --axis) {
     if (t.size(axis) == 1) continue;
-    if (found < 0) found = t.stride(axis);
-    if (t.stride(axis) != found * pixels) return -1;
+    if (stride < 0) stride = t.stride(axis);
+    if (t.stride(axis) != stride * pixels) return -1;
     pixels *= t.size(axis);
   }
-  return found < 0 ? t.size(3) : found;
+  return stride < 0 ? t.size(3) : stride;
 }
 
-// The tensor itself where its pixels can be read in place (a slice of a merged projection can), else a copy.
+// The tensor itself if its pixels can be read in place, as in a slice of a merged projection; else a copy.
 inline Tensor readable(const Tensor& t) {
   const bool in_place = t.size(3) == 1 || t.stride(3) == 1;
   return in_place && pixel_stride(t) >= t.size(3) ? t : torch::stable::contiguous(t);
 }
 
-// Pixels along one axis of the output; none where the window does not fit into the padded image.
+// Pixels along one axis of the output; 0 if the kernel is larger than the padded image.
 inline int64_t output_size(int64_t size, const Geometry& g) {
-  const int64_t room = size + 2 * int64_t{g.pad} - int64_t{g.dilation} * (g.kernel - 1) - 1;
-  return room < 0 ? 0 : room / g.stride + 1;
+  const int64_t last = size + 2 * int64_t{g.pad} - int64_t{g.dilation} * (g.kernel - 1) - 1;
+  return last < 0 ? 0 : last / g.stride + 1;
 }
 
-// The numbers alone. Their limits are what `Geometry` and its users can hold in an int: kernel^2, twice the padding,
-// the window's extent.
+// Checks the numbers alone. Their limits keep what `Geometry` and its users store in an int within its range: kernel^2,
+// twice the padding, and the kernel's extent.
 inline void require_window(int64_t groups, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation,
                            bool remove_center) {
   constexpr int64_t kMost = int64_t{1} << 30;
@@ -55,8 +55,8 @@ inline void require_window(int64_t groups, int64_t kernel, int64_t stride, int64
                   "dcnv3: remove_center wants an odd kernel size of 3 or more, got ", kernel);
 }
 
-// `offset` and `mask` must have gone through `readable`. The batch may be empty, nothing else: a kernel divides by the
-// sizes and reads each pair's first point.
+// `offset` and `mask` must be results of `readable`. Only the batch may be empty: a kernel divides by the sizes and
+// reads the first point of each (pixel, group) pair.
 inline Geometry geometry_of(const Tensor& x, const Tensor& offset, const Tensor& mask, int64_t groups, int64_t kernel,
                             int64_t stride, int64_t pad, int64_t dilation, double offset_scale, bool remove_center,
                             bool softmax) {

@@ -5,16 +5,17 @@
 
 namespace dcnv3::cpu {
 
-// One point of every lane of a block: the dot products of the output pixel's gradient with the point's four corners,
-// which are all that the gradients of offset and mask need. kRows is the number of rows of channels, 0 where it is only
-// known at run time. Arguments are values, so that no store can be taken to change them.
+// For one point of every lane of a block, computes the dot products of the output pixel's gradient with the point's
+// four corners: the gradients of offset and mask need nothing else. kRows is the number of rows of channels, or 0 if it
+// is known only at run time. Arguments are passed by value, so that the compiler need not assume that a store changes
+// them.
 template <int kRows, typename A>
 void dot_corners(const Plane<A> plane, const int32_t* pixel, const A* rows, int64_t row_length, int count,
                  A* __restrict__ dots) {
   using Quarter = typename VectorOf<A>::quarter;
   const int64_t to_corner[4] = {0, plane.right, plane.below, plane.below + plane.right};
   const int64_t channels = kRows > 0 ? kRows * kRow<A> : row_length;
-  for (int b = 0; b < count; b += 4) {  // lanes past the end of the span are harmless
+  for (int b = 0; b < count; b += 4) {  // computing lanes beyond the end of the span does no harm
 #pragma GCC unroll 4
     for (int corner = 0; corner < 4; ++corner) {
       DotVector<A> dot[4] = {};
@@ -37,8 +38,9 @@ inline void add_to(A* at, A weight, const Row<A>& row) {
   sum.store(at);
 }
 
-// One point of every lane of a block: each corner receives its share of the output pixel's gradient. The lanes are the
-// inner loop because neighbouring points of one pixel meet in the same corners, and each sum would wait for the last.
+// For one point of every lane of a block, adds to each corner its share of the output pixel's gradient. The loop over
+// lanes is inside that over points, because neighboring points of one pixel have corners in common, and each addition
+// would wait for the previous one.
 template <int kRows, typename A>
 void scatter(const Plane<A> plane, const int32_t* pixel, const A* rows, int64_t row_length, int count,
              const A* weight) {
@@ -63,7 +65,7 @@ struct Backward {
   const M *offset, *mask;
   const Gradients<X, M>& to;
 
-  // The arrays of one block, [point][...][lane], the rows of its gradient, and the taps.
+  // The arrays of one block, [point][...][lane], its gradient's rows, and the taps.
   struct Arrays {
     A *weight, *offset, *mask, *dots, *rows;
     Tap<A>* taps;
@@ -119,11 +121,11 @@ struct Backward {
     if (wants_dots()) store_weights<kPoints>(group, span, a);
   }
 
-  // The gradient of every lane's output pixel, and what a later block reads and writes.
+  // Loads the gradient of every lane's output pixel, and prefetches what a later block reads and writes.
   template <int kPoints>
   void load_rows(int64_t group, const Span& span, const Arrays& a) const {
     const int64_t width = g.groups * g.group_channels, first = span.first * width + group * g.group_channels;
-    const int64_t values = g.groups * g.points;  // of a pixel; the gradients have no other strides
+    const int64_t values = g.groups * g.points;  // per pixel; the gradients of offset and mask are contiguous
     Ahead<kPoints, false, M> ahead(g, group, span.first, offset, g.offset_stride, mask, g.mask_stride);
     Ahead<kPoints, true, M> gradients(g, group, span.first, to.offset, 2 * values, to.mask, values);
     for (int b = 0; b < span.count; ++b) {
@@ -155,9 +157,9 @@ struct Backward {
     if (to.mask) store_transposed(a.mask, g.groups * points, span.count, points, to.mask + pair * points);
   }
 
-  // From dot products to the gradients of offset and mask, which take the place of offset and mask.
+  // Computes the gradients of offset and mask from the dot products; they overwrite offset and mask.
   DCNV3_INLINE void combine(int points, const Arrays& a) const {
-    A centre[kBlock] = {};
+    A mean[kBlock] = {};  // of the samples, weighted by the mask
     const A scale = static_cast<A>(g.offset_scale);
     const int width = static_cast<int>(g.w), height = static_cast<int>(g.h);
     for (int k = 0; k < points; ++k) {
@@ -172,14 +174,14 @@ struct Backward {
         const A lower_slope = x.slope[0] * dot[2 * kBlock + b] + x.slope[1] * dot[3 * kBlock + b];
         const A weight = mask[b] * scale;
         sampled[b] = y.share[0] * upper + y.share[1] * lower;
-        centre[b] += mask[b] * sampled[b];
+        mean[b] += mask[b] * sampled[b];
         offset[b] = weight * (y.share[0] * upper_slope + y.share[1] * lower_slope);
         offset[kBlock + b] = weight * (y.slope[0] * upper + y.slope[1] * lower);
       }
     }
     for (int k = 0; k < points; ++k) {
       A *mask = a.mask + k * kBlock, *sampled = a.weight + 4 * k * kBlock;
-      for (int b = 0; b < kBlock; ++b) mask[b] = g.softmax ? mask[b] * (sampled[b] - centre[b]) : sampled[b];
+      for (int b = 0; b < kBlock; ++b) mask[b] = g.softmax ? mask[b] * (sampled[b] - mean[b]) : sampled[b];
     }
   }
 };

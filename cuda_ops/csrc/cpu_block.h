@@ -1,5 +1,5 @@
-// A block: kBlock consecutive output pixels of one group, their mask weights and where they sample. Its arrays hold one
-// value of every pixel side by side, so that each step is one loop over lanes without a branch.
+// A block: kBlock consecutive output pixels of one group, their mask weights and sampling positions. In its arrays the
+// values of the pixels are consecutive (a pixel is a lane), so that each step is one loop over lanes without a branch.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace dcnv3::cpu {
 
-// Where a block's output pixels lie: `first` counts over all images, and `image` is the first of the task.
+// The output pixels of a block. `first` is an index over all images; `image` is the task's first image.
 struct Span {
   int64_t first, image;
   int count;
@@ -21,7 +21,7 @@ struct Block {
   A origin_x[kBlock], origin_y[kBlock];
   int32_t image_pixel[kBlock];  // first input pixel of the lane's image, counted from the task's first image
 
-  // Position of each lane's output pixel, without the window. Lanes past the end repeat the last pixel.
+  // Computes each lane's position without grid and offset. Lanes beyond the end repeat the last pixel.
   Block(const Geometry& g, const Span& span) {
     const int64_t half = g.dilation * (g.kernel - 1) / 2, area = g.ho * g.wo;
     int64_t image = span.first / area, oy = span.first % area / g.wo, ox = span.first % g.wo;
@@ -36,7 +36,7 @@ struct Block {
   }
 };
 
-// Over the points, lane by lane, in place.
+// Softmax over the points of each lane, in place.
 template <typename A>
 DCNV3_INLINE void softmax(A* mask, int points) {
   A highest[kBlock], total[kBlock];
@@ -52,7 +52,7 @@ DCNV3_INLINE void softmax(A* mask, int points) {
     for (int b = 0; b < kBlock; ++b) mask[k * kBlock + b] *= total[b];
 }
 
-// Offset and mask of a block, one value after the other: the mask after the softmax where there is one.
+// Loads offset and mask of a block as [value][lane], and applies the softmax to the mask if there is one.
 template <int kPoints, typename A, typename M>
 void load_weights(const Geometry& g, const M* offset, const M* mask, int64_t group, const Span& span, A* offsets,
                   A* masks) {
@@ -64,7 +64,7 @@ void load_weights(const Geometry& g, const M* offset, const M* mask, int64_t gro
   if (g.softmax) softmax(masks, points);
 }
 
-// What `sample_position` adds to a lane's origin for one point, but for the offset.
+// A point's position on the regular grid: what `sample_position` adds to the origin, without offset and scale.
 template <typename A>
 struct Tap {
   A x, y;
@@ -77,9 +77,9 @@ struct Tap {
   }
 };
 
-// One point of every lane: its upper left neighbour, counted from the task's first input pixel, and what each corner
-// counts (upper left, upper right, lower left, lower right). `offset` holds the x and then the y of all lanes; with
-// kDistances the distances from that neighbour take their place.
+// For one point of every lane, computes the index of its upper left neighbor, counted from the task's first input
+// pixel, and the weight of each corner (upper left, upper right, lower left, lower right). `offset` holds the x and
+// then the y of all lanes; with kDistances they are overwritten by the distances from that neighbor.
 template <bool kDistances, typename A>
 DCNV3_INLINE void sample_point(const Geometry& g, const Tap<A> tap, const Block<A>& block,
                                std::conditional_t<kDistances, A, const A>* offset, const A* mask, int32_t* pixel,

@@ -5,8 +5,8 @@
 
 namespace dcnv3::cpu {
 
-// One row of channels of kTogether output pixels. Each corner has an accumulator of its own: a single one would wait for
-// the latency of every multiply-add.
+// Computes one row of channels of kTogether output pixels. Each corner has its own accumulator: with a single one each
+// multiply-add would wait for the previous one.
 template <int kPoints, typename A>
 DCNV3_INLINE void blend(const Plane<A>& plane, int64_t channel, const int32_t* pixel, const A* weight, int first,
                         int points, Row<A> (&rows)[kTogether]) {
@@ -36,7 +36,7 @@ struct Forward {
   const M *offset, *mask;
   X* out;
 
-  // The arrays of one block, [point][...][lane], rows to convert from, and the taps.
+  // The arrays of one block, [point][...][lane], the result's rows before conversion, and the taps.
   struct Arrays {
     A *weight, *offset, *mask, *rows;
     int32_t* pixel;

@@ -1,4 +1,4 @@
-// Registers the CPU kernels under the operators that ops.py defines.
+// Registers the CPU kernels for the operators that ops.py defines.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -28,7 +28,7 @@ T* data(const Tensor& t) {
   return static_cast<T*>(t.mutable_data_ptr());
 }
 
-// Calls `run` with two null pointers of the types of x and of offset and mask.
+// Calls `run` with two null pointers, whose types are those of x and of offset and mask.
 template <typename Run>
 void with_types(const Tensor& x, const Tensor& offset, const Run& run) {
   using c10::BFloat16;

@@ -1,9 +1,9 @@
-// How a call is cut into tasks, and the memory that a task works in.
+// How a call is divided into tasks, and the working memory of a task.
 //
-// A task is a range of groups of one or several images. It owns those groups' gradient of x, so nothing is shared
-// between tasks and every sum has one order whatever the number of threads and the cut. Offset and mask are the larger
-// part of what is read, and the groups of a pixel lie side by side in them, so all groups of one stretch of pixels are
-// done before the next stretch.
+// A task is a range of groups of one or several images. It alone writes those groups' gradient of x, so tasks share
+// nothing, and the order of every sum is independent of the number of threads and of the division. Most of the data
+// read is offset and mask, in which the groups of a pixel are adjacent. So a task processes all its groups for one
+// stretch of pixels before the next stretch.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -18,19 +18,19 @@
 
 namespace dcnv3::cpu {
 
-// The groups of a task are packed into planes of their own: at widths of a power of two the pixels of one group
-// otherwise fall into a few sets of the L1 cache, and each on a page of its own. Packing costs one read and one write
-// per pixel, against 4 * points reads when sampling. A single plane may be larger than this; backward takes it twice.
+// The groups of a task are packed into separate planes. Otherwise, with a power of two of channels, the pixels of one
+// group fall into a few sets of the L1 cache and each on a different page. Packing costs one read and one write per
+// pixel; sampling reads 4 * points times. A single plane may exceed this size; backward needs it twice.
 constexpr int64_t kPlanesBytes = int64_t{1} << 21;
 
-// Small images are taken together until their output pixels fill some blocks.
+// A task combines small images until their output pixels fill several blocks.
 constexpr int64_t kPixelsPerTask = 8 * kBlock;
 
-// Output pixels that are done for one group before the next: enough to find x in the L1 cache, few enough to find the
-// next group's offsets in the L2 cache.
+// Output pixels that are processed for one group before the next group: enough to keep x in the L1 cache, and few
+// enough to keep the next group's offsets in the L2 cache.
 constexpr int64_t kStretch = 4 * kBlock;
 
-// More tasks than threads, where there are images and groups enough, for threads that are held up.
+// More tasks than threads, if there are enough images and groups, so that a delayed thread does not delay the call.
 constexpr int64_t kTasksPerThread = 4;
 
 template <typename X>
@@ -88,16 +88,16 @@ void for_each_block(const Geometry& g, const Task& task, const Visit& visit) {
   }
 }
 
-// Asks for what a later block of the same group reads, or writes: the part of one pixel is too short and too far from
-// that of the next for the processor to see a stream in them. One pixel at a time among the arithmetic, since many
-// requests at once are dropped. Past the end of a tensor nothing happens. Always inline: GCC takes a function that only
-// prefetches for one without effect and drops its call.
+// Prefetches what a later block of the same group reads or writes. One pixel's values are too few and too far from
+// those of the next pixel for the hardware prefetcher to detect a stream. One pixel is prefetched at a time, between
+// arithmetic, because the processor drops requests if there are many at once. A prefetch beyond the end of a tensor has
+// no effect. Always inline: GCC assumes that a function that only prefetches has no effect and removes its call.
 template <bool kWrite = false, typename T>
 DCNV3_INLINE void prefetch(const T* values, int64_t count) {
   for (int64_t v = 0; v < count; v += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(values + v, kWrite, 2);
 }
 
-// Asks for one group's offsets and masks, or their gradients, a stretch ahead: one pixel a call.
+// Prefetches one group's offsets and masks, or their gradients, one stretch ahead; one pixel per call.
 template <int kPoints, bool kWrite, typename M>
 struct Ahead {
   const M *offset, *mask;
@@ -118,7 +118,7 @@ struct Ahead {
   }
 };
 
-// Memory of one thread, kept between calls: fresh pages cost more than the work of a small map.
+// Working memory of a thread, kept between calls, because new pages cost more time than the work of a small map.
 template <typename A>
 A* scratch(int64_t elements) {
   constexpr std::align_val_t kAlignment{64};
@@ -136,7 +136,7 @@ A* scratch(int64_t elements) {
   return memory.get();
 }
 
-// One group's channels of one pixel, between a tensor and a row of a plane.
+// Copies one group's channels of one pixel from a tensor to a row of a plane (pack) or back (unpack).
 template <typename A, typename X>
 inline void pack(const X* from, int64_t channels, int64_t row_length, A* to) {
   if constexpr (std::is_same_v<A, X>) {
@@ -160,15 +160,15 @@ inline void unpack(const A* from, int64_t channels, int64_t row_length, X* to) {
   for (int64_t c = 0; c < channels; ++c) to[c] = static_cast<X>(from[c]);
 }
 
-// One group of a task's images: the pixels of all of them in order, row_length elements each.
+// One group of all images of a task: their pixels in order, row_length elements each.
 template <typename A>
 struct Plane {
   A* pixels;
-  int64_t step;          // elements from one pixel to the next
-  int64_t right, below;  // to the neighbours; 0 where the image has only one column or row
+  int64_t step;          // elements between pixels
+  int64_t right, below;  // elements to the neighbors; 0 if the image has only one column or row
 };
 
-// The planes of a task, in `memory`; `x` is the tensor they stand for. X may be const.
+// The planes of a task, in `memory`, with the values of the tensor `x`. X may be const.
 template <typename X>
 struct Planes {
   using Value = std::remove_const_t<X>;
@@ -186,7 +186,7 @@ struct Planes {
     return {first_pixel(group - task.group), step, g.w > 1 ? step : 0, g.h > 1 ? step * g.w : 0};
   }
 
-  // Calls `move(tensor, row)` for every pixel of every group: where its channels lie in the tensor, and in a plane.
+  // Calls `move(values, row)` for every pixel of every group, with pointers to its channels in x and in a plane.
   template <bool kWrite, typename Move>
   void for_each_pixel(const Move& move) const {
     const int64_t width = g.groups * g.group_channels, pixels = task.images * g.h * g.w;

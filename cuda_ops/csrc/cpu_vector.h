@@ -1,4 +1,4 @@
-// Vectors as wide as the instruction set's registers, and the few things done with them.
+// Vectors as wide as the instruction set's registers, and the operations on them.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -25,18 +25,18 @@ constexpr int kRegisterBytes = 32;
 constexpr int kRegisterBytes = 16;
 #endif
 
-// Four accumulators, one per corner, of this many registers each: with 16 registers in the file (below AVX-512) two
-// leave room for nothing else but a weight and a row, and hide the latency of the multiply-adds.
+// Each corner has one accumulator of this many registers. Below AVX-512 there are 16 registers: with two per
+// accumulator only a weight and a row fit besides, and the latency of the multiply-adds is hidden.
 constexpr int kRegistersPerRow = kRegisterBytes == 64 ? 1 : 2;
 
 template <typename A>
 constexpr int kLanes = kRegisterBytes / sizeof(A);
 
-// Channels that are computed together; group channels are padded to a multiple of it.
+// Channels that are computed at once; group channels are padded to a multiple of it.
 template <typename A>
 constexpr int kRow = kLanes<A>* kRegistersPerRow;
 
-// Output pixels that are prepared together, one per lane.
+// Output pixels that are prepared at once, one per lane.
 constexpr int kBlock = 16;
 
 template <typename A>
@@ -45,7 +45,7 @@ struct VectorOf {
   typedef A quarter __attribute__((vector_size(4 * sizeof(A)), aligned(sizeof(A)), may_alias));
 };
 
-// Lanes of `a` and then of `b`, by number. GCC has the first name only from version 12 on.
+// The lanes with these numbers of `a` followed by `b`. GCC has __builtin_shufflevector only from version 12 on.
 template <int... kLane, typename V>
 inline V shuffle(const V& a, const V& b) {
 #if defined(__clang__) || __GNUC__ >= 12
@@ -63,7 +63,6 @@ struct Row {
   using V = typename VectorOf<A>::type;
   V part[kRegistersPerRow];
 
-  static Row zero() { return Row{}; }
   static Row load(const A* from) {
     Row row;
     for (int r = 0; r < kRegistersPerRow; ++r) row.part[r] = reinterpret_cast<const V*>(from)[r];
@@ -72,7 +71,7 @@ struct Row {
   void store(A* to) const {
     for (int r = 0; r < kRegistersPerRow; ++r) reinterpret_cast<V*>(to)[r] = part[r];
   }
-  // `weight` is a number, or a vector that holds it in every lane.
+  // `weight` is a scalar, or a vector with the scalar in every lane.
   template <typename W>
   void add_scaled(W weight, const Row& row) {
     for (int r = 0; r < kRegistersPerRow; ++r) part[r] += weight * row.part[r];
@@ -86,9 +85,10 @@ Row<A> operator+(const Row<A>& a, const Row<A>& b) {
   return sum;
 }
 
-// The weights of kTogether neighbouring lanes, each to scale a row. AVX-512 takes as long to broadcast one number from
-// memory as to read a whole register, so there the lanes are read at once and spread within the registers; the barrier
-// keeps the compiler from reading them again for each. Narrower registers are better broadcast from memory.
+// The weights of kTogether neighboring lanes, each of which scales a row. In AVX-512, broadcasting one number from
+// memory takes as long as reading a whole register, so the lanes are read at once and broadcast between registers; the
+// empty asm keeps the compiler from reading them again for each lane. With narrower registers, broadcasting from memory
+// is faster.
 #if defined(__AVX512F__)
 constexpr int kTogether = 4;
 
@@ -98,7 +98,7 @@ inline __m512d spread(__m512d lanes, __m512i lane) { return _mm512_permutexvar_p
 template <typename A>
 struct Weights {
   using V = typename VectorOf<A>::type;
-  int first;  // of the first lane's register
+  int first;  // first weight of the register that holds lane b
   __m512i lane[kTogether];
 
   explicit Weights(int b) : first(b / kLanes<A> * kLanes<A>) {
@@ -134,8 +134,8 @@ inline void transpose_4x4(typename VectorOf<A>::quarter (&m)[4]) {
   m[2] = shuffle<0, 1, 4, 5>(c, d), m[3] = shuffle<2, 3, 6, 7>(c, d);
 }
 
-// Dot products are taken in vectors of 8 floats or 4 doubles: summing within a vector costs shuffles, and half a wide
-// register needs fewer of them.
+// Dot products use vectors of 8 floats or 4 doubles: summing within a vector needs shuffles, and half a wide register
+// needs fewer of them.
 #if defined(__AVX__)
 template <typename A>
 constexpr int kDotLanes = std::is_same_v<A, float> ? 8 : 4;
@@ -152,7 +152,7 @@ struct DotVectorOf {
 template <typename A>
 using DotVector = typename DotVectorOf<A>::type;
 
-// Neighbouring lanes summed: in each run of four, two sums of `a` and then two of `b`.
+// The sums of neighboring lanes: in each four lanes, two sums of `a` and then two of `b`.
 template <typename V>
 inline V add_pairs(const V& a, const V& b) {
   if constexpr (sizeof(V) / sizeof(a[0]) == 8) {
@@ -173,12 +173,12 @@ inline typename VectorOf<A>::quarter sums(const DotVector<A> (&v)[4]) {
   return halves[0];
 }
 
-// Within 2 ulp of exp for x <= 0: 2^n times a Taylor series on |r| <= ln(2)/2, in which the eighth term is 5e-9. Below
-// the smallest normal number it gives 0; NaN stays NaN.
+// exp(x) for x <= 0, within 2 ulp: 2^n times a Taylor series on |r| <= ln(2)/2, in which the eighth term is 5e-9.
+// Returns 0 for x < -87, where e^x nears the smallest normal number, and NaN for NaN.
 inline float exp_negative(float x) {
   const float bounded = x < -87.0f ? -87.0f : x;
   const float n = std::floor(bounded * 1.44269504f + 0.5f);
-  const float r = (bounded - n * 0.693145752f) - n * 1.42860677e-6f;  // ln(2) in two pieces: n times the first is exact
+  const float r = (bounded - n * 0.693145752f) - n * 1.42860677e-6f;  // ln(2) in two parts: n times the first is exact
   float series = 1.0f / 5040;
   series = series * r + 1.0f / 720;
   series = series * r + 1.0f / 120;
@@ -194,9 +194,9 @@ inline float exp_negative(float x) {
 }
 inline double exp_negative(double x) { return std::exp(x); }
 
-// From the layout of tensors (one pixel after the other) to that of blocks (one value after the other, a pixel per
-// lane), and back. Of the block's lanes `pixels` exist; the rest repeats the last pixel, or is not stored. Inlined,
-// because a constant number of values unrolls the loops.
+// Copies from the layout of tensors, [pixel][value], to that of blocks, [value][lane] with a pixel per lane, and back.
+// Only `pixels` of the block's lanes exist; the others repeat the last pixel, or are not stored. Inlined, so that a
+// constant number of values unrolls the loops.
 template <typename A, typename T>
 DCNV3_INLINE void load_transposed(const T* from, int64_t pixel_stride, int pixels, int values, A* to) {
   const auto pixel = [&](int b) { return from + (b < pixels ? b : pixels - 1) * pixel_stride; };

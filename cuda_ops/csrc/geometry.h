@@ -1,12 +1,12 @@
-// The geometry of one DCNv3 call, and where it samples: the only copy of both, shared by host and device code.
+// The geometry of one DCNv3 call and its sampling positions: the one C++ definition, shared by host and device code.
 //
 // Shapes (all contiguous in C unless a stride is given):
 //   x       (n, h, w, groups * group_channels)
 //   offset  (n, ho, wo, groups * points * 2), last axis ordered [group][point][(x, y)]
 //   mask    (n, ho, wo, groups * points)
 //   output  (n, ho, wo, groups * group_channels)
-// Offset and mask may be views of one wider projection: `offset_stride` and `mask_stride` are the distances, in
-// elements, from one output pixel to the next.
+// Offset and mask may be views of one wider projection: `offset_stride` and `mask_stride` are the distances in elements
+// between output pixels.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -24,13 +24,13 @@ struct Geometry {
   int64_t groups, group_channels;
   int64_t offset_stride, mask_stride;
   int kernel, stride, pad, dilation;
-  int points;  // kernel^2, less one with remove_center
+  int points;  // kernel^2, or kernel^2 - 1 with remove_center
   bool remove_center, softmax;
   double offset_scale;
 };
 
-// Column i and row j of the k-th sampling point. The order is k = i * kernel + j with i over x and j over y: the
-// released checkpoints learned their offsets in it. With remove_center every point after the centre moves up by one.
+// Column i and row j of the k-th sampling point. The order is k = i * kernel + j with i over x and j over y, as in the
+// released checkpoints. With remove_center the index of every point after the center is smaller by one.
 struct GridPoint {
   int i, j;
 };
@@ -40,8 +40,8 @@ DCNV3_HOST_DEVICE GridPoint grid_point(int k, int kernel, bool remove_center) {
   return {full / kernel, full % kernel};
 }
 
-// Where a point samples along one axis, in pixels of the unpadded input, before its learned offset: Eq. 2 with
-// offset_scale multiplying grid and offset alike,  o*s - p + h + (i*d - h + offset) * scale,  h = d(K-1)/2.
+// The sampling position along one axis, in pixels of the unpadded input: Eq. 2 with offset_scale multiplying both grid
+// and offset,  o*s - p + h + (i*d - h + offset) * scale,  h = d(K-1)/2.
 template <typename T>
 DCNV3_HOST_DEVICE T sample_position(int64_t out, int tap, T offset, const Geometry& g) {
   const int half = g.dilation * (g.kernel - 1) / 2;
@@ -49,11 +49,11 @@ DCNV3_HOST_DEVICE T sample_position(int64_t out, int tap, T offset, const Geomet
   return origin + (static_cast<T>(tap * g.dilation - half) + offset) * static_cast<T>(g.offset_scale);
 }
 
-// The two neighbours of a position along one axis: pixels `base` and `base + 1`, moved into an image of `size` pixels
-// (`size` 1: pixel 0 twice, the second without weight), and how far the position lies past the first. `share` is the
-// weight of each and `slope` the derivative of that weight by the position. A neighbour outside the image has neither,
-// so a far or infinite position weighs nothing; a NaN position has NaN shares. On a pixel the derivative is the one to
-// its right, from -1 on: reference.py agrees.
+// The two neighbors of a position along one axis: pixels `base` and `base + 1`, clamped to an image of `size` pixels
+// (for `size` 1, pixel 0 twice, the second with weight 0), and the position's distance from the first. `share` is the
+// interpolation weight of each, and `slope` the derivative of that weight by the position. Both are 0 for a pixel that
+// is more than one away, so a position far outside the image, or infinite, has no weight; a NaN position has NaN
+// shares. At a pixel the derivative is the one to its right, from position -1 on, as in reference.py.
 template <typename T>
 struct AxisShares {
   T share[2], slope[2];
@@ -68,7 +68,7 @@ struct AxisNeighbours : AxisShares<T> {
 template <typename T>
 DCNV3_HOST_DEVICE void weigh_neighbour(T distance, T& share, T& slope) {
   const T inside = 1 - std::fabs(distance);
-  share = inside < 0 ? T(0) : inside;  // in this order a NaN stays
+  share = inside < 0 ? T(0) : inside;  // in this order a NaN remains NaN
   slope = distance < -1 || distance >= 1 ? T(0) : distance < 0 ? T(1) : T(-1);
 }
 

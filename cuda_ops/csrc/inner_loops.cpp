@@ -1,6 +1,6 @@
-// How long the sums alone take when all they read and write lies in the L1 cache: the loops of one block over the 16
-// channels of a group, over and over. Prints for each the least nanoseconds per output pixel and group. A program of its
-// own, built and run by inner_loops.py.
+// Times the inner loops alone, with all their data in the L1 cache: it repeats the loops of one block over the 16
+// channels of a group. Prints the least nanoseconds per output pixel and group of each direction. inner_loops.py builds
+// and runs this program.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -24,9 +24,9 @@ void fill() {
   std::uniform_real_distribution<float> value(-1, 1);
   for (float& v : map) v = value(random);
   for (float& v : rows) v = value(random);
-  for (float& v : weight) v = value(random) / 1000;  // the gradient is added to without end
+  for (float& v : weight) v = value(random) / 1000;  // small, because the sums grow with every call
   for (int k = 0; k < kPoints; ++k)
-    for (int b = 0; b < kBlock; ++b)  // neighbouring pixels and points, as without offsets
+    for (int b = 0; b < kBlock; ++b)  // adjacent pixels and points, as with zero offsets
       pixel[k * kBlock + b] = (b / 4 + k / 3) * kSide + b % 4 + k % 3;
 }
 

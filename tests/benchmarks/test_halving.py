@@ -9,11 +9,12 @@ import pytest
 import archsearch.running.run as run_module
 from archsearch.benchmarks import halving
 from archsearch.benchmarks.halving import Replay, agreement, best, compare, judged, read
-from archsearch.core.metrics import metric
 from archsearch.core.recipe import CIFAR
-from archsearch.core.study import Data, Record, Trial
+from archsearch.core.task import Data
 from archsearch.families.internimage import ORIGIN
 from archsearch.searching.halving import rungs
+from archsearch.study import Record, Trial
+from archsearch.tasks.classification import CLASSIFICATION
 from tests import toy
 
 DATA = Data("digits", "f" * 16, 10, 1, 10, 10, 10)
@@ -31,7 +32,7 @@ def replay_of(accuracy, seeds=(0, 1, 2)):
                 value = accuracy(network.l3, seed, rung.share)
                 metrics = {"val_accuracy": value}
                 records[trial.id] = Record(trial.id, "complete", metrics, seconds=rung.share)
-    return Replay(LADDER, NETWORKS, seeds, DATA, records, metric("val_accuracy"))
+    return Replay(LADDER, NETWORKS, seeds, DATA, records, CLASSIFICATION.metric("val_accuracy"))
 
 
 def faithful(l3, _seed, share):

@@ -1,4 +1,4 @@
-"""The timing of a training step: with nothing but torch and numpy, and with a rival that fails."""
+"""Timing a training step: with only torch and numpy, and with a baseline that fails."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_step_is_timed_on_a_bare_machine(tmp_path: Path) -> None:
         assert row["failures"] == {}
 
 
-def rival(fails_in: str) -> Callable[..., Tensor]:
+def baseline(fails_in: str) -> Callable[..., Tensor]:
     """The native operator by another name, without kernels for one dtype."""
 
     def operator(x: Tensor, *tensors: Tensor, **arguments: Any) -> Tensor:
@@ -54,24 +54,26 @@ def rival(fails_in: str) -> Callable[..., Tensor]:
     return operator
 
 
-def test_a_rival_that_fails_is_told_and_does_not_stop_the_others(
+def test_a_failing_baseline_is_reported_and_does_not_stop_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tiny = SimpleNamespace(config=Variant(16, 8, 1, 1).config())
     monkeypatch.setattr(train_step, "PRESETS", {"T": tiny})
-    monkeypatch.setattr(train_step, "find_rivals", lambda *_: ({"A": "bfloat16"}, {"B": "absent"}))
-    monkeypatch.setattr(train_step, "in_a_network", rival)
+    makers, left_out = {"A": "bfloat16"}, {"B": "absent"}
+    monkeypatch.setattr(train_step, "find_baselines", lambda *_: (makers, left_out))
+    monkeypatch.setattr(train_step, "as_dcnv3", baseline)
     monkeypatch.setattr(train_step, "shares", lambda *_: {"rest": None})
     path = tmp_path / "step.json"
     arguments = ["--device", "cpu", "--batch", "2", "--rounds", "1", "--precision", "bf16,fp32"]
-    train_step.main([*arguments, "--rivals", "theirs", "--out", str(path)])
+    train_step.main([*arguments, "--baselines", "theirs", "--out", str(path)])
     written = json.loads(path.read_text())
     bf16, fp32 = written["rows"]
     assert written["left_out"] == {"B": "absent"}
     assert bf16["failures"] == {"A": "RuntimeError: no kernel for bfloat16"}
-    assert bf16["seconds"]["A"] is bf16["times_faster_than_rivals"]["A"] is None
+    assert bf16["seconds"]["A"] is bf16["times_faster_than_baselines"]["A"] is None
     assert bf16["times_faster"] > 0
-    assert fp32["times_faster_than_rivals"]["A"] == fp32["seconds"]["A"] / fp32["seconds"]["native"]
+    ratio = fp32["seconds"]["A"] / fp32["seconds"]["native"]
+    assert fp32["times_faster_than_baselines"]["A"] == ratio
     said = capsys.readouterr()
     assert "A          failed: RuntimeError: no kernel for bfloat16" in said.err
     assert "times as fast as A" in said.out

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archsearch.core.budget import Budget, readable
-from archsearch.families.internimage_cost import Cost
+from archsearch.core.cost import Cost
 
 
 def cost(params: int = 0, macs: int = 0) -> Cost:

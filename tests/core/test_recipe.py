@@ -12,7 +12,6 @@ from archsearch.core.recipe import (
     TABLE_B_NOT_IN_RECIPE,
     Recipe,
     resolve,
-    trained_config,
 )
 from archsearch.families.internimage import Variant
 
@@ -140,10 +139,10 @@ def test_one_number_has_one_spelling():
 
 
 def test_the_recipe_sets_layer_scale_only_where_the_variant_has_it():
-    plain = trained_config(Variant(16, 8, 1, 1), CIFAR, 10)
-    scaled = trained_config(Variant(16, 8, 1, 1, norm="post", layer_scale=1e-5), CIFAR, 10)
+    plain = Variant(16, 8, 1, 1).config_for(10, CIFAR)
+    scaled = Variant(16, 8, 1, 1, norm="post", layer_scale=1e-5).config_for(10, CIFAR)
     assert (plain.layer_scale, scaled.layer_scale) == (None, CIFAR.layer_scale)
     assert (scaled.num_classes, scaled.drop_path) == (10, CIFAR.drop_path)
     kept = replace(CIFAR, layer_scale=None)
     variant = Variant(16, 8, 1, 1, norm="post", layer_scale=1e-5)
-    assert trained_config(variant, kept, 10).layer_scale == 1e-5
+    assert variant.config_for(10, kept).layer_scale == 1e-5

@@ -1,5 +1,5 @@
-// The CUDA kernels' bodies, run by the host: every thread of every block in turn, phase by phase, with the choices and
-// plans that a launch makes. What is not covered is what only a GPU has: its intrinsics (each has a twin for the host),
+// Runs the CUDA kernels' bodies on the host: every thread of every block in turn, phase by phase, with the choices and
+// plans of a launch. This does not cover what only a GPU has: its intrinsics (each has a version for the host),
 // shuffles, barriers and the memory system.
 #include <vector>
 
@@ -7,21 +7,21 @@
 
 namespace dcnv3::cuda {
 
-// A team's threads run one after the other, twice: first to learn each one's part of every sum, then with the sums.
+// A team's threads run one after the other, twice: first to record each thread's part of every sum, then with the sums.
 struct HostTeam {
-  std::vector<std::vector<double>>* parts;  // of every sum in order, its values
-  bool learning;
+  std::vector<std::vector<double>>* parts;  // the values of every sum, in order
+  bool recording;
   size_t* next;
 
   template <typename A, int N>
   void add_up(PointSums<A, N>& sums) const {
-    if (learning && parts->size() == *next) parts->emplace_back(3 * N, 0.0);
+    if (recording && parts->size() == *next) parts->emplace_back(3 * N, 0.0);
     std::vector<double>& total = (*parts)[(*next)++];
     A* const values[3] = {sums.weight, sums.x, sums.y};
     for (int i = 0; i < 3 * N; ++i) {
       A& value = values[i / N][i % N];
-      if (learning) total[i] += value;
-      value = learning ? A(0) : static_cast<A>(total[i]);
+      if (recording) total[i] += value;
+      value = recording ? A(0) : static_cast<A>(total[i]);
     }
   }
 
@@ -48,11 +48,11 @@ const char* host_grad_weights(const Geometry& g, const Tensors& t, int64_t max_s
       std::vector<Arithmetic<T>> kept(g.points);
       for (uint32_t team = 0; team < c.slots; team += c.lanes.divisor) {
         std::vector<std::vector<double>> parts;
-        for (const bool learning : {true, false}) {
+        for (const bool recording : {true, false}) {
           for (uint32_t lane = 0; lane < c.lanes.divisor; ++lane) {
             size_t next = 0;
-            grad_weights_slot<T, C::V, C::L, C::kKernel>(c, team + lane, !learning, kept.data(),
-                                                         HostTeam{&parts, learning, &next});
+            grad_weights_slot<T, C::V, C::L, C::kKernel>(c, team + lane, !recording, kept.data(),
+                                                         HostTeam{&parts, recording, &next});
           }
         }
       }
@@ -80,7 +80,7 @@ void host_boxes(const Call& c, std::vector<Box>& boxes) {
   }
 }
 
-// As add_step, and checks what makes atomics needless: one owner to an element, and different elements to its lanes.
+// As add_step, but checks why atomics are not needed: an element has one owner, and the lanes have different elements.
 template <typename S>
 const char* host_add_step(const PlaneCall& p, const Tile& tile, const Page<S>& page, typename S::A* memory,
                           std::vector<int>& owner_of) {
@@ -90,17 +90,17 @@ const char* host_add_step(const PlaneCall& p, const Tile& tile, const Page<S>& p
     for (int pixel = 0; pixel < kChunk; ++pixel) {
       if (!pixel_touches(columns, pixel, page)) continue;
       for (int r = 0; r < kRound; ++r) {
-        std::vector<int> met;
+        std::vector<int> elements;
         for (int lane = 0; lane < S::kOwnerLanes; ++lane) {
           const LaneShare<S> share = lane_share(pixel, lane, page);
           add_entry<S>(own, lane, share.entry[r], share.grad, memory);
           if (!owns<S>(own, share.entry[r])) continue;
           const int element = share.entry[r].at + lane % S::kRuns * S::kRun;
-          for (const int other : met) {
-            if (other == element) return "two lanes meet in one element";
+          for (const int other : elements) {
+            if (other == element) return "two lanes add to one element";
           }
-          met.push_back(element);
-          if (owner_of[element] >= 0 && owner_of[element] != owner) return "two owners meet in one element";
+          elements.push_back(element);
+          if (owner_of[element] >= 0 && owner_of[element] != owner) return "two owners add to one element";
           owner_of[element] = owner;
         }
       }
@@ -122,7 +122,7 @@ const char* host_tile(const PlaneCall& p, uint32_t block, std::vector<char>& sha
     for (int first = 0; first < p.c.g.kernel * p.c.g.kernel; first += kRound) steps.push_back({chunk, first});
   }
   for (int thread = 0; thread < threads; ++thread) clear_tile<S>(tile, thread, threads, memory.tile);
-  for (size_t i = 0; i <= steps.size(); ++i) {  // a page is written before the one that went before it is added up
+  for (size_t i = 0; i <= steps.size(); ++i) {  // a page is written before the previous one is added
     for (int pixel = 0; pixel < kChunk && i < steps.size(); ++pixel) {
       write_pixel<S, kKernel>(p, tile, steps[i], pixel, memory.page(i % 2));
     }
@@ -147,8 +147,8 @@ const char* host_grad_x(const Geometry& g, const Tensors& t, const SharedMemory&
       p.boxes = boxes.data();
     }
     const int64_t bytes = plane_shared_bytes<S>(p);
-    if (bytes > most_plane_shared_bytes<S>(device)) return "a tile larger than any is said to be";
-    if (blocks_at_once(device) * (bytes + device.reserved) > device.multiprocessor) return "tiles that do not fit";
+    if (bytes > most_plane_shared_bytes<S>(device)) return "a tile exceeds the largest size of a tile";
+    if (blocks_at_once(device) * (bytes + device.reserved) > device.multiprocessor) return "the tiles do not fit";
     std::vector<char> shared(bytes, 0x7f);
     for (uint32_t block = 0; block < plane_blocks(p); ++block) {
       if (const char* error = host_tile<S, kernel()>(p, block, shared)) return error;
@@ -168,7 +168,7 @@ const char* host_run(const Geometry& g, const Tensors& t, int64_t max_slots, con
 
 }  // namespace dcnv3::cuda
 
-// `type` 0 float, 1 Half, 2 BFloat16, 3 double. Runs what has an output pointer; returns null or what is wrong.
+// `type`: 0 float, 1 Half, 2 BFloat16, 3 double. Computes the results that have a pointer; returns null or an error.
 extern "C" const char* dcnv3_run(int type, const dcnv3::Geometry* g, const dcnv3::cuda::Tensors* t, int64_t max_slots,
                                  int64_t shared_bytes) {
   using namespace dcnv3::cuda;
@@ -181,7 +181,7 @@ extern "C" const char* dcnv3_run(int type, const dcnv3::Geometry* g, const dcnv3
   }
 }
 
-// near[0] base, near[1..2] shares, near[3..4] slopes, by the kernels' own short way and by geometry.h.
+// Writes base, two shares and two slopes, `ours` by the kernels' axis_at and `wanted` by geometry.h.
 extern "C" void dcnv3_axis(float position, int64_t size, float* ours, float* wanted) {
   using namespace dcnv3::cuda;
   const Axis<float> axis = axis_at(position, size);

@@ -1,4 +1,4 @@
-"""The rivals' sources: changed, cached, compiled once, and told where they do not compile."""
+"""The baselines' sources: adapted, cached, compiled once, and reported if they do not compile."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SHAPE = Shape("tiny", 1, 2, 3, 2)
 
 
 class Loader:
-    """In place of torch's: notes what it is asked to compile, and when the sources were written."""
+    """Replaces torch's loader: records what it compiles, and when the sources were written."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, int]]] = []
 
     def __call__(self, *, name: str, sources: list[str], build_directory: str, **_: Any) -> Any:
         assert not Path(build_directory, "lock").exists()
-        Path(build_directory, "lock").touch()  # as a build that was killed leaves it
+        Path(build_directory, "lock").touch()  # a killed build leaves it behind
         self.calls.append((name, {path: Path(path).stat().st_mtime_ns for path in sources}))
         return object()
 
@@ -38,19 +38,19 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         encoding="utf-8",
     )
     (folder / "src" / "vision.cpp").write_text("module")
-    (folder / "src" / "README").write_text("no source")
+    (folder / "src" / "README").write_text("not a source")
     return folder
 
 
-def test_sources_are_changed_and_compiled_once(
+def test_sources_are_adapted_and_compiled_once(
     sources: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     loader = Loader()
     monkeypatch.setattr(cpp_extension, "load", loader)
     for _ in range(2):
-        found, reasons = baselines.find_rivals(sources)
-        assert list(found) == ["DCNv3"]
-        assert reasons == {"DCNv4": f"no dcnv4_cuda.cu below {sources}"}
+        makers, left_out = baselines.find_baselines(sources)
+        assert list(makers) == ["DCNv3"]
+        assert left_out == {"DCNv4": f"no dcnv4_cuda.cu below {sources}"}
     assert "DCNv4 is left out: no dcnv4_cuda.cu" in capsys.readouterr().err
     first, second = loader.calls
     assert first == second
@@ -60,12 +60,12 @@ def test_sources_are_changed_and_compiled_once(
         "#include <ATen/cuda/Atomic.cuh>\n// 可变形\nTORCH_CHECK(input.is_cuda());\n"
     )
     (sources / "src" / "vision.cpp").write_text("another module")
-    baselines.find_rivals(sources)
+    baselines.find_baselines(sources)
     assert loader.calls[2][1].keys().isdisjoint(first[1])
 
 
 @pytest.mark.parametrize("error", [ImportError("undefined symbol: _ZN2at"), OSError("CUDA_HOME")])
-def test_what_does_not_load_is_told_and_left_out(
+def test_an_extension_that_does_not_load_is_reported_and_left_out(
     sources: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -75,13 +75,13 @@ def test_what_does_not_load_is_told_and_left_out(
         raise error
 
     monkeypatch.setattr(cpp_extension, "load", load)
-    found, reasons = baselines.find_rivals(sources)
-    assert found == {}
-    assert reasons["DCNv3"] == str(error)
+    makers, left_out = baselines.find_baselines(sources)
+    assert makers == {}
+    assert left_out["DCNv3"] == str(error)
     assert f"DCNv3 is left out: {error}" in capsys.readouterr().err
 
 
-def test_the_softmax_beside_the_official_operator_keeps_its_dtype() -> None:
+def test_the_softmax_for_the_official_operator_is_cast_to_its_dtype() -> None:
     class Extension:
         def dcnv3_forward(self, x: Any, _offset: Any, mask: Any, *numbers: Any) -> Any:
             assert x.dtype == mask.dtype == torch.float16
@@ -96,7 +96,7 @@ def test_the_softmax_beside_the_official_operator_keeps_its_dtype() -> None:
     assert torch.equal(call(x, offset, mask.float()), x * 2)  # softmax is float32 under autocast
 
 
-def test_a_rival_in_a_network_gets_contiguous_tensors_and_only_its_own_window() -> None:
+def test_a_baseline_in_a_network_gets_contiguous_tensors_and_only_its_own_arguments() -> None:
     def make(groups: int) -> Any:
         def call(*tensors: torch.Tensor) -> torch.Tensor:
             assert groups == 2
@@ -105,9 +105,9 @@ def test_a_rival_in_a_network_gets_contiguous_tensors_and_only_its_own_window() 
 
         return call
 
-    operator = baselines.in_a_network(make)
+    operator = baselines.as_dcnv3(make)
     x, both = torch.randn(1, 2, 3, 8), torch.randn(1, 2, 3, 54)
-    window = {"groups": 2, "kernel_size": 3, "padding": 1, "softmax": True}
-    assert operator(x, both[..., :36], both[..., 36:], **window) is x
+    args = {"groups": 2, "kernel_size": 3, "padding": 1, "softmax": True}
+    assert operator(x, both[..., :36], both[..., 36:], **args) is x
     with pytest.raises(ValueError, match="wanted kernel size 3, stride, padding and scale 1"):
-        operator(x, both, both, **(window | {"offset_scale": 2.0}))
+        operator(x, both, both, **(args | {"offset_scale": 2.0}))

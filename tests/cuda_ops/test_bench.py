@@ -1,4 +1,4 @@
-"""The benchmark: its floors by hand, and a run on a tiny shape."""
+"""The benchmark: its memory floors against hand-computed ones, and a run on tiny shapes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from cuda_ops import Window, bench, inner_loops, timing
+from cuda_ops import ConvArgs, bench, inner_loops, timing
 from cuda_ops.reference import dcnv3_torch
 from cuda_ops.timing import Shape, shapes
 
 
-def test_floors_are_the_bytes_that_have_to_be_moved() -> None:
+def test_floors_are_the_bytes_to_move() -> None:
     stage_1, _, _, stage_4 = shapes(["t224"], "cuda", None)
     assert stage_1 == Shape("t224 stage 1", 64, 56, 56, 4)
     # x and output 64 wide, offset 72, mask 36; backward reads the gradient and writes three more.
@@ -30,7 +30,7 @@ def test_floors_are_the_bytes_that_have_to_be_moved() -> None:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two shapes of few pixels, timed once."""
+    """Replaces the shapes by two of few pixels, each timed once."""
     monkeypatch.setitem(timing.ROUNDS, "cpu", 1)
     monkeypatch.setitem(timing.COPY_BYTES, "cpu", 1 << 20)
     monkeypatch.setattr(timing, "STAGES", {"t32": [(3, 2, 2), (2, 2, 1)]})
@@ -57,8 +57,8 @@ Call = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 class FailsBackward(torch.autograd.Function):
     @staticmethod
-    def forward(_ctx: Any, x: Tensor, offset: Tensor, mask: Tensor, window: Any) -> Tensor:
-        return dcnv3_torch(x, offset, mask, window)
+    def forward(_ctx: Any, x: Tensor, offset: Tensor, mask: Tensor, args: Any) -> Tensor:
+        return dcnv3_torch(x, offset, mask, args)
 
     @staticmethod
     def backward(_ctx: Any, *_grads: Tensor) -> None:
@@ -73,25 +73,25 @@ def fails_forward(_groups: int) -> Call:
 
 
 def fails_backward(groups: int) -> Call:
-    window = Window(groups, softmax=True)
-    return lambda x, offset, mask: FailsBackward.apply(x, offset, mask, window)
+    args = ConvArgs(groups, softmax=True)
+    return lambda x, offset, mask: FailsBackward.apply(x, offset, mask, args)
 
 
-RIVALS = {"A": fails_forward, "B": fails_backward}
+BASELINES = {"A": fails_forward, "B": fails_backward}
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_rival_that_fails_has_a_dash_and_its_reason_is_told_once(
+def test_a_failing_baseline_has_a_dash_and_its_reason_is_printed_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     measured: list[dict[str, Any]] = []
 
-    def with_rivals(*arguments: Any) -> list[dict[str, Any]]:
-        rows = timing.measure(*arguments[:4], RIVALS)
+    def with_baselines(*arguments: Any) -> list[dict[str, Any]]:
+        rows = timing.measure(*arguments[:4], BASELINES)
         measured.extend(rows)
         return rows
 
-    monkeypatch.setattr(bench, "measure", with_rivals)
+    monkeypatch.setattr(bench, "measure", with_baselines)
     path = tmp_path / "rows.json"
     bench.main(["--device", "cpu", "--shapes", "t32", "--batch", "1", "--json", str(path)])
     forward, backward, *_ = json.loads(path.read_text())["rows"]
@@ -106,18 +106,18 @@ def test_a_rival_that_fails_has_a_dash_and_its_reason_is_told_once(
         is None
     )
     assert backward["seconds"]["ours"] > 0
-    said = capsys.readouterr().err
-    assert said == (
+    assert capsys.readouterr().err == (
         "A fails at t32 stage 1 float32: TypeError: incompatible function arguments\n"
         "B fails at t32 stage 1 float32: RuntimeError: no kernel for the gradient\n"
     )
     columns = ["torch", "A", "B", "ours"]
-    assert bench.line(measured[1], columns).split().count("-") == 4
-    assert len(bench.line(measured[1], columns)) == len(bench.header(columns))
+    row = bench.table_row(measured[1], columns)
+    assert row.split().count("-") == 4
+    assert len(row) == len(bench.table_header(columns))
 
 
 @pytest.mark.usefixtures("tiny")
-def test_an_error_of_ours_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_our_operator_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> Tensor:
         raise RuntimeError("ours is broken")
 
@@ -142,40 +142,40 @@ def test_an_interrupted_run_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_gpu_sleeps_while_the_host_launches(monkeypatch: pytest.MonkeyPatch) -> None:
-    happened: list[str] = []
+    events: list[str] = []
 
     class Stub:
         def __init__(self, **_: Any) -> None:
-            self.zero_, self.synchronize = partial(happened.append, "zero"), lambda: None
-            self.record = partial(happened.append, "record")
+            self.zero_, self.synchronize = partial(events.append, "zero"), lambda: None
+            self.record = partial(events.append, "record")
 
         def elapsed_time(self, _end: Any) -> float:
             return 2.0
 
     monkeypatch.setattr(torch, "empty", lambda *_, **__: Stub())
     monkeypatch.setattr(torch.cuda, "Event", Stub)
-    monkeypatch.setattr(torch.cuda, "_sleep", lambda clocks: happened.append(f"sleep {clocks}"))
-    assert timing.seconds_cuda(lambda: happened.append("call")) == 2e-3
-    assert happened == ["zero", "sleep 2000000", "record", "call", "record"]
+    monkeypatch.setattr(torch.cuda, "_sleep", lambda clocks: events.append(f"sleep {clocks}"))
+    assert timing.seconds_cuda(lambda: events.append("call")) == 2e-3
+    assert events == ["zero", "sleep 2000000", "record", "call", "record"]
 
 
 def test_wrong_arguments_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         bench.main(["--device", "cpu", "--shapes", "t224,t64", "--dtypes", "fp8"])
-    assert "unknown: t64, fp8" in capsys.readouterr().err
+    assert "unknown shapes or dtypes: t64, fp8" in capsys.readouterr().err
 
 
-def test_the_sums_alone_are_built_and_told_against_the_floor(
+def test_inner_loops_are_compared_with_the_floor(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     monkeypatch.setattr(inner_loops, "bandwidth", lambda _: 59 * 4e9)  # a pair's bytes in 1 ns
     monkeypatch.setattr(inner_loops, "seconds_per_pair", lambda: {"forward": 3e-9})
     inner_loops.main()
-    assert "sums alone    3.0 ns, floor    1.0 ns: 3.00x" in capsys.readouterr().out
+    assert "inner loops    3.0 ns, floor    1.0 ns: 3.00x" in capsys.readouterr().out
 
 
-def test_the_sums_alone_take_some_time() -> None:
-    found = inner_loops.seconds_per_pair()
-    assert list(found) == ["forward", "backward"]
-    assert all(seconds > 0 for seconds in found.values())
+def test_inner_loops_are_built_and_take_some_time() -> None:
+    seconds = inner_loops.seconds_per_pair()
+    assert list(seconds) == ["forward", "backward"]
+    assert all(value > 0 for value in seconds.values())

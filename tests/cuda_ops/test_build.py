@@ -1,4 +1,4 @@
-"""Building and falling back: with a stand-in for the compiler, except where a call must compute."""
+"""Building and the fallback, with a fake compiler except where a result must be computed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cuda_ops import __main__, architectures, build, toolchain
 from cuda_ops.build import Recipe
 from cuda_ops.toolchain import BuildError
 
-# Notes each of its calls, waits if told to, and creates the file after -o.
+# Logs each call, waits if {log}.slow exists, and creates the file after -o.
 COMPILER = """#!/bin/sh
 echo "$@" >> "{log}"
 if [ -e "{log}.slow" ]; then echo $$ >> "{log}.slow"; sleep 60; fi
@@ -28,7 +28,7 @@ echo built > "$2"
 
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
-    """Of two sources, in folders whose names a shell or ninja could trip over."""
+    """A recipe of two sources, in a folder whose name needs quoting for a shell and for ninja."""
     folder = tmp_path / "it's a $HOME: folder"
     folder.mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
@@ -49,16 +49,16 @@ def calls(recipe: Recipe) -> list[str]:
     return log_of(recipe.sources[0].parent).read_text().splitlines()
 
 
-def test_builds_once_and_says_so_in_one_line(
+def test_builds_once_and_prints_one_line(
     recipe: Recipe, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert recipe.find_built() is None
     path = build.build(recipe)
     assert path.read_text() == "built\n"
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert said.startswith("cuda_ops: building the cpu backend")
-    assert " s (kept in " in said
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert printed.startswith("cuda_ops: building the cpu backend")
+    assert " s (stored in " in printed
     assert sorted(line.split()[-1] for line in calls(recipe)) == ["a.cpp.o", "b.cpp.o", path.name]
     assert all("-DX='$1'" in line for line in calls(recipe) if "-c" in line)
 
@@ -71,14 +71,14 @@ def test_builds_once_and_says_so_in_one_line(
     assert capsys.readouterr().err == ""
 
 
-def test_a_library_that_is_still_being_built_is_not_found(recipe: Recipe) -> None:
+def test_an_unfinished_library_is_not_used(recipe: Recipe) -> None:
     part = build.cache_root() / f"{recipe.part_prefix}x"
     part.mkdir(parents=True)
     (part / recipe.library.name).touch()
     assert recipe.find_built() is None
 
 
-def test_a_changed_source_or_flag_is_another_library(recipe: Recipe) -> None:
+def test_a_changed_source_or_flag_changes_the_digest(recipe: Recipe) -> None:
     first = recipe.digest
     changed = Recipe("cpu", recipe.find_compiler, recipe.sources, ("-O2",), ("-shared",))
     assert changed.digest != first
@@ -90,7 +90,7 @@ def test_a_changed_source_or_flag_is_another_library(recipe: Recipe) -> None:
     assert header.digest != again.digest
 
 
-def test_a_library_for_more_architectures_will_do(recipe: Recipe) -> None:
+def test_a_library_for_more_architectures_is_used(recipe: Recipe) -> None:
     def of(*architectures: str) -> Recipe:
         return Recipe("cuda", recipe.find_compiler, recipe.sources, (), (), architectures)
 
@@ -107,7 +107,7 @@ def test_a_library_for_more_architectures_will_do(recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "wanted", "runs"),
+    ("code", "gpu", "runs"),
     [
         ("80", "86", True),
         ("86", "86", True),
@@ -120,25 +120,25 @@ def test_a_library_for_more_architectures_will_do(recipe: Recipe) -> None:
         ("100f", "103", False),
     ],
 )
-def test_code_runs_on_gpus_of_its_major_capability(code: str, wanted: str, runs: bool) -> None:
-    assert architectures.runs_on(code, wanted) is runs
+def test_code_runs_on_gpus_of_its_major_capability(code: str, gpu: str, runs: bool) -> None:
+    assert architectures.runs_on(code, gpu) is runs
 
 
-def test_a_cuda_library_is_found_whatever_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cuda_library_does_not_depend_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     def digests() -> tuple[str, str]:
         return build.cuda_recipe(("80", "90")).digest, build.cpu_recipe().digest
 
     cuda, cpu = digests()
-    assert build.cuda_recipe(("90",)).digest == cuda  # or none would do for another's GPU
+    assert build.cuda_recipe(("90",)).digest == cuda  # so a library for more of them is usable
     monkeypatch.setattr(build, "processor", lambda: "another")
     assert digests()[0] == cuda
     assert digests()[1] != cpu
 
 
-def test_a_failure_names_the_compilers_error(
+def test_a_failure_shows_the_compilers_error(
     recipe: Recipe, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path(recipe.compiler).write_text(
+    Path(recipe.find_compiler()).write_text(
         "#!/bin/sh\necho 'a.cpp:1: error: no such thing' >&2; seq 99; exit 1\n"
     )
     with pytest.raises(BuildError, match="error: no such"):
@@ -147,23 +147,23 @@ def test_a_failure_names_the_compilers_error(
     assert [path.suffix for path in build.cache_root().iterdir()] == [".lock"]
 
 
-def test_builds_at_once_wait_for_one_another(recipe: Recipe) -> None:
-    found: list[Path] = []
-    threads = [threading.Thread(target=lambda: found.append(build.build(recipe))) for _ in range(4)]
+def test_concurrent_builds_compile_once(recipe: Recipe) -> None:
+    paths: list[Path] = []
+    threads = [threading.Thread(target=lambda: paths.append(build.build(recipe))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [recipe.library] * 4
+    assert paths == [recipe.library] * 4
     assert len(calls(recipe)) == 3
 
 
-def test_a_killed_build_does_not_hold_up_the_next(recipe: Recipe) -> None:
+def test_a_killed_build_does_not_block_the_next(recipe: Recipe) -> None:
     slow = Path(str(log_of(recipe.sources[0].parent)) + ".slow")
     slow.touch()
     program = (
         "from pathlib import Path; from cuda_ops import build; "
-        f"build.build(build.Recipe('cpu', lambda: {recipe.compiler!r}, "
+        f"build.build(build.Recipe('cpu', lambda: {recipe.find_compiler()!r}, "
         f"tuple(map(Path, {tuple(map(str, recipe.sources))!r})), "
         f"{recipe.flags!r}, {recipe.link_flags!r}))"
     )
@@ -181,7 +181,7 @@ def test_a_killed_build_does_not_hold_up_the_next(recipe: Recipe) -> None:
         assert leftover
         compiling = [int(line) for line in slow.read_text().split()]
         slow.unlink()
-        assert build.build(recipe).read_text() == "built\n"  # while the orphans still compile
+        assert build.build(recipe).read_text() == "built\n"  # while the orphans still run
         assert not leftover[0].exists()
     finally:
         process.kill()
@@ -189,7 +189,7 @@ def test_a_killed_build_does_not_hold_up_the_next(recipe: Recipe) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def test_a_cache_that_cannot_be_written_is_named(
+def test_a_cache_that_is_not_writable_is_named(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(recipe.sources[0]))  # a file
@@ -197,7 +197,7 @@ def test_a_cache_that_cannot_be_written_is_named(
         build.build(recipe)
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
@@ -208,7 +208,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         toolchain.find_compiler()
     with pytest.raises(BuildError, match="nvcc was not found"):
         toolchain.find_nvcc()
-    assert Path(toolchain.find_ninja()).exists()  # of the ninja package, though PATH is empty
+    assert Path(toolchain.find_ninja()).exists()  # the ninja package's, although PATH is empty
 
 
 def test_the_cuda_recipe_names_its_architectures(
@@ -238,24 +238,22 @@ def show_gpus(monkeypatch: pytest.MonkeyPatch, *capabilities: tuple[int, int]) -
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"Card {index}")
 
 
-def test_a_gpu_that_is_too_old_does_not_keep_the_others_from_cuda(
+def test_a_gpu_that_is_too_old_does_not_exclude_the_others(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     show_gpus(monkeypatch, (9, 0), (7, 5), (9, 0), (8, 6))
     assert build.cuda_recipe().architectures == ("86", "90")
     __main__.doctor()
-    said = capsys.readouterr().out
-    assert "GPU 0: Card 0, of capability 9.0\n" in said
-    assert "GPU 1: Card 1, of capability 7.5; the CUDA kernels need 8.0\n" in said
+    printed = capsys.readouterr().out
+    assert "GPU 0: Card 0, compute capability 9.0\n" in printed
+    assert "GPU 1: Card 1, compute capability 7.5; the CUDA kernels need 8.0\n" in printed
 
 
-def test_where_every_gpu_is_too_old_that_is_said(
+def test_only_gpus_that_are_too_old_are_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     show_gpus(monkeypatch, (7, 5), (6, 1))
-    with pytest.raises(
-        BuildError, match=r"8\.0 or higher, and those that are visible have 6\.1, 7"
-    ):
+    with pytest.raises(BuildError, match=r"8\.0 or higher; the visible GPUs have 6\.1, 7"):
         build.cuda_recipe()
     __main__.doctor()
     assert "cuda  not usable the CUDA kernels need a GPU of" in capsys.readouterr().out
@@ -275,19 +273,20 @@ def test_an_nvcc_that_is_newer_than_the_driver_is_refused(
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     monkeypatch.setattr(torch.version, "cuda", cuda)
     if cuda != "12.8":
-        assert build.cuda_recipe(("90",)).compiler == str(nvcc)
+        assert build.cuda_recipe(("90",)).find_compiler() == str(nvcc)
         return
-    with pytest.raises(BuildError, match=r"is of CUDA 13\.2 and this torch of CUDA 12\.8: install"):
-        _ = build.cuda_recipe(("90",)).compiler
+    message = r"is part of CUDA 13\.2, and torch was built for CUDA 12\.8: install"
+    with pytest.raises(BuildError, match=message):
+        _ = build.cuda_recipe(("90",)).find_compiler()
 
 
-def test_an_nvcc_that_names_no_release_is_told(tmp_path: Path) -> None:
+def test_an_nvcc_that_names_no_release_is_an_error(tmp_path: Path) -> None:
     nvcc = tmp_path / "nvcc"
-    nvcc.write_text("#!/bin/sh\necho 'no licence' >&2; exit 3\n")
+    nvcc.write_text("#!/bin/sh\necho 'no license' >&2; exit 3\n")
     with pytest.raises(BuildError, match="cannot be run: Permission denied"):
         toolchain.nvcc_release(str(nvcc))
     nvcc.chmod(0o755)
-    with pytest.raises(BuildError, match="names no release; it said: no licence"):
+    with pytest.raises(BuildError, match="names no release; it printed: no license"):
         toolchain.nvcc_release(str(nvcc))
 
 
@@ -307,20 +306,20 @@ assert torch.allclose(out, wanted, atol=1e-6)
 for got, true in zip(grads, torch.autograd.grad(wanted.sum(), inputs)):
     assert torch.allclose(got, true, atol=1e-5)
 assert len(caught) == 1, [str(w.message) for w in caught]
-said = str(caught[0].message)
-assert "no C++ compiler was found" in said and "install one" in said, said
-assert "python -m cuda_ops build" in said
+warning = str(caught[0].message)
+assert "no C++ compiler was found" in warning and "install one" in warning, warning
+assert "python -m cuda_ops build" in warning
 assert not before.usable and "no C++ compiler" in before.detail
 try:
     dcnv3(*inputs, groups=2, backend="cpu")
 except RuntimeError as error:
     assert "no C++ compiler was found" in str(error)
 else:
-    raise AssertionError("backend='cpu' went on without it")
+    raise AssertionError("backend='cpu' ran without a native backend")
 """
 
 
-def test_without_a_compiler_one_warning_and_the_same_results(tmp_path: Path) -> None:
+def test_without_a_compiler_there_is_one_warning_and_the_same_results(tmp_path: Path) -> None:
     environment = {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     result = subprocess.run(
         [sys.executable, "-c", WITHOUT_A_COMPILER],
@@ -332,10 +331,10 @@ def test_without_a_compiler_one_warning_and_the_same_results(tmp_path: Path) -> 
     assert result.returncode == 0, result.stderr
 
 
-def test_macs_need_no_torch_and_import_builds_nothing() -> None:
+def test_macs_need_no_torch_and_imports_build_nothing() -> None:
     program = (
         "import sys, cuda_ops; assert cuda_ops.dcnv3_macs(10, 16) == 7200; "
         "assert 'torch' not in sys.modules; from cuda_ops import dcnv3; "
-        "from cuda_ops import native; assert not native._refusals"
+        "from cuda_ops import native; assert not native._errors"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

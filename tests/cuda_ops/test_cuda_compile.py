@@ -1,5 +1,8 @@
-"""The CUDA backend without a GPU: compiled for two architectures as a user's build would, what the
-assembler says of each kernel, and the library loaded by whatever torch is here."""
+"""The CUDA backend without a GPU: compiled for two architectures as in a user's build.
+
+The tests check the assembler's report of each kernel, and that the installed torch can load the
+library.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,9 @@ ARCHITECTURES = ("80", "90")
 
 try:
     RECIPE = build.cuda_recipe(ARCHITECTURES)
-    NVCC = RECIPE.compiler
+    NVCC = RECIPE.find_compiler()
 except BuildError as error:
-    pytest.skip(f"no CUDA build here: {error}", allow_module_level=True)
+    pytest.skip(f"CUDA cannot be compiled here: {error}", allow_module_level=True)
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,10 @@ class Kernel:
 
 @pytest.fixture(scope="module")
 def built(request: pytest.FixtureRequest) -> Path:
-    """A folder with the library and the assembler's log; built again only for changed sources."""
+    """A folder with the library and the assembler's log; rebuilt only if a source changed."""
     recipe = replace(RECIPE, flags=(*RECIPE.flags, "-Xptxas=-v"))
     folder = request.config.cache.mkdir("cuda_build") / recipe.folder.name
-    with folder.with_suffix(".lock").open("w") as handle:  # for another worker of the same run
+    with folder.with_suffix(".lock").open("w") as handle:  # other workers of the run wait
         fcntl.flock(handle, fcntl.LOCK_EX)
         if not folder.exists():
             part = Path(tempfile.mkdtemp(prefix="part-", dir=folder.parent))
@@ -62,14 +65,14 @@ def built(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="module")
 def kernels(built: Path) -> list[Kernel]:
     log = (built / "log").read_text()
-    found = re.findall(
+    entries = re.findall(
         r"Compiling entry function '(\w+)' for 'sm_(\d+)'.*?(\d+) bytes stack frame, "
         r"(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\d+) registers",
         log,
         re.DOTALL,
     )
-    names = "\n".join(symbol for symbol, *_ in found)
-    plain = subprocess.run(["c++filt"], input=names, capture_output=True, text=True, check=True)
+    names = "\n".join(symbol for symbol, *_ in entries)
+    demangled = subprocess.run(["c++filt"], input=names, capture_output=True, text=True, check=True)
     return [
         Kernel(
             re.sub(r"^void |dcnv3::cuda::|\(.*", "", name),
@@ -79,7 +82,7 @@ def kernels(built: Path) -> list[Kernel]:
             max(int(stores), int(loads)),
         )
         for name, (_, architecture, stack, stores, loads, registers) in zip(
-            plain.stdout.splitlines(), found, strict=True
+            demangled.stdout.splitlines(), entries, strict=True
         )
     ]
 
@@ -89,8 +92,8 @@ def test_no_warning(built: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_few_kernels_hold_everything(kernels: list[Kernel], architecture: str) -> None:
-    """Compile time goes with their number."""
+def test_the_number_of_kernels_is_limited(kernels: list[Kernel], architecture: str) -> None:
+    """Compile time grows with it."""
     ours = [kernel.name for kernel in kernels if kernel.architecture == architecture]
     assert len(ours) == len(set(ours))
     for name in (
@@ -106,18 +109,18 @@ def test_few_kernels_hold_everything(kernels: list[Kernel], architecture: str) -
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_kernels_of_kernel_size_3_live_in_registers(
+def test_kernels_of_kernel_size_3_use_registers_only(
     kernels: list[Kernel], architecture: str
 ) -> None:
     ours = [k for k in kernels if k.architecture == architecture and k.is_for_kernel_3]
     assert len(ours) == 12  # of three types: forward, weights, and x in two widths
     for kernel in ours:
         assert (kernel.stack_bytes, kernel.spilled_bytes) == (0, 0), kernel
-        # So that five blocks of 128 threads fit on a multiprocessor; of grad_x, three of 160.
+        # Five blocks of 128 threads fit on a multiprocessor; of grad_x, three blocks of 160.
         assert kernel.registers <= (128 if kernel.name.startswith("grad_x") else 96), kernel
 
 
-def test_other_kernels_spill_next_to_nothing(kernels: list[Kernel]) -> None:
+def test_all_kernels_spill_at_most_32_bytes(kernels: list[Kernel]) -> None:
     for kernel in kernels:
         assert kernel.spilled_bytes <= 32, kernel
         assert kernel.registers <= 168, kernel
@@ -131,7 +134,7 @@ def test_other_kernels_spill_next_to_nothing(kernels: list[Kernel]) -> None:
         ("half_forward.cu", "forward_kernelINS0_4HalfELi8ELi2ELi3E"),
     ],
 )
-def test_neighbours_are_read_by_128_bits(tmp_path: Path, source: str, kernel: str) -> None:
+def test_neighbors_are_read_by_128_bits(tmp_path: Path, source: str, kernel: str) -> None:
     out = tmp_path / "out.ptx"
     command = [NVCC, "-std=c++17", "-O3", "-arch=compute_90", f"-I{build.SOURCES}"]
     command += ["-ptx", str(build.SOURCES / "cuda" / source), "-o", str(out)]
@@ -139,13 +142,13 @@ def test_neighbours_are_read_by_128_bits(tmp_path: Path, source: str, kernel: st
     (body,) = re.findall(
         rf"\.entry \w*{kernel}\w*\(.*?^}}", out.read_text(), re.DOTALL | re.MULTILINE
     )
-    points, neighbours, packs = 9, 4, 2
+    points, neighbors, packs = 9, 4, 2
     loads = re.findall(r"ld\.global\.nc\.v4\.\w32", body)
-    assert len(loads) == points * neighbours * packs
+    assert len(loads) == points * neighbors * packs
     assert "local" not in body
 
 
-# Hands the CUDA kernels tensors of the CPU: they get as far as to their own first check.
+# Calls the CUDA kernels with CPU tensors: they reach their own first check and raise.
 LOAD = """
 import sys
 import torch
@@ -154,10 +157,10 @@ import cuda_ops.ops
 torch.ops.load_library(sys.argv[1])
 key = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
 x, offset, mask = torch.randn(1, 4, 4, 16), torch.randn(1, 4, 4, 18), torch.randn(1, 4, 4, 9)
-window = tuple(cuda_ops.Window(1))
+args = tuple(cuda_ops.ConvArgs(1))
 for name, arguments in (
-    ("dcnv3", (x, offset, mask, *window)),
-    ("dcnv3_backward", (x, x, offset, mask, *window, True, True, True)),
+    ("dcnv3", (x, offset, mask, *args)),
+    ("dcnv3_backward", (x, x, offset, mask, *args, True, True, True)),
 ):
     try:
         getattr(torch.ops.archsearch, name).default.redispatch(key, *arguments)
@@ -168,8 +171,8 @@ for name, arguments in (
 """
 
 
-def test_the_library_loads_and_takes_the_operators_arguments(built: Path) -> None:
-    """Also in a torch without CUDA."""
+def test_the_library_loads_and_accepts_the_operators_arguments(built: Path) -> None:
+    """This works in a torch without CUDA too."""
     command = [sys.executable, "-c", LOAD, str(built / RECIPE.library.name)]
     root = Path(__file__).parents[2]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)

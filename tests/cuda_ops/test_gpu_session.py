@@ -1,4 +1,4 @@
-"""The steps for a machine with a GPU: their order, limits and records, and what they need."""
+"""The steps for a machine with a GPU: their order, limits, records and requirements."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from cuda_ops import gpu_session, sanitizer_calls
 from cuda_ops.gpu_session import Command
 
 LIMIT_SECONDS = 600
-KNOWN = "  --kernel-name arg   --report-api-errors arg   --kernel-name-exclude arg"
+SANITIZER_HELP = "  --kernel-name arg   --report-api-errors arg   --kernel-name-exclude arg"
 
 
-def options_of(tmp_path: Path, rivals: Path | None = None) -> argparse.Namespace:
-    return argparse.Namespace(out=tmp_path, rivals=rivals)
+def options_of(tmp_path: Path, baselines: Path | None = None) -> argparse.Namespace:
+    return argparse.Namespace(out=tmp_path, baselines=baselines)
 
 
 def shell(name: str, script: str, seconds: float = 30) -> Command:
     return Command(name, ("sh", "-c", script), seconds)
 
 
-def test_a_step_that_fails_or_hangs_stops_no_other_and_is_told(
+def test_a_step_that_fails_or_hangs_is_reported_and_does_not_stop_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    planned = {
-        "build": [shell("one", "echo said; echo wrong >&2; exit 3"), shell("two", "echo after")],
+    steps = {
+        "build": [shell("one", "echo output; echo wrong >&2; exit 3"), shell("two", "echo after")],
         "tests": [shell("hangs", "echo $$; sleep 60 & echo $!; wait", 0.5)],
         "bench": [Command("absent", ("no-such-program",), 5)],
         "step": [shell("works", "pwd")],
     }
-    assert gpu_session.run(planned, out) == 3
-    found = json.loads((out / "summary.json").read_text())
+    assert gpu_session.run(steps, out) == 3
+    summary = json.loads((out / "summary.json").read_text())
     outcomes = {
         name: {command: record["outcome"] for command, record in (step or {}).items()}
-        for name, step in found.items()
+        for name, step in summary.items()
     }
     assert outcomes == {
         "build": {"one": "failed with status 3", "two": "succeeded"},
@@ -51,19 +51,19 @@ def test_a_step_that_fails_or_hangs_stops_no_other_and_is_told(
         "step": {"works": "succeeded"},
         "sanitizers": {},
     }
-    assert found["sanitizers"] is None  # was not run
-    assert "said\nwrong\n" in (out / "build.log").read_text()
+    assert summary["sanitizers"] is None  # did not run
+    assert "output\nwrong\n" in (out / "build.log").read_text()
     assert f"\n{gpu_session.ROOT}\n" in (out / "step.log").read_text()
     pids = [line for line in (out / "tests.log").read_text().splitlines() if line.isdecimal()]
-    assert len(pids) == 2  # a child is ended too
+    assert len(pids) == 2  # a child is killed too
     assert all(is_gone(int(pid)) for pid in pids)
-    said = capsys.readouterr().out
-    assert "== build, one: failed with status 3, 0 s\n" in said
-    assert said.endswith("failed: build, tests, bench\n")
+    printed = capsys.readouterr().out
+    assert "== build, one: failed with status 3, 0 s\n" in printed
+    assert printed.endswith("failed: build, tests, bench\n")
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process ends within a moment; one that nobody has waited for counts as ended."""
+    """Whether a process ends within 5 seconds; a zombie counts as ended."""
     for _ in range(100):
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -75,14 +75,14 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-def test_steps_that_ran_before_stay_in_the_summary(tmp_path: Path) -> None:
+def test_the_summary_keeps_steps_that_ran_earlier(tmp_path: Path) -> None:
     assert gpu_session.run({"build": [shell("one", "true")]}, tmp_path) == 0
     assert gpu_session.run({"step": [shell("two", "true")]}, tmp_path) == 0
-    found = json.loads((tmp_path / "summary.json").read_text())
-    assert [name for name, step in found.items() if step] == ["build", "step"]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [name for name, step in summary.items() if step] == ["build", "step"]
 
 
-def test_the_commands_end_with_the_session(tmp_path: Path) -> None:
+def test_running_commands_end_when_the_program_is_terminated(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from cuda_ops import gpu_session as g; "
         "g.parse = lambda _: g.argparse.Namespace(steps=['tests'], out=Path(sys.argv[1])); "
@@ -101,22 +101,22 @@ def test_the_commands_end_with_the_session(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "summary.json").read_text())["tests"] == {}
 
 
-@pytest.mark.parametrize("rivals", [None, Path("theirs")])
-def test_the_documented_command_lines_fit_into_their_limits(
-    tmp_path: Path, rivals: Path | None
+@pytest.mark.parametrize("baselines", [None, Path("theirs")])
+def test_the_documented_command_lines_stay_within_ten_minutes(
+    tmp_path: Path, baselines: Path | None
 ) -> None:
     assert gpu_session.__doc__ is not None
     lines = [line for line in gpu_session.__doc__.splitlines() if "--steps " in line]
     parts = [line.partition("--steps ")[2].split(",") for line in lines if "--out" in line]
     assert [name for part in parts for name in part] == list(gpu_session.STEPS)
     for part in parts:
-        commands = [c for n in part for c in gpu_session.STEPS[n](options_of(tmp_path, rivals))]
+        commands = [c for n in part for c in gpu_session.STEPS[n](options_of(tmp_path, baselines))]
         assert sum(command.seconds for command in commands) <= LIMIT_SECONDS - 15
-        said = [argument for command in commands for argument in command.arguments]
-        assert ("theirs" in said) is (rivals is not None)
+        arguments = [argument for command in commands for argument in command.arguments]
+        assert ("theirs" in arguments) is (baselines is not None)
 
 
-def test_steps_run_in_their_own_order(
+def test_steps_run_in_a_fixed_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -128,30 +128,33 @@ def test_steps_run_in_their_own_order(
         gpu_session.parse([])
     assert "torch sees no GPU here" in capsys.readouterr().err
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    options = gpu_session.parse(["--steps", "sanitizers,build", "--rivals", "theirs"])
+    options = gpu_session.parse(["--steps", "sanitizers,build", "--baselines", "theirs"])
     assert options.steps == ["build", "sanitizers"]
     assert options.out == tmp_path / "gpu_session"
-    assert options.rivals == tmp_path / "theirs"
+    assert options.baselines == tmp_path / "theirs"
 
 
-def test_the_sanitizer_looks_at_our_kernels_only(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_sanitizer_checks_only_our_kernels(capsys: pytest.CaptureFixture[str]) -> None:
     ours = ["--kernel-name", "kns=dcnv3"]
-    assert gpu_session.sanitizer_options("racecheck", KNOWN) == ours
-    assert gpu_session.sanitizer_options("memcheck", KNOWN) == [*ours, "--report-api-errors", "no"]
+    assert gpu_session.sanitizer_options("racecheck", SANITIZER_HELP) == ours
+    no_api_errors = ["--report-api-errors", "no"]
+    assert gpu_session.sanitizer_options("memcheck", SANITIZER_HELP) == [*ours, *no_api_errors]
     old = "--kernel-regex arg"
     assert gpu_session.sanitizer_options("synccheck", old) == ["--kernel-regex", "kns=dcnv3"]
     assert capsys.readouterr().out == ""
     assert gpu_session.sanitizer_options("memcheck", "") == []
     assert capsys.readouterr().out == (
-        "memcheck: no option to choose kernels, so all are checked, torch's too\n"
-        "memcheck: no option to leave out API errors, torch's may be reported\n"
+        "memcheck: no option to select kernels, so torch's are checked too\n"
+        "memcheck: no option to ignore API errors, so torch's may be reported\n"
     )
 
 
-def test_what_the_sanitizer_knows_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sanitizers_options_are_read_from_its_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = tmp_path / "bin" / "compute-sanitizer"
     program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\necho '{KNOWN}'\n")
+    program.write_text(f"#!/bin/sh\necho '{SANITIZER_HELP}'\n")
     program.chmod(0o755)
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     memcheck, *others = gpu_session.sanitizers(options_of(tmp_path))
@@ -161,8 +164,8 @@ def test_what_the_sanitizer_knows_is_asked(tmp_path: Path, monkeypatch: pytest.M
     assert all("kns=dcnv3" in command.arguments for command in (memcheck, *others))
 
 
-def test_the_exercise_has_calls_of_every_kind() -> None:
-    assert sanitizer_calls.exercise("cpu", "cpu") == 4 * len(sanitizer_calls.EXERCISES)
+def test_the_sanitizer_calls_run() -> None:
+    assert sanitizer_calls.run_calls("cpu", "cpu") == 4 * len(sanitizer_calls.CALLS)
 
 
 BARE = """
@@ -175,7 +178,7 @@ sys.exit(pytest.main(sys.argv[1:]))
 """
 
 
-def test_the_gpu_tests_need_a_bare_machine_only(tmp_path: Path) -> None:
+def test_the_gpu_tests_need_few_packages(tmp_path: Path) -> None:
     (command,) = gpu_session.tests(options_of(tmp_path))
     arguments = command.arguments[command.arguments.index("pytest") + 1 :]
     result = subprocess.run(

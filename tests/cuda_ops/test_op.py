@@ -1,4 +1,4 @@
-"""Every backend against the definition in float64 loops: values and all three gradients."""
+"""Every backend against the definition in float64 loops: outputs and all three gradients."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from cuda_ops import Window, dcnv3
+from cuda_ops import ConvArgs, dcnv3
 from cuda_ops.reference import dcnv3_torch, dcnv3_torch_backward
-from tests.cuda_ops.op_cases import CASES, STAGES, TOGETHER, Case, distance, expected
+from tests.cuda_ops.op_cases import (
+    CASES,
+    LARGER_CASES,
+    STAGES,
+    TOLERANCE,
+    Case,
+    distance,
+    expected,
+)
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 BACKENDS = ["torch", "cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])]
-ALL_CASES = CASES | TOGETHER | STAGES
-# Float32 results are off by rounding, those of half types by the rounding of results.
-TOLERANCE = {
-    torch.float64: 1e-12,
-    torch.float32: 3e-6,
-    torch.float16: 1e-3,
-    torch.bfloat16: 8e-3,
-}
+ALL_CASES = CASES | LARGER_CASES | STAGES
 
 
 def run(case: Case, dtype: torch.dtype, backend: str) -> tuple[Tensor, ...]:
@@ -27,7 +28,7 @@ def run(case: Case, dtype: torch.dtype, backend: str) -> tuple[Tensor, ...]:
     *inputs, grad = (tensor.to(device) for tensor in case.tensors(dtype))
     for tensor in inputs:
         tensor.requires_grad_()
-    out = dcnv3(*inputs, **case.window._asdict(), backend=backend)
+    out = dcnv3(*inputs, **case.args._asdict(), backend=backend)
     return (out, *torch.autograd.grad(out, inputs, grad))
 
 
@@ -36,29 +37,29 @@ def run(case: Case, dtype: torch.dtype, backend: str) -> tuple[Tensor, ...]:
 @pytest.mark.parametrize("name", CASES)
 def test_equals_the_loops(name: str, dtype: torch.dtype, backend: str) -> None:
     got = run(CASES[name], dtype, backend)
-    for what, ours, wanted in zip(
+    for result, ours, wanted in zip(
         ("output", "grad x", "grad offset", "grad mask"), got, expected(name), strict=True
     ):
-        assert ours.dtype == dtype, what
-        assert ours.shape == wanted.shape, what
-        assert distance(ours, wanted) <= TOLERANCE[dtype], what
+        assert ours.dtype == dtype, result
+        assert ours.shape == wanted.shape, result
+        assert distance(ours, wanted) <= TOLERANCE[dtype], result
 
 
 def cells(case: Case, dtype: torch.dtype) -> Tensor:
-    """The pixel left of and above every sample, by positions computed in `dtype`."""
+    """The pixel to the upper left of every sample, from positions computed in `dtype`."""
     _, offset, _, _ = case.tensors(dtype)
-    window, half = case.window, case.window.half_extent
-    taps = torch.tensor(window.taps(), dtype=dtype) * window.dilation - half
+    args, half = case.args, case.args.half_extent
+    taps = torch.tensor(args.taps(), dtype=dtype) * args.dilation - half
     rows, columns = (torch.arange(size) for size in offset.shape[1:3])
-    pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1) * window.stride
-    moved = taps + offset.unflatten(-1, (window.groups, window.num_points, 2))
-    origin = (pixels - window.padding + half).to(dtype)[None, :, :, None, None]
-    return (origin + moved * window.offset_scale).floor()
+    pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1) * args.stride
+    moved = taps + offset.unflatten(-1, (args.groups, args.num_points, 2))
+    origin = (pixels - args.padding + half).to(dtype)[None, :, :, None, None]
+    return (origin + moved * args.offset_scale).floor()
 
 
 @pytest.mark.parametrize("name", ALL_CASES)
 def test_every_dtype_samples_in_the_same_cells(name: str) -> None:
-    """Where float32 moves a position onto a pixel the derivative is another: a case's own fault."""
+    """If float32 rounds a position onto a pixel, the derivative differs and the case is invalid."""
     case = ALL_CASES[name]
     assert torch.equal(cells(case, torch.float64), cells(case, torch.float32).double())
 
@@ -66,7 +67,7 @@ def test_every_dtype_samples_in_the_same_cells(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_by_formula_equal_the_loops(name: str) -> None:
     x, offset, mask, grad = CASES[name].tensors()
-    got = dcnv3_torch_backward(grad, x, offset, mask, CASES[name].window)
+    got = dcnv3_torch_backward(grad, x, offset, mask, CASES[name].args)
     for ours, wanted in zip(got, expected(name)[1:], strict=True):
         assert distance(ours, wanted) <= 1e-12
 
@@ -75,33 +76,33 @@ def test_gradients_by_formula_equal_the_loops(name: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS[1:])
 def test_gradcheck(backend: str, softmax: bool) -> None:
     device = "cuda" if backend == "cuda" else "cpu"
-    window = Window(2, softmax=softmax, offset_scale=1.5)
-    case = Case(window, num_images=1, height=3, width=2, group_channels=2)
+    args = ConvArgs(2, softmax=softmax, offset_scale=1.5)
+    case = Case(args, num_images=1, height=3, width=2, group_channels=2)
     x, offset, mask, _ = (tensor.to(device) for tensor in case.tensors())
     # Away from pixels, where the derivative by the offset jumps.
-    offset = (offset.round() + 0.2 + 0.2 * torch.rand_like(offset)) / window.offset_scale
+    offset = (offset.round() + 0.2 + 0.2 * torch.rand_like(offset)) / args.offset_scale
     inputs = [tensor.requires_grad_() for tensor in (x, offset, mask)]
     assert torch.autograd.gradcheck(
-        lambda *tensors: dcnv3(*tensors, **window._asdict(), backend=backend), inputs
+        lambda *tensors: dcnv3(*tensors, **args._asdict(), backend=backend), inputs
     )
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_float32_offsets_beside_a_half_x_keep_their_precision(
+def test_float32_offsets_for_a_half_x_keep_their_precision(
     backend: str, dtype: torch.dtype
 ) -> None:
     device = "cuda" if backend == "cuda" else "cpu"
-    case = Case(Window(2, softmax=True), group_channels=16)
+    case = Case(ConvArgs(2, softmax=True), group_channels=16)
     x, offset, mask, grad = (tensor.to(device) for tensor in case.tensors(torch.float32))
     x, grad = x.to(dtype), grad.to(dtype)
     inputs = [tensor.requires_grad_() for tensor in (x, offset, mask)]
-    out = dcnv3(*inputs, **case.window._asdict(), backend=backend)
+    out = dcnv3(*inputs, **case.args._asdict(), backend=backend)
     assert out.dtype == dtype
     grads = torch.autograd.grad(out, inputs, grad)
     assert [tensor.dtype for tensor in grads] == [dtype, torch.float32, torch.float32]
     exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    wanted = dcnv3_torch(*exact, case.window)
+    wanted = dcnv3_torch(*exact, case.args)
     wanted_grads = torch.autograd.grad(wanted, exact, grad.double())
     assert distance(out, wanted.cpu()) <= TOLERANCE[dtype]
     assert distance(grads[1], wanted_grads[1].cpu()) <= 1e-5
@@ -109,10 +110,10 @@ def test_float32_offsets_beside_a_half_x_keep_their_precision(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_batch_gives_what_its_images_give_alone(backend: str) -> None:
+def test_a_batch_equals_its_images_alone(backend: str) -> None:
     device = "cuda" if backend == "cuda" else "cpu"
-    # 21 output pixels an image: blocks of pixels straddle images.
-    case = Case(Window(3), num_images=7, height=7, width=3, group_channels=16)
+    # 21 output pixels per image, so that blocks of pixels span two images.
+    case = Case(ConvArgs(3), num_images=7, height=7, width=3, group_channels=16)
     x, offset, mask, _ = (tensor.to(device) for tensor in case.tensors(torch.float32))
     together = dcnv3(x, offset, mask, groups=3, backend=backend)
     for i in range(7):
@@ -121,7 +122,7 @@ def test_a_batch_gives_what_its_images_give_alone(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_an_empty_batch_gives_an_empty_result_and_gradients(backend: str) -> None:
+def test_an_empty_batch_gives_an_empty_result_and_empty_gradients(backend: str) -> None:
     device = "cuda" if backend == "cuda" else "cpu"
     *inputs, _ = (tensor.to(device) for tensor in Case(num_images=0).tensors(torch.float32))
     for tensor in inputs:
@@ -133,7 +134,7 @@ def test_an_empty_batch_gives_an_empty_result_and_gradients(backend: str) -> Non
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_nan_stays_where_it_is_and_infinity_is_outside(backend: str) -> None:
+def test_a_nan_affects_only_its_pixel_and_infinity_is_outside(backend: str) -> None:
     device = "cuda" if backend == "cuda" else "cpu"
     x, offset, mask, _ = (tensor.to(device) for tensor in Case().tensors(torch.float32))
     clean = dcnv3(x, offset, mask, groups=2, backend=backend)
@@ -161,7 +162,7 @@ def test_softmax_of_large_and_infinite_logits(backend: str) -> None:
 
 
 def test_point_order_and_axes_are_those_of_the_released_checkpoints() -> None:
-    # One point at a time on a map that holds its own coordinates: x in channel 0, y in channel 1.
+    # One point at a time on a map of coordinates: x in channel 0, y in channel 1.
     rows, columns = torch.meshgrid(torch.arange(5.0), torch.arange(6.0), indexing="ij")
     x = torch.stack([columns, rows], -1)[None].double()
     offset = torch.zeros(1, 5, 6, 18, dtype=torch.float64)
@@ -171,7 +172,7 @@ def test_point_order_and_axes_are_those_of_the_released_checkpoints() -> None:
         for backend in ("loops", "torch", "cpu"):
             at = dcnv3(x, offset, mask, groups=1, backend=backend)[0, 2, 3]
             assert at.tolist() == [3 + k // 3 - 1, 2 + k % 3 - 1]  # i over x is the slow index
-    offset[..., 2 * 4] = 1.5  # the centre's x, then its y
+    offset[..., 2 * 4] = 1.5  # the center's x, then its y
     offset[..., 2 * 4 + 1] = -0.25
     mask = torch.zeros(1, 5, 6, 9, dtype=torch.float64)
     mask[..., 4] = 1

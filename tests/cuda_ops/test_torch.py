@@ -1,4 +1,4 @@
-"""The operator inside torch: compile, export, autocast, counting, views, threads, gradients."""
+"""The operator in torch: compile, export, autocast, counting, views, threads, gradients."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.profiler import profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from cuda_ops import Window, dcnv3, dcnv3_macs, dcnv3_macs_handle
+from cuda_ops import ConvArgs, dcnv3, dcnv3_macs, dcnv3_macs_handle
 from tests.cuda_ops.op_cases import Case
 
-WINDOW = Window(2, softmax=True)
-CASE = Case(WINDOW, group_channels=16)
+ARGS = ConvArgs(2, softmax=True)
+CASE = Case(ARGS, group_channels=16)
 
 
 def leaves(dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -27,15 +27,17 @@ class Layer(torch.nn.Module):
         return dcnv3(x, offset, mask, groups=2, softmax=True)
 
 
+# torch 2.14's own check reads .grad of what is no leaf
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_opcheck() -> None:
     inputs = leaves()
-    torch.library.opcheck(torch.ops.archsearch.dcnv3.default, (*inputs, *WINDOW))
+    torch.library.opcheck(torch.ops.archsearch.dcnv3.default, (*inputs, *ARGS))
     detached = [tensor.detach() for tensor in inputs]
     grad = CASE.tensors(torch.float32)[3]
     for needs in ((True, True, True), (False, True, False)):
         torch.library.opcheck(
             torch.ops.archsearch.dcnv3_backward.default,
-            (grad, *detached, *WINDOW, *needs),
+            (grad, *detached, *ARGS, *needs),
             test_utils=("test_schema", "test_faketensor"),
         )
 
@@ -53,7 +55,7 @@ def test_compiles_without_a_graph_break_and_differentiates() -> None:
 def test_compiles_for_sizes_that_change() -> None:
     compiled = torch.compile(Layer(), fullgraph=True, backend="aot_eager", dynamic=True)
     for height, width in ((4, 3), (6, 5)):
-        inputs = Case(WINDOW, height=height, width=width).tensors(torch.float32)[:3]
+        inputs = Case(ARGS, height=height, width=width).tensors(torch.float32)[:3]
         assert torch.equal(compiled(*inputs), Layer()(*inputs))
 
 
@@ -65,7 +67,7 @@ def test_exports_as_one_node() -> None:
     assert torch.equal(program.module()(*inputs), Layer()(*inputs))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fvcore scripts and traces at import
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fvcore scripts and traces when imported
 def test_counts_five_multiply_adds_per_sampled_element() -> None:
     from fvcore.nn import FlopCountAnalysis
 
@@ -85,7 +87,7 @@ def test_counts_five_multiply_adds_per_sampled_element() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_autocast_changes_nothing(dtype: torch.dtype) -> None:
+def test_autocast_changes_no_result(dtype: torch.dtype) -> None:
     x, offset, mask, _ = CASE.tensors(torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         inside = Layer()(x.to(dtype), offset, mask)
@@ -93,7 +95,7 @@ def test_autocast_changes_nothing(dtype: torch.dtype) -> None:
     assert torch.equal(inside, Layer()(x.to(dtype), offset, mask))
 
 
-def test_offset_and_mask_of_different_dtypes_are_joined_in_float32() -> None:
+def test_offset_and_mask_of_different_dtypes_are_converted_to_float32() -> None:
     x, offset, mask, _ = CASE.tensors(torch.bfloat16)
     finer = offset.float() + 1e-3
     assert torch.equal(Layer()(x, finer, mask), Layer()(x, finer, mask.float()))
@@ -101,14 +103,14 @@ def test_offset_and_mask_of_different_dtypes_are_joined_in_float32() -> None:
 
 
 def merged_views() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x, a projection with padding between and after its parts, and offset and mask in it."""
+    """x, a projection with padding between and after its parts, and its offset and mask."""
     x, offset, mask, _ = CASE.tensors(torch.float32)
     merged = torch.full((2, 4, 3, 36 + 2 + 18 + 3), float("nan"))
     merged[..., :36], merged[..., 38:56] = offset, mask
     return x, merged, merged[..., :36], merged[..., 38:56]
 
 
-def test_slices_of_a_merged_projection_are_read_in_place() -> None:
+def test_slices_of_a_merged_projection_are_not_copied() -> None:
     x, _, offset, mask = merged_views()
     wanted = Layer()(x, offset.contiguous(), mask.contiguous())
     Layer()(x, offset, mask)
@@ -130,7 +132,7 @@ def test_gradients_reach_a_merged_projection() -> None:
 
 
 @pytest.mark.parametrize("backend", ["torch", "cpu"])
-def test_a_window_of_a_larger_map_is_read_right(backend: str) -> None:
+def test_a_crop_of_a_larger_map_is_read_correctly(backend: str) -> None:
     x, offset, mask, _ = CASE.tensors(torch.float32)
     larger = []
     for tensor in (x, offset, mask):
@@ -142,7 +144,7 @@ def test_a_window_of_a_larger_map_is_read_right(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["torch", "cpu"])
-def test_inputs_and_gradients_of_any_layout(backend: str) -> None:
+def test_inputs_and_gradients_of_any_layout_are_accepted(backend: str) -> None:
     inputs = leaves()
     x, offset, mask = inputs
     wanted = dcnv3(x, offset, mask, groups=2, backend=backend)
@@ -175,7 +177,7 @@ class Calls(TorchDispatchMode):
 @pytest.mark.parametrize(
     "needs", [(True, False, False), (False, True, False), (False, False, True)]
 )
-def test_only_wanted_gradients_are_computed(needs: tuple[bool, bool, bool]) -> None:
+def test_only_needed_gradients_are_computed(needs: tuple[bool, bool, bool]) -> None:
     everything = leaves()
     wanted = torch.autograd.grad(Layer()(*everything).square().sum(), everything)
     inputs = [
@@ -195,22 +197,22 @@ def results(case: Case, backend: str) -> tuple[Tensor, ...]:
     *inputs, grad = case.tensors(torch.float32)
     for tensor in inputs:
         tensor.requires_grad_()
-    out = dcnv3(*inputs, **case.window._asdict(), backend=backend)
+    out = dcnv3(*inputs, **case.args._asdict(), backend=backend)
     return (out, *torch.autograd.grad(out, inputs, grad))
 
 
 @pytest.fixture
 def threads() -> Iterator[Callable[[int], None]]:
-    before = torch.get_num_threads()
+    num_threads = torch.get_num_threads()
     yield torch.set_num_threads
-    torch.set_num_threads(before)
+    torch.set_num_threads(num_threads)
 
 
-@pytest.mark.parametrize("height", [9, 70])  # packed into planes, and sampled where it lies
+@pytest.mark.parametrize("height", [9, 70])  # small and large maps
 def test_results_do_not_depend_on_the_number_of_threads(
     height: int, threads: Callable[[int], None]
 ) -> None:
-    case = Case(Window(6, softmax=True), height=height, width=height - 3, group_channels=16)
+    case = Case(ConvArgs(6, softmax=True), height=height, width=height - 3, group_channels=16)
     threads(1)
     alone = results(case, "cpu")
     for ours, theirs in zip(alone, results(case, "torch"), strict=True):
@@ -221,7 +223,7 @@ def test_results_do_not_depend_on_the_number_of_threads(
             assert torch.equal(ours, theirs)
 
 
-def test_second_derivatives_are_refused_in_words() -> None:
+def test_second_derivatives_are_an_error() -> None:
     x, offset, mask = leaves()
     (grad,) = torch.autograd.grad(Layer()(x, offset, mask).sum(), x, create_graph=True)
     with pytest.raises(NotImplementedError, match="backend='torch'"):

@@ -7,21 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from archsearch.core.family import differing_switches, variant_to_dict, with_switches
 from archsearch.families.internimage import (
     ORIGIN,
     PUBLISHED,
     SCALED_ORIGIN,
     FreeVariant,
     Variant,
-    differing_switches,
-    named_apart,
-    paper_figures,
     parse_variant,
-    rule_violations,
     variant_from_dict,
-    variant_to_dict,
 )
 from internimage.config import PRESETS
+
+
+def problems(*numbers: int) -> list[str]:
+    return ORIGIN.unchecked(**dict(zip(ORIGIN.by_name, numbers, strict=True))).problems()
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -40,10 +40,10 @@ def test_the_four_rules_written_out() -> None:
 def test_networks_of_the_same_numbers_are_named_by_the_switches_they_differ_in() -> None:
     kernels = [replace(ORIGIN, kernel_size=k) for k in (3, 5)]
     assert differing_switches(kernels) == ["kernel_size"]
-    assert named_apart("T", kernels[1], ["kernel_size"]) == "T kernel_size=5"
+    assert with_switches("T", kernels[1], ["kernel_size"]) == "T kernel_size=5"
     assert differing_switches([*kernels, SCALED_ORIGIN]) == ["kernel_size", "norm", "layer_scale"]
     assert differing_switches([ORIGIN]) == differing_switches([]) == []
-    assert named_apart("T", ORIGIN, []) == "T"
+    assert with_switches("T", ORIGIN, []) == "T"
 
 
 def test_origins_differ_in_their_block_only() -> None:
@@ -54,13 +54,13 @@ def test_origins_differ_in_their_block_only() -> None:
 
 
 def test_every_broken_rule_is_named() -> None:
-    problems = rule_violations(49, 16, 5, 4)
-    assert [p.split(":")[0] for p in problems] == [
+    broken = problems(49, 16, 5, 4)
+    assert [p.split(":")[0] for p in broken] == [
         "C1 must be even (the stem halves it), got 49", "rule 2", "rule 4",
     ]  # fmt: skip
     with pytest.raises(ValueError, match=r"rule 2.*rule 4"):
         Variant(48, 32, 5, 4)
-    assert rule_violations(0, -1, 1, 1) == [
+    assert problems(0, -1, 1, 1) == [
         "C1 wants a whole number >= 1, got 0",
         "C' wants a whole number >= 1, got -1",
     ]
@@ -89,10 +89,10 @@ def test_parse_names_the_broken_rule() -> None:
 
 
 def test_paper_figures_of_exactly_the_published_network() -> None:
-    assert paper_figures(ORIGIN) == {"model": "T", "accuracy": 83.5}
-    assert paper_figures(PUBLISHED["B"]) == {"model": "B", "accuracy": 84.9}
-    assert paper_figures(SCALED_ORIGIN) == {}
-    assert paper_figures(replace(ORIGIN, kernel_size=5)) == {}
+    assert ORIGIN.published() == {"model": "T", "accuracy": 83.5}
+    assert PUBLISHED["B"].published() == {"model": "B", "accuracy": 84.9}
+    assert SCALED_ORIGIN.published() == {}
+    assert replace(ORIGIN, kernel_size=5).published() == {}
 
 
 @given(

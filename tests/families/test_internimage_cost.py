@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from archsearch.core.cost import Tally
 from archsearch.families.internimage_cost import (
-    Tally,
     count,
     count_parts,
     count_row,
-    map_sides,
+    map_pixels,
     operator_macs,
 )
 from internimage.config import PRESETS, ModelConfig
@@ -104,7 +104,7 @@ def test_operator_macs_are_five_per_sampled_element() -> None:
     [(224, (56, 28, 14, 7)), (1, (1, 1, 1, 1)), (33, (9, 5, 3, 2)), (97, (25, 13, 7, 4))],
 )
 def test_maps_are_halved_rounding_up(image_size: int, sides: tuple[int, ...]) -> None:
-    assert map_sides(image_size) == sides
+    assert map_pixels(image_size)[1:] == tuple(side**2 for side in sides)
 
 
 def test_an_image_of_no_pixels_is_refused() -> None:

@@ -1,7 +1,7 @@
-"""InternImage once more, as a reference: NCHW, float64, plain functions of a released state dict.
+"""A second InternImage as a reference: NCHW, float64, plain functions of a released state dict.
 
-Written from the published description, with nothing from the package but the numbers of a
-configuration; names and shapes of the weights are those of the released checkpoints.
+It is written from the published description and uses only ``ModelConfig`` of the package. The names
+and shapes of the weights are those of the released checkpoints.
 """
 
 import math
@@ -16,7 +16,7 @@ State = dict[str, Tensor]
 
 
 class _Writer:
-    """Random weights under released names; norms far from identity, offsets of about a pixel."""
+    """Writes random weights; norms are far from identity and offsets are about a pixel."""
 
     def __init__(self, seed: int) -> None:
         self.state: State = {}
@@ -42,7 +42,7 @@ class _Writer:
 
 
 def released_state(c: ModelConfig, seed: int = 0) -> State:
-    """A state dict as a released checkpoint of this network would hold it under ``model``."""
+    """The state dict that a released checkpoint of this network would hold under ``model``."""
     w = _Writer(seed)
     w.conv("patch_embed.conv1", c.channels[0] // 2, 3, 3)
     w.norm("patch_embed.norm1.1", c.channels[0] // 2)
@@ -127,7 +127,7 @@ def plain_maps(state: State, c: ModelConfig, images: Tensor) -> list[Tensor]:
 def plain_logits(
     state: State, c: ModelConfig, images: Tensor, batch_statistics: bool = False
 ) -> Tensor:
-    """Logits; ``batch_statistics`` as BatchNorm uses them in training."""
+    """Logits; with ``batch_statistics`` BatchNorm works as in training."""
     x3, x4 = plain_maps(state, c, images)[2:]
     if c.head == "plain":
         x = _conv(state, "conv_head.0", x4)
@@ -179,7 +179,7 @@ def _dcn(state: State, name: str, c: ModelConfig, groups: int, x: Tensor) -> Ten
 
 
 def _eq2(x: Tensor, offset: Tensor, mask: Tensor, c: ModelConfig, groups: int) -> Tensor:
-    """Eq. 2, a point at a time: i runs over columns and outside j over rows."""
+    """Eq. 2, one point at a time; the outer loop i is over columns, the inner j over rows."""
     images, channels, height, width = x.shape
     radius = c.kernel_size // 2
     taps = [(i, j) for i in range(-radius, radius + 1) for j in range(-radius, radius + 1)]

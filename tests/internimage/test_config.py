@@ -1,4 +1,4 @@
-"""Configurations: what is refused, what is derived, and that none of it needs torch."""
+"""Configurations: refused ones, derived values, and that no torch is needed."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from internimage.config import PRESETS, config_from_dict, preset_config
 T = PRESETS["T"].config
 
 
-def test_every_problem_is_named_at_once() -> None:
+def test_one_error_names_every_problem() -> None:
     with pytest.raises(ValueError, match="not an InternImage configuration") as error:
         replace(
             T,
@@ -30,14 +30,14 @@ def test_every_problem_is_named_at_once() -> None:
     for problem in (
         "stage 1: 65 channels cannot be split into 4 groups",
         "C1 must be even, got 65",
-        "kernel_size wants a positive odd number, got 4",
-        "dw_kernel_size wants a positive odd number, got 0",
-        "norm wants one of pre, post, res-post, got 'before'",
-        "head wants one of plain, attention, got 'none'",
-        "operator wants one of dcnv3, ",
-        "num_classes wants at least 1, got 0",
-        "drop_path wants 0 <= rate < 1, got 1.0",
-        "mlp_ratio wants a positive number, got 0.0",
+        "kernel_size: wanted a positive odd number, got 4",
+        "dw_kernel_size: wanted a positive odd number, got 0",
+        "norm: wanted one of pre, post, res-post, got 'before'",
+        "head: wanted one of plain, attention, got 'none'",
+        "operator: wanted one of dcnv3, ",
+        "num_classes: wanted at least 1, got 0",
+        "drop_path: wanted 0 <= rate < 1, got 1.0",
+        "mlp_ratio: wanted a positive number, got 0.0",
     ):
         assert problem in str(error.value)
 
@@ -45,14 +45,17 @@ def test_every_problem_is_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"depths": (4, 4, 18)}, "depths wants four positive whole numbers"),
-        ({"depths": (4, 4, 0, 4)}, "depths wants four positive whole numbers"),
-        ({"groups": 4}, "groups wants four positive whole numbers, got 4"),
-        ({"kernel_size": 1, "remove_center": True}, "remove_center leaves a 1x1 kernel no point"),
+        ({"depths": (4, 4, 18)}, "depths: wanted four positive whole numbers"),
+        ({"depths": (4, 4, 0, 4)}, "depths: wanted four positive whole numbers"),
+        ({"groups": 4}, "groups: wanted four positive whole numbers, got 4"),
+        (
+            {"kernel_size": 1, "remove_center": True},
+            "remove_center leaves no point of a 1x1 kernel",
+        ),
         ({"norm": "res-post", "layer_scale": 1e-5}, "residual-post-norm has no layer scale"),
         (
             {"operator": "dcnv3-unshared", "center_feature_scale": True},
-            "unshared weights leave no output",
+            "needs an operator with C outputs; dcnv3-unshared has",
         ),
         ({"kernel": 5}, "no such field: kernel; there are channels, depths"),
     ],
@@ -68,22 +71,22 @@ def test_an_unknown_model_and_an_unknown_field_are_named_together() -> None:
     assert "there are T, S, B, L, XL, H" in str(e.value)
 
 
-def test_a_preset_changes_only_what_is_asked() -> None:
+def test_a_preset_changes_only_the_given_fields() -> None:
     assert preset_config("T") == T
     assert preset_config("T", num_classes=10) == replace(T, num_classes=10)
 
 
-def test_a_configuration_survives_json() -> None:
+def test_a_configuration_is_unchanged_by_json() -> None:
     for preset in PRESETS.values():
         assert config_from_dict(json.loads(json.dumps(asdict(preset.config)))) == preset.config
 
 
-def test_a_dictionary_without_its_stages_is_refused() -> None:
+def test_a_dictionary_with_missing_fields_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no such field: stages.*missing: depths, groups"):
         config_from_dict({"channels": [8, 16, 32, 64], "stages": 4})
 
 
-def test_derived_numbers() -> None:
+def test_derived_values() -> None:
     h = PRESETS["H"].config
     assert h.extra_norm_blocks == (5, 11, 17, 23, 29)
     assert (h.side_kernel_size, h.kernel_size, h.points) == (5, 3, 9)
@@ -93,7 +96,7 @@ def test_derived_numbers() -> None:
     assert T.extra_norm_blocks == ()
 
 
-def test_configurations_and_the_package_load_no_torch() -> None:
+def test_configurations_and_the_package_do_not_import_torch() -> None:
     code = (
         "import sys, internimage, internimage.config; internimage.PRESETS; dir(internimage);"
         "assert 'torch' not in sys.modules"
@@ -101,7 +104,7 @@ def test_configurations_and_the_package_load_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_exists() -> None:
     for name in internimage.__all__:
         assert getattr(internimage, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):

@@ -1,4 +1,4 @@
-"""The DCNv3 layer: what it starts as, where it looks, and its shortcuts against the long way."""
+"""The DCNv3 layer: initial state, sampling points, and its optimized paths against plain ones."""
 
 import math
 
@@ -16,7 +16,7 @@ def layer(**options: object) -> DCNv3:
     return DCNv3(12, 3, **options)  # type: ignore[arg-type]
 
 
-def disturbed(**options: object) -> DCNv3:
+def randomized(**options: object) -> DCNv3:
     """A layer whose offsets, mask and gate depend on its input."""
     dcn = layer(**options)
     with torch.no_grad():
@@ -31,14 +31,14 @@ X = torch.randn(2, 5, 7, 12, generator=torch.Generator().manual_seed(3))
 
 
 @pytest.mark.parametrize("kernel_size", [3, 5])
-def test_a_fresh_layer_averages_its_window(kernel_size: int) -> None:
+def test_a_new_layer_averages_its_window(kernel_size: int) -> None:
     dcn = layer(kernel_size=kernel_size)
     projected = dcn.input_proj(X).permute(0, 3, 1, 2)
     mean = F.avg_pool2d(projected, kernel_size, 1, kernel_size // 2)
     torch.testing.assert_close(dcn(X), dcn.output_proj(mean.permute(0, 2, 3, 1)))
 
 
-def test_without_its_centre_a_fresh_layer_averages_eight_neighbours() -> None:
+def test_without_its_center_a_new_layer_averages_eight_neighbors() -> None:
     dcn = layer(remove_center=True)
     projected = dcn.input_proj(X).permute(0, 3, 1, 2)
     around = (9 * F.avg_pool2d(projected, 3, 1, 1) - projected) / 8
@@ -57,8 +57,8 @@ def test_initial_values() -> None:
         assert 0.8 * bound < projection.weight.abs().max() <= bound
 
 
-def test_points_run_down_the_columns() -> None:
-    """Point 1 of a 3x3 kernel lies left of the pixel, not above it (released checkpoints)."""
+def test_points_are_ordered_by_columns() -> None:
+    """Point 1 of a 3x3 kernel is left of the pixel, not above it (released checkpoints)."""
     dcn = layer()
     with torch.no_grad():
         dcn.mask.bias.view(3, 9)[:, 1] = 100
@@ -70,8 +70,8 @@ def test_points_run_down_the_columns() -> None:
     assert [0, 0] not in grid_points(3, remove_center=True).tolist()
 
 
-def test_one_product_gives_what_two_linears_give() -> None:
-    dcn = disturbed()
+def test_one_matrix_product_equals_two_linears() -> None:
+    dcn = randomized()
     offset, mask = dcn.offset_and_mask(X)
     torch.testing.assert_close(offset, dcn.offset(X))
     torch.testing.assert_close(mask, dcn.mask(X))
@@ -84,7 +84,7 @@ def test_one_product_gives_what_two_linears_give() -> None:
 
 
 def test_the_side_branch_reads_the_input_not_its_projection() -> None:
-    dcn = disturbed()
+    dcn = randomized()
     before = dcn.offset_and_mask(dcn.side_branch(X))
     with torch.no_grad():
         dcn.input_proj.weight.zero_()
@@ -93,9 +93,9 @@ def test_the_side_branch_reads_the_input_not_its_projection() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"offset_scale": 2.0}, {"remove_center": True}])
-def test_sampling_points_are_where_the_layer_samples(options: dict[str, object]) -> None:
-    """Bilinear reads at the points told, weighted as told, are the layer's output."""
-    dcn = disturbed(**options)
+def test_sampling_points_reproduce_the_output(options: dict[str, object]) -> None:
+    """The weighted sum of bilinear samples at the returned points is the layer's output."""
+    dcn = randomized(**options)
     points, weights = sampling_points(dcn, X)
     projected = dcn.input_proj(X).reshape(2, 5, 7, 3, 4)
     total = torch.zeros_like(projected)
@@ -108,10 +108,10 @@ def test_sampling_points_are_where_the_layer_samples(options: dict[str, object])
     torch.testing.assert_close(dcn.output_proj(total.flatten(-2)), dcn(X), rtol=1e-4, atol=1e-5)
 
 
-def test_the_gate_blends_from_the_output_to_the_projected_pixel() -> None:
-    dcn = disturbed(center_feature_scale=True)
+def test_the_gate_blends_the_output_with_the_projected_pixel() -> None:
+    dcn = randomized(center_feature_scale=True)
     assert dcn.center_gate is not None
-    plain = disturbed()
+    plain = randomized()
     plain.load_state_dict(dcn.state_dict(), strict=False)
     for bias, expected in ((-100.0, plain(X)), (100.0, dcn.output_proj(dcn.input_proj(X)))):
         nn.init.zeros_(dcn.center_gate.weight)
@@ -119,8 +119,8 @@ def test_the_gate_blends_from_the_output_to_the_projected_pixel() -> None:
         torch.testing.assert_close(dcn(X), expected)
 
 
-def test_a_convolution_on_a_tiny_map_is_the_same_convolution() -> None:
-    """The detour that training takes on the CPU, forward and backward, at its edge and past it."""
+def test_the_faster_convolution_on_tiny_maps_is_the_same_convolution() -> None:
+    """The path of training on the CPU, forward and backward, up to its size limit and beyond."""
     torch.manual_seed(0)
     for height, width in ((1, 1), (1, 2), (2, 2), (3, 2)):
         for kernel, stride, groups in ((3, 1, 6), (5, 1, 6), (7, 1, 6), (3, 2, 1), (1, 1, 1)):

@@ -1,4 +1,4 @@
-"""The networks: counts, arithmetic, drop path, checkpointing, features, and what tools need."""
+"""The networks: parameter counts, outputs, drop path, checkpointing, features, compile, export."""
 
 import re
 from collections.abc import Iterator
@@ -108,24 +108,24 @@ def test_drop_path_reaches_both_branches() -> None:
     model = InternImage(replace(SMALL, drop_path=0.99))
     last = list(blocks(model))[-1]
     x = torch.randn(64, 2, 2, 64)
-    untouched = (last(x) == x).flatten(1).all(1)
-    assert 0.9 < untouched.double().mean() <= 1
+    unchanged = (last(x) == x).flatten(1).all(1)
+    assert 0.9 < unchanged.double().mean() <= 1
     last.eval()
     assert not (last(x) == x).flatten(1).all(1).any()
 
 
-def test_gradient_checkpointing_changes_no_number() -> None:
+def test_gradient_checkpointing_changes_no_gradient() -> None:
     def gradients(checkpointing: bool) -> list[Tensor]:
         torch.manual_seed(0)
         model = InternImage(replace(SMALL, drop_path=0.5))
         model.set_gradient_checkpointing(checkpointing)
         x = images(64).requires_grad_()
-        seen: list[int] = []
+        calls: list[int] = []
         for block in blocks(model):
-            block.register_forward_pre_hook(lambda *_: seen.append(1))
+            block.register_forward_pre_hook(lambda *_: calls.append(1))
         torch.manual_seed(1)
         model(x).sin().sum().backward()
-        assert len(seen) == (12 if checkpointing else 6)
+        assert len(calls) == (12 if checkpointing else 6)
         return [cast(Tensor, t.grad) for t in (x, *model.parameters())]
 
     for a, b in zip(gradients(False), gradients(True), strict=True):
@@ -133,7 +133,7 @@ def test_gradient_checkpointing_changes_no_number() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (37, 51), (33, 32)])
-def test_features_only_gives_four_maps_at_their_strides(height: int, width: int) -> None:
+def test_features_only_returns_four_maps_at_their_strides(height: int, width: int) -> None:
     model = InternImage(SMALL, features_only=True).eval()
     maps = model(torch.randn(2, 3, height, width))
     assert model.head is None
@@ -143,7 +143,7 @@ def test_features_only_gives_four_maps_at_their_strides(height: int, width: int)
         assert m.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_features_are_what_the_classifier_sees() -> None:
+def test_features_are_the_input_of_the_head() -> None:
     torch.manual_seed(0)
     model = InternImage(SMALL).eval()
     backbone = InternImage(SMALL, features_only=True).eval()
@@ -166,15 +166,15 @@ def test_the_attention_head_reads_both_stages_and_any_size() -> None:
     assert not torch.equal(y, head((*maps[:3], 2 * stage4)))
 
 
-def test_every_parameter_takes_part() -> None:
-    """Distributed training waits for a gradient of each."""
+def test_every_parameter_gets_a_gradient() -> None:
+    """Distributed training waits for the gradient of each parameter."""
     for config in (*PLACEMENTS.values(), replace(SMALL, head="attention")):
         model = InternImage(config)
         model(images()).sum().backward()
         assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 
-def test_convolution_weights_lie_as_the_maps_do() -> None:
+def test_convolution_weights_are_channels_last() -> None:
     weights = [p for p in InternImage(SMALL).parameters() if p.ndim == 4]
     assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
 
@@ -215,7 +215,7 @@ def test_autocast_trains_in_bfloat16() -> None:
     assert all(g.dtype == torch.float32 and g.isfinite().all() for g in grads)
 
 
-def test_names_of_the_weights_stay() -> None:
+def test_the_names_of_the_weights_do_not_change() -> None:
     """Saved files depend on them."""
     config = replace(
         PLACEMENTS["res-post"], stage3_extra_norms=True, depths=(1, 1, 6, 1), head="attention"
@@ -239,7 +239,7 @@ def test_names_of_the_weights_stay() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 32), (1, 1, 32, 32)])
-def test_other_images_are_refused(shape: tuple[int, ...]) -> None:
+def test_images_of_wrong_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"wanted \(N, 3, H, W\), got"):
         InternImage(SMALL)(torch.zeros(shape))
 

@@ -1,4 +1,4 @@
-"""The operators of the paper's ablations: each against what it must reduce to."""
+"""The operators of the paper's ablations, each against a case that reduces to a known result."""
 
 from dataclasses import replace
 
@@ -20,21 +20,21 @@ SMALL = ModelConfig((8, 16, 32, 64), (1, 1, 1, 1), (2, 4, 8, 16), num_classes=5)
 X = torch.randn(2, 4, 6, 8, generator=torch.Generator().manual_seed(2))
 
 
-def disturb(dcn: DCNv3) -> None:
+def randomize(dcn: DCNv3) -> None:
     torch.manual_seed(1)
     for linear in (dcn.offset, dcn.mask):
         nn.init.normal_(linear.weight, std=0.5)
         nn.init.normal_(linear.bias, std=0.5)
 
 
-def copied(into: DCNv3, source: DCNv3) -> DCNv3:
+def copy_weights(into: DCNv3, source: DCNv3) -> DCNv3:
     own = {key for key, value in into.state_dict().items()}
     state = {k: v for k, v in source.state_dict().items() if k in own and "output" not in k}
     into.load_state_dict(state, strict=False)
     return into
 
 
-def test_the_lookup_follows_the_configuration() -> None:
+def test_build_operator_follows_the_configuration() -> None:
     kinds: dict[Operator, type[DCNv3]] = {
         "dcnv3": DCNv3,
         "dcnv3-sigmoid": SigmoidDCNv3,
@@ -50,19 +50,19 @@ def test_the_lookup_follows_the_configuration() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"offset_scale": 2.0}, {"remove_center": True}])
-def test_unshared_weights_that_are_equal_are_shared_weights(options: dict[str, float]) -> None:
+def test_equal_unshared_weights_give_the_shared_result(options: dict[str, float]) -> None:
     torch.manual_seed(0)
     shared = DCNv3(8, 2, **options)  # type: ignore[arg-type]
-    disturb(shared)
-    unshared = copied(UnsharedDCNv3(8, 2, **options), shared)
+    randomize(shared)
+    unshared = copy_weights(UnsharedDCNv3(8, 2, **options), shared)
     with torch.no_grad():
         unshared.output_proj.weight.copy_(shared.output_proj.weight.repeat(1, shared.points))
         unshared.output_proj.bias.copy_(shared.output_proj.bias)
     torch.testing.assert_close(unshared(X), shared(X), rtol=1e-4, atol=1e-5)
 
 
-def test_unshared_weights_belong_to_their_point() -> None:
-    """With weights at point 5 alone (right of the middle, below) nothing else is seen."""
+def test_each_point_has_its_own_unshared_weights() -> None:
+    """Only point 5, one row below the center, has weights, so the output is its sample."""
     dcn = UnsharedDCNv3(8, 2)
     with torch.no_grad():
         dcn.output_proj.weight.zero_()
@@ -73,18 +73,18 @@ def test_unshared_weights_belong_to_their_point() -> None:
     torch.testing.assert_close(dcn(X), below / 9)
 
 
-def test_sigmoid_scalars_do_not_add_up_to_one() -> None:
+def test_sigmoid_scalars_do_not_sum_to_one() -> None:
     torch.manual_seed(0)
     softmax = DCNv3(8, 2)
-    sigmoid = copied(SigmoidDCNv3(8, 2), softmax)
+    sigmoid = copy_weights(SigmoidDCNv3(8, 2), softmax)
     sigmoid.output_proj = softmax.output_proj
     torch.testing.assert_close(sigmoid(X), softmax(X) * 4.5)
-    disturb(sigmoid)
+    randomize(sigmoid)
     _, weights = sampling_points(sigmoid, X)
     assert weights.sum(-1).std() > 0.1
 
 
-def test_deformable_attention_reads_the_query_and_starts_along_directions() -> None:
+def test_deformable_attention_reads_the_query_and_starts_in_each_heads_direction() -> None:
     dcn = DeformableAttention(8, 4, offset_scale=2.0)
     points, weights = sampling_points(dcn, torch.zeros(1, 1, 1, 8))
     torch.testing.assert_close(weights, torch.full_like(weights, 1 / 9))

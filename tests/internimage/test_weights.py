@@ -1,4 +1,4 @@
-"""Released checkpoints give their own logits; files of our own come back as they were."""
+"""Released checkpoints reproduce their logits; our own files restore the saved network."""
 
 import json
 from dataclasses import replace
@@ -37,8 +37,8 @@ LIKE = {
     "H": H_LIKE,
     "T with gamma": replace(T_LIKE, layer_scale=1e-5),
     "T of 5x5": replace(T_LIKE, kernel_size=5),
-    "T without centre": replace(T_LIKE, remove_center=True),
-    "H without centre": replace(H_LIKE, remove_center=True, depths=(1, 1, 6, 1)),
+    "T without center": replace(T_LIKE, remove_center=True),
+    "H without center": replace(H_LIKE, remove_center=True, depths=(1, 1, 6, 1)),
 }
 
 
@@ -49,7 +49,7 @@ def checkpoint(path: Path, config: ModelConfig, container: str | None = "model")
 
 
 @pytest.mark.parametrize("name", LIKE)
-def test_a_released_checkpoint_is_recognised_and_gives_the_same_logits(
+def test_a_released_checkpoint_is_recognized_and_gives_the_same_logits(
     name: str, tmp_path: Path
 ) -> None:
     config = LIKE[name]
@@ -62,7 +62,7 @@ def test_a_released_checkpoint_is_recognised_and_gives_the_same_logits(
     torch.testing.assert_close(model.double()(images), expected, rtol=1e-8, atol=1e-8)
 
 
-def test_known_fields_go_before_what_shapes_suggest(tmp_path: Path) -> None:
+def test_given_fields_override_inferred_ones(tmp_path: Path) -> None:
     # 72 mask scalars are nine points for 8 groups as well as eight points for 9.
     groups = (9, 18, 36, 72)
     config = replace(SMALL, channels=(72, 144, 288, 576), groups=groups, remove_center=True)
@@ -73,7 +73,7 @@ def test_known_fields_go_before_what_shapes_suggest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("container", ["model", "model_ema", "state_dict", None])
-def test_the_weights_are_found_where_files_hold_them(container: str | None, tmp_path: Path) -> None:
+def test_weights_load_from_every_container(container: str | None, tmp_path: Path) -> None:
     path = checkpoint(tmp_path / "x.pth", T_LIKE, container)
     assert load_official(path).config == T_LIKE
 
@@ -85,21 +85,21 @@ def test_a_data_parallel_prefix_is_dropped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_published_configuration_is_read_from_its_shapes(name: str) -> None:
+def test_every_published_configuration_is_inferred_from_its_shapes(name: str) -> None:
     config = PRESETS[name].config
     with torch.device("meta"):
         state = InternImage(config).state_dict()
     assert infer_config(state) == replace(config, drop_path=0.0)
 
 
-def test_a_backbone_takes_a_checkpoint_without_its_classifier(tmp_path: Path) -> None:
+def test_a_backbone_loads_a_checkpoint_without_its_classifier(tmp_path: Path) -> None:
     path = checkpoint(tmp_path / "x.pth", H_LIKE)
     model = load_official(path, features_only=True)
     assert model.head is None
     assert [m.shape[1] for m in model(torch.randn(1, 3, 32, 32))] == list(H_LIKE.channels)
 
 
-def test_every_key_that_does_not_fit_is_named_in_one_error(tmp_path: Path) -> None:
+def test_one_error_names_every_key_that_does_not_fit(tmp_path: Path) -> None:
     state = released_state(T_LIKE)
     del state["levels.1.norm.0.bias"], state["head.bias"]
     state["levels.9.surplus"] = torch.zeros(1)
@@ -111,7 +111,7 @@ def test_every_key_that_does_not_fit_is_named_in_one_error(tmp_path: Path) -> No
         assert word in str(error.value)
 
 
-def test_another_network_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
+def test_another_network_is_refused_with_the_keys_it_lacks(tmp_path: Path) -> None:
     torch.save({"layer1.0.conv1.weight": torch.zeros(1)}, tmp_path / "resnet.pth")
     with pytest.raises(ValueError, match=r"not an InternImage.*levels\.3\.blocks\.0\.mlp\.fc1"):
         load_official(tmp_path / "resnet.pth")
@@ -127,7 +127,7 @@ def test_a_file_that_would_run_code_is_not_opened(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 100, 2000, -100])
-def test_a_file_that_is_not_whole_is_refused_by_name(cut: int, tmp_path: Path) -> None:
+def test_an_incomplete_file_is_refused_by_name(cut: int, tmp_path: Path) -> None:
     path = checkpoint(tmp_path / "x.pth", T_LIKE)
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(ValueError, match=r"x\.pth: not a torch file"):
@@ -135,7 +135,9 @@ def test_a_file_that_is_not_whole_is_refused_by_name(cut: int, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("text", ["hello world\n", "<html>404</html>", "version https://git-lfs"])
-def test_a_text_is_refused_by_name_and_a_missing_file_as_missing(text: str, tmp_path: Path) -> None:
+def test_a_text_file_is_refused_by_name_and_a_missing_file_as_missing(
+    text: str, tmp_path: Path
+) -> None:
     (tmp_path / "x.pth").write_text(text)
     with pytest.raises(ValueError, match=r"x\.pth: not a torch file"):
         load_official(tmp_path / "x.pth")
@@ -143,24 +145,24 @@ def test_a_text_is_refused_by_name_and_a_missing_file_as_missing(text: str, tmp_
         load_official(tmp_path / "y.pth")
 
 
-def test_mask_scalars_that_fit_no_kernel_ask_for_it(tmp_path: Path) -> None:
+def test_mask_scalars_that_fit_no_kernel_are_an_error(tmp_path: Path) -> None:
     state = released_state(replace(SMALL, kernel_size=11, dw_kernel_size=3))
     torch.save(state, tmp_path / "x.pth")
     with pytest.raises(ValueError, match="pass the kernel_size"):
         load_official(tmp_path / "x.pth")
 
 
-def test_saved_weights_come_back_with_their_configuration(tmp_path: Path) -> None:
+def test_saved_weights_are_restored_with_their_configuration(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = InternImage(replace(S_LIKE, drop_path=0.2))
     save_weights(model, tmp_path / "x.safetensors")
-    again = load_weights(tmp_path / "x.safetensors")
+    loaded = load_weights(tmp_path / "x.safetensors")
     images = torch.randn(2, 3, 32, 32)
-    assert again.config == model.config
-    assert not again.training
-    strides = [[p.stride() for p in m.parameters()] for m in (again, model)]
+    assert loaded.config == model.config
+    assert not loaded.training
+    strides = [[p.stride() for p in m.parameters()] for m in (loaded, model)]
     assert strides[0] == strides[1]
-    assert torch.equal(again(images), model.eval()(images))
+    assert torch.equal(loaded(images), model.eval()(images))
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
     with safe_open(tmp_path / "x.safetensors", "pt") as file:
         assert json.loads(file.metadata()["internimage.config"])["drop_path"] == 0.2

@@ -7,15 +7,16 @@ import pytest
 import torch
 
 from archsearch.cli import probe
+from archsearch.core.cell import Cell
 from archsearch.core.recipe import QUICK, resolve
-from archsearch.core.study import Cell, Study
 from archsearch.families.internimage import Variant
 from archsearch.probes.networks import open_network
 from archsearch.probes.robustness import compare, consistency, moves, rotate, shift, wilson
 from archsearch.reports import robustness as report
+from archsearch.running.train_trial import train_trial
 from archsearch.storage.study_folder import StudyFolder
+from archsearch.study import Study
 from archsearch.training.data import load, split
-from archsearch.training.trial import train_trial
 
 SIZE = 28
 """An eighth of 224: the paper's shifts of 0, 8, ... 64 are 0, 1, ... 8."""
@@ -144,7 +145,7 @@ def test_a_network_looked_at_in_another_size_than_it_learned_in_is_told(run, cap
 
 
 def test_names_that_lead_nowhere_are_told(run, tmp_path):
-    with pytest.raises(ValueError, match="no trial"):
+    with pytest.raises(ValueError, match="no cell or trial"):
         open_network(f"{run.path}:zzz")
     with pytest.raises(ValueError, match="holds no study"):
         open_network(f"{tmp_path}:best")

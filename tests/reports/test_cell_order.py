@@ -4,19 +4,23 @@ from dataclasses import replace
 
 import pytest
 
-from archsearch.core.metrics import METRICS
-from archsearch.reports import curves, style
+from archsearch.core.metrics import GENERAL
+from archsearch.reports import style
 from archsearch.reports.cell_order import (
     best_has_best_mean,
     in_ranking,
     ranked_cells,
+    reported_interval,
     seeds_differ,
-    shown,
 )
-from archsearch.reports.multi_run import across
-from archsearch.reports.phrases import compared_words
-from archsearch.reports.summary import answer
-from archsearch.reports.tables import pareto_cells, pareto_table, results_table
+from archsearch.reports.context import Context
+from archsearch.reports.error_distribution import edf_figure
+from archsearch.reports.formats import Table
+from archsearch.reports.phrases import mean_note
+from archsearch.reports.report import compute_report
+from archsearch.reports.results_table import results_table
+from archsearch.reports.summary import summarize
+from archsearch.reports.trade_off import pareto_cells, pareto_table, tradeoff_figure
 from archsearch.results import Comparison, Results
 from archsearch.stats.intervals import pareto
 from tests.golden import golden_results, scale_results, uneven_results
@@ -25,6 +29,11 @@ from tests.golden import golden_results, scale_results, uneven_results
 @pytest.fixture(scope="module")
 def uneven() -> Results:
     return uneven_results()
+
+
+def across(results: list[Results]) -> dict[str, Table]:
+    """The tables that compare runs."""
+    return {c.name: c.table for c in compute_report(results).cross if c.table}
 
 
 def plain_best(results: Results) -> str:
@@ -38,32 +47,32 @@ def test_a_cell_is_shown_by_the_mean_that_the_ranking_compares(uneven: Results) 
     compared = uneven.compare()
     assert plain_best(uneven) not in compared.ranking.tied  # or this run would show nothing
     for cell in uneven.cells[:-1]:
-        estimate, plain = shown(cell, compared), cell.estimate(compared.metric)
+        estimate, plain = reported_interval(cell, compared), cell.estimate(compared.metric)
         assert estimate is not None
         assert plain is not None
         assert estimate.mean == pytest.approx(compared.ranking.means[cell.label])
         assert estimate.half_width == pytest.approx(plain.half_width)
         assert (estimate.mean == plain.mean) == (plain.n == 5)
-    assert shown(uneven.cells[-1], compared) is None
+    assert reported_interval(uneven.cells[-1], compared) is None
 
 
 def test_with_the_same_seeds_everywhere_it_is_the_plain_mean() -> None:
     results = scale_results()
     compared = results.compare()
-    assert tuple(shown(c, compared) for c in results.cells) == compared.estimates
-    assert compared_words(results, compared) == ""
-    assert not seeds_differ(results, compared)
+    assert tuple(reported_interval(c, compared) for c in results.cells) == compared.estimates
+    assert mean_note(Context.of(results)) == ""
+    assert not seeds_differ(Context.of(results))
 
 
 def test_the_best_stands_first_and_shows_the_best_number(uneven: Results) -> None:
-    content = results_table(uneven)
+    content = results_table(Context.of(uneven))
     place = content.header.index("Validation accuracy (%)")
     numbers = [float(row[place].split(" ")[0]) for row in content.body[:-1]]
     standings = [row[content.header.index("Standing")] for row in content.body]
     assert numbers == sorted(numbers, reverse=True)
     assert standings == ["best", *["tied with best"] * 2, *["behind"] * 11, ""]
-    assert f"{numbers[0]:.1f} ± " in answer(uneven).headline
-    best, *_ = ranked_cells(uneven, uneven.compare())
+    assert f"{numbers[0]:.1f} ± " in summarize(Context.of(uneven)).headline
+    best, *_ = ranked_cells(Context.of(uneven))
     assert best.label == uneven.compare().ranking.best
 
 
@@ -76,17 +85,17 @@ def test_a_best_that_lacks_a_seed_is_headed_by_what_the_table_shows(uneven: Resu
     results = replace(uneven, study=fixed, cells=cells, _compared={})
     ranking = results.compare().ranking
     assert ranking.best == best.label
-    assert short.estimate(compared.metric) != shown(short, results.compare())
+    assert short.estimate(compared.metric) != reported_interval(short, results.compare())
     told = f"{ranking.means[best.label]:.1f} ± "
-    assert told in answer(results).headline
-    content = results_table(results)
+    assert told in summarize(Context.of(results)).headline
+    content = results_table(Context.of(results))
     assert content.body[0][content.header.index("Validation accuracy (%)")].startswith(told)
-    assert next(iter(across([results, uneven])[0].rows))["shown"].startswith(told)
+    assert next(iter(across([results, uneven])["runs"].rows))["shown"].startswith(told)
 
 
 def test_the_front_is_of_the_numbers_shown(uneven: Results) -> None:
-    compared, cost = uneven.compare(), METRICS["macs"]
-    front = {c.label for c in pareto_cells(uneven, None, cost)}
+    compared, cost = uneven.compare(), GENERAL["macs"]
+    front = {c.label for c in pareto_cells(Context.of(uneven), cost)}
     points = {
         c.label: (compared.ranking.means[c.label], c.counted(cost) or 0.0)
         for c in uneven.cells[:-1]
@@ -95,8 +104,7 @@ def test_the_front_is_of_the_numbers_shown(uneven: Results) -> None:
     assert compared.ranking.best in front
     assert plain_best(uneven) not in front
     with style.styled():
-        figure = curves.tradeoff_figure(uneven, cost)
-    assert figure is not None
+        figure = tradeoff_figure(Context.of(uneven), cost)
     drawn = {y for line in figure.axes[0].get_lines() if len(line.get_ydata()) == 1
              for y in line.get_ydata()}  # fmt: skip
     assert sorted(drawn) == pytest.approx(sorted(compared.ranking.means.values()))
@@ -104,11 +112,10 @@ def test_the_front_is_of_the_numbers_shown(uneven: Results) -> None:
 
 def test_the_distribution_and_the_runs_side_by_side_show_the_same(uneven: Results) -> None:
     with style.styled():
-        figure = curves.edf_figure(uneven)
-    assert figure is not None
+        figure = edf_figure(Context.of(uneven))
     errors = sorted(100 - m for m in uneven.compare().ranking.means.values())
     assert list(figure.axes[0].get_lines()[0].get_xdata())[1:] == pytest.approx(errors)
-    tables = {t.name: t for t in across([uneven, replace(uneven, name="again")])}
+    tables = across([uneven, replace(uneven, name="again")])
     means = {row["network"]: row["1_uneven"] for row in tables["shared"].rows}
     ranked = uneven.compare().ranking.means
     assert means == pytest.approx({k: round(v, 6) for k, v in ranked.items()})
@@ -128,12 +135,15 @@ def test_one_that_diverged_on_a_seed_is_on_no_front_and_after_the_ranked() -> No
     compared = flattered.compare()
     assert plain_best(flattered) == survivor.label
     assert not in_ranking(survivor, compared)
-    for cost in (METRICS["params"], METRICS["macs"]):
-        assert survivor.label not in {c.label for c in pareto_cells(flattered, None, cost)}
-    with_value = [c for c in ranked_cells(flattered, compared) if compared.estimates[c.index]]
+    for cost in (GENERAL["params"], GENERAL["macs"]):
+        assert survivor.label not in {c.label for c in pareto_cells(Context.of(flattered), cost)}
+    with_value = [c for c in ranked_cells(Context.of(flattered)) if compared.estimates[c.index]]
     assert with_value[-1].label == survivor.label
-    assert "1 cell outside the ranking: shown by the plain mean" in results_table(flattered).note
-    assert "outside the ranking is on none" in pareto_table(flattered).note
+    assert (
+        "1 cell outside the ranking: shown by the plain mean"
+        in results_table(Context.of(flattered)).note
+    )
+    assert "outside the ranking is on none" in pareto_table(Context.of(flattered)).note
 
 
 def test_where_nothing_is_ranked_every_cell_has_its_plain_mean() -> None:
@@ -144,16 +154,19 @@ def test_where_nothing_is_ranked_every_cell_has_its_plain_mean() -> None:
     compared = alone.compare()
     assert not compared.ranking.means
     assert in_ranking(alone.cells[0], compared)
-    assert len(pareto_cells(alone, None, METRICS["params"])) == 1
-    assert answer(alone).headline == "No network can be compared by validation accuracy."
+    assert len(pareto_cells(Context.of(alone), GENERAL["params"])) == 1
+    assert (
+        summarize(Context.of(alone)).headline
+        == "No network can be compared by validation accuracy."
+    )
 
 
 def test_the_note_says_over_which_seeds_and_only_where_they_differ(uneven: Results) -> None:
-    words = compared_words(uneven, uneven.compare())
+    words = mean_note(Context.of(uneven))
     assert words.startswith("Cells differ in their seeds: each is shown, sorted and shaded by")
     assert "over seeds 0, 1, 2, 3 and 4;" in words
-    assert words in results_table(uneven).note
-    assert not seeds_differ(uneven, uneven.compare("macs"))
+    assert words in results_table(Context.of(uneven)).note
+    assert not seeds_differ(Context.of(uneven, "macs"))
 
 
 def test_the_best_stays_first_though_one_that_is_out_has_the_better_mean_by_now(
@@ -167,6 +180,7 @@ def test_the_best_stays_first_though_one_that_is_out_has_the_better_mean_by_now(
     passed = replace(ranking, means={**ranking.means, out: 99.0})
     later = Comparison(compared.metric, compared.estimates, passed)
     assert not best_has_best_mean(later)
-    first, second, *_ = ranked_cells(uneven, later)
+    context = replace(Context.of(uneven), comparison=later)
+    first, second, *_ = ranked_cells(context)
     assert (first.label, second.label) == (ranking.best, out)
-    assert "once shown to be worse stays out" in compared_words(uneven, later)
+    assert "once shown to be worse stays out" in mean_note(context)

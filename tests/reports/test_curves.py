@@ -1,5 +1,6 @@
 """Pictures of lines and points say what the records say."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -7,9 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archsearch.core.metrics import METRICS
-from archsearch.reports import curves, figures, importances, style
-from archsearch.reports.tables import pareto_cells
+from archsearch.core.metrics import GENERAL
+from archsearch.reports import style
+from archsearch.reports.context import Context
+from archsearch.reports.error_distribution import EDF, edf_figure
+from archsearch.reports.importances import shares
+from archsearch.reports.ladder_shape import LADDER, ladder_figure
+from archsearch.reports.learning import learning_figure, visible_error
+from archsearch.reports.report import compute_report
+from archsearch.reports.trade_off import pareto_cells, tradeoff_figure
 from archsearch.results import Results
 from tests.golden import golden_results, ladder_results, scale_results
 
@@ -19,13 +26,19 @@ def grid() -> Results:
     return golden_results()
 
 
+def figures(results: Results, metric: str | None = None) -> dict[str, str]:
+    """Name -> title of every figure of a run but the map."""
+    (run,) = compute_report([results], metric).runs
+    return {c.name: c.title for c in run.contents if c.figure and not c.panels}
+
+
 def lines(figure: Any) -> dict[str, Any]:
     return {line.get_label(): line for line in figure.axes[0].get_lines()}
 
 
 def test_a_learning_curve_is_the_mean_error_over_seeds(grid: Results) -> None:
     with style.styled():
-        figure = curves.learning_figure(grid)
+        figure = learning_figure(Context.of(grid))
     best = grid.network(str(grid.compare().ranking.best))
     expected = [100 - np.mean([t.curve[i]["val_accuracy"] for t in best.trials]) for i in range(6)]
     assert lines(figure)[best.label].get_ydata() == pytest.approx(expected)
@@ -33,27 +46,25 @@ def test_a_learning_curve_is_the_mean_error_over_seeds(grid: Results) -> None:
 
 def test_a_diverged_training_ends_in_a_cross(grid: Results) -> None:
     with style.styled():
-        figure = curves.learning_figure(grid)
-    assert figure is not None
+        figure = learning_figure(Context.of(grid))
     crosses = [line for line in figure.axes[0].get_lines() if line.get_marker() == "x"]
     diverged = sum(t.state == "diverged" for t in grid.trials)
     assert len(crosses) == diverged == 6
 
 
 def test_a_perfect_model_is_drawn_at_half_an_image() -> None:
-    assert curves._error(100.0, 200) == 0.25
-    assert curves._error(97.0, 200) == 3.0
+    assert visible_error(0.0, 200) == 0.25
+    assert visible_error(3.0, 200) == 3.0
 
 
 @pytest.mark.parametrize("cost", ["params", "macs"])
 def test_the_front_is_drawn_through_the_pareto_cells(cost: str) -> None:
     results = scale_results()
-    by = METRICS[cost]
+    by = GENERAL[cost]
     with style.styled():
-        figure = curves.tradeoff_figure(results, by)
-    assert figure is not None
+        figure = tradeoff_figure(Context.of(results), by)
     front = next(line for line in figure.axes[0].get_lines() if line.get_zorder() == 1)
-    cells = pareto_cells(results, None, by)
+    cells = pareto_cells(Context.of(results), by)
     assert sorted(front.get_xdata()) == sorted(c.counted(by) for c in cells)  # type: ignore[type-var]
 
 
@@ -62,7 +73,7 @@ def test_long_numbers_of_a_narrow_range_do_not_touch() -> None:
         with style.styled():
             figure, ax = style.axes_with_title("x", "y")
             ax.set_xlim(low, high)
-            style.untangle(ax)
+            style.thin_out_x_ticks(ax)
             figure.draw_without_rendering()
             boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
         inside = [b for b in boxes if b.x1 > 0 and b.x0 < figure.bbox.width]
@@ -75,7 +86,7 @@ def test_long_numbers_of_a_narrow_range_do_not_touch() -> None:
 
 def test_the_error_distribution_ends_at_one_and_counts_each_network_once(grid: Results) -> None:
     with style.styled():
-        figure = curves.edf_figure(grid)
+        figure = edf_figure(Context.of(grid))
     drawn = lines(figure)
     networks = {c.label for c, e in zip(grid.cells, grid.compare().estimates, strict=True) if e}
     whole = drawn[f"all {len(networks)} networks"]
@@ -101,61 +112,60 @@ def test_only_errors_and_losses_have_a_distribution(grid: Results) -> None:
     measured = replace(grid, cells=rates, _compared={})
     with style.styled():
         for other in ("throughput", "memory", "macs", "seconds"):
-            assert curves.edf_figure(measured, other) is None, other
-            assert "edf" not in figures.figures(measured, other)
-        loss = curves.edf_figure(grid, "val_loss")
-        caption, _ = figures.figures(grid, "val_loss")["edf"]
-        errors = [curves.edf_figure(grid, name) for name in ("test_accuracy", "test_error")]
-    assert loss is not None
+            reason = EDF.applies(Context.of(measured, other))
+            assert reason == "fewer than 8 networks have an error or a loss", other
+            assert "edf" not in figures(measured, other)
+        loss = edf_figure(Context.of(grid, "val_loss"))
+        caption = figures(grid, "val_loss")["edf"]
+        errors = [edf_figure(Context.of(grid, name)) for name in ("test_accuracy", "test_error")]
     assert loss.axes[0].get_title("left") == "Share of networks with at most this loss"
     assert caption == "Loss distribution over the space"
-    assert [f.axes[0].get_xlabel() for f in errors if f] == ["Test error (%)"] * 2
+    assert [f.axes[0].get_xlabel() for f in errors] == ["Test error (%)"] * 2
 
 
 def test_the_ladder_shows_depth_against_width(grid: Results) -> None:
     results = scale_results()
     with style.styled():
-        figure = curves.ladder_figure(results)
-    assert figure is not None
+        figure = ladder_figure(Context.of(results))
     points = {(x, y) for line in figure.axes[0].get_lines() for x, y in line.get_xydata()}
     assert points == {(128, 30), (112, 32), (112, 33), (112, 36), (96, 45)}
     words = [text.get_text() for text in figure.axes[0].texts]
     assert any(w.startswith("α 1.09 β 1.36: 9") for w in words)
-    assert curves.ladder_figure(grid) is None
+    assert LADDER.applies(Context.of(grid)) == "no two networks have scaling factors"
 
 
 def test_a_ladder_of_one_pair_names_its_rungs_by_phi() -> None:
     with style.styled():
-        figure = curves.ladder_figure(ladder_results())
-    assert figure is not None
+        figure = ladder_figure(Context.of(ladder_results()))
     words = [text.get_text() for text in figure.axes[0].texts]
     assert [w.split(":")[0] for w in words] == ["φ 0", "φ 1", "φ 2", "φ 3"]
     assert words[-1].endswith("pending")
     with style.styled():
-        unmeasured = curves.ladder_figure(ladder_results(), "throughput")
-    assert unmeasured is not None
+        unmeasured = ladder_figure(Context.of(ladder_results(), "throughput"))
     assert unmeasured.axes[0].texts[0].get_text() == "φ 0: not measured"
     assert "at α 1.09, β 1.36" in figure.axes[0].get_title("left")
 
 
 def test_importances_rank_what_the_truth_was_made_of(grid: Results) -> None:
-    found = importances.shares(grid)
+    def shares_of(results: Results, metric: str | None = None) -> Mapping[str, float]:
+        return shares(Context.of(results, metric))
+
+    found = shares_of(grid)
     assert next(iter(found)) in ("group_channels", "c1", "l3")
     assert sum(found.values()) == pytest.approx(1, abs=0.01)
-    assert importances.shares(grid, "params") == {}
-    assert importances.shares(golden_results(1)) == importances.shares(golden_results(1))
-    assert importances.shares(golden_results(1))  # what one seed shows of the truth is enough
-    assert importances.shares(golden_results(1, spread=9.0)) == {}  # and of noise it is not
-    assert importances.shares(golden_results(5, spread=9.0)) == {}  # noise alone
+    assert shares_of(grid, "params") == {}
+    assert shares_of(golden_results(1)) == shares_of(golden_results(1))
+    assert shares_of(golden_results(1))  # what one seed shows of the truth is enough
+    assert shares_of(golden_results(1, spread=9.0)) == {}  # and of noise it is not
+    assert shares_of(golden_results(5, spread=9.0)) == {}  # noise alone
     few = replace(grid, cells=grid.cells[:2], _compared={})
-    assert importances.shares(few) == {}
+    assert shares_of(few) == {}
 
 
 def test_what_a_run_cannot_show_is_left_out(grid: Results) -> None:
     empty = replace(grid, cells=tuple(replace(c, trials=()) for c in grid.cells), _compared={})
-    with style.styled():
-        assert figures.figures(empty) == {}
-        assert "edf" not in figures.figures(scale_results())
-        assert set(figures.figures(grid)) == {
-            "learning", "tradeoff-params", "tradeoff-macs", "edf", "importances",
-        }  # fmt: skip
+    assert figures(empty) == {}
+    assert "edf" not in figures(scale_results())
+    assert set(figures(grid)) == {
+        "learning", "tradeoff-params", "tradeoff-macs", "edf", "importances",
+    }  # fmt: skip

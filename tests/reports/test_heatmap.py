@@ -12,9 +12,10 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from archsearch.core.study import Cell
+from archsearch.core.cell import Cell
 from archsearch.reports import heatmap, style
-from archsearch.reports.cell_order import shown
+from archsearch.reports.cell_order import reported_interval
+from archsearch.reports.context import Context, MapAxes
 from archsearch.reports.heatmap_cells import DARK_TEXT, HATCHES, LIGHT_TEXT, readable_on, shade_of
 from archsearch.results import Results, State
 from tests.golden import HOSTILE, golden_results, scale_results, uneven_results
@@ -27,7 +28,7 @@ def grid() -> Results:
 
 def drawn(results: Results, metric: str | None = None) -> str:
     with style.styled():
-        return style.svg(heatmap.figure(results, metric))
+        return style.svg(heatmap.figure(Context.of(results, metric)))
 
 
 def texts(svg: str) -> list[str]:
@@ -37,7 +38,7 @@ def texts(svg: str) -> list[str]:
 def test_every_cell_shows_its_value_interval_and_l3(grid: Results) -> None:
     told, compared = texts(drawn(grid)), grid.compare()
     for cell in grid.cells:
-        estimate = shown(cell, compared)
+        estimate = reported_interval(cell, compared)
         if estimate is not None and estimate.half_width is not None:
             assert f"{estimate.mean:.1f}" in told
             assert f"± {estimate.half_width:.1f}" in told
@@ -64,8 +65,8 @@ def test_a_finished_cell_without_the_metric_is_not_measured(grid: Results) -> No
     finished = sum(c.state == "complete" for c in grid.cells)
     assert told.count("not measured") == finished + 1  # one more in the legend
     with style.styled():
-        figure = heatmap.figure(grid, "throughput")
-        marked = heatmap.figure(grid)
+        figure = heatmap.figure(Context.of(grid, "throughput"))
+        marked = heatmap.figure(Context.of(grid))
     assert len(marked.axes) == len(figure.axes) + 1  # no scale of colours for no value at all
 
 
@@ -88,7 +89,7 @@ def background(figure: Figure, text: str) -> tuple[float, ...]:
 
 def test_what_is_outside_the_ranking_stands_on_grey(grid: Results) -> None:
     with style.styled():
-        figure = heatmap.figure(grid)
+        figure = heatmap.figure(Context.of(grid))
     told = texts(drawn(grid))
     assert "grey: not in the ranking" in told
     assert to_hex(background(figure, "L₃ 52 · 4/5 seeds")) == style.FAINT  # diverged on one
@@ -106,7 +107,8 @@ def test_with_unequal_seeds_the_best_is_the_darkest_and_the_note_says_why() -> N
     assert "Cells differ in their seeds: each is shown, sorted and shaded by the mean" in told
     assert "highest mean of those" not in told
     passed = replace(compared.ranking, means={**compared.ranking.means, "(48, 16, 1, 61)": 99.0})
-    entries = heatmap.legend_entries(heatmap.grid_of(results), replace(compared, ranking=passed))
+    context = replace(Context.of(results), comparison=replace(compared, ranking=passed))
+    entries = heatmap.legend_entries(heatmap.grid_of(context))
     assert ("best", "highest mean of those not shown to be worse") in entries
 
 
@@ -123,7 +125,7 @@ def test_repairs_are_marked_with_what_changed(grid: Results) -> None:
 
 def test_the_best_and_all_tied_cells_are_outlined(grid: Results) -> None:
     with style.styled():
-        figure = heatmap.figure(grid)
+        figure = heatmap.figure(Context.of(grid))
     frames = [
         p for ax in figure.axes[:2] for p in ax.patches
         if not p.get_fill() and p.get_edgecolor()[:3] == (0, 0, 0)
@@ -189,15 +191,17 @@ def test_a_far_outlier_does_not_wash_out_the_others(grid: Results) -> None:
 
 def test_the_same_records_give_the_same_bytes(grid: Results, tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
-    first = heatmap.render(grid, tmp_path)
-    second = heatmap.render(golden_results(), tmp_path / "b")
+    first, second = (
+        style.write_figure(heatmap.HEATMAP.content(Context.of(r)).figure, folder, "heatmap")
+        for r, folder in ((grid, tmp_path), (golden_results(), tmp_path / "b"))
+    )
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
     assert not re.search(rb"\b20[2-9]\d-\d\d|matplotlib v", first[1].read_bytes())
 
 
 def test_hostile_names_are_drawn_as_text(grid: Results) -> None:
     cells = (
-        Cell({**grid.cells[0].cell.asked, "group_channels": HOSTILE}, "infeasible", None, None),
+        Cell({**grid.cells[0].cell.requested, "group_channels": HOSTILE}, "infeasible", None, None),
     )
     study = replace(grid.study, cells=cells)
     hostile = replace(grid, study=study, cells=(replace(grid.cells[0], cell=cells[0], trials=()),))
@@ -207,14 +211,17 @@ def test_hostile_names_are_drawn_as_text(grid: Results) -> None:
 
 
 def test_any_two_axes_and_a_panel(grid: Results) -> None:
-    turned = heatmap.grid_of(grid, ("l1", "c1", "group_channels"))
+    def grid_of(results: Results, axes: MapAxes | None = None) -> heatmap.Grid:
+        return heatmap.grid_of(Context.of(results, axes=axes))
+
+    turned = grid_of(grid, ("l1", "c1", "group_channels"))
     assert (turned.panels, turned.columns) == ((1, 2, 3, 4, 5), (16, 32))
     with pytest.raises(ValueError, match="no coordinate depth in the plan; it has c1"):
-        heatmap.grid_of(grid, ("depth", "c1", "l1"))
+        grid_of(grid, ("depth", "c1", "l1"))
     with pytest.raises(ValueError, match="names no axes"):
-        heatmap.grid_of(scale_results())
+        grid_of(scale_results())
     with pytest.raises(ValueError, match="two cells stand at"):
-        heatmap.grid_of(scale_results(), ("phi", "phi", "phi"))
+        grid_of(scale_results(), ("phi", "phi", "phi"))
 
 
 def test_pictures_ignore_the_users_own_matplotlib_settings(grid: Results) -> None:

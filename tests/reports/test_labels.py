@@ -9,9 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
-from archsearch.core.metrics import METRICS
-from archsearch.reports import curves, style
+from archsearch.core.metrics import GENERAL
+from archsearch.reports import style
+from archsearch.reports.context import Context
 from archsearch.reports.labels import name_points
+from archsearch.reports.trade_off import tradeoff_figure
 from archsearch.results import load
 
 PUBLISHED = Path(__file__).parents[2] / "studies/results"
@@ -63,8 +65,7 @@ def test_the_same_points_are_named_alike_and_a_lone_one_close_by() -> None:
 @pytest.mark.parametrize("run", sorted(p.parent.name for p in PUBLISHED.glob("*/study.json")))
 def test_no_names_overlap_in_a_published_trade_off(run: str, cost: str) -> None:
     with style.styled():
-        figure = curves.tradeoff_figure(load(PUBLISHED / run), METRICS[cost])
-        assert figure is not None
+        figure = tradeoff_figure(Context.of(load(PUBLISHED / run)), GENERAL[cost])
         found = boxes(figure)
     assert found
     assert overlaps(found) == []

@@ -6,9 +6,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from archsearch.reports.page import made, page
-from archsearch.reports.phrases import compared_words
-from archsearch.reports.summary import answer
+from archsearch.reports.context import Context
+from archsearch.reports.page import page as page_of
+from archsearch.reports.phrases import mean_note
+from archsearch.reports.report import compute_report
+from archsearch.reports.run_details import origin
+from archsearch.reports.summary import Summary, summarize
 from archsearch.results import Results, assemble
 from tests.golden import (
     DATA,
@@ -46,6 +49,14 @@ class Page(HTMLParser):
         return " ".join(self.text)
 
 
+def page(results: list[Results], metric: str | None = None) -> str:
+    return page_of(compute_report(results, metric))
+
+
+def summary_of(results: Results, metric: str | None = None) -> Summary:
+    return summarize(Context.of(results, metric))
+
+
 @pytest.fixture(scope="module")
 def grid() -> Results:
     return golden_results()
@@ -56,14 +67,14 @@ def html(grid: Results) -> str:
     return page([grid])
 
 
-def test_the_answer_stands_before_any_picture_or_table(html: str, grid: Results) -> None:
-    told = answer(grid)
+def test_the_summary_stands_before_any_figure_or_table(html: str, grid: Results) -> None:
+    summary = summary_of(grid)
     read = Page(html)
-    headline = read.text.index(" ".join(told.headline.split()))
+    headline = read.text.index(" ".join(summary.headline.split()))
     first_picture = html.index("<svg")
     assert html.index('class="headline"') < first_picture < html.index("<table")
     assert headline < 12
-    assert " ".join(told.sure.split()) in read.words
+    assert " ".join(summary.sure.split()) in read.words
 
 
 def test_it_runs_no_script_and_loads_nothing(html: str) -> None:
@@ -111,11 +122,11 @@ def test_every_cell_has_its_record_folded(html: str, grid: Results) -> None:
             assert trial.record.error in read.words
 
 
-def test_it_says_how_it_was_made(html: str, grid: Results) -> None:
+def test_it_says_how_it_was_origin(html: str, grid: Results) -> None:
     words = Page(html).words
     assert "archsearch grid --budget 30M --seeds 5 --out runs/grid" in words
-    for told in ("0123456789ab", "torch 2.13.0", "cpu (2 threads)", grid.data.fingerprint):
-        assert told in words
+    for text in ("0123456789ab", "torch 2.13.0", "cpu (2 threads)", grid.data.fingerprint):
+        assert text in words
     assert "label smoothing 0.1" in words
 
 
@@ -131,16 +142,16 @@ def test_the_notes_of_the_ranking_are_on_the_page(html: str, grid: Results) -> N
 def test_means_that_are_not_plain_say_so_under_map_and_table() -> None:
     results = uneven_results()
     words = Page(page([results])).words
-    assert words.count(compared_words(results, results.compare())) == 2
+    assert words.count(mean_note(Context.of(results))) == 2
     assert "each at 98.75%" in words
 
 
 def test_seeds_that_were_added_are_listed_beside_the_planned() -> None:
-    assert dict(made(golden_results()))["Seeds"] == "0, 1, 2, 3 and 4"
-    told = dict(made(uneven_results()))["Seeds"]
-    assert told == "0, 1, 2, 3 and 4; planned: 0 and 1, for tied networks up to 5 each"
+    assert dict(origin(golden_results()))["Seeds"] == "0, 1, 2, 3 and 4"
+    seeds = dict(origin(uneven_results()))["Seeds"]
+    assert seeds == "0, 1, 2, 3 and 4; planned: 0 and 1, for tied networks up to 5 each"
     empty = assemble("empty", grid_study(3), DATA, {}, ())
-    assert dict(made(empty))["Seeds"] == "0, 1 and 2"
+    assert dict(origin(empty))["Seeds"] == "0, 1 and 2"
 
 
 def test_every_version_and_commit_that_took_part_is_listed() -> None:
@@ -150,17 +161,17 @@ def test_every_version_and_commit_that_took_part_is_listed() -> None:
     later = {**VERSIONS, "torch": "2.13.1", "commit": "fedcba987654"}
     moved = replace(first, record=replace(first.record, versions=later))
     cells = (replace(results.cells[0], trials=(moved, *rest)), *results.cells[1:])
-    told = dict(made(replace(results, cells=cells, _compared={})))
-    assert told["Commit"] == "0123456789ab; fedcba987654"
-    assert told["Versions"] == "archsearch 0.1.0, python 3.11.7, torch 2.13.0 and 2.13.1"
+    values = dict(origin(replace(results, cells=cells, _compared={})))
+    assert values["Commit"] == "0123456789ab; fedcba987654"
+    assert values["Versions"] == "archsearch 0.1.0, python 3.11.7, torch 2.13.0 and 2.13.1"
 
 
 def test_a_part_of_the_data_is_called_a_part(grid: Results) -> None:
-    assert "golden" not in dict(made(grid))["Data"]
-    assert dict(made(grid))["Data"].startswith("digits: 1,078 training, 359 validation")
+    assert "golden" not in dict(origin(grid))["Data"]
+    assert dict(origin(grid))["Data"].startswith("digits: 1,078 training, 359 validation")
     recipe = replace(grid.study.recipe, data_fraction=0.12)
     less = replace(grid, study=replace(grid.study, recipe=recipe))
-    assert dict(made(less))["Data"].startswith("digits: 0.12 of 1,078 training, 359 validation")
+    assert dict(origin(less))["Data"].startswith("digits: 0.12 of 1,078 training, 359 validation")
 
 
 @pytest.mark.parametrize("number", [3, 40])
@@ -209,29 +220,31 @@ def test_a_clear_winner_is_called_best() -> None:
         values = [90.0 + 2 * i + 0.01 * ((t.trial.seed * (i + 2)) % 5) for t in cell.trials]
         trials = tuple(complete(t.trial, v) for t, v in zip(cell.trials, values, strict=True))
         cells.append(replace(cell, trials=trials))
-    told = answer(replace(results, cells=tuple(cells), _compared={}))
-    assert told.headline.startswith("(96, 16, 5, 30) is best, with 98.0")
-    assert told.sure.startswith("Each of the other 4 networks is shown to be worse")
+    summary = summary_of(replace(results, cells=tuple(cells), _compared={}))
+    assert summary.headline.startswith("(96, 16, 5, 30) is best, with 98.0")
+    assert summary.sure.startswith("Each of the other 4 networks is shown to be worse")
 
 
 def test_a_tie_is_called_a_tie_and_the_cheapest_is_named() -> None:
-    told = answer(golden_results(5, spread=1.5))
-    assert told.headline.endswith("but not alone.")
-    assert "other networks cannot be told from it" in told.sure
-    assert "The cheapest of them is (80, 16, 4, 4), 4.26 G multiply-adds." in told.sure
+    summary = summary_of(golden_results(5, spread=1.5))
+    assert summary.headline.endswith("but not alone.")
+    assert "other networks cannot be told from it" in summary.sure
+    assert "The cheapest of them is (80, 16, 4, 4), 4.26 G multiply-adds." in summary.sure
 
 
 def test_where_nothing_can_be_told_apart_nothing_stands_out() -> None:
-    told = answer(scale_results())
-    assert told.headline.startswith("No network stands out. (128, 16, 4, 18) has the highest mean")
-    assert told.sure.startswith("None of the 5 networks is shown to be worse than the best")
+    summary = summary_of(scale_results())
+    assert summary.headline.startswith(
+        "No network stands out. (128, 16, 4, 18) has the highest mean"
+    )
+    assert summary.sure.startswith("None of the 5 networks is shown to be worse than the best")
 
 
 def test_one_seed_names_no_winner() -> None:
-    told = answer(golden_results(1))
-    assert told.headline.startswith("No cell can be called best.")
-    assert "One seed per cell cannot rank" in told.sure
-    assert "±" not in told.headline
+    summary = summary_of(golden_results(1))
+    assert summary.headline.startswith("No cell can be called best.")
+    assert "One seed per cell cannot rank" in summary.sure
+    assert "±" not in summary.headline
 
 
 def test_seeds_without_any_noise_are_not_taken_for_one_seed() -> None:
@@ -240,22 +253,22 @@ def test_seeds_without_any_noise_are_not_taken_for_one_seed() -> None:
         replace(c, trials=tuple(complete(t.trial, 95.0 + c.index) for t in c.trials))
         for c in results.cells
     )
-    told = answer(replace(results, cells=cells, _compared={}))
-    assert "One seed" not in told.sure
-    assert told.sure
+    summary = summary_of(replace(results, cells=cells, _compared={}))
+    assert "One seed" not in summary.sure
+    assert summary.sure
 
 
 def test_an_empty_run_says_so(grid: Results) -> None:
     cells = tuple(replace(c, trials=()) for c in grid.cells)
-    told = answer(replace(grid, cells=cells, _compared={}))
-    assert told.headline == "No training has finished yet."
+    summary = summary_of(replace(grid, cells=cells, _compared={}))
+    assert summary.headline == "No training has finished yet."
     assert page([replace(grid, cells=cells, _compared={})])
 
 
 def test_a_metric_that_nobody_measured_is_not_a_failure(grid: Results) -> None:
-    told = answer(grid, "throughput")
-    assert told.headline == "No training has a value for throughput."
-    (caveat,) = (c for c in told.caveats if "not in the ranking" in c)
+    summary = summary_of(grid, "throughput")
+    assert summary.headline == "No training has a value for throughput."
+    (caveat,) = (c for c in summary.caveats if "not in the ranking" in c)
     assert "20 without a value for throughput" in caveat
     assert "1 diverged on some seeds" in caveat
     words = Page(page([grid], "throughput")).words
@@ -265,8 +278,8 @@ def test_a_metric_that_nobody_measured_is_not_a_failure(grid: Results) -> None:
 
 def test_what_halving_found_is_told(grid: Results) -> None:
     halved = replace(grid, notes=("2 epochs may prune: tau 0.8", "cost 12 full trainings"))
-    told = answer(halved).caveats
-    assert "Halving: 2 epochs may prune: tau 0.8; cost 12 full trainings." in told
+    caveats = summary_of(halved).caveats
+    assert "Halving: 2 epochs may prune: tau 0.8; cost 12 full trainings." in caveats
 
 
 def test_only_what_diverged_is_called_diverged() -> None:
@@ -277,22 +290,22 @@ def test_only_what_diverged_is_called_diverged() -> None:
         complete(replace(t.trial, seed=t.trial.seed + 9), 97.0) for t in first.trials
     ))  # fmt: skip
     apart = replace(results, cells=(alone, *others), _compared={})
-    told = " ".join(answer(apart).caveats)
-    assert "1 cell not in the ranking: 1 without a seed that the others have." in told
-    assert "diverged" not in told
+    caveats = " ".join(summary_of(apart).caveats)
+    assert "1 cell not in the ranking: 1 without a seed that the others have." in caveats
+    assert "diverged" not in caveats
 
 
 def test_runs_in_which_everything_failed_say_so() -> None:
     results = scale_results(1)
     cells = tuple(replace(c, trials=tuple(failed(t.trial) for t in c.trials))
                   for c in results.cells)  # fmt: skip
-    told = answer(replace(results, cells=cells, _compared={}))
-    assert told.headline == "None of the 5 finished trainings gave a result."
+    summary = summary_of(replace(results, cells=cells, _compared={}))
+    assert summary.headline == "None of the 5 finished trainings gave a result."
 
 
 def test_caveats_tell_of_sizes_lost_cells_and_repairs(grid: Results) -> None:
-    told = " ".join(answer(grid).caveats)
-    assert "part of a difference may be size" in told
-    assert "1 diverged on some seeds" in told
-    assert "8 repaired and 3 infeasible" in told
-    assert "359 images: one is 0.28 points" in told
+    caveats = " ".join(summary_of(grid).caveats)
+    assert "part of a difference may be size" in caveats
+    assert "1 diverged on some seeds" in caveats
+    assert "8 repaired and 3 infeasible" in caveats
+    assert "359 images: one is 0.28 points" in caveats

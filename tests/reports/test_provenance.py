@@ -13,16 +13,16 @@ from typer import Exit
 
 from archsearch.cli.runs import report
 from archsearch.core.recipe import QUICK
-from archsearch.core.study import Trial
-from archsearch.reports import figures, style, tables
-from archsearch.reports.data_scale import parts
+from archsearch.reports.card import Card
+from archsearch.reports.cards import CARDS
 from archsearch.reports.page import page
 from archsearch.reports.provenance import Proof, verify
-from archsearch.reports.recommended import recommendation
-from archsearch.reports.render import PICTURES, TABLES, clear, is_report_file, render_all
+from archsearch.reports.render import clear, is_report_file, render_all
+from archsearch.reports.report import compute_report
 from archsearch.results import Results, TrialResult, assemble, load
 from archsearch.storage.study_folder import StudyFolder
 from archsearch.studies import ablation, data_scale
+from archsearch.study import Trial
 from tests.golden import (
     DATA,
     complete,
@@ -46,7 +46,7 @@ def test_an_untouched_report_is_proven(run: Path) -> None:
 
 
 def test_the_same_records_give_the_same_bytes(run: Path) -> None:
-    written = render_all([run], run.parent / "again")
+    written = render_all([run], run.parent / "again").files
     stored = {p.name: p.read_bytes() for p in (run / "reports").iterdir()}
     assert {path.name for path in written.values()} == set(stored)
     assert {"heatmap.png", "heatmap.svg", "results.csv", "results.md"} <= set(stored)
@@ -113,7 +113,7 @@ def test_a_changed_record_breaks_the_proof(tmp_path: Path) -> None:
 def test_a_report_of_two_runs_is_proven(tmp_path: Path) -> None:
     """Also from another metric than the study's, and from either run."""
     runs = [write_run(scale_results(2), tmp_path / name) for name in ("a", "b")]
-    written = render_all(runs, tmp_path / "both", "val_error")
+    written = render_all(runs, tmp_path / "both", "val_error").files
     assert (tmp_path / "both" / "a" / "learning.png").exists()
     assert written["page"].read_text().count("<article") == 2
     assert verify(runs[1], tmp_path / "both") == Proof(())
@@ -123,7 +123,7 @@ def test_a_report_of_two_runs_is_proven(tmp_path: Path) -> None:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four cells of the grid with one seed each: soon drawn."""
     study = grid_study(1)
-    cells = tuple(c for c in study.cells if c.asked["c1"] == 64 and int(c.asked["l1"]) < 3)
+    cells = tuple(c for c in study.cells if c.requested["c1"] == 64 and int(c.requested["l1"]) < 3)
     study = replace(study, cells=cells)
     trials = tuple(complete(t, 90.0 + i) for i, t in enumerate(study.trials(DATA)))
     results = assemble("small", study, DATA, {"command": ["archsearch"]}, trials)
@@ -252,18 +252,18 @@ def test_every_file_of_a_report_is_known_as_one() -> None:
         assemble("ablation", study, DATA, {}, trained),
         replace(ladder_results(), others=golden_results(1).trials[:2]),
     ]
-    scales = set(parts(every))
-    made_tables = {t.name for r in every for t in tables.all_tables(r)} | scales
-    with style.styled():
-        made_pictures = {name for r in every for name in figures.figures(r)} | scales
-    assert made_tables == set(TABLES)
-    missing = set(PICTURES) - made_pictures
-    assert made_pictures <= set(PICTURES)
-    assert missing <= {"heatmap", "importances"}  # drawn elsewhere; drawn where chance is excluded
-    assert all(
-        is_report_file(f"{n}.{s}") for n in made_tables for s in ("csv", "md", "tex", "html")
-    )
-    assert all(is_report_file(f"{n}.{s}") for n in made_pictures for s in ("png", "svg"))
+    report = compute_report(every)
+    contents = [c for run in report.runs for c in run.contents]
+    contents += [c for c in report.cross if c.has_files]
+    tables = {c.name for c in contents if c.table}
+    figures = {c.name for c in contents if c.figure}
+    of_runs = [card for card in CARDS if isinstance(card, Card)]
+    assert tables == {card.name for card in of_runs if card.table} | {"data-scale"}
+    possible = {card.name for card in of_runs if card.figure} | {"data-scale"}
+    assert figures <= possible
+    assert possible - figures <= {"importances"}  # drawn where chance is excluded
+    assert all(is_report_file(f"{n}.{s}") for n in tables for s in ("csv", "md", "tex", "html"))
+    assert all(is_report_file(f"{n}.{s}") for n in figures for s in ("png", "svg"))
     assert is_report_file("data-scale-12.csv")
     for name in ("law.txt", "heatmap.csv", "results.png", "data-scale-x.csv", "report.html", "law"):
         assert not is_report_file(name)
@@ -302,7 +302,7 @@ def test_the_table_of_a_data_scale_study_is_proven_with_the_rest(tmp_path: Path)
 
 def test_axes_are_stored_and_drawn_again(small: Path, tmp_path: Path) -> None:
     out, axes = tmp_path / "turned", ("l1", "group_channels", "c1")
-    written = render_all([small], out, axes=axes)
+    written = render_all([small], out, axes=axes).files
     assert told(out)["axes"] == [*axes]
     for text in (written["page"].read_text(), (out / "heatmap.svg").read_text()):
         assert "L₁ = 1</text>" in text
@@ -329,7 +329,8 @@ def test_a_run_without_these_axes_says_so_beside_one_that_has_them(
     small: Path, tmp_path: Path
 ) -> None:
     other = write_run(scale_results(2), tmp_path / "scale")
-    written = render_all([small, other], tmp_path / "out", axes=("l1", "c1", "group_channels"))
+    axes = ("l1", "c1", "group_channels")
+    written = render_all([small, other], tmp_path / "out", axes=axes).files
     assert "small/heatmap.png" in written
     assert "scale/heatmap.png" not in written
     assert "No map: no coordinate l1, c1, group_channels" in written["page"].read_text()
@@ -342,7 +343,7 @@ def test_a_target_is_stored_told_and_verified(
     runs = [write_run(r, tmp_path / r.name) for r in ladders]
     out = tmp_path / "out"
     report(runs, target="500M", out=out)
-    words = recommendation([load(run) for run in runs], 500_000_000)
+    words = compute_report([load(run) for run in runs], target=500_000_000).recommendation
     assert words.startswith("At 500M parameters ")
     assert words in capsys.readouterr().err
     assert "At 500M parameters" in (out / "report.html").read_text()
@@ -353,7 +354,7 @@ def test_a_target_is_stored_told_and_verified(
     assert size.endswith("the report says 500000000.0, the records give 400000000.0")
     changed = {re.split(r"[\[: ]", line)[0] for line in found}
     assert changed == {"recommended", "report.html"}
-    alone = page(ladders[:1], target=500_000_000)
+    alone = page(compute_report(ladders[:1], target=500_000_000))
     assert alone.index("is best, with") < alone.index("no other pair was trained")
 
 

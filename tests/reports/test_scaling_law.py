@@ -2,21 +2,42 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
 
-from archsearch.reports import style
-from archsearch.reports.formats import as_markdown
-from archsearch.reports.ladders import ladders
-from archsearch.reports.recommended import advice, recommendation
-from archsearch.reports.scaling_law import law_figure, law_table
+from archsearch.reports import recommended, scaling_law, style
+from archsearch.reports.context import Context
+from archsearch.reports.formats import Table, as_markdown
+from archsearch.reports.ladders import Ladder
+from archsearch.reports.ladders import ladders as ladders_of
+from archsearch.reports.recommended import Advice, advise
 from archsearch.results import Results
 from archsearch.stats.law import predict
 from tests.golden import complete, golden_results, ladder_results, scale_results
+
+
+def contexts(runs: Iterable[Results], target: int | None = None) -> list[Context]:
+    return [Context.of(run, target=target) for run in runs]
+
+
+def ladders(runs: Iterable[Results]) -> list[Ladder]:
+    return ladders_of(contexts(runs))
+
+
+def law_table(runs: Iterable[Results]) -> Table:
+    return scaling_law.law_table(contexts(runs))
+
+
+def advice(runs: Iterable[Results], target: int | None = None) -> list[Advice]:
+    return advise(contexts(runs, target))
+
+
+def recommendation(runs: Iterable[Results], target: int | None = None) -> str:
+    return recommended.recommendation(advice(runs, target), target)
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +58,20 @@ def test_the_largest_size_is_foretold_from_the_smaller_ones_alone(run: Results) 
     x, y = np.log(sizes), np.log([np.mean(found.points[s]) for s in sizes])
     slope = (y[1] - y[0]) / (x[1] - x[0])
     expected = math.exp(y[1] + slope * (x[2] - x[1]))
-    assert found.tested is not None
-    assert found.tested.prediction.error.mean == pytest.approx(expected)
-    assert found.tested.outcome == pytest.approx(np.mean(found.points[sizes[2]]))
+    assert found.test is not None
+    assert found.test.prediction.error.mean == pytest.approx(expected)
+    assert found.test.outcome == pytest.approx(np.mean(found.points[sizes[2]]))
 
 
 def test_what_is_not_trained_yet_is_foretold(run: Results) -> None:
     content = law_table([run])
-    assert content is not None
     assert "226.7M: 3" in as_markdown(content)
     trained = replace(
         run,
         cells=(*run.cells[:3], replace(run.cells[3], trials=run.cells[2].trials)),
         _compared={},
     )
-    assert ladders([trained])[0].ahead == ()
+    assert ladders([trained])[0].predictions == ()
 
 
 def longer(run: Results) -> Results:
@@ -88,7 +108,6 @@ def test_ladders_of_two_origins_have_two_laws_and_two_names(run: Results) -> Non
     assert [x.name for x in found] == ["α 1.09, β 1.36 (ladder-1.09)", "α 1.09, β 1.36 (other)"]
     assert set(other.points) != set(one.points)
     told = law_table([run, grown_from_another(run)])
-    assert told is not None
     assert "other networks at one phi (another origin or rounding): α 1.09" in told.note
     (told_both,) = advice([run, grown_from_another(run)])
     assert set(told_both.trained) == {x.name for x in found}
@@ -108,7 +127,6 @@ def test_the_laws_do_not_depend_on_the_order_of_the_runs(run: Results) -> None:
     for order in permutations(runs):
         assert {x.rule: x.points for x in ladders(order)} == alone
         told = law_table(order)
-        assert told is not None
         assert "No part in a law: grid-30m (no scaling factors)." in told.note
         assert "Not pooled, since they differ in epochs (" in told.note
 
@@ -120,14 +138,12 @@ def test_one_pair_by_two_recipes_has_two_laws_and_the_note_says_why(run: Results
         ((1.09, 1.36), ("ladder-1.09",)),
     ]
     told = law_table([slow, run])
-    assert told is not None
     assert [(row["runs"], row["alpha"]) for row in told.rows] == [
         ("slow", 1.09),
         ("ladder-1.09", 1.09),
     ]
     assert "Not pooled, since they differ in epochs (9, 4): slow; ladder-1.09." in told.note
     alone = law_table([run])
-    assert alone is not None
     assert "pooled" not in alone.note
     assert "Runs" not in alone.header
 
@@ -142,7 +158,6 @@ def test_runs_of_one_name_are_told_apart(run: Results) -> None:
 def test_a_run_that_is_too_short_for_a_law_is_named(run: Results) -> None:
     short = longer(replace(ladder_results(1.15, 1.32), cells=run.cells[:1], name="short"))
     told = law_table([run, short])
-    assert told is not None
     assert "Not pooled, since they differ in epochs (4, 9): ladder-1.09; short." in told.note
     assert "No part in a law: short (no pair with results at two sizes)." in told.note
 
@@ -158,7 +173,7 @@ def test_only_laws_of_one_recipe_compete(run: Results) -> None:
     assert recommendation([run, slow]) == ""
     (one,) = advice([slow, run, rival])
     assert one.runs == ("ladder-1.09", "ladder-1.15")
-    assert set(one.told.errors) == {"α 1.09, β 1.36", "α 1.15, β 1.32"}
+    assert set(one.choice.errors) == {"α 1.09, β 1.36", "α 1.15, β 1.32"}
     two = recommendation([run, rival, slow, longer(ladder_results(1.25, 1.3, 0.4))])
     assert "ladder-1.09 and ladder-1.15: At 114M" in two
     assert "ladder-1.2 and ladder-1.25: At " in two
@@ -169,8 +184,8 @@ def test_a_target_is_recommended_for_with_its_interval(run: Results) -> None:
     rival = ladder_results(1.15, 1.32, 0.2)
     (one,) = advice([run, rival], 100_000_000)
     law = next(x.law for x in ladders([run]))
-    assert one.told.errors["α 1.09, β 1.36"] == predict(law, 1e8).error
-    assert one.beyond == ()
+    assert one.choice.errors["α 1.09, β 1.36"] == predict(law, 1e8).error
+    assert one.extrapolated == ()
     inside = recommendation([run, rival], 100_000_000)
     assert inside.startswith("At 100M parameters α 1.09, β 1.36 promises the least error, ")
     assert "Extrapolated" not in inside
@@ -206,11 +221,13 @@ def test_an_advice_is_plain_json(run: Results) -> None:
 
 
 def test_one_size_a_rule_is_no_law(run: Results) -> None:
-    assert law_table([scale_results()]) is None
-    assert law_table([golden_results(1)]) is None
+    for other in (scale_results(), golden_results(1)):
+        reason = scaling_law.LAW.applies(Context.of(other))
+        assert reason == "no pair (alpha, beta) has results at two sizes"
     with style.styled():
-        assert law_figure([scale_results()]) is None
-        assert law_figure([run]) is not None
+        content = scaling_law.LAW.content(Context.of(run))
+    assert content.table is not None
+    assert content.figure is not None
 
 
 def test_an_error_of_zero_is_left_out_of_the_law(run: Results) -> None:
@@ -219,6 +236,5 @@ def test_an_error_of_zero_is_left_out_of_the_law(run: Results) -> None:
     changed = replace(run, cells=cells, _compared={})
     assert len(ladders([changed])[0].points) == 2
     told = law_table([changed])
-    assert told is not None
     left_out = "Left out for an error of zero, which no power law has: α 1.09, β 1.36 at 104.5M."
     assert left_out in told.note

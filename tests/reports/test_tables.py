@@ -8,11 +8,15 @@ from html.parser import HTMLParser
 
 import pytest
 
-from archsearch.core.study import Trial
+from archsearch.core.plans import Search
 from archsearch.families.internimage import FreeVariant
-from archsearch.reports import formats, tables
-from archsearch.reports.formats import Table, as_csv, as_html, as_latex, as_markdown, table
+from archsearch.reports.context import Context
+from archsearch.reports.formats import Table, as_csv, as_html, as_latex, as_markdown
+from archsearch.reports.paper import TABLE_C, family_table, recipe_table, table_c
+from archsearch.reports.results_table import results_table
+from archsearch.reports.trade_off import pareto_table
 from archsearch.results import Results, TrialResult, assemble
+from archsearch.study import Trial
 from internimage.config import PRESETS
 from tests.golden import DATA, HOSTILE, complete, golden_results, grid_study, scale_results
 
@@ -27,7 +31,7 @@ def column(content: Table, name: str) -> list[str]:
 
 
 def test_the_grid_is_listed_best_first_and_keeps_every_cell(grid: Results) -> None:
-    content = tables.results_table(grid)
+    content = results_table(Context.of(grid))
     values = column(content, "Validation accuracy (%)")
     numbers = [float(v.split(" ")[0]) for v in values if v != "–"]
     assert len(values) == 30
@@ -41,30 +45,33 @@ def test_the_grid_is_listed_best_first_and_keeps_every_cell(grid: Results) -> No
 
 
 def test_lowest_first_where_lower_is_better(grid: Results) -> None:
-    values = column(tables.results_table(grid, "val_error"), "Validation error (%)")
+    values = column(results_table(Context.of(grid, "val_error")), "Validation error (%)")
     numbers = [float(v.split(" ")[0]) for v in values if v != "–"]
     assert numbers[:-1] == sorted(numbers[:-1])
     assert values[len(numbers) :] == ["–"] * (30 - len(numbers))
 
 
 def test_standing_says_best_tied_behind_or_not_ranked(grid: Results) -> None:
-    content = tables.results_table(grid)
+    content = results_table(Context.of(grid))
     standings = column(content, "Standing")
     tied = len(grid.compare().ranking.tied)
     assert (standings.count("best"), standings.count("tied with best")) == (1, tied - 1)
     assert standings.count("not ranked") == 1  # diverged on one seed
-    assert set(column(tables.results_table(golden_results(1)), "Standing")) == {"", "not ranked"}
+    assert set(column(results_table(Context.of(golden_results(1))), "Standing")) == {
+        "",
+        "not ranked",
+    }
 
 
 def test_remarks_give_every_reason(grid: Results) -> None:
-    remarks = column(tables.results_table(grid), "Remarks")
+    remarks = column(results_table(Context.of(grid)), "Remarks")
     assert sum(r.startswith("infeasible: ") for r in remarks) == 3
     assert sum("repaired: rule 2" in r for r in remarks) == 8
     assert "complete, 1 of 5 seeds diverged" in remarks
 
 
 def test_csv_holds_full_precision_in_plan_order(grid: Results) -> None:
-    rows = list(csv.DictReader(io.StringIO(as_csv(tables.results_table(grid)))))
+    rows = list(csv.DictReader(io.StringIO(as_csv(results_table(Context.of(grid))))))
     assert [int(r["cell"]) for r in rows] == list(range(1, 31))
     for row, cell in zip(rows, grid.cells, strict=True):
         estimate = grid.compare().estimates[cell.index]
@@ -78,12 +85,12 @@ def test_csv_holds_full_precision_in_plan_order(grid: Results) -> None:
 
 
 def test_a_cell_that_nobody_measured_says_so(grid: Results) -> None:
-    remarks = column(tables.results_table(grid, "throughput"), "Remarks")
+    remarks = column(results_table(Context.of(grid, "throughput")), "Remarks")
     fated = [r for r in remarks if r.startswith("not measured; repaired: ")]
     finished = [c for c in grid.cells if c.state == "complete" and not c.lost]
     assert remarks.count("not measured") + len(fated) == len(finished)
     assert "complete, 1 of 5 seeds failed; not measured" in remarks
-    assert not any("not measured" in r for r in column(tables.results_table(grid), "Remarks"))
+    assert not any("not measured" in r for r in column(results_table(Context.of(grid)), "Remarks"))
 
 
 def test_networks_without_four_numbers_are_named() -> None:
@@ -93,19 +100,20 @@ def test_networks_without_four_numbers_are_named() -> None:
     study = grid_study(1, cells=(), axes=None)
     trials = tuple(complete(Trial(v, study.recipe, DATA, 0), 90.0 + i)
                    for i, v in enumerate(variants))  # fmt: skip
-    content = tables.results_table(assemble("search", study, DATA, {}, trials))
+    content = results_table(Context.of(assemble("search", study, DATA, {}, trials)))
     assert column(content, "Network") == [v.name for v in reversed(variants)]
     assert "L₃" not in content.header
-    assert "Network" not in tables.results_table(golden_results(1)).header
+    assert "Network" not in results_table(Context.of(golden_results(1))).header
 
 
 def hostile_table() -> Table:
-    return table("x", HOSTILE, {HOSTILE: [HOSTILE, "=1+1"], "n": ["1.0", "–"]}, [{"a": "=1+1"}])
+    columns = {HOSTILE: [HOSTILE, "=1+1"], "n": ["1.0", "–"]}
+    return Table.of(columns, [{"a": "=1+1"}], title=HOSTILE, name="x")
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", " =", "\t", "\r"])
 def test_csv_text_cannot_become_a_formula(start: str) -> None:
-    content = table("x", "", {"a": ["1"]}, [{"a": f"{start}cmd()", "b": -1.5}])
+    content = Table.of({"a": ["1"]}, [{"a": f"{start}cmd()", "b": -1.5}], name="x")
     row = next(csv.DictReader(io.StringIO(as_csv(content), newline="")))
     assert row["a"] == f"'{start}cmd()".replace("\r", "\n")
     assert row["b"] == "-1.5"
@@ -128,7 +136,7 @@ def test_latex_leaves_no_command_and_no_open_maths() -> None:
 
 
 def test_latex_spells_the_papers_signs(grid: Results) -> None:
-    tex = as_latex(tables.results_table(grid))
+    tex = as_latex(results_table(Context.of(grid)))
     assert "C$_1$ & C$'$ & L$_1$" in tex
     assert r"$\pm$" in tex
     assert all(ord(sign) < 128 for sign in tex)
@@ -159,14 +167,13 @@ def test_html_shows_markup_as_text() -> None:
 
 def test_numbers_are_flush_right_and_words_left() -> None:
     columns = {"a": ["97.4 ± 0.3", "–"], "b": ["30M", "1.08B"], "c": ["best", ""], "d": ["2.0 G"]}
-    assert [formats.table("x", "", {k: v}, []).numeric[0] for k, v in columns.items()] == [
+    assert [Table.of({k: v}, []).numeric[0] for k, v in columns.items()] == [
         True, True, False, True,
     ]  # fmt: skip
 
 
 def test_table_c_sets_our_figures_beside_the_papers_in_columns_apart() -> None:
-    content = tables.table_c(scale_results())
-    assert content is not None
+    content = table_c(Context.of(scale_results()))
     assert column(content, "#parameters, paper") == ["118M", "95M", "97M", "105M", "95M"]
     assert column(content, "#parameters, ours") == ["117.8M", "95.1M", "97.5M", "104.5M", "94.9M"]
     assert column(content, "top-1 (%), paper") == ["84.5", "83.8", "84.9", "83.1", "81.8"]
@@ -176,11 +183,11 @@ def test_table_c_sets_our_figures_beside_the_papers_in_columns_apart() -> None:
 
 
 def test_a_grid_has_no_table_c(grid: Results) -> None:
-    assert tables.table_c(grid) is None
+    assert TABLE_C.applies(Context.of(grid)) == "no cell has scaling factors"
 
 
 def test_table_1_counts_the_family_to_the_digit() -> None:
-    content = tables.family_table()
+    content = family_table(Context.of(golden_results(1)))
     for name, preset in PRESETS.items():
         rows = [row for row in content.rows if row["model"] == f"InternImage-{name}"]
         assert {row["params"] for row in rows} == {preset.params}
@@ -189,14 +196,14 @@ def test_table_1_counts_the_family_to_the_digit() -> None:
 
 
 def test_table_b_stands_beside_the_recipe_of_the_run(grid: Results) -> None:
-    content = tables.recipe_table(grid.study.recipe)
+    content = recipe_table(Context.of(grid))
     row = next(r for r in content.body if r[0] == "lr")
     assert row[content.header.index("T")] == "0.004"
     assert row[1] == "0.001"
 
 
 def test_the_pareto_front_holds_whatever_nothing_beats(grid: Results) -> None:
-    rows = tables.pareto_table(scale_results()).rows
+    rows = pareto_table(Context.of(scale_results())).rows
     on_front = {r["network"] for r in rows if r["front"] == "params"}
     everyone = scale_results().rows()
     for row in everyone:
@@ -205,21 +212,23 @@ def test_the_pareto_front_holds_whatever_nothing_beats(grid: Results) -> None:
             for o in everyone
         )
         assert (row["network"] in on_front) == (not beaten)
-    assert tables.pareto_table(grid).body
+    assert pareto_table(Context.of(grid)).body
 
 
 def test_a_search_over_speed_has_a_front_of_its_own() -> None:
     """Throughput is more the better: of two networks, the one that is better in both beats."""
-    study = replace(grid_study(1), cells=(), plan={"objectives": ["val_accuracy", "throughput"]})
-    made: list[TrialResult] = []
+    plan = Search("four", {}, "tpe", ("val_accuracy", "throughput"), 0, 1, 0.05)
+    study = replace(grid_study(1), cells=(), plan=plan)
+    trials: list[TrialResult] = []
     for trial, accuracy, speed in zip(
         grid_study(1).trials(DATA), (95.0, 96.0, 94.0), (50.0, 40.0, 45.0), strict=False
     ):
         record = complete(trial, accuracy).record
         assert record is not None
         metrics = {**record.metrics, "images_per_second": speed}
-        made.append(TrialResult(trial, "complete", replace(record, metrics=metrics)))
-    found = tables.pareto_table(assemble("search", study, DATA, {}, tuple(made)))
-    column = found.header.index("Front against"), found.header.index("Throughput (images/s)")
-    fronts = [(row[column[0]], row[column[1]]) for row in found.body]
+        trials.append(TrialResult(trial, "complete", replace(record, metrics=metrics)))
+    content = pareto_table(Context.of(assemble("search", study, DATA, {}, tuple(trials))))
+    fronts = zip(
+        column(content, "Front against"), column(content, "Throughput (images/s)"), strict=True
+    )
     assert [speed for front, speed in fronts if front == "throughput"] == ["40.0", "50.0"]

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from archsearch.core.study import Record, Trial
 from archsearch.running import driver, work
 from archsearch.running.progress import Tracker
 from archsearch.running.run import Snapshot, StudyStopped, retry, run_study
@@ -20,6 +19,7 @@ from archsearch.running.work import Job, attempt
 from archsearch.storage import lock
 from archsearch.storage.status import overview, status
 from archsearch.storage.study_folder import StudyFolder
+from archsearch.study import Record, Trial
 from tests import toy
 
 

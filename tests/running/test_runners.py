@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from archsearch.core.study import Record
-from archsearch.running import machine
 from archsearch.running.run import StudyStopped, run_study
 from archsearch.running.runners import Place, choose, gpus_of, num_workers, pinned
 from archsearch.running.runners.local import Local
 from archsearch.running.runners.on_ray import OnRay
 from archsearch.running.work import kind_of, resolve
 from archsearch.storage.study_folder import StudyFolder
+from archsearch.study import Record
+from archsearch.training import machine
 from tests import toy
 
 RUNNERS = ("inline", "local", "ray")

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from archsearch.core.plans import Halve, MoreSeeds
 from archsearch.core.recipe import CIFAR, QUICK
-from archsearch.core.study import Data, Record
+from archsearch.core.task import Data
 from archsearch.families.internimage import ORIGIN
 from archsearch.results import load
 from archsearch.searching.adaptive_plan import drive
@@ -23,6 +24,7 @@ from archsearch.searching.halving import (
 from archsearch.searching.plans import announcement, halving_of
 from archsearch.stats.intervals import Interval, kendall_tau
 from archsearch.storage.study_folder import StudyFolder
+from archsearch.study import Record
 from tests import golden, toy
 
 DATA = Data("digits", "f" * 16, 10, 1, 10, 10, 10)
@@ -153,15 +155,13 @@ def test_the_cost_is_known_beforehand_between_its_ends():
 
 
 def test_a_study_announces_what_its_plan_will_train():
-    plan = {"kind": "halving", "over": "epochs", "force": False, "rungs": 3, "factor": 3.0}
+    plan = Halve("epochs", force=False)
     told = announcement(replace(golden.grid_study(1), recipe=CIFAR, plan=plan))
     assert told == "Halving takes 15.7 to 26.5 full trainings, the grid 22."
     small = replace(toy.study(cells=3), recipe=CIFAR, plan=plan)
     assert "it can save nothing here" in announcement(small)
     assert announcement(toy.study()) == ""
-    assert "up to 5 each" in announcement(
-        replace(small, plan={"kind": "more-seeds", "max_seeds": 5})
-    )
+    assert "up to 5 each" in announcement(replace(small, plan=MoreSeeds(5)))
 
 
 def test_where_they_mislead_nothing_is_pruned():
@@ -223,7 +223,7 @@ def test_halving_ranks_by_what_a_training_measures():
 
 
 def test_what_a_halving_found_is_read_under_other_numerics_too(tmp_path, monkeypatch):
-    plan = {"kind": "halving", "over": "epochs", "force": True, "rungs": 2, "factor": 3.0}
+    plan = Halve("epochs", force=True, rungs=2)
     study = replace(toy.study(cells=4), plan=plan)
     folder = StudyFolder(tmp_path / "toy").create(study, toy.DATA)
 
@@ -240,6 +240,6 @@ def test_what_a_halving_found_is_read_under_other_numerics_too(tmp_path, monkeyp
     found = drive(halving_of(study, toy.DATA), record_of, run)
     assert found.notes
     assert load(folder.path).notes == found.notes
-    for module in ("archsearch.core.study", "archsearch.storage.request"):
+    for module in ("archsearch.study", "archsearch.storage.request"):
         monkeypatch.setattr(f"{module}.NUMERICS", 2)
     assert load(folder.path).notes == found.notes

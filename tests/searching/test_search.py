@@ -9,28 +9,31 @@ import pytest
 
 from archsearch import optuna_export
 from archsearch.core.budget import Budget
-from archsearch.core.metrics import metric
 from archsearch.core.recipe import QUICK
-from archsearch.core.study import Data, Record, Study
-from archsearch.families.internimage import ORIGIN, Variant, rule_violations
+from archsearch.core.task import Data
+from archsearch.families.internimage import ORIGIN, Variant
 from archsearch.families.internimage_cost import count
-from archsearch.optuna_export import export_optuna, importances, memory_study, params_of
+from archsearch.families.internimage_space import MAIN, SEARCH_SPACE, twelve_numbers
+from archsearch.optuna_export import export_optuna, importances
 from archsearch.results import load
 from archsearch.searching.adaptive_plan import drive
+from archsearch.searching.optuna_study import memory_study
 from archsearch.searching.search import search
-from archsearch.space.grid import Space, plan
-from archsearch.space.search_space import four_numbers, twelve_numbers
+from archsearch.space.grid import plan
+from archsearch.space.search_space import domain_of
 from archsearch.stats.intervals import pareto
 from archsearch.storage.study_folder import StudyFolder
+from archsearch.study import Record, Study
+from archsearch.tasks.classification import CLASSIFICATION
 
 DATA = Data("digits", "f" * 16, 10, 1, 10, 10, 10)
 BUDGET = Budget.parse("30M")
-FOUR, TWELVE = four_numbers(BUDGET), twelve_numbers(BUDGET)
+FOUR, TWELVE = domain_of(SEARCH_SPACE, BUDGET), twelve_numbers(BUDGET)
 
 
 def accuracy(variant):
     """Best at C1 = 64, C' = 16, L1 = 4: the paper's origin."""
-    p = params_of(variant)
+    p = variant.params()
     c1, group = p.get("c1"), p.get("group_channels", p.get("group_channels_1"))
     return 90 - abs(c1 - 64) * 0.1 - abs(p.get("l1") - 4) * 0.5 - abs(group - 16) * 0.05
 
@@ -46,7 +49,7 @@ class Trainer:
             assert trial.id not in self.records, "trained twice"
             assert BUDGET.refusal(count(trial.variant.config())) is None
             self.order.append(trial.variant)
-            lost = trial.variant.depth % 7 == 0
+            lost = trial.variant.num_blocks % 7 == 0
             self.records[trial.id] = (
                 Record(trial.id, "diverged")
                 if lost
@@ -68,7 +71,7 @@ def test_the_four_numbers_hold_every_legal_variant_within_the_budget_and_no_othe
         for group in (16, 32)
         for l1 in (1, 4, 8)
         for l3 in range(l1, 200)
-        if not rule_violations(c1, group, l1, l3)
+        if not ORIGIN.unchecked(c1=c1, group_channels=group, l1=l1, l3=l3).problems()
         and BUDGET.refusal(count(ORIGIN.with_numbers(c1, group, l1, l3).config())) is None
     }
     assert brute == {v for v in found if v.c1 in (32, 48, 64) and v.l1 in (1, 4, 8)}
@@ -120,7 +123,7 @@ def test_another_seed_is_another_search():
 
 
 def test_a_small_space_is_tried_in_full_and_once():
-    small = four_numbers(BUDGET, Space(c1=(64,), group_channels=(16, 32), l1=(4,)))
+    small = domain_of(MAIN.with_values(c1=(64,), l1=(4,)), BUDGET)
     trainer = Trainer()
     found = trainer.drive(small, num_trials=60)
     assert found.exhausted
@@ -143,7 +146,7 @@ def test_several_objectives_give_a_front():
 def test_what_cannot_be_searched_is_refused_in_words():
     records = {}
     with pytest.raises(ValueError, match=r"no variant .* meets 1K params"):
-        drive(search(four_numbers(Budget.parse("1K")), QUICK, DATA), records.get)
+        drive(search(domain_of(SEARCH_SPACE, Budget.parse("1K")), QUICK, DATA), records.get)
     with pytest.raises(ValueError, match="did not meet 1K params"):
         drive(search(twelve_numbers(Budget.parse("1K")), QUICK, DATA), records.get)
     wrong = search(FOUR, QUICK, DATA, sampler="grid", objectives=("speed",), batch=0)
@@ -154,7 +157,7 @@ def test_what_cannot_be_searched_is_refused_in_words():
 @pytest.fixture
 def run_dir(tmp_path):
     """A grid of one seed: most cells complete, one diverged, one failed, two pending."""
-    cells = plan(Space(), BUDGET)
+    cells = plan(MAIN, BUDGET)
     study = Study("g", "?", "here", cells, QUICK)
     folder = StudyFolder(tmp_path / "odd name é").create(study, DATA)
     trials = study.trials(DATA)
@@ -223,9 +226,13 @@ def test_a_database_without_its_driver_is_told_in_words(run_dir, monkeypatch):
 
 def test_objectives_keep_their_direction_and_a_lost_training_has_no_value(run_dir):
     trials = [(t.trial, t.record) for t in load(run_dir).trials]
-    study = memory_study(trials, [metric("val_accuracy"), metric("macs")])
+    study = memory_study(
+        trials, [CLASSIFICATION.metric("val_accuracy"), CLASSIFICATION.metric("macs")]
+    )
     assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
-    counted = memory_study(trials, [metric("macs")])  # known even where the training was lost
+    counted = memory_study(
+        trials, [CLASSIFICATION.metric("macs")]
+    )  # known even where the training was lost
     assert [t.state.name for t in counted.trials[:3]] == ["FAIL", "FAIL", "COMPLETE"]
 
 
@@ -239,12 +246,12 @@ def test_importances_find_what_matters(run_dir):
 
 def test_params_name_all_twelve_numbers():
     variant = next(TWELVE.variants())
-    params = params_of(variant)
+    params = variant.params()
     assert [params[f"c{i}"] for i in range(1, 5)] == list(variant.channels)
     assert [params[f"c{i}"] // params[f"group_channels_{i}"] for i in range(1, 5)] == list(
         variant.groups
     )
-    assert params_of(Variant(64, 16, 4, 18))["l3"] == 18
+    assert Variant(64, 16, 4, 18).params()["l3"] == 18
 
 
 def test_describing_a_domain_loads_no_optuna():

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from archsearch.core.study import Interrupted
+from archsearch.core.interrupted import Interrupted
 from archsearch.running.run import StudyStopped, run_study
 from archsearch.storage import files
 from archsearch.storage.study_folder import StudyFolder

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archsearch import results
-from archsearch.core.study import Cell, Record, Study
+from archsearch.core.budget import Budget
+from archsearch.core.cell import Cell
+from archsearch.core.plans import MoreSeeds, Plan, Search
 from archsearch.families.internimage import FreeVariant
 from archsearch.storage import files, lock
+from archsearch.storage.request import study_of
 from archsearch.storage.study_folder import StudyFolder, TrialFolder, checked_name
+from archsearch.study import Record, Study
 from tests import toy
 
 
@@ -37,10 +42,11 @@ def record(trial: TrialFolder, **values: object) -> Record:
 
 
 def test_a_study_comes_back_from_its_folder_as_it_was(folder: StudyFolder) -> None:
-    asked = folder.open().asked()
+    asked = folder.open().request()
 
     assert folder.study() == toy.study()
-    assert Study.from_dict(json.loads(json.dumps(toy.study().to_dict()))) == toy.study()
+    stored = json.loads(json.dumps(toy.study().to_dict()))
+    assert study_of({**stored, "data": {"name": "toy"}}) == toy.study()
     assert folder.data() == toy.DATA
     assert asked["command"] == ["archsearch", "grid"]
     assert asked["created"].endswith("+00:00")
@@ -48,7 +54,7 @@ def test_a_study_comes_back_from_its_folder_as_it_was(folder: StudyFolder) -> No
 
 
 def test_cells_that_share_a_network_share_one_trial(folder: StudyFolder) -> None:
-    cells = folder.asked()["cells"]
+    cells = folder.request()["cells"]
 
     assert len(folder.trials()) == 3
     assert folder.ids() == tuple(trial.id for trial in folder.trials())
@@ -150,12 +156,12 @@ def test_nan_becomes_null_on_disk(trial: TrialFolder) -> None:
 def test_another_study_in_the_folder_is_refused_with_the_difference(
     folder: StudyFolder, changed: Study, words: str
 ) -> None:
-    before = folder.asked()
+    before = folder.request()
     with pytest.raises(ValueError, match="holds another study") as refusal:
         folder.create(changed, toy.DATA)
     assert words in str(refusal.value)
     assert "--out" in str(refusal.value)
-    assert folder.asked() == before
+    assert folder.request() == before
 
 
 def test_other_data_is_refused_and_moved_data_is_not(folder: StudyFolder) -> None:
@@ -177,31 +183,36 @@ def test_extending_adds_and_never_takes_away(folder: StudyFolder) -> None:
 
     assert len(folder.trials()) == 2 * (3 + 1)
     assert old < {trial.id for trial in folder.trials()}
-    assert folder.asked()["command"] == ["again"]  # the first would be refused now
-    assert folder.asked()["commands_before"] == [["archsearch", "grid"]]
+    assert folder.request()["command"] == ["again"]  # the first would be refused now
+    assert folder.request()["commands_before"] == [["archsearch", "grid"]]
     assert folder.study().cells[:5] == toy.study().cells
 
 
 def test_extending_by_nothing_is_told_and_keeps_the_command(
     folder: StudyFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    before = folder.asked()
+    before = folder.request()
     less = dataclasses.replace(toy.study(), cells=(toy.cell(1),))
     folder.create(less, toy.DATA, ["again"], extend=True)
-    assert folder.asked() == before
+    assert folder.request() == before
     assert f"--extend adds nothing: the plan in {folder.path}" in caplog.text
 
 
-@pytest.mark.parametrize("key", ["num_trials", "max_seeds"])
+SEARCH = Search("four", {"c1": (16,)}, "tpe", ("val_accuracy",), 0, 1, 0.05)
+
+
+@pytest.mark.parametrize(
+    "plan", [MoreSeeds, lambda number: dataclasses.replace(SEARCH, num_trials=number)]
+)
 def test_extending_never_shrinks_a_plan(
-    tmp_path: Path, key: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, plan: Callable[[int], Plan], caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = StudyFolder(tmp_path / "toy")
     for number, planned in ((80, 80), (60, 80), (90, 90)):
-        study = dataclasses.replace(toy.study(), plan={"kind": "toy", key: number})
+        study = dataclasses.replace(toy.study(), plan=plan(number))
         folder.create(study, toy.DATA, [str(number)], extend=True)
-        assert folder.study().plan == {"kind": "toy", key: planned}
-        assert folder.asked()["command"] == [str(planned)]
+        assert folder.study().plan == plan(planned)
+        assert folder.request()["command"] == [str(planned)]
     assert caplog.text.count("adds nothing") == 1
 
 
@@ -217,7 +228,7 @@ def test_what_earlier_numerics_trained_is_read_under_its_ids_and_not_gone_on_wit
     extra = dataclasses.replace(folder.trials()[0], seed=99)  # as a search launches them
     folder.trial(extra.id).write_spec(extra)
     ids = folder.ids()
-    for module in ("archsearch.core.study", "archsearch.storage.request"):
+    for module in ("archsearch.study", "archsearch.storage.request"):
         monkeypatch.setattr(f"{module}.NUMERICS", 2)
     assert tuple(found.id for found in folder.trials()) == ids
     assert folder.trial(extra.id).trial().seed == 99
@@ -255,8 +266,8 @@ def test_a_newer_layout_is_refused_in_words(
     folder: StudyFolder, trial: TrialFolder, what: str
 ) -> None:
     path = folder.path / "study.json" if what == "study" else trial.path / "spec.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 2}))
-    with pytest.raises(ValueError, match="layout 2, this archsearch reads 1"):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 9}))
+    with pytest.raises(ValueError, match="layout 9, this archsearch reads"):
         _ = folder.open() if what == "study" else trial.trial()
 
 
@@ -390,3 +401,19 @@ def test_planning_and_folders_load_no_heavy_library() -> None:
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert "archsearch.storage.study_folder" in loaded
     assert heavy.isdisjoint(loaded)
+
+
+def test_a_study_of_the_first_layout_is_read_and_resumed(tmp_path: Path) -> None:
+    """Layout 1 called a cell's request ``asked``, and spread a search's space over its plan."""
+    plan = Search("four", {"c1": (16, 32), "l1": (1,)}, "tpe", ("val_accuracy",), 0, 3, 0.05)
+    study = dataclasses.replace(toy.study(), plan=plan, budget=Budget.parse("1M"))
+    folder = StudyFolder(tmp_path / "toy").create(study, toy.DATA, ["archsearch"])
+    new = json.loads((folder.path / "study.json").read_text())
+    old = {**new, "schema": 1, "plan": {**new["plan"], **new["plan"]["space"]}}
+    del old["plan"]["space"]
+    for cell in old["cells"]:
+        cell["asked"] = cell.pop("requested")
+    (folder.path / "study.json").write_text(json.dumps(old))
+    assert folder.study() == study
+    assert folder.create(study, toy.DATA, ["archsearch"]).study() == study
+    assert json.loads((folder.path / "study.json").read_text()) == old  # nothing to write

@@ -13,20 +13,22 @@ import pytest
 
 from archsearch import cli
 from archsearch.core.recipe import QUICK, Recipe
-from archsearch.core.study import Record, Study, Trial
 from archsearch.families.internimage import ORIGIN, FreeVariant, Variant
 from archsearch.paper.printed_sizes import as_printed
 from archsearch.paper.weight_sharing import sharing
-from archsearch.reports import page, style
-from archsearch.reports.data_scale import data_scale_figures, data_scale_tables, render
+from archsearch.reports import page
+from archsearch.reports.card import CardContent
+from archsearch.reports.context import Context
+from archsearch.reports.data_scale import DATA_SCALE
 from archsearch.reports.formats import Table
-from archsearch.reports.gradients import gradient_figure, gradient_table, traces
-from archsearch.reports.multi_run import across
-from archsearch.reports.paper import paper_table
-from archsearch.reports.tables import all_tables
+from archsearch.reports.gradients import GRADIENTS, gradient_figure, gradient_table, traces
+from archsearch.reports.paper import PAPER, paper_table
+from archsearch.reports.render import render_results
+from archsearch.reports.report import compute_report
 from archsearch.reports.weight_sharing import sharing_table
 from archsearch.results import Results, TrialResult, assemble
 from archsearch.studies import ablation, data_scale, deformable_attention, kernel_size, sizes
+from archsearch.study import Record, Study, Trial
 from archsearch.training.data import load, split
 from tests.golden import DATA
 
@@ -110,7 +112,7 @@ def test_small_is_the_same_question_at_a_thirtieth(module: Any) -> None:
     make = getattr(module, "studies", None) or (lambda **asked: (module.study(**asked),))
     small, full = make(recipe=QUICK), make(recipe=QUICK, size="full")
     for a, b in zip(small, full, strict=True):
-        assert [c.asked for c in a.cells] == [c.asked for c in b.cells]
+        assert [c.requested for c in a.cells] == [c.requested for c in b.cells]
         for x, y in zip(a.cells, b.cells, strict=True):
             assert x.cost is not None
             assert y.cost is not None
@@ -119,8 +121,7 @@ def test_small_is_the_same_question_at_a_thirtieth(module: Any) -> None:
 
 def test_the_papers_figures_stand_in_columns_of_their_own() -> None:
     run = results(kernel_size.study(recipe=QUICK), lambda t: 90.0 + t.variant.kernel_size)
-    table = paper_table(run)
-    assert table is not None
+    table = paper_table(Context.of(run))
     columns = {head: [row[i] for row in table.body] for i, head in enumerate(table.header)}
     assert columns["K"] == ["3", "5", "7"]
     assert columns["top-1 (%), paper"] == ["83.5", "83.6", "82.8"]
@@ -131,13 +132,14 @@ def test_the_papers_figures_stand_in_columns_of_their_own() -> None:
     assert all(("ours" in h) != ("paper" in h) for h in table.header[1:])
     assert "a step of 64 images" in table.note
     untimed = replace(run, cells=tuple(replace(c, trials=()) for c in run.cells))
-    table = paper_table(untimed)
-    assert table is not None
+    table = paper_table(Context.of(untimed))
     assert not any("Step" in head for head in table.header)
     assert "no whole batch of images to time" in table.note
-    assert "paper" in {t.name for t in all_tables(run)}
-    assert "ours beside the paper" in page.page([run])
-    assert paper_table(replace(run, study=replace(run.study, reports=("table",)))) is None
+    report = compute_report([run])
+    assert "paper" in {c.name for c in report.runs[0].contents if c.table}
+    assert "ours beside the paper" in page.page(report)
+    other = replace(run, study=replace(run.study, reports=("table",)))
+    assert PAPER.applies(Context.of(other)) is not None
 
 
 def test_gradient_norms_are_means_of_means_and_the_largest_of_all() -> None:
@@ -151,9 +153,7 @@ def test_gradient_norms_are_means_of_means_and_the_largest_of_all() -> None:
     run = assemble("a", study, DATA, {}, tuple(of(t) for t in study.trials(DATA)))
     assert traces(run.cells[0]) == [(1, 1.5, 6.0), (2, 3.0, 12.0)]
     assert traces(run.cells[3]) == [(1, 2.5, 120.0), (2, 5.0, 240.0)]
-    table, figure = gradient_table(run), gradient_figure(run)
-    assert table is not None
-    assert figure is not None
+    table, figure = gradient_table(Context.of(run)), gradient_figure(Context.of(run))
     assert table.body[3] == ("removed: softmax", "3.75", "5.00", "240.00", "40.0", "0 of 2")
     assert [row[4] for row in table.body] == ["3.0", "3.0", "3.0", "40.0"]
     assert "a small run need not show it" in table.note
@@ -161,8 +161,7 @@ def test_gradient_norms_are_means_of_means_and_the_largest_of_all() -> None:
         "removed: softmax"
     ]
     other = replace(run, study=replace(study, reports=("paper",)))
-    assert gradient_table(other) is None
-    assert gradient_figure(other) is None
+    assert GRADIENTS.applies(Context.of(other)) is not None
 
 
 def by_share(trial: Trial) -> float:
@@ -173,6 +172,24 @@ def by_share(trial: Trial) -> float:
 
 def data_scale_runs(recipe: Recipe = QUICK, **asked: Any) -> list[Results]:
     return [results(s, by_share) for s in data_scale.studies(recipe=recipe, **asked)]
+
+
+def data_scale_contents(runs: Sequence[Results]) -> list[CardContent]:
+    return [*DATA_SCALE.contents([Context.of(run) for run in runs])]
+
+
+def data_scale_tables(runs: Sequence[Results]) -> list[Table]:
+    return [c.table for c in data_scale_contents(runs) if c.table]
+
+
+def across(runs: Sequence[Results]) -> list[Table]:
+    """The tables that compare runs."""
+    return [c.table for c in compute_report(runs).cross if c.table]
+
+
+def written(runs: Sequence[Results], out: Path) -> set[str]:
+    """The names of the files of a report."""
+    return set(render_results(runs, [out / run.name for run in runs], out).files)
 
 
 def columns_of(table: Table) -> dict[str, list[str]]:
@@ -198,7 +215,7 @@ def test_data_scale_sets_shares_side_by_side(tmp_path: Path) -> None:
     assert "Not in this table" not in table.note
     assert "Several runs" not in table.note
     assert across(runs)[0].name == "data-scale"
-    assert {p.name for p in render(runs, tmp_path)} >= {"data-scale.png", "data-scale.csv"}
+    assert written(runs, tmp_path) >= {"data-scale.png", "data-scale.csv"}
     assert data_scale_tables(runs[:1]) == []
     other = [results(kernel_size.study(recipe=QUICK), lambda _: 1.0)] * 2
     assert data_scale_tables(other) == []
@@ -220,7 +237,7 @@ def test_data_scale_runs_that_do_not_belong_together_have_a_table_each(tmp_path:
         "Not in this table, since the runs differ in data (digits, else) and epochs (9, 2): "
         "data-scale-1-percent, data-scale-10-percent, data-scale-100-percent and other."
     ) in tables[0].note
-    found = {p.name for p in render([*mine, *slow], tmp_path)}
+    found = written([*mine, *slow], tmp_path)
     assert {f"data-scale{n}.{s}" for n in ("", "-2") for s in ("png", "svg", "csv")} <= found
     assert data_scale_tables([mine[0], other]) == data_scale_tables([mine[0], slow[1]]) == []
     note = next(t.note for t in across([mine[0], slow[1]]) if t.name == "runs")
@@ -247,8 +264,9 @@ def test_two_runs_of_one_share_are_both_kept_and_told() -> None:
     words = "Several runs of one share, a column each: 10%: data-scale-10-percent and again."
     assert words in table.note
     assert {row["run"] for row in table.rows} == {r.name for r in [*runs, again]}
-    with style.styled():
-        (figure,) = data_scale_figures([*runs, again]).values()
+    (content,) = data_scale_contents([*runs, again])
+    assert content.figure is not None
+    figure = content.figure
     points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert len(points) == 2 * 4
 
@@ -373,6 +391,5 @@ def test_the_papers_table_says_which_mean_it_shows_where_seeds_differ() -> None:
     kept = tuple(t for c in whole.cells for t in c.trials if c.index or t.trial.seed)
     uneven = assemble(study.name, study, DATA, {"command": ["archsearch"]}, kept)
     for run, told in ((whole, False), (uneven, True)):
-        table = paper_table(run)
-        assert table is not None
+        table = paper_table(Context.of(run))
         assert ("Cells differ in their seeds" in table.note) is told

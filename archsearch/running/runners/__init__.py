@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from archsearch.running import machine
 from archsearch.running.work import DEFAULT_WORK, Job, Outcome
+from archsearch.training import machine
 
 Name = Literal["auto", "inline", "local", "ray"]
 NAMES: tuple[Name, ...] = ("auto", "inline", "local", "ray")

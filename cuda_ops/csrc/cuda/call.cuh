@@ -1,4 +1,4 @@
-// One launch as its threads see it: the tensors, the geometry, and which thread works on what.
+// The data of one launch: the tensors, the geometry, and the assignment of threads to work.
 #pragma once
 #include "numeric.cuh"
 
@@ -6,9 +6,8 @@ namespace dcnv3::cuda {
 
 inline constexpr int kBlock = 128;
 
-// Division of numbers below 2^31 by a number that is fixed for a launch, as one multiplication and one shift:
-// with p = 31 + ceil(log2 d), ceil(2^p / d) exceeds 2^p / d by less than d^-1 * 2^(p-31), which is too little to
-// reach the next quotient.
+// Divides numbers below 2^31 by a number that is constant during a launch, with one multiplication and one shift. With
+// p = 31 + ceil(log2 d), ceil(2^p / d) exceeds 2^p / d by less than d^-1 * 2^(p-31), too little to change the quotient.
 struct Divisor {
   uint32_t divisor = 1, multiplier = 1u << 31, shift = 31;
 
@@ -23,33 +22,33 @@ struct Divisor {
   }
 };
 
-// Device pointers; offset and mask are of x's type or, with `float_weights`, float. Null where nothing is wanted.
+// Device pointers; offset and mask have x's type or, with `float_weights`, float. Results that are not needed are null.
 struct Tensors {
   const void *x, *offset, *mask, *grad;
   void *output, *grad_x, *grad_offset, *grad_mask;
   bool float_weights;
 };
 
-// A slot is one thread's share: `lane` of the `lanes` threads that work on one pair of an output pixel and a group.
-// Slots are numbered lane fastest, then group, then pixel, so that a warp reads whole sectors of x, and the groups of
-// a pixel side by side. A launch covers whole output rows from `first_row` on, few enough for 32-bit slots; what is
-// multiplied up from a slot is 64 bits wide.
+// A slot is the work of one thread: `lane` of the `lanes` threads that compute one pair of an output pixel and a group.
+// Slots are numbered with lane fastest, then group, then pixel, so that a warp reads whole sectors of x and adjacent
+// groups of a pixel. A launch covers whole output rows from `first_row` on, few enough for 32-bit slots; products of a
+// slot are 64 bits wide.
 struct Call {
   Geometry g;
   Tensors t;
   int64_t first_row;
   uint32_t slots;
   Divisor lanes, groups, wo, ho, kernel;
-  // In packs of x: a pixel, a row, a group, and what `kFirstCell` on both axes comes to.
+  // In packs of x: the sizes of a pixel, a row and a group, and the contribution of `kFirstCell` on both axes.
   int64_t pixel_packs, row_packs, first_cells;
   int group_packs;
-  // In bytes of x: to the right-hand and the lower neighbour; zero in an image of one column or row.
+  // In bytes of x: the distances to the right and to the lower neighbor; zero in an image of one column or row.
   int64_t step_x, step_y;
 };
 
 struct Slot {
   int lane, lanes, group, ox, oy;
-  int64_t n, pixel, pair;  // pixel counts over the batch, pair = pixel * groups + group
+  int64_t n, pixel, pair;  // pixel is an index over the batch, pair = pixel * groups + group
 };
 
 DCNV3_HOST_DEVICE Slot slot_at(const Call& c, uint32_t index) {
@@ -67,13 +66,13 @@ DCNV3_HOST_DEVICE Slot slot_at(const Call& c, uint32_t index) {
   return s;
 }
 
-// What one thread holds of a group: L packs of V channels, of which thread t takes packs t, t + lanes, ...
+// One thread's channels of a group: L packs of V channels; thread t has packs t, t + lanes, ...
 //
-// Where L is 2 every other quartet of a row's threads takes its two packs in the other order, so that the eight threads
-// which one pass of a 128-bit load serves meet the eight different bank groups of L1: at C' = 16 a group is 64 bytes in
-// float and 32 in half precision, a row of banks 128, and in the plain order the second quartet would meet the first
-// one's. The order, and with it the rounding of sums over channels, depends on the place in the image alone, not on the
-// image's place in the batch. A pack past the end of the group is read as the first and counts for nothing.
+// If L is 2, every other four threads of a row read their two packs in the opposite order. Then the eight threads of
+// one pass of a 128-bit load use eight different bank groups of L1. At C' = 16 a group is 64 bytes in float and 32 in
+// half precision, and a row of banks is 128 bytes; in the plain order the second four threads would use the banks of
+// the first four. The order, and so the rounding of sums over channels, depends only on the position in the image, not
+// on the image's position in the batch. A pack beyond the end of the group is read as the first one and not used.
 template <int L>
 struct OwnPacks {
   int pack[L];

@@ -1,4 +1,4 @@
-// The forward kernel: a thread computes L packs of V channels of one output pixel and group.
+// The forward kernel: each thread computes L packs of V channels of one output pixel and group.
 #pragma once
 #include "sample.cuh"
 

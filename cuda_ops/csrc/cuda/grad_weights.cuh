@@ -1,16 +1,16 @@
-// The gradients of offset and mask: `lanes` threads (a power of two up to 32) share one output pixel and group, each
-// sums over its own channels, and shuffles add up the threads.
+// The gradients of offset and mask. `lanes` threads (a power of two up to 32) compute one output pixel and group; each
+// sums over its own channels, and shuffles add the sums of the threads.
 //
-// With d the dot product of the output's gradient and one neighbouring pixel, w a point's weight and s the shares:
-//   to the weight     sum over neighbours of s_y s_x d
-//   to the position   w * sum over neighbours of s_y s_x' d (and s_y' s_x d),   s' the share's slope
-// so four dot products a point serve all three.
+// With d the dot product of the output's gradient and one neighboring pixel, w a point's weight and s the shares:
+//   gradient of the weight     sum over neighbors of s_y s_x d
+//   gradient of the position   w * sum over neighbors of s_y s_x' d (and s_y' s_x d),   s' the share's slope
+// So four dot products per point give all three.
 #pragma once
 #include "sample.cuh"
 
 namespace dcnv3::cuda {
 
-// What a run of N points' gradients need of the sums over channels.
+// The sums over channels that the gradients of N consecutive points need.
 template <typename A, int N>
 struct PointSums {
   A weight[N], x[N], y[N];
@@ -27,7 +27,7 @@ DCNV3_HOST_DEVICE void set_point(PointSums<A, N>& sums, int n, const Neighbours<
   sums.y[n] = near.y.slope[0] * top + near.y.slope[1] * bottom;
 }
 
-// The output's gradient in a thread's packs, and where its packs of the image's first pixel lie.
+// The output's gradient for a thread's packs, and pointers to these packs of the image's first pixel.
 template <typename T, int V, int L>
 struct OwnGradients {
   const T* from[L];
@@ -74,13 +74,13 @@ DCNV3_HOST_DEVICE void write_offset_gradients(const Call& c, const Slot& s, int 
 #pragma unroll
   for (int n = 0; n < N; ++n) {
     const int full = first + n;
-    if ((n & (s.lanes - 1)) != s.lane || is_removed<kKernel>(c.g, full)) continue;  // the team takes turns
+    if ((n & (s.lanes - 1)) != s.lane || is_removed<kKernel>(c.g, full)) continue;  // the lanes write in turn
     const A both[2] = {weight[n] * sums.x[n] * scale, weight[n] * sums.y[n] * scale};
     write_pack<M, 2>(to + 2 * point_at<kKernel>(c.g, full), both);
   }
 }
 
-// `mean` is the mean of `to_weight` under a softmax's weights, which each logit's gradient is taken against.
+// `mean` is the mean of `to_weight` weighted by the softmax; each logit's gradient uses the difference from it.
 template <typename T, typename M, int kKernel, int N>
 DCNV3_HOST_DEVICE void write_mask_gradients(const Call& c, const Slot& s, int first, const Arithmetic<T> (&weight)[N],
                                             const Arithmetic<T> (&to_weight)[N], Arithmetic<T> mean) {
@@ -95,7 +95,7 @@ DCNV3_HOST_DEVICE void write_mask_gradients(const Call& c, const Slot& s, int fi
   }
 }
 
-// Where the points came in several batches: the logits' gradients after the last, from the sums kept of each.
+// If the points are in several batches: writes the logits' gradients after the last, from the kept sums of all.
 template <typename T, typename M>
 DCNV3_HOST_DEVICE void write_logit_gradients(const Call& c, const Slot& s, const Normaliser<Arithmetic<T>>& norm,
                                              const Arithmetic<T>* kept, Arithmetic<T> mean) {
@@ -109,17 +109,17 @@ DCNV3_HOST_DEVICE void write_logit_gradients(const Call& c, const Slot& s, const
   }
 }
 
-// Whether a softmax's points come in several batches, so that their sums have to be kept until the last.
+// Whether the points of a softmax are in several batches, so that their sums must be kept until the last one.
 template <int kKernel>
 DCNV3_HOST_DEVICE bool keeps_sums(const Geometry& g, const Tensors& t) {
   return kBatch<kKernel> != kKernel * kKernel && g.softmax && t.grad_mask;
 }
 
-// The threads of a team run this in step; `Team` adds up the threads' values, and is their barrier. A thread that is
-// not `active` only takes part in that.
+// The threads of a team run this in step; `Team` sums the threads' values and has their barrier. A thread that is not
+// `active` only takes part in these two.
 //
-// `kept` is P values of memory that the team shares, for `keeps_sums`. A team whose threads would each hold more than
-// one lot of L packs is left to kKernel 0.
+// `kept` is memory for P values that the team shares, for `keeps_sums`. If each thread of a team has more than L packs,
+// kKernel must be 0.
 template <typename T, int V, int L, int kKernel, typename Team>
 DCNV3_HOST_DEVICE void grad_weights_slot(const Call& c, uint32_t index, bool active, Arithmetic<T>* kept,
                                          const Team& team) {
@@ -205,7 +205,7 @@ struct WarpTeam {
   __device__ void wait() const { __syncwarp(); }
 };
 
-// A block may be shorter than kBlock. Threads past the last slot repeat it, for the shuffles' sake, and write nothing.
+// A block may be shorter than kBlock. Threads beyond the last slot repeat it for the shuffles, and write nothing.
 template <typename T, int V, int L, int kKernel>
 __global__ void __launch_bounds__(kBlock) grad_weights_kernel(const __grid_constant__ Call c) {
   extern __shared__ __align__(16) unsigned char shared[];

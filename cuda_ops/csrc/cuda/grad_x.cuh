@@ -1,18 +1,18 @@
-// The gradient of x without atomics: a block owns a tile of one (image, group) plane of it in shared memory, goes
-// through the image's output pixels that reach the tile, and writes the tile once. Every element is summed in the
-// order of output pixels and points, so the result is the same on every run and for every tiling.
+// The gradient of x without atomics. A block owns a tile of one (image, group) plane of the gradient in shared memory,
+// processes the image's output pixels that reach the tile, and writes the tile once. Every element is summed in the
+// order of output pixels and points, so the result is the same in every run and for every division into tiles.
 //
-// A step is a chunk of 32 output pixels, and of their points a round of kRound. One warp, a pixel to a lane, writes
-// down where each point's four neighbours lie in the tile and what they weigh, while the other warps add up the step
-// before: each owner goes through the pixels that touch its columns, and one turn of its lanes adds one point's whole
-// contribution. No two lanes and no two owners ever meet in one element. Columns and not rows are what owners divide,
-// because a chunk has few rows but many columns.
+// A step is a round of kRound points of each pixel in a chunk of 32 output pixels. One warp, with a pixel per lane,
+// writes the position in the tile and the weight of each point's four neighbors to shared memory. At the same time the
+// other warps add the previous step: each owner processes the pixels that touch its columns, and its lanes add one
+// point's whole contribution at a time. No two lanes and no two owners ever add to the same element. Owners divide the
+// columns, not the rows, because a chunk has few rows but many columns.
 #pragma once
 #include "plane.cuh"
 
 namespace dcnv3::cuda {
 
-// ---- a step, written down ----
+// ---- writing a step ----
 
 template <typename S>
 DCNV3_HOST_DEVICE void write_gradient(const PlaneCall& p, const Tile& tile, bool exists, int64_t pair,
@@ -41,8 +41,8 @@ DCNV3_HOST_DEVICE bool is_below(int value, int size) {
   return static_cast<uint32_t>(value) < static_cast<uint32_t>(size);
 }
 
-// One point's four entries, in the order (column, row) = (0, 0), (0, 1), (1, 0), (1, 1). Returns the columns of the
-// tile that they may touch.
+// Writes one point's four entries, in the order (column, row) = (0, 0), (0, 1), (1, 0), (1, 1). Returns the columns of
+// the tile that they may touch.
 template <typename S>
 DCNV3_HOST_DEVICE Span write_point(const PlaneCall& p, const Tile& tile, typename S::A px, typename S::A py,
                                    typename S::A weight, bool exists, Entry<typename S::A>* to) {
@@ -67,7 +67,7 @@ DCNV3_HOST_DEVICE Span write_point(const PlaneCall& p, const Tile& tile, typenam
   return {x > 0 ? x : 0, x + 1 < tile.width ? x + 1 : tile.width - 1};
 }
 
-// One pixel's part of a step, where the K x K window is one batch: all positions' points at once.
+// Writes one pixel's points of a step, from position `first` on; returns the columns that they may touch.
 template <typename S, int kKernel>
 DCNV3_HOST_DEVICE Span write_points(const PlaneCall& p, const Tile& tile, const Slot& s, bool exists, int first,
                                     Entry<typename S::A>* to) {
@@ -79,7 +79,7 @@ DCNV3_HOST_DEVICE Span write_points(const PlaneCall& p, const Tile& tile, const 
   Span columns{tile.width, -1};
 #pragma unroll 1
   for (int r = 0; r < kRound; r += N) {
-    // A position past the last is computed as the last, and counts for nothing.
+    // A position beyond the last is computed as the last and not used.
     const int full = first + r < positions ? first + r : positions - 1;
     const Points<A, N> points = points_of<typename S::T, kKernel, N>(p.c, s, full, norm);
 #pragma unroll
@@ -103,7 +103,7 @@ DCNV3_HOST_DEVICE void write_pixel(const PlaneCall& p, const Tile& tile, const S
   page.columns[pixel] = write_points<S, kKernel>(p, tile, s, exists, step.first, page.entries + pixel * kRound * 4);
 }
 
-// ---- the adding up ----
+// ---- adding a step ----
 
 template <typename S>
 DCNV3_HOST_DEVICE bool pixel_touches(const Span& own, int pixel, const Page<S>& page) {
@@ -111,8 +111,8 @@ DCNV3_HOST_DEVICE bool pixel_touches(const Span& own, int pixel, const Page<S>& 
   return columns.first <= own.last && columns.last >= own.first;
 }
 
-// What one of an owner's lanes adds for one pixel: lane / kRuns says which neighbour of each point, lane % kRuns which
-// run of channels.
+// The contribution of one pixel that one lane of an owner adds: lane / kRuns is the neighbor of each point, and
+// lane % kRuns the run of channels.
 template <typename S>
 struct LaneShare {
   Entry<typename S::A> entry[kRound];
@@ -128,7 +128,7 @@ DCNV3_HOST_DEVICE LaneShare<S> lane_share(int pixel, int lane, const Page<S>& pa
   return share;
 }
 
-// The elements of a span of columns, as the tile lies: `first` to before `first + count`.
+// The elements of a span of the tile's columns: from `first` up to but not including `first + count`.
 struct Elements {
   int32_t first;
   uint32_t count;
@@ -156,7 +156,7 @@ DCNV3_HOST_DEVICE void add_entry(const Elements& own, int lane, const Entry<type
   *sum = run;
 }
 
-// ---- the tile's beginning and end, by `threads` and `warps` ----
+// ---- clearing and writing the tile, with all `threads` or `warps` ----
 
 template <typename S>
 DCNV3_HOST_DEVICE void clear_tile(const Tile& tile, int thread, int threads, typename S::A* memory) {
@@ -189,7 +189,7 @@ DCNV3_HOST_DEVICE void write_tile(const PlaneCall& p, const Tile& tile, int warp
 }
 
 #ifdef __CUDACC__
-// One warp to a chunk and group.
+// One warp per chunk and group.
 template <typename T>
 __global__ void __launch_bounds__(kBlock) boxes_kernel(const __grid_constant__ Call c, Box* boxes, int64_t count) {
   const int64_t index = static_cast<int64_t>(blockIdx.x) * (kBlock / 32) + threadIdx.x / 32;
@@ -203,7 +203,7 @@ __global__ void __launch_bounds__(kBlock) boxes_kernel(const __grid_constant__ C
   if (threadIdx.x % 32 == 0) boxes[index] = box;
 }
 
-// The first chunk from `chunk` on that reaches the tile, the same in every warp.
+// The first chunk from `chunk` on that reaches the tile; all warps get the same result.
 __device__ __forceinline__ int next_chunk(const PlaneCall& p, const Tile& tile, int chunk, int lane) {
   if (!p.boxes) return chunk;
   for (; chunk < chunks_of(p.c); chunk += 32) {
@@ -234,13 +234,13 @@ __device__ __forceinline__ void add_step(const PlaneCall& p, const Tile& tile, i
     own = elements_of<S>(tile, columns), pixels = touching;
   }
   for (int turn = 0; turn < turns; ++turn, pixels &= pixels - 1) {
-    if (!pixels) own.count = 0;  // this owner is done, the warp's other one is not
+    if (!pixels) own.count = 0;  // this owner is done, but the warp's other owner is not
     const int pixel = pixels ? __ffs(static_cast<int>(pixels)) - 1 : 0;
     const LaneShare<S> share = lane_share(pixel, lane % S::kOwnerLanes, page);
 #pragma unroll
     for (int r = 0; r < kRound; ++r) {
       add_entry<S>(own, lane, share.entry[r], share.grad, memory);
-      __syncwarp();  // in the next point another lane may hold the element that this one has just written
+      __syncwarp();  // in the next point another lane may add to the element that this lane has just written
     }
   }
 }
@@ -248,7 +248,7 @@ __device__ __forceinline__ void add_step(const PlaneCall& p, const Tile& tile, i
 template <typename S, int kKernel>
 __global__ void __launch_bounds__(32 * (kMaxWarps + 1), 3) grad_x_kernel(const __grid_constant__ PlaneCall p) {
   extern __shared__ __align__(16) unsigned char shared[];
-  // By a shuffle the compiler knows that a warp's lanes agree on it, and leaves out the code for when they part.
+  // With a shuffle the compiler knows that all lanes of a warp have the same value, and omits code for divergence.
   const int warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
   const Tile tile = tile_at<S>(p, blockIdx.x);
   const PlaneMemory<S> memory(shared, static_cast<int64_t>(p.tile_w) * p.tile_h);

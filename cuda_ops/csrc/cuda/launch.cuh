@@ -1,33 +1,34 @@
 // The CUDA backend: its design, its limits, and the launches. Each .cu file instantiates one direction for one type,
-// so that a build runs on many cores.
+// so that a build uses many cores.
 //
-//   numeric.cuh       types, 128-bit packs                        } no torch, no CUDA headers: the same bodies are
-//   call.cuh          a launch, and which thread does what        } compiled for the host and compared with the
-//   sample.cuh        positions, weights, the four neighbours     } definition in float64 (tests/test_cuda_host.py)
-//   forward.cuh  grad_weights.cuh  plane.cuh  grad_x.cuh          } the kernels
-//   plan.h            which kernel, how many threads, what tiles  }
-//   register.cpp      tensors in, tensors out, by LibTorch's stable ABI
+//   numeric.cuh       types, 128-bit packs                        } without torch and CUDA headers: the same bodies
+//   call.cuh          the data of a launch, work of each thread   } are compiled for the host and compared with the
+//   sample.cuh        positions, weights, the four neighbors      } definition in float64
+//   forward.cuh  grad_weights.cuh  plane.cuh  grad_x.cuh: kernels } (tests/cuda_ops/test_cuda_host.py)
+//   plan.h            choice of kernel, threads and tiles         }
+//   register.cpp      the operators on tensors, by LibTorch's stable ABI
 //
 // Forward. A thread computes two 128-bit packs of one output pixel and group: at C' = 16 two threads share a group in
-// float, and one does it all in half precision. What the threads of a K = 3 pixel read of offset and mask is read at
-// once, into registers; softmax is computed there. Positions are resolved without a branch: indices are moved into the
-// image and shares outside it are zero.
+// float, and one thread computes the whole group in half precision. For K = 3 a thread reads all offsets and masks of
+// its pixel at once into registers, and computes the softmax there. Positions are resolved without a branch: indices
+// are clamped to the image, and shares outside it are zero.
 //
-// Backward, two kernels. Gradients of offset and mask: the forward's threads, four dot products a point, and one
-// shuffle per doubling of the threads. Gradient of x: no atomics. Scattering it by `red.global.add.v4.f32` (sm_90)
-// would send 36 C' floats per pixel and group to L2, 1.85 GB at T's first stage, 110 us of the 64 bytes a clock that
-// leave a multiprocessor before L2 has added any, and another order of additions on every run. Here tiles of the
-// gradient lie in shared memory, owned by blocks, and are added to by lanes that cannot meet: always deterministic, no
-// zeroing before, no float copy of half-precision gradients, each element written once. A map that exceeds shared
-// memory is tiled, and a kernel that runs before finds which 32-pixel chunks reach which tile, whatever the offsets.
+// Backward, two kernels. Gradients of offset and mask: the same threads as forward, four dot products per point, and
+// one shuffle per doubling of the threads. Gradient of x: no atomics. Scattering it with `red.global.add.v4.f32`
+// (sm_90) would send 36 C' floats per pixel and group to L2: 1.85 GB at T's first stage. At the 64 bytes per clock that
+// leave a multiprocessor this takes 110 us before L2 has added any, and the order of additions would differ in every
+// run. Here blocks own tiles of the gradient in shared memory, and their lanes never add to the same element. So the
+// result is always deterministic, nothing is zeroed first, half-precision gradients need no float copy, and each
+// element is written once. A map that exceeds shared memory is divided into tiles; then a kernel that runs first
+// determines which 32-pixel chunks reach which tile, for any offsets.
 //
-// What bounds it, on an H200 (132 multiprocessors at 1.98 GHz; 59 elements forward and 102 backward per pixel and
-// group at 4.8 TB/s are the memory floor). L1 gives 128 bytes a clock: 36 * 16 values of a pixel and group are 1.4
-// times the forward floor. Instructions per pixel and group at K = 3 and C' = 16, counted in the sm_90 code: forward
-// 2 * 1040 in float and 1950 in bfloat16, where 580 only widen to float; offset and mask gradients about 2 * 1550 and
-// 2400; gradient of x about 200 of a whole warp in either.
+// Limits on an H200 (132 multiprocessors at 1.98 GHz; the memory floor is 59 elements forward and 102 backward per
+// pixel and group at 4.8 TB/s). L1 reads 128 bytes per clock: 36 * 16 values of a pixel and group take 1.4 times the
+// forward floor. Instructions per pixel and group at K = 3 and C' = 16, counted in the sm_90 code: forward 2 * 1040 in
+// float and 1950 in bfloat16, of which 580 only convert to float; offset and mask gradients about 2 * 1550 and 2400;
+// gradient of x about 200 of a whole warp in either type.
 //
-// PREDICTIONS, not measurements: no GPU was at hand. Batch 64 at 224x224, softmax inside, 80-85% of the binding limit:
+// PREDICTIONS, not measurements: no GPU was available. Batch 64 at 224x224, with softmax, 80-85% of the binding limit:
 //
 //                    forward us (times the floor)      backward us (times the floor)
 //                    float         bfloat16            float         bfloat16
@@ -36,11 +37,11 @@
 //   14x14x256 G16    20 (2.0)      17 (3.5)             70 (4.1)      68 (8.0)
 //   7x7x512   G32    11 (2.3)      10 (4.0)             45 (5.3)      45 (11)
 //
-// Forward in float is bound by L1, everything else by instructions. Not known: how many cache lines a pass of a load
-// can look up. In half precision it meets eight, one to a thread; should that be too many, one pack to a thread
-// (`Wide` in plan.h) meets four, for 28% more instructions. To try first, with `python -m cuda_ops.gpu_session`: that;
-// the weights of a point computed by one of its two threads and shuffled to the other; a second warp that writes down
-// steps in grad_x.
+// Forward in float is bound by L1, everything else by instructions. Not known: how many cache lines one pass of a load
+// can look up. In half precision a pass has eight, one per thread. If that is too many, one pack per thread (`Wide` in
+// plan.h) has four, for 28% more instructions. To try first, with `python -m cuda_ops.gpu_session`: one pack per
+// thread; computing the weights of a point in one of its two threads and shuffling them to the other; a second warp
+// that writes steps in grad_x.
 #pragma once
 #include <cuda_runtime_api.h>
 
@@ -83,7 +84,7 @@ const char* launch_grad_weights(const Geometry& g, const Tensors& t, cudaStream_
   });
 }
 
-// Of the current device; asks the driver's own table, which neither waits nor allocates.
+// Gets the sizes for the current device from the driver's own table, without waiting or allocating.
 inline const char* shared_memory(SharedMemory& shared) {
   int device = 0, multiprocessor = 0, reserved = 0;
   cudaError_t error = cudaGetDevice(&device);
@@ -112,13 +113,13 @@ const char* launch_grad_x(const Geometry& g, const Tensors& t, void* workspace, 
   }
   const int bytes = static_cast<int>(plane_shared_bytes<S>(p));
   if (bytes > kSharedBytes) {
-    // On every launch, not once: it holds for the current device alone, and costs less than finding out. Never this
-    // call's own size: a larger call that a graph has captured, or that another thread is launching, needs its own.
+    // Set it in every launch: it applies to the current device only, and setting it costs less than a query. Set the
+    // maximum and not this call's own size: a larger call may be captured in a graph or be launched by another thread.
     const int most = static_cast<int>(most_plane_shared_bytes<S>(shared));
     const cudaError_t error =
         cudaFuncSetAttribute(grad_x_kernel<S, kKernel>, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
     if (error != cudaSuccess) {
-      cudaGetLastError();  // or the next launch, whosever it is, would be told of it
+      cudaGetLastError();  // clears the error, or the next launch of any kernel would report it
       return cudaGetErrorString(error);
     }
   }
@@ -143,7 +144,7 @@ template <typename T>
 int64_t workspace_bytes(const Geometry& g, const Tensors& t) {
   if (!t.grad_x || refusal(g)) return 0;
   return with_grad_x_kernel<T>(g, [&](auto slice, auto) -> int64_t {
-    const PlaneCall p = plane_call<decltype(slice)>(g, t, kLeastShared);  // elsewhere tiles are no smaller
+    const PlaneCall p = plane_call<decltype(slice)>(g, t, kLeastShared);  // tiles of other devices are no smaller
     return is_tiled(p) ? box_count(p.c) * static_cast<int64_t>(sizeof(Box)) : 0;
   });
 }

@@ -1,6 +1,6 @@
-// Numbers of the CUDA kernels: storage types, their arithmetic type, and vector loads and stores.
+// Number types of the CUDA kernels: storage types, their arithmetic type, and vector loads and stores.
 //
-// Everything here also compiles as plain C++, so that the kernels' bodies can be run and checked without a GPU.
+// Everything here also compiles as plain C++, so that the kernels' bodies can be run and tested without a GPU.
 #pragma once
 #include <cassert>
 #include <cmath>
@@ -17,7 +17,7 @@
 
 namespace dcnv3::cuda {
 
-// Storage only. cuda_fp16.h and cuda_bf16.h would more than double the compile time of every kernel file.
+// For storage only. cuda_fp16.h and cuda_bf16.h would more than double the compile time of every kernel file.
 struct Half {
   uint16_t bits;
 };
@@ -25,7 +25,7 @@ struct BFloat16 {
   uint16_t bits;
 };
 
-// The type that a stored type is computed in: float, but double in double.
+// The type in which a stored type is computed: double for double, float for all others.
 template <typename T>
 using Arithmetic = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
@@ -116,8 +116,8 @@ DCNV3_HOST_DEVICE T from_arithmetic(Arithmetic<T> value) {
   }
 }
 
-// V neighbouring values of T as they lie in memory, read and written by one access of up to 128 bits, which wants that
-// much alignment. Half types are taken from whole words: half the instructions of taking them one by one.
+// V consecutive values of T as stored in memory, read and written by one access of up to 128 bits, with the alignment
+// that this requires. Half types are extracted from whole words: half the instructions of reading them one by one.
 template <typename T, int V>
 struct alignas(sizeof(T) * V) Pack {
   static constexpr bool kWords = sizeof(T) == 2 && V > 1;
@@ -151,7 +151,7 @@ DCNV3_HOST_DEVICE Pack<T, V> pack_of(const Arithmetic<T> (&values)[V]) {
   return pack;
 }
 
-// For memory that nothing writes during the launch.
+// Reads memory that nothing writes during the launch.
 template <typename T, int V>
 DCNV3_HOST_DEVICE Pack<T, V> read_pack(const T* from) {
   Pack<T, V> pack;
@@ -177,8 +177,8 @@ DCNV3_HOST_DEVICE void write_pack(T* to, const Arithmetic<T> (&values)[V]) {
   *reinterpret_cast<Pack<T, V>*>(to) = pack_of<T, V>(values);
 }
 
-// e^x and 1/x of a softmax: x <= 0, and x from 1 on. Within two units in the last place in float on the device; where
-// e^x is subnormal it is 0.
+// e^x for x <= 0 and 1/x for x >= 1, for the softmax. In float on the device within two units in the last place; a
+// subnormal e^x becomes 0.
 DCNV3_HOST_DEVICE float exponential(float x) {
 #ifdef __CUDA_ARCH__
   float result;

@@ -1,4 +1,4 @@
-// How a call becomes launches: which kernel, how many threads, which tiles. Plain C++ and constant time.
+// Plans the launches of a call: choice of kernel, threads and tiles. Plain C++ and constant time.
 #pragma once
 #include <algorithm>
 
@@ -8,23 +8,24 @@
 
 namespace dcnv3::cuda {
 
-// What a kernel is compiled for: L packs of V channels to a thread, and K, or 0 for any.
+// The template arguments of a kernel: L packs of V channels per thread, and the kernel size K, or 0 for any.
 template <int V_, int L_, int kKernel_>
 struct Choice {
   static constexpr int V = V_, L = L_, kKernel = kKernel_;
 };
 
-// Two packs of 16 bytes to a thread where they fit: a point's position costs as much for one channel as for sixteen.
-// Without them, and in double, which is for checking gradients, four single channels.
+// Two packs of 16 bytes per thread if the channels and the alignment allow it, because computing a point's position
+// costs the same for one channel as for sixteen. Otherwise four single channels; also in double, which is for gradient
+// checks.
 template <typename T, int kKernel>
 using Wide = Choice<16 / sizeof(T), 2, kKernel>;
 using Narrow = Choice<1, 4, 0>;
 
-inline constexpr int64_t kSharedBytes = 48 * 1024;  // what a block gets without asking
+inline constexpr int64_t kSharedBytes = 48 * 1024;  // available to a block without setting an attribute
 
 // Shared memory of a device, in bytes.
 struct SharedMemory {
-  int64_t multiprocessor, reserved;  // `reserved` of it goes with every block
+  int64_t multiprocessor, reserved;  // every block uses `reserved` of it
 };
 inline int blocks_at_once(const SharedMemory& shared) { return shared.multiprocessor >= 160 * 1024 ? 3 : 2; }
 inline constexpr SharedMemory kLeastShared{100 * 1024, 1024};  // sm_86, sm_89; sm_80 has 164 KB, sm_90 228
@@ -35,7 +36,7 @@ inline int64_t rounded_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 inline bool aligned(const void* pointer, int64_t bytes) { return reinterpret_cast<uintptr_t>(pointer) % bytes == 0; }
 
-// What no kernel here can do, in words, or null.
+// The error message for a call that the kernels do not support, or null.
 inline const char* refusal(const Geometry& g) {
   constexpr int64_t k31 = int64_t{1} << 31;
   if (std::max(g.h, g.w) > kMaxSize) return "images of more than 4,194,304 pixels on a side are not supported";
@@ -56,7 +57,7 @@ bool packs_fit(const Geometry& g, const Tensors& t) {
          aligned(t.grad, 16) && aligned(t.output, 16);
 }
 
-// A launch of `lanes` threads to a pair, over rows from `first_row` on.
+// The data of a launch with `lanes` threads per pair; `each_part` sets its rows and slots.
 template <typename T>
 Call call_of(const Geometry& g, const Tensors& t, int pack, int64_t lanes) {
   Call c{};
@@ -71,7 +72,7 @@ Call call_of(const Geometry& g, const Tensors& t, int pack, int64_t lanes) {
   return c;
 }
 
-// Calls `run` with the parts of a call that 32-bit slots can number, until it returns an error.
+// Calls `run` with each part of a call that 32-bit slots can number, until `run` returns an error.
 template <typename Run>
 const char* each_part(Call c, const Run& run, int64_t max_slots = kMaxSlots) {
   const int64_t rows = c.g.n * c.g.ho, row_slots = c.g.wo * c.g.groups * c.lanes.divisor;
@@ -88,7 +89,7 @@ int64_t forward_lanes(const Geometry& g) {
   return rounded_up(g.group_channels / C::V, C::L);
 }
 
-// The threads of a team: a power of two, at most a warp.
+// The threads of a team, a power of two and at most a warp, and the block that holds its teams.
 struct TeamPlan {
   int lanes, block;
   int64_t shared_bytes;
@@ -106,15 +107,15 @@ TeamPlan team_plan(const Geometry& g, const Tensors& t) {
   return plan;
 }
 
-// The pixels of the largest tile. Three blocks to a multiprocessor where it is not too small: larger tiles mean fewer
-// pixels that reach two of them, more blocks more warps.
+// The number of pixels of the largest tile. Three blocks share a multiprocessor if its memory is large enough: with
+// larger tiles fewer pixels reach two of them, and with more blocks there are more warps.
 template <typename S>
 int64_t plane_room(const SharedMemory& shared) {
   const int64_t bytes = shared.multiprocessor / blocks_at_once(shared) - shared.reserved - PlaneMemory<S>::bytes(0);
   return bytes / (PlaneMemory<S>::bytes(1) - PlaneMemory<S>::bytes(0));
 }
 
-// Six rows are the least that make the rows above and below worth going through.
+// A tile has at least six rows if the map has: with fewer, processing the rows above and below it costs too much.
 template <typename S>
 PlaneCall plane_call(const Geometry& g, const Tensors& t, const SharedMemory& shared) {
   using T = typename S::T;
@@ -145,7 +146,7 @@ int64_t plane_shared_bytes(const PlaneCall& p) {
   return PlaneMemory<S>::bytes(static_cast<int64_t>(p.tile_w) * p.tile_h);
 }
 
-// The most that a block of any call asks for on this device.
+// The largest shared memory of a block for any call on this device.
 template <typename S>
 int64_t most_plane_shared_bytes(const SharedMemory& shared) {
   return PlaneMemory<S>::bytes(plane_room<S>(shared));
@@ -153,7 +154,7 @@ int64_t most_plane_shared_bytes(const SharedMemory& shared) {
 
 inline int64_t box_count(const Call& c) { return c.g.n * chunks_of(c) * c.g.groups; }
 
-// The choices. Each calls `run` with one, and returns what it returns.
+// The choices of kernels. Each function calls `run` with one choice and returns its result.
 
 template <typename T, typename Run>
 auto with_forward_kernel(const Geometry& g, const Tensors& t, const Run& run) {
@@ -168,7 +169,7 @@ auto with_forward_kernel(const Geometry& g, const Tensors& t, const Run& run) {
   return run(Narrow());
 }
 
-// The kernels of a fixed K hold all channels of a group in one team's threads at once.
+// In the kernels of a fixed K the threads of one team hold all channels of a group at once.
 template <typename T, typename Run>
 auto with_grad_weights_kernel(const Geometry& g, const Tensors& t, const Run& run) {
   return with_forward_kernel<T>(g, t, [&](auto choice) {
@@ -180,7 +181,7 @@ auto with_grad_weights_kernel(const Geometry& g, const Tensors& t, const Run& ru
   });
 }
 
-// Calls `run` with a slice and K as a constant.
+// Calls `run` with a slice and with K as a constant.
 template <typename T, typename Run>
 auto with_grad_x_kernel(const Geometry& g, const Run& run) {
   using Three = std::integral_constant<int, 3>;

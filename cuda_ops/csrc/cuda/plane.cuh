@@ -1,15 +1,15 @@
-// How the gradient of x is divided: blocks own tiles of it, and within a block owners own columns of the tile.
+// How the gradient of x is divided: each block has a tile, and each owner within a block has columns of the tile.
 #pragma once
 #include "sample.cuh"
 
 namespace dcnv3::cuda {
 
-inline constexpr int kChunk = 32;  // output pixels that are gone through at a time, one to a lane
-inline constexpr int kRound = 9;   // points of each
+inline constexpr int kChunk = 32;  // output pixels that are processed at a time, one per lane
+inline constexpr int kRound = 9;   // points per pixel and step
 inline constexpr int kMaxWarps = 4;
 
-// The channels of a tile: kRuns runs of as many as 128 bits hold, 16 or 32 in all. An owner's lanes are the four
-// neighbours of a point times the runs.
+// The channels of a tile: kRuns runs of 128 bits, 16 or 32 channels in total. An owner has a lane for each run of each
+// of the four neighbors of a point.
 template <typename T_, int kRuns_>
 struct Slice {
   using T = T_;
@@ -20,27 +20,27 @@ struct Slice {
 };
 
 struct Span {
-  int32_t first, last;  // none where first > last
+  int32_t first, last;  // empty if first > last
 };
 
-// The columns and rows of x that a chunk's samples touch, in one group.
+// The columns and rows of x that the samples of a chunk touch, in one group.
 struct Box {
   Span x, y;
 };
 
-// A tile has `tile_w` x `tile_h` pixels and a slice of channels, or less at the image's edge and the group's end.
-// Blocks are numbered group fastest, then slice, column of tiles, row of tiles, image.
+// A tile has `tile_w` x `tile_h` pixels and a slice of channels; fewer at the image's edge and at the group's end.
+// Blocks are numbered with group fastest, then slice, column of tiles, row of tiles, image.
 struct PlaneCall {
   Call c;
   int tile_w, tile_h, tiles_x, tiles_y, slices;
-  int warps;         // that add; one more writes down what they add next
+  int warps;         // that add; one more warp writes the next step
   bool whole_runs;   // a run of channels is read and written as one pack
-  const Box* boxes;  // [image][chunk][group]; null where one tile covers the image
+  const Box* boxes;  // [image][chunk][group]; null if one tile covers the image
 };
 
 struct Tile {
   int64_t n;
-  int group, channel, channels, x0, y0, width, height;  // `channel` counts within the group
+  int group, channel, channels, x0, y0, width, height;  // `channel` is an index within the group
 };
 
 template <typename S>
@@ -66,10 +66,10 @@ DCNV3_HOST_DEVICE Tile tile_at(const PlaneCall& p, uint32_t block) {
 template <typename A>
 struct Entry {
   A weight;
-  int32_t at;  // element of the tile, -1 for none
+  int32_t at;  // index of the tile's element, or -1 for none
 };
 
-// What one step adds, written down: each of kChunk pixels' points and gradient.
+// The data of one step: the points and the gradient of each of kChunk pixels.
 template <typename S>
 struct Page {
   using A = typename S::A;
@@ -80,8 +80,8 @@ struct Page {
   static constexpr int64_t kBytes = kChunk * (sizeof(Entry<A>) * kRound * 4 + sizeof(A) * S::kChannels + sizeof(Span));
 };
 
-// In shared memory: the tile by columns, [column][row][channel], and two pages, one that is written while the other is
-// added up.
+// The shared memory: the tile as [column][row][channel], and two pages, one of which is written while the other is
+// added to the tile.
 template <typename S>
 struct PlaneMemory {
   using A = typename S::A;
@@ -115,9 +115,9 @@ DCNV3_HOST_DEVICE Span own_columns(const Tile& tile, int owner, int owners) {
   return {first, first + share < tile.width ? first + share - 1 : tile.width - 1};
 }
 
-// ---- which chunks a tile has to see ----
+// ---- which chunks reach a tile ----
 
-// A round of one chunk's points, from window position `first` on.
+// A round of one chunk's points, from kernel position `first` on.
 struct Step {
   int chunk, first;
 };
@@ -145,7 +145,7 @@ DCNV3_HOST_DEVICE Slot slot_of_pixel(const Call& c, int64_t n, int group, uint32
   return s;
 }
 
-// The slot of a chunk's pixel, or of the image's last one where the chunk is not full.
+// The slot of a chunk's pixel, or of the image's last pixel if the chunk has fewer.
 DCNV3_HOST_DEVICE Slot slot_in_chunk(const Call& c, int64_t n, int group, int chunk, int pixel) {
   const uint32_t last = static_cast<uint32_t>(c.g.ho * c.g.wo - 1), in_image = chunk * kChunk + pixel;
   return slot_of_pixel(c, n, group, in_image < last ? in_image : last);

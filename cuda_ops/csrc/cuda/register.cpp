@@ -1,5 +1,5 @@
-// Registers the CUDA kernels under the operators that ops.py defines, through LibTorch's stable ABI: one library for
-// every torch from 2.10 on, which a torch without CUDA loads too.
+// Registers the CUDA kernels for the operators that ops.py defines, through LibTorch's stable ABI: one library works
+// with every torch from 2.10 on, and a torch without CUDA can load it too.
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -11,7 +11,7 @@
 #include "../arguments.h"
 #include "launch.h"
 
-// Weak, because only a torch with CUDA has it.
+// Weak, because only a torch with CUDA defines it.
 extern "C" __attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device, void** stream);
 
 namespace dcnv3::cuda {
@@ -27,7 +27,7 @@ void* current_stream(const Tensor& t) {
   return stream;
 }
 
-// Calls `run` with a null pointer of x's type.
+// Calls `run` with a null pointer to x's type.
 template <typename Run>
 auto with_type(const Tensor& x, const Tensor& offset, const Run& run) {
   const ScalarType type = x.scalar_type(), other = offset.scalar_type();
@@ -40,7 +40,7 @@ auto with_type(const Tensor& x, const Tensor& offset, const Run& run) {
   return run(static_cast<float*>(nullptr));
 }
 
-// Offsets are read in pairs, which have to lie on their own alignment.
+// Offsets are read in pairs, which must be aligned to the size of a pair.
 Tensor readable_pairs(const Tensor& offset) {
   const Tensor t = readable(offset);
   const bool even = pixel_stride(t) % 2 == 0;

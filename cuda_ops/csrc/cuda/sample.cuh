@@ -1,7 +1,7 @@
-// Where a pair of output pixel and group samples, with what weight, and in which four pixels of x.
+// The sampling positions and weights of a pair of output pixel and group, and the four neighbors in x of each position.
 //
-// Every loop below works on batches of N points: all nine of K = 3, one column of K = 5 and K = 7, one point of any
-// other K (kKernel 0). A batch's offsets and weights are read together, so that their reads overlap.
+// Every loop below works on batches of N points: all nine for K = 3, one column for K = 5 and K = 7, one point for any
+// other K (kKernel 0). A batch's offsets and weights are read together, so that the reads overlap.
 #pragma once
 #include "call.cuh"
 
@@ -10,7 +10,7 @@ namespace dcnv3::cuda {
 template <int kKernel>
 inline constexpr int kBatch = kKernel == 3 ? 9 : kKernel == 0 ? 1 : kKernel;
 
-// `position + 1.5 * 2^23`, rounded down: its low bits then hold the floor of the position, for positions in +-2^22.
+// `position + 1.5 * 2^23`, rounded down: its low bits then are the floor of the position, for positions in +-2^22.
 inline constexpr float kWhole = 12582912.0f;
 inline constexpr int32_t kWholeBits = 0x4b400000;
 inline constexpr int64_t kMaxSize = int64_t{1} << 22;
@@ -42,7 +42,8 @@ DCNV3_HOST_DEVICE int32_t clamped(int32_t value, int32_t low, int32_t high) {
 #endif
 }
 
-// geometry.h's axis_neighbours, but that `cell` is `base + kFirstCell<A>`: the subtraction is left to the launch.
+// As axis_neighbours of geometry.h, but `cell` is `base + kFirstCell<A>`: kernels subtract it later, with the
+// launch's constant `first_cells`.
 template <typename A>
 struct Axis {
   int32_t cell;
@@ -52,8 +53,8 @@ struct Axis {
 template <typename A>
 inline constexpr int32_t kFirstCell = std::is_same_v<A, float> ? kWholeBits : 0;
 
-// In 18 full-rate instructions for float (9 of them where no slope is used) in place of conversions and compares, which
-// run at a quarter and half of the rate. A NaN position has shares 0 here; `neighbours` below makes up for it.
+// For float this takes 18 full-rate instructions (9 if no slope is used). Conversions and compares would run at a
+// quarter and half of the rate. Shares of a NaN position are 0 here; `neighbours` below makes the result NaN.
 DCNV3_HOST_DEVICE Axis<float> axis_at(float position, int64_t size) {
   const int32_t last = kWholeBits + static_cast<int32_t>(size > 1 ? size - 2 : 0);
   const float to_second = size > 1 ? 1.0f : kInfinity<float>;
@@ -64,8 +65,8 @@ DCNV3_HOST_DEVICE Axis<float> axis_at(float position, int64_t size) {
   const float first = position - (base - kWhole), step = floor - base;
   axis.share[0] = hat(first);
   axis.share[1] = hat(first - to_second);
-  // hat of a whole number says whether it is zero, here whether the position lies in the cell left of the neighbour or
-  // in the one right of it.
+  // hat of a whole number is 1 for zero and else 0: here it tells whether the position is in the cell to the left of
+  // the neighbor or in the one to its right.
   axis.slope[0] = hat(step + 1.0f) - hat(step);
   axis.slope[1] = hat(step - to_second + 1.0f) - hat(step - to_second);
   return axis;
@@ -88,7 +89,7 @@ DCNV3_HOST_DEVICE Neighbours<A> neighbours(A px, A py, const Geometry& g) {
   return near;
 }
 
-// Shift of a softmax's exponents, and what their sum is divided by; {0, 1} and no exponential without softmax.
+// The shift of a softmax's exponents, and the factor for their exponentials; {0, 1} if there is no softmax.
 template <typename A>
 struct Normaliser {
   A shift, scale;
@@ -99,7 +100,7 @@ struct Points {
   A px[N], py[N], weight[N];
 };
 
-// One (pixel, group)'s rows of offset and mask, as stored: M is float or x's type.
+// The offsets and masks of one (pixel, group) as stored; M is float or x's type.
 template <typename M>
 struct WeightRows {
   const M *offset, *mask;
@@ -126,7 +127,7 @@ DCNV3_HOST_DEVICE Normaliser<Arithmetic<M>> normaliser_of(const M* mask, int poi
   return {shift, reciprocal(sum)};
 }
 
-// Calls `read` with a null pointer of the type in which offset and mask are stored.
+// Calls `read` with a null pointer to the type in which offset and mask are stored.
 template <typename T, typename Read>
 DCNV3_HOST_DEVICE auto with_weight_type(const Call& c, const Read& read) {
   if constexpr (sizeof(T) == 2) {
@@ -149,7 +150,7 @@ DCNV3_HOST_DEVICE int kernel_size(const Geometry& g) {
   return kKernel > 0 ? kKernel : g.kernel;
 }
 
-// The index among the P points of window position `full` = i * K + j. Of a removed centre, that of the next point.
+// The index among the P points of kernel position `full` = i * K + j; for a removed center, that of the next point.
 template <int kKernel>
 DCNV3_HOST_DEVICE int point_at(const Geometry& g, int full) {
   const int size = kernel_size<kKernel>(g), skip = g.remove_center ? 1 : 0;
@@ -162,13 +163,13 @@ DCNV3_HOST_DEVICE bool is_removed(const Geometry& g, int full) {
   return g.remove_center && full == size * size / 2;
 }
 
-// Window positions first .. first + N - 1. Weights are logits still where a softmax is wanted. A removed centre weighs
-// nothing either way.
+// Reads kernel positions first to first + N - 1. With a softmax the weights are still logits. A removed center has no
+// weight in either case.
 template <int kKernel, int N, typename M>
 DCNV3_HOST_DEVICE Points<Arithmetic<M>, N> read_points(const Call& c, const Slot& s, int first) {
   using A = Arithmetic<M>;
   const int size = kernel_size<kKernel>(c.g), centre = size * size / 2, skip = c.g.remove_center ? 1 : 0;
-  // Indexed by position, before and after the centre: what follows is then a constant away for a constant position.
+  // Pointers for positions before and after the center: a constant position then has a constant address offset.
   const WeightRows<M> early = weight_rows<M>(c, s), late{early.offset - 2 * skip, early.mask - skip};
   const A nothing = c.g.softmax ? -kInfinity<A> : A(0);
   Points<A, N> points;
@@ -197,7 +198,7 @@ DCNV3_HOST_DEVICE void softmax_in_registers(A (&weight)[N]) {
   for (int n = 0; n < N; ++n) weight[n] *= scale;
 }
 
-// As `read_points`, with final weights. `norm` is used where the batch does not hold all points.
+// As `read_points`, with final weights. `norm` is used if the batch does not hold all points.
 template <typename T, int kKernel, int N>
 DCNV3_HOST_DEVICE Points<Arithmetic<T>, N> points_of(const Call& c, const Slot& s, int first,
                                                      const Normaliser<Arithmetic<T>>& norm) {
@@ -215,13 +216,13 @@ DCNV3_HOST_DEVICE Points<Arithmetic<T>, N> points_of(const Call& c, const Slot& 
   return points;
 }
 
-// The packs that a thread holds of the four neighbours, [row][column].
+// A thread's packs of the four neighbors, [row][column].
 template <typename T, int V, int L>
 struct FourPixels {
   Pack<T, V> pack[2][2][L];
 };
 
-// Numbers of packs within an image take 32 bits where a pack is a vector: a launch checks that they fit.
+// Indices of packs within an image have 32 bits if a pack is a vector: the plan checks that they fit.
 template <int V>
 using PackIndex = std::conditional_t<V == 1, int64_t, uint32_t>;
 
@@ -235,7 +236,7 @@ DCNV3_HOST_DEVICE FourPixels<T, V, L> read_four(const Call& c, const T* const (&
   FourPixels<T, V, L> four;
 #pragma unroll
   for (int l = 0; l < L; ++l) {
-    // In bytes: in elements the compiler scales each of the four sums anew.
+    // In bytes: with elements the compiler would scale each of the four sums separately.
     const char* first = reinterpret_cast<const char*>(from[l]) + static_cast<int64_t>(corner) * (V * sizeof(T));
     four.pack[0][0][l] = read_pack<T, V>(reinterpret_cast<const T*>(first));
     four.pack[0][1][l] = read_pack<T, V>(reinterpret_cast<const T*>(first + c.step_x));

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 from unittest.mock import Mock
 
 import pytest
@@ -13,22 +14,24 @@ from torch import nn
 import cuda_ops
 import internimage.dcnv3
 from archsearch.benchmarks import train_step
-from archsearch.core.recipe import QUICK, resolve, trained_config
-from archsearch.core.study import Interrupted, Trial
+from archsearch.core.cost import Cost
+from archsearch.core.interrupted import Interrupted
+from archsearch.core.recipe import QUICK, resolve
 from archsearch.families.internimage import Variant
-from archsearch.families.internimage_cost import Cost
-from archsearch.running import machine
+from archsearch.running.train_trial import train_trial, training_of
 from archsearch.storage import checkpoint
 from archsearch.storage.study_folder import TrialFolder
-from archsearch.training import loop, trial
+from archsearch.study import Trial
+from archsearch.tasks.classification import CLASSIFICATION
+from archsearch.training import loop, machine
 from archsearch.training.augmentation import Pipeline
-from archsearch.training.data import DataError, describe, load
-from archsearch.training.evaluation import calibrate, evaluate
+from archsearch.training.batch_norm import calibrate
+from archsearch.training.data import DataError, describe
+from archsearch.training.device import device_name, device_of, settings
 from archsearch.training.loop import Training
 from archsearch.training.memory import fitting_batch
 from archsearch.training.optimizer import optimizer_of, rate
-from archsearch.training.process_group import World
-from archsearch.training.trial import device_of, settings, train_trial
+from archsearch.training.process_group import ALONE, ProcessGroup
 from internimage import InternImage
 
 CPU = torch.device("cpu")
@@ -47,6 +50,12 @@ def trial_folder(root, recipe=SHORT, variant=TINY, **changes):
     folder = TrialFolder(root / trial.id)
     folder.write_spec(trial)
     return folder
+
+
+def begin(recipe=SHORT):
+    """A training of the digits at its beginning."""
+    data = describe("digits", recipe.val_fraction)
+    return training_of(Trial(TINY, recipe, data, 0), CPU)
 
 
 def after(steps):
@@ -80,7 +89,7 @@ def test_digits_are_learned_and_the_record_is_whole_even_on_a_bare_node(tmp_path
     program = (
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({absent}))\n"
-        "from archsearch.training.trial import train_trial\n"
+        "from archsearch.running.train_trial import train_trial\n"
         "from pathlib import Path\n"
         f"train_trial(Path({json.dumps(str(folder.path))}))\n"
     )
@@ -92,10 +101,10 @@ def test_digits_are_learned_and_the_record_is_whole_even_on_a_bare_node(tmp_path
     assert record.metrics["val_accuracy"] == record.curve[-1]["val_accuracy"]
     assert all(value is not None and value > 0 for value in record.metrics.values())
     assert record.cost.params == sum(
-        p.numel() for p in InternImage(trained_config(TINY, QUICK, 10)).parameters()
+        p.numel() for p in InternImage(TINY.config_for(10, QUICK)).parameters()
     )
     assert (record.cost.image_size, record.device[:4]) == (32, "cpu ")
-    assert record.versions["torch"] == torch.__version__
+    assert record.versions["torch"] == metadata.version("torch")
     assert record.seconds > 0
 
 
@@ -128,8 +137,8 @@ def test_a_seed_decides_the_result_and_another_seed_another(tmp_path):
 @pytest.mark.parametrize("ema_decay", [None, 0.5])
 def test_before_a_measurement_batch_norm_is_taken_anew(ema_decay):
     recipe = replace(SHORT, ema_decay=ema_decay)
-    training = Training(trained_config(TINY, recipe, 10), recipe, load("digits"), 0, CPU)
-    training.step(*next(training.remaining_batches()))
+    training = begin(recipe)
+    training.step(next(training.remaining_batches()))
     training.validate()
     norms = [m for m in training.measured.modules() if isinstance(m, nn.BatchNorm2d)]
     assert [int(norm.num_batches_tracked) for norm in norms] == [4]
@@ -168,7 +177,7 @@ def test_the_last_checkpoint_alone_is_kept_and_holds_the_weights(tmp_path):
     assert [c.epoch for c in kept] == [10]  # its number is that of the optimizer steps behind it
     _, state = folder.load_checkpoint()
     assert state["optimizer"] is None
-    InternImage(trained_config(TINY, SHORT, 10)).load_state_dict(state["model"])
+    InternImage(TINY.config_for(10, SHORT)).load_state_dict(state["model"])
 
 
 def test_a_loss_that_is_no_number_ends_in_a_record_without_a_test_score(tmp_path):
@@ -251,23 +260,24 @@ def test_no_part_of_a_batch_is_one_image(monkeypatch):
     """At 32 pixels the head's map is one pixel, and BatchNorm has one value per channel."""
     monkeypatch.setattr(machine, "memory", lambda: 0)
     recipe = replace(SHORT, batch_size=5)
-    training = Training(trained_config(TINY, recipe, 10), recipe, load("digits"), 0, CPU)
+    training = begin(recipe)
     pixels, labels = next(training.remaining_batches())
     assert (training.progress.micro_batch, len(labels)) == (2, 5)
-    training.step(pixels, labels)
+    training.step((pixels, labels))
     training._calibrate()
     training.recipe = replace(recipe, batch_size=2)
-    assert training.steps_per_epoch == len(training.train_indices) // 2 == 64
+    assert training.steps_per_epoch == len(training.splits.train) // 2 == 64
     assert min(len(labels) for _, labels in training.remaining_batches()) == 2
 
 
 def test_every_process_takes_as_many_parts_though_their_shares_differ_by_one():
-    training = Training(trained_config(TINY, SHORT, 10), SHORT, load("digits"), 0, CPU)
-    training.world, training.progress.micro_batch = World(0, 2), 6
+    training = begin()
+    training.group, training.progress.micro_batch = ProcessGroup(0, 2), 6
     seen, network = [], training.trained
     training.trained = lambda images: seen.append(len(images)) or network(images)
     for share in (13, 12):
-        training._backward_in_parts(torch.rand(share, 3, 32, 32), torch.zeros(share).long(), 25)
+        batch = torch.rand(share, 3, 32, 32), torch.zeros(share).long()
+        training._backward_in_parts(batch, 25)
     assert seen == [5, 4, 4, 4, 4, 4]
 
 
@@ -296,19 +306,19 @@ def test_other_errors_are_not_taken_for_lack_of_memory(tmp_path, monkeypatch):
 
 
 def test_a_batch_whole_or_in_parts_gives_the_gradient_of_its_mean_loss():
-    config, smoothed = trained_config(TINY, SHORT, 10), replace(SHORT, label_smoothing=0.1)
+    smoothed = replace(SHORT, label_smoothing=0.1)
     found = []
     for micro_batch in (32, 11, 5):
-        training = Training(config, smoothed, load("digits"), 0, CPU)
+        training = begin(smoothed)
         model = training.model.eval()  # BatchNorm alone sees its part only
         training.progress.micro_batch = micro_batch
         pixels, labels = next(training.remaining_batches())
-        images = training.pipeline.plain(pixels)
+        images = training.splits.pipeline.plain(pixels)
         mean_loss = nn.functional.cross_entropy(model(images), labels, label_smoothing=0.1)
         wanted = torch.cat(
             [g.flatten() for g in torch.autograd.grad(mean_loss, model.parameters())]
         )
-        loss_sum = training._backward(images, labels, len(labels))
+        loss_sum = training._backward((images, labels), len(labels), len(labels))
         assert loss_sum.item() == pytest.approx(mean_loss.item() * len(labels), rel=1e-4)
         found.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
     for gradient in found:
@@ -414,28 +424,29 @@ class Last(nn.Module):
 
 
 def test_scores_are_percent_and_loss_per_image_over_uneven_batches():
-    model, no_cast = Last(), lambda: torch.autocast("cpu", enabled=False)
+    model = Last().eval()
     values = torch.tensor([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
     labels = torch.tensor([0, 1, 1])
     batches = [(values[:2], labels[:2]), (values[2:], labels[2:])]
-    score = evaluate(model, batches, lambda x: x, no_cast)
+    with torch.inference_mode():
+        score = CLASSIFICATION.measure(model, batches, ALONE)
     loss = nn.functional.cross_entropy(model(values), labels)
-    assert score.accuracy == pytest.approx(200 / 3)
-    assert score.loss == pytest.approx(loss.item())
-    assert evaluate(model, [], lambda x: x, no_cast) is None
+    assert score["accuracy"] == pytest.approx(200 / 3)
+    assert score["loss"] == pytest.approx(loss.item())
+    assert CLASSIFICATION.measure(model, [], ALONE) is None
 
 
 def test_batch_norm_is_measured_with_statistics_of_the_training_images():
     model, no_cast = Last(), lambda: torch.autocast("cpu", enabled=False)
     images = torch.randn(256, 2) * 3 + 5
-    calibrate(model, [(part, part) for part in images.split(64)], lambda x: x, no_cast)
+    calibrate(model, images.split(64), no_cast)
     assert torch.allclose(model.norm.running_mean, images.mean(0), atol=1e-5)
     assert torch.allclose(model.norm.running_var, images.var(0), rtol=0.05)
     assert (model.training, model.norm.training, model.norm.momentum) == (False, False, 0.1)
 
 
 def test_the_name_of_the_device_is_a_persons():
-    assert trial.device_name(CPU).startswith("cpu (")
+    assert device_name(CPU).startswith("cpu (")
 
 
 def test_the_step_is_timed_with_and_without_the_native_operator(capsys, monkeypatch):
@@ -451,7 +462,7 @@ def test_the_step_is_timed_with_and_without_the_native_operator(capsys, monkeypa
 
 
 def test_the_shares_of_a_step_add_up_and_none_is_missed():
-    training = Training(trained_config(TINY, SHORT, 10), SHORT, load("digits"), 0, CPU)
+    training = begin()
     shares = train_step.shares(training, next(training.remaining_batches()))
     assert sum(shares.values()) == pytest.approx(1)
     assert min(shares.values()) > 0

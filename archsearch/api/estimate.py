@@ -1,15 +1,16 @@
 """The quote on the command line: before training, and against what it took."""
 
 import json
+import shlex
 import shutil
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from archsearch.cli.live import clock
-from archsearch.cli.options import Launch, as_shell, command_line
-from archsearch.core.study import Record, Trial
+from archsearch.api.live import clock
+from archsearch.api.options import Launch
 from archsearch.running.stopping import StudyStopped
+from archsearch.study import Record, Trial
 
 if TYPE_CHECKING:
     from archsearch.running.estimate import Quote
@@ -54,9 +55,9 @@ def quote_before(folder: "StudyFolder", launch: Launch) -> "Quote | None":
 
 
 def _made(folder: "StudyFolder", waiting: list[Trial], launch: Launch) -> "Quote":
-    from archsearch.running import machine
     from archsearch.running.estimate import corners, quote
     from archsearch.running.runners import Place, num_slots
+    from archsearch.training import machine
 
     place = Place(
         launch.workers,
@@ -95,14 +96,14 @@ def _timed(folder: "StudyFolder", chosen: tuple[Trial, ...], launch: Launch) -> 
     from archsearch.running.run import run_study
     from archsearch.storage.study_folder import StudyFolder
 
-    study = replace(folder.study(), name="quote", plan={})
+    study = replace(folder.study(), name="quote", plan=None)
     with tempfile.TemporaryDirectory(dir=folder.path, prefix="quote-") as place:
-        timing = StudyFolder(place).create(study, folder.data(), command_line())
+        timing = StudyFolder(place).create(study, folder.data(), folder.request()["command"])
         try:
             run_study(timing, chosen, work="archsearch.running.timing:time_steps", **launch.where)
         except StudyStopped as stop:
             if stop.exit_code != FAILURE:
-                again = as_shell(folder.asked()["command"])
+                again = shlex.join(folder.request()["command"])
                 words = f"stopped before anything was trained. Go on with: {again}"
                 raise StudyStopped(words, stop.exit_code) from stop
             if not (found := _records(timing, chosen)):

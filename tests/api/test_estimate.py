@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from archsearch.cli import estimate
-from archsearch.cli.estimate import quote_before
-from archsearch.cli.options import Launch, RunnerName
+from archsearch.api import estimate
+from archsearch.api.estimate import quote_before
+from archsearch.api.options import Launch, Runner
 from archsearch.core.recipe import Recipe, resolve
-from archsearch.core.study import Data, Record, Status, Study, Trial
+from archsearch.core.task import Data
 from archsearch.families.internimage import Variant
-from archsearch.running import machine, preflight, run, runners
+from archsearch.running import preflight, run, runners
 from archsearch.running.estimate import (
     Quote,
     _cost,  # the synthetic truth is made of the same counts
@@ -27,6 +27,8 @@ from archsearch.running.stopping import StudyStopped
 from archsearch.running.timing import time_steps
 from archsearch.storage import lock
 from archsearch.storage.study_folder import StudyFolder, TrialFolder
+from archsearch.study import Record, Status, Study, Trial
+from archsearch.training import machine
 from tests import toy
 
 DATA = Data("digits", "0" * 16, 10, 1, 1000, 300, 300)
@@ -138,7 +140,7 @@ def test_a_cluster_is_asked_how_much_it_runs_at_once(
 
 @pytest.mark.parametrize(("runner", "workers"), [("inline", 1), ("local", 2), ("ray", 2)])
 def test_this_machine_is_quoted_by_what_it_holds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: RunnerName, workers: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: Runner, workers: int
 ) -> None:
     launch = Launch(runner=runner, device="cpu")
     made, asked = made_at(toy_waiting(tmp_path), launch, monkeypatch)

@@ -14,23 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from archsearch.core.recipe import Recipe, trained_config
-from archsearch.core.study import Data, Interrupted, Record
-from archsearch.families.internimage import AnyVariant
+from archsearch.core.interrupted import Interrupted
+from archsearch.core.recipe import Recipe
+from archsearch.core.task import Data, Task
+from archsearch.families.internimage import InternImageFamily
+from archsearch.running.train_trial import never, run_on, to_record
 from archsearch.storage.files import read_json, write_json
 from archsearch.storage.trial_folder import TrialFolder
-from archsearch.training.data import describe
+from archsearch.study import Record
+from archsearch.tasks.classification import CLASSIFICATION
+from archsearch.training.device import check_device, settings
 from archsearch.training.loop import Training
-from archsearch.training.process_group import World
-from archsearch.training.trial import (
-    check_device,
-    never,
-    planned_data,
-    run_on,
-    settings,
-    to_record,
-)
-from internimage import InternImage, ModelConfig, load_weights, save_weights
+from archsearch.training.process_group import ProcessGroup
+from internimage import InternImage, load_weights, save_weights
 
 WEIGHTS = "weights.safetensors"
 CLASSIFIER = {"head.linear.weight", "head.linear.bias"}
@@ -40,31 +36,35 @@ CLASSIFIER = {"head.linear.weight", "head.linear.bias"}
 class Job:
     """One full training. ``start`` names weights to begin from, e.g. those of a pre-training."""
 
-    config: ModelConfig
+    variant: InternImageFamily
     recipe: Recipe
     data: Data
     seed: int
+    task: Task
     start: str | None
 
     def identity(self) -> dict[str, Any]:
         """What may not change between sittings: not where the data lies, nor a recipe's name."""
+        config = self.variant.config_for(self.data.num_classes, self.recipe)
         values = {f"recipe.{k}": v for k, v in asdict(self.recipe).items() if k != "name"}
-        values |= {f"network.{k}": v for k, v in asdict(self.config).items()}
+        values |= {f"network.{k}": v for k, v in asdict(config).items()}
+        values |= {f"task.{k}": v for k, v in self.task.to_dict().items()}
         return {**values, "data": self.data.fingerprint, "seed": self.seed, "start": self.start}
 
 
 def train_full(
-    network: AnyVariant | ModelConfig,
+    variant: InternImageFamily,
     recipe: Recipe,
     data: str,
     out: Path,
     *,
+    task: Task = CLASSIFICATION,
     seed: int = 0,
     device: str = "auto",
     start: Path | None = None,
     stop: Callable[[], bool] = never,
 ) -> Record:
-    """Train ``network`` on ``data`` and write ``out/weights.safetensors``.
+    """Train ``variant`` on ``data`` and write ``out/weights.safetensors``.
 
     The same call goes on where it was stopped; of a finished training it returns the record.
     ``device="cuda*4"`` trains on four GPUs, at the recipe's batch size over all of them. ``start``
@@ -74,12 +74,11 @@ def train_full(
     Raises:
         Interrupted: ``stop()`` was true; the same call goes on.
         ValueError: ``out`` holds another training (the differences are named), ``start`` does not
-            fit, or what `archsearch.training.trial.train_trial` raises.
+            fit, or what `archsearch.running.train_trial.train_trial` raises.
     """
     check_device(recipe, device)
-    described = describe(data, recipe.val_fraction)
-    config = trained_config(network, recipe, described.num_classes)
-    job = Job(config, recipe, described, seed, None if start is None else str(start))
+    described = task.describe(data, recipe)
+    job = Job(variant, recipe, described, seed, task, None if start is None else str(start))
     folder = TrialFolder(out)
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.lock():
@@ -94,11 +93,11 @@ def _finished(folder: TrialFolder, job: Job) -> Record:
     if record is None:
         raise Interrupted(f"the training in {folder.path} was stopped; the same command goes on")
     if record.status == "complete" and not (folder.path / WEIGHTS).exists():
-        export_weights(folder, job.config, folder.path / WEIGHTS)
+        export_weights(folder, job, folder.path / WEIGHTS)
     return record
 
 
-def export_weights(folder: TrialFolder, config: ModelConfig, path: Path) -> None:
+def export_weights(folder: TrialFolder, job: Job, path: Path) -> None:
     """Write the weights of a finished training, a trial's too, for `internimage.load_weights`.
 
     Raises:
@@ -107,7 +106,7 @@ def export_weights(folder: TrialFolder, config: ModelConfig, path: Path) -> None
     found = folder.load_checkpoint()
     if found is None:
         raise ValueError(f"{folder.path} holds no whole checkpoint to take weights from")
-    model = InternImage(config)
+    model = InternImage(job.variant.config_for(job.data.num_classes, job.recipe))
     model.load_state_dict(measured_weights(found[1]))
     save_weights(model, path)
 
@@ -136,11 +135,10 @@ def _claim(folder: TrialFolder, job: Job) -> None:
 
 
 def _train(
-    folder: Path, job: Job, world: World, device: torch.device, stop: Callable[[], bool]
+    folder: Path, job: Job, group: ProcessGroup, device: torch.device, stop: Callable[[], bool]
 ) -> None:
     with settings(job.recipe, device):
-        dataset = planned_data(job.data)
-        training = Training(job.config, job.recipe, dataset, job.seed, device, world)
+        training = Training(job.variant, job.recipe, job.data, job.seed, job.task, device, group)
         if job.start is not None:
             _start_from(training, Path(job.start))
         to_record(training, TrialFolder(folder), "", stop)

@@ -13,16 +13,17 @@ import pytest
 import torch
 
 import internimage
-from archsearch.core.recipe import QUICK, trained_config
-from archsearch.core.study import Interrupted
+from archsearch.core.interrupted import Interrupted
+from archsearch.core.recipe import QUICK
 from archsearch.families.internimage import Variant
+from archsearch.running.train_full import WEIGHTS, export_weights, train_full
+from archsearch.running.train_trial import run_on, training_of
 from archsearch.storage.trial_folder import TrialFolder
-from archsearch.training import spawn, trial
-from archsearch.training.data import DataError, load
-from archsearch.training.full import WEIGHTS, export_weights, train_full
-from archsearch.training.loop import Training
+from archsearch.study import Trial
+from archsearch.training import device as devices
+from archsearch.training import spawn
+from archsearch.training.data import DataError, describe
 from archsearch.training.spawn import spread
-from archsearch.training.trial import run_on
 from internimage import load_weights
 from tests.running.test_run import gone, wait_for
 
@@ -32,11 +33,10 @@ SHORT = replace(QUICK, data_fraction=0.1, val_fraction=0.1, batch_size=32, lr=1e
 
 def accuracy(model):
     """On the test split of digits, in percent."""
-    data = load("digits")
-    config = trained_config(TINY, SHORT, 10)
-    training = Training(config, SHORT, data, 0, torch.device("cpu"))
+    data = describe("digits", SHORT.val_fraction)
+    training = training_of(Trial(TINY, SHORT, data, 0), torch.device("cpu"))
     training.model.load_state_dict(model.state_dict())
-    return training.test().accuracy
+    return training.test()["accuracy"]
 
 
 def after(steps):
@@ -49,7 +49,7 @@ def test_the_weights_load_and_score_what_the_record_says(tmp_path):
     record = train_full(TINY, replace(SHORT, ema_decay=0.5), "digits", out)
     model = load_weights(out / WEIGHTS)
     assert accuracy(model) == pytest.approx(record.metrics["test_accuracy"])
-    assert model.config == trained_config(TINY, SHORT, 10)
+    assert model.config == TINY.config_for(10, SHORT)
 
 
 def test_the_same_call_goes_on_and_then_only_answers(tmp_path):
@@ -179,7 +179,7 @@ def wait_in(folder, world, device, stop):
 
 def test_processes_end_with_the_one_that_started_them(tmp_path):
     code = (
-        "from pathlib import Path\nfrom tests.training.test_full import *\n"
+        "from pathlib import Path\nfrom tests.running.test_train_full import *\n"
         f"spread(partial(wait_in, Path({str(tmp_path)!r})), 2, 'cpu', lambda: False)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code]) as process:
@@ -193,7 +193,7 @@ def test_several_devices_are_asked_for_in_one_way(monkeypatch):
     for device in ("cpu*", "cpu*0", "cpu*x", "cuda:1*2"):
         with pytest.raises(ValueError, match="wanted a number after the"):
             run_on(device, lambda *_: None, lambda: False)
-    monkeypatch.setattr(trial, "device_of", torch.device)
+    monkeypatch.setattr(devices, "device_of", torch.device)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ValueError, match="wanted 64 GPUs, there are 2"):
         run_on("cuda*64", lambda *_: None, lambda: False)

@@ -1,4 +1,4 @@
-"""What a reader sees while a study runs: a live table on a terminal, plain lines elsewhere."""
+"""What a reader sees while a study runs: a live table on a terminal or in a notebook, or lines."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,14 +20,15 @@ Show = Callable[[Snapshot], None]
 @contextmanager
 def display(labels: Mapping[str, str]) -> Iterator[Show]:
     """Something to call with every snapshot. ``labels`` names the trials by id."""
-    if not sys.stderr.isatty():
+    notebook = "ipykernel" in sys.modules
+    if not (notebook or sys.stderr.isatty()):
         yield Lines(labels).show
         return
     from rich.console import Console
     from rich.live import Live
 
     finished: list[str] = []
-    with Live(console=Console(stderr=True), refresh_per_second=4) as live:
+    with Live(console=Console(stderr=not notebook), refresh_per_second=4) as live:
 
         def show(snapshot: Snapshot) -> None:
             new = (i for i, t in snapshot.trials.items() if ended(t) and i not in seen)

@@ -1,0 +1,64 @@
+"""What a network costs, and the cost of the layers that networks are made of. No torch here.
+
+Convention, which gives the "#FLOPs" that the paper prints: multiply-adds of convolutions, linears
+and attention. Norms, activations, pooling and softmax are not counted. One image, batch 1.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs at one image size.
+
+    ``params`` are trainable numbers; ``macs`` multiply-adds for one image in the convention of this
+    module; ``activations`` the output elements of convolutions, linears, attention and sampling
+    operators for one image. ``image_size`` is the side of a square image, else (height, width).
+    """
+
+    params: int
+    macs: int
+    activations: int
+    image_size: int | tuple[int, int]
+
+
+def image_size(height: int, width: int) -> int | tuple[int, int]:
+    """As `Cost.image_size` states it: one number for a square image."""
+    return height if height == width else (height, width)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The cost of one part; parts add up."""
+
+    params: int = 0
+    macs: int = 0
+    activations: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.params + other.params,
+            self.macs + other.macs,
+            self.activations + other.activations,
+        )
+
+    def __mul__(self, times: int) -> "Tally":
+        return Tally(self.params * times, self.macs * times, self.activations * times)
+
+
+def linear(c_in: int, c_out: int, pixels: int = 1, bias: bool = True) -> Tally:
+    """`torch.nn.Linear` over ``pixels`` positions; a 1x1 convolution costs the same."""
+    return Tally(c_in * c_out + bias * c_out, c_in * c_out * pixels, c_out * pixels)
+
+
+def conv(
+    c_in: int, c_out: int, kernel: int, pixels: int, groups: int = 1, bias: bool = True
+) -> Tally:
+    """`torch.nn.Conv2d` with ``pixels`` output positions."""
+    weights = c_in // groups * c_out * kernel**2
+    return Tally(weights + bias * c_out, weights * pixels, c_out * pixels)
+
+
+def norm(channels: int) -> Tally:
+    """LayerNorm or BatchNorm: a scale and a shift; multiply-adds are not counted."""
+    return Tally(params=2 * channels)

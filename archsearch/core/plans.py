@@ -1,0 +1,57 @@
+"""How a study chooses trials beyond its cells and seeds; `archsearch.searching` carries it out."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+Over = Literal["epochs", "image_size", "data_fraction"]
+Sampler = Literal["tpe", "random"]
+Numbers = Literal["four", "twelve"]
+
+
+@dataclass(frozen=True)
+class MoreSeeds:
+    """More seeds for the variants that are tied with the best, up to ``max_seeds`` each."""
+
+    kind: ClassVar = "more-seeds"
+    max_seeds: int
+
+
+@dataclass(frozen=True)
+class Halve:
+    """Successive halving: ``rungs`` trainings of growing cost, each ``factor`` times the one
+    before, made cheap by what ``over`` names. ``force`` prunes without the pilot's consent."""
+
+    kind: ClassVar = "halving"
+    over: Over
+    force: bool
+    rungs: int = 3
+    factor: float = 3.0
+
+
+@dataclass(frozen=True)
+class Search:
+    """``num_trials`` variants that Optuna proposes within ``tolerance`` of the study's budget.
+
+    ``over`` is ``four`` (the numbers of ``space`` under the family's rules) or ``twelve`` (every
+    hyper-parameter of InternImage free). ``seed`` is of the proposals.
+    """
+
+    kind: ClassVar = "search"
+    over: Numbers
+    space: Mapping[str, tuple[int, ...]]
+    sampler: Sampler
+    objectives: tuple[str, ...]
+    seed: int
+    num_trials: int
+    tolerance: float
+
+
+Plan = MoreSeeds | Halve | Search
+
+KINDS: dict[str, type[Plan]] = {plan.kind: plan for plan in (MoreSeeds, Halve, Search)}
+
+
+def plan_to_dict(plan: Plan | None) -> dict[str, Any]:
+    """Plain JSON values; empty without a plan."""
+    return {} if plan is None else {"kind": plan.kind, **asdict(plan)}

@@ -1,0 +1,59 @@
+"""The spaces of InternImage: the paper's printed grids, and what a search covers by default."""
+
+from archsearch.core.budget import Budget
+from archsearch.core.family import Family
+from archsearch.families.internimage import ORIGIN, FreeVariant, Variant
+from archsearch.space.grid import Space
+from archsearch.space.search_space import Choice, Domain
+
+MAIN = Space(ORIGIN, {"c1": (48, 64, 80), "group_channels": (16, 32), "l1": (1, 2, 3, 4, 5)})
+
+SPACES = {"main": MAIN, "supplement": MAIN.with_values(c1=(16, 32, 64))}
+"""The two printed discretizations: Section 3.2 and supplement C.1."""
+
+SEARCH_SPACE = MAIN.with_values(c1=tuple(range(32, 129, 16)), l1=tuple(range(1, 9)))
+"""Wider than the grid, which has three widths and five L1."""
+
+
+def named_space(name: str) -> Space:
+    """One of `SPACES`.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in SPACES:
+        raise ValueError(f"space wants one of {', '.join(SPACES)}, got {name!r}")
+    return SPACES[name]
+
+
+def twelve_numbers(
+    budget: Budget,
+    origin: Variant = ORIGIN,
+    group_channels: tuple[int, ...] = (16, 32),
+    max_depth: int = 8,
+) -> Domain:
+    """All of C_i, G_i and L_i free: the domain without the stacking rules.
+
+    Each C_i runs in quarters from half to one and a half times the origin's, rounded to multiples
+    of the widest group; G_i is chosen as channels per group, so that it divides C_i; L1, L2 and
+    L4 go up to ``max_depth``; L3 is any that meets the budget.
+    """
+    widest = max(group_channels)
+    choices: dict[str, tuple[int, ...]] = {}
+    for i, c in enumerate(origin.config().channels, 1):
+        widths = {max(1, round(c * part / 4 / widest)) * widest for part in range(2, 7)}
+        choices[f"c{i}"] = tuple(sorted(widths))
+        choices[f"group_channels_{i}"] = tuple(sorted(group_channels))
+    choices |= {name: tuple(range(1, max_depth + 1)) for name in ("l1", "l2", "l4")}
+
+    def shallowest(choice: Choice) -> Family:
+        c1, c2, c3, c4 = (choice[f"c{i}"] for i in range(1, 5))
+        w1, w2, w3, w4 = (choice[f"group_channels_{i}"] for i in range(1, 5))
+        return FreeVariant(
+            channels=(c1, c2, c3, c4),
+            groups=(c1 // w1, c2 // w2, c3 // w3, c4 // w4),
+            depths=(choice["l1"], choice["l2"], 1, choice["l4"]),
+            **origin.switches,
+        )
+
+    return Domain(choices, shallowest, budget)

@@ -1,0 +1,198 @@
+"""The values that flow through a study: cell, study, trial, record. No torch, no disk.
+
+Space -> Cell (what was asked, and its fate) -> Trial (what is trained; has an identity)
+-> Record (what came of it, failures too).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from archsearch.core.budget import Budget
+from archsearch.core.cell import Cell
+from archsearch.core.cost import Cost
+from archsearch.core.family import Family, variant_to_dict
+from archsearch.core.plans import MoreSeeds, Plan, plan_to_dict
+from archsearch.core.recipe import Recipe
+from archsearch.core.task import Data, Task
+from archsearch.tasks.classification import CLASSIFICATION
+
+SCHEMA = 1
+"""Layout of specs and records; part of every trial's identity."""
+
+NUMERICS = 1
+"""Raise when a change to the training code changes what a trial computes: old records stay
+readable, but are no longer taken for the same trial."""
+
+Status = Literal["complete", "diverged", "failed"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training: variant, recipe, data, seed and task. Its identity is its content."""
+
+    variant: Family
+    recipe: Recipe
+    data: Data
+    seed: int
+    task: Task = CLASSIFICATION
+
+    @cached_property
+    def id(self) -> str:
+        """First 16 hex digits of sha256 over the canonical JSON of all that changes the result.
+
+        Device, paths, workers and times are not in it: the same command starts or resumes, a
+        changed recipe never reuses an old result, and duplicates collapse.
+        """
+        recipe = {k: v for k, v in vars(self.recipe).items() if k != "name"}
+        content: dict[str, Any] = {
+            "schema": SCHEMA,
+            "numerics": NUMERICS,
+            "variant": variant_to_dict(self.variant),
+            "recipe": recipe,
+            "data": self.data.fingerprint,
+            "seed": self.seed,
+        }
+        if task := self.task.to_dict():
+            content["task"] = task
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
+
+    def called(self, trial_id: str) -> "Trial":
+        """This training under the id that an earlier version gave it, and its folder has.
+
+        Other `NUMERICS` or a new field of the recipe change the id that its content makes.
+        """
+        known = replace(self)
+        vars(known)["id"] = trial_id  # where a cached property is kept
+        return known
+
+    def to_dict(self) -> dict[str, Any]:
+        values: dict[str, Any] = {
+            "variant": variant_to_dict(self.variant),
+            "recipe": asdict(self.recipe),
+            "data": asdict(self.data),
+            "seed": self.seed,
+        }
+        if task := self.task.to_dict():
+            values["task"] = task
+        return {**values, "id": self.id, "schema": SCHEMA, "numerics": NUMERICS}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a trial gave. Terminal: it is written once.
+
+    ``metrics`` holds ``val_accuracy`` and ``test_accuracy`` in percent, ``train_loss`` and the
+    like; what was not measured is None, never 0. ``curve`` has one mapping per epoch. ``cost`` is
+    the trained model's own (its classes and image size), not the budget's. ``kind`` says which
+    failure: ``out-of-memory``, ``crash``, ``data``, ...
+    """
+
+    trial_id: str
+    status: Status
+    metrics: Mapping[str, float | int | None] = field(default_factory=dict)
+    curve: tuple[Mapping[str, Any], ...] = ()
+    cost: Cost | None = None
+    kind: str = ""
+    error: str = ""
+    seconds: float = 0.0
+    attempts: int = 1
+    device: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "schema": SCHEMA}
+
+
+@dataclass(frozen=True)
+class About:
+    """What `archsearch studies` says of a file in `studies/`, which exports one as ``ABOUT``.
+
+    ``small`` and ``full`` are the cost on a CPU with the embedded data, and as the paper ran it.
+    """
+
+    question: str
+    source: str
+    command: str
+    small: str
+    full: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question and all that is needed to answer it.
+
+    ``axes`` names the coordinates of ``Cell.requested`` that a heatmap uses, as (panel, y, x).
+    ``plan`` chooses trials beyond the cells and seeds; None when there are none. ``metric`` is what
+    cells are compared by, always from the validation split; the task's own choice by default.
+    ``reports`` names the cards that this study wants beside those that every run has.
+    """
+
+    name: str
+    question: str
+    source: str
+    cells: tuple[Cell, ...]
+    recipe: Recipe
+    data: str = "digits"
+    seeds: tuple[int, ...] = (0,)
+    plan: Plan | None = None
+    axes: tuple[str, str, str] | None = None
+    metric: str = ""
+    budget: Budget | None = None
+    reports: tuple[str, ...] = ()
+    task: Task = CLASSIFICATION
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metric", self.metric or self.task.chooses)
+        if self.metric.startswith("val_") and self.recipe.val_fraction == 0:
+            raise ValueError(
+                f"{self.metric} is measured on images held out of the training set, and the recipe "
+                "holds none out: set val_fraction above 0"
+            )
+
+    @property
+    def max_seeds(self) -> int | None:
+        """Up to how many seeds tied cells may have (``--seeds auto``); None for the seeds alone."""
+        return self.plan.max_seeds if isinstance(self.plan, MoreSeeds) else None
+
+    def trial(self, variant: Family, data: Data, seed: int) -> Trial:
+        """The training of ``variant`` in this study."""
+        return Trial(variant, self.recipe, data, seed, self.task)
+
+    def trials(self, data: Data) -> tuple[Trial, ...]:
+        """Every distinct trial, in plan order; cells that repair to one variant share it."""
+        found: dict[str, Trial] = {}
+        for seed in self.seeds:
+            for cell in self.cells:
+                if cell.variant is not None:
+                    trial = self.trial(cell.variant, data, seed)
+                    found.setdefault(trial.id, trial)
+        return tuple(found.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `archsearch.storage.request.study_of` is its inverse."""
+        values = {
+            "name": self.name,
+            "question": self.question,
+            "source": self.source,
+            "cells": [cell.to_dict() for cell in self.cells],
+            "recipe": asdict(self.recipe),
+            "data": self.data,
+            "seeds": list(self.seeds),
+            "plan": plan_to_dict(self.plan),
+            "axes": None if self.axes is None else list(self.axes),
+            "metric": self.metric,
+            "budget": "" if self.budget is None else str(self.budget),
+            "reports": list(self.reports),
+        }
+        task = self.task.to_dict()
+        return {**values, "task": task} if task else values
+
+
+def canonical_json(value: object) -> str:
+    """One spelling per value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

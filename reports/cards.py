@@ -1,0 +1,40 @@
+"""All cards of a report, in the order of the page: a new report is one more line here."""
+
+from archsearch.reports.card import Card, CrossCard
+from archsearch.reports.data_scale import DATA_SCALE
+from archsearch.reports.effects import EFFECTS
+from archsearch.reports.error_distribution import EDF
+from archsearch.reports.gradients import GRADIENTS
+from archsearch.reports.heatmap import HEATMAP
+from archsearch.reports.importances import IMPORTANCES
+from archsearch.reports.ladder_shape import LADDER
+from archsearch.reports.learning import LEARNING
+from archsearch.reports.multi_run import RUNS, SHARED_NETWORKS
+from archsearch.reports.paper import FAMILY, PAPER, RECIPE, TABLE_C
+from archsearch.reports.results_table import OTHERS, RESULTS
+from archsearch.reports.scaling_law import LAW, LAW_OF_RUNS
+from archsearch.reports.trade_off import PARETO, TRADEOFF_MACS, TRADEOFF_PARAMS
+
+CARDS: tuple[Card | CrossCard, ...] = (
+    HEATMAP,
+    PAPER,
+    TABLE_C,
+    LAW,
+    LADDER,
+    LEARNING,
+    GRADIENTS,
+    TRADEOFF_PARAMS,
+    TRADEOFF_MACS,
+    EDF,
+    IMPORTANCES,
+    EFFECTS,
+    RESULTS,
+    PARETO,
+    OTHERS,
+    RECIPE,
+    FAMILY,
+    DATA_SCALE,
+    RUNS,
+    LAW_OF_RUNS,
+    SHARED_NETWORKS,
+)
