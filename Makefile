@@ -5,10 +5,11 @@ PYTHON ?= python
 setup:          ## install the project and all it needs into the current environment
 	$(PYTHON) -m pip install -e '.[dev]'
 
-check:          ## lint, format and types
+check:          ## lint, format, types and layers
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	lint-imports --no-cache
 
 test:           ## the test suite (README's second command)
 	$(PYTHON) -m pytest -n 2
