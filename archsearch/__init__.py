@@ -1,11 +1,11 @@
-"""Choose a vision architecture under a budget, and a scaling rule one can trust, by real training.
+"""Choose a vision architecture under a budget, and a scaling rule you can trust, by real training.
 
 >>> import archsearch as a
->>> run = a.grid(budget="1M", c1=[8, 16], seeds=2)  # trains; the same call goes on
+>>> run = a.grid(budget="1M", c1=[8, 16], seeds=2)  # trains; repeat the call to resume
 >>> run.best.model()                                # the best network, with its weights
 
-Importing this package loads nothing else; each name below loads what it needs when it is used, and
-torch only when something trains.
+Importing this package loads nothing else. Each name below loads what it needs when it is first
+used; torch is loaded only by calls that train or build a network.
 """
 
 from importlib import import_module
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from archsearch.core.task import Task
     from archsearch.study import Study
 
-_HOME = {
+_MODULES = {
     "Family": "core.family",
     "Run": "api.run",
     "Study": "study",
@@ -52,9 +52,9 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("archsearch")
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'archsearch' has no attribute {name!r}")
-    return getattr(import_module(f"archsearch.{_HOME[name]}"), name)
+    return getattr(import_module(f"archsearch.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

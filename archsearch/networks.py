@@ -1,7 +1,7 @@
-"""The name of a network, wherever one is asked for, and what it names.
+"""Names of networks, and the networks that they name.
 
-``T`` ... ``H`` and ``64-16-4-18`` name an untrained network; ``RUN:best``, ``RUN:64-16-4-18`` and
-``RUN:TRIAL`` one of a run, where TRIAL is a trial's id or how it begins.
+``T`` ... ``H`` and ``64-16-4-18`` name an untrained network. ``RUN:best``, ``RUN:64-16-4-18`` and
+``RUN:TRIAL`` name a network of a run; TRIAL is a trial's id or the start of one.
 """
 
 from dataclasses import dataclass
@@ -16,72 +16,76 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NetworkName:
-    """``which`` network: of a run's, where there is a run."""
+    """``which`` network, and the run that it belongs to (None: no run)."""
 
     which: str
     run: Path | None = None
 
     @classmethod
     def parse(cls, text: str) -> "NetworkName":
-        """What stands before the last colon is the folder of a run."""
+        """Split a name at its last colon: the folder of a run is before it."""
         run, colon, which = text.rpartition(":")
         return cls(which, Path(run)) if colon else cls(text)
 
 
-def variant_named(text: str) -> InternImageFamily:
-    """The network of that name, without weights.
+def find_variant(text: str) -> InternImageFamily:
+    """Return the network of that name, without weights.
 
     Raises:
-        ValueError: nothing has that name.
+        ValueError: if no network has that name.
     """
     name = NetworkName.parse(text)
     if name.run is None:
         return parse_network(name.which)
-    from archsearch.results import load  # with numpy, which a plain name can do without
+    from archsearch.results import load  # loads numpy, which a plain name does not need
 
-    variant = cell_named(load(name.run), name.which).cell.variant
-    assert isinstance(variant, InternImageFamily), "a cell that is named can be trained"
+    variant = find_cell(load(name.run), name.which).cell.variant
+    assert isinstance(variant, InternImageFamily), "find_cell returns no infeasible cell"
     return variant
 
 
-def cell_named(results: "Results", which: str) -> "CellResult":
-    """The cell called ``best``, by its label in reports, its numbers, or one of its trials.
+def find_cell(results: "Results", which: str) -> "CellResult":
+    """Return the cell by ``best``, its label in reports, its numbers, or one of its trials.
 
     Raises:
-        ValueError: for no such network, or several of these numbers, naming those there are.
+        ValueError: if no cell or several cells match; the message lists the possible names.
     """
     if which == "best":
         best = results.compare().ranking.best
         if best is None:
-            raise ValueError(f"{results.name} has no best cell yet: nothing has finished")
+            raise ValueError(f"{results.name} has no best cell yet: no training has finished")
         return results.network(best)
     labels = {c.label: c.cell.variant.name for c in results.cells if c.cell.variant is not None}
-    fitting = [label for label, name in labels.items() if which in (label, name)]
-    if which in labels or len(fitting) == 1:
-        return results.network(which if which in labels else fitting[0])
-    if fitting:
-        several = ", ".join(map(repr, fitting))
-        raise ValueError(f"{which} is {len(fitting)} networks of {results.name}: say {several}")
-    cells = [c for c in results.cells if any(_begins(t, which) for t in c.trials)]
+    matches = [label for label, name in labels.items() if which in (label, name)]
+    if which in labels or len(matches) == 1:
+        return results.network(which if which in labels else matches[0])
+    if matches:
+        names = ", ".join(map(repr, matches))
+        raise ValueError(
+            f"{which} matches {len(matches)} networks of {results.name}: give one of {names}"
+        )
+    cells = [c for c in results.cells if any(_id_starts(t, which) for t in c.trials)]
     if cells and len({c.label for c in cells}) == 1:
         return cells[0]
     names = ", ".join(dict.fromkeys(labels.values()))
-    raise ValueError(f"{results.name} has no cell or trial {which!r}: there are {names}")
+    raise ValueError(f"{results.name} has no cell or trial {which!r}; it has {names}")
 
 
-def trial_named(results: "Results", which: str) -> "TrialResult":
-    """One training: by its id or how it begins, else the best of the cell of that name.
+def find_trial(results: "Results", which: str) -> "TrialResult":
+    """Return one training: by its id or the start of it, else the best training of that cell.
 
     Raises:
-        ValueError: no training is named so, or none of the cell's has a result.
+        ValueError: if no training matches, or none of the cell's trainings has a result.
     """
-    fitting = [t for t in (*results.trials, *results.others) if _begins(t, which)]
-    if len(fitting) == 1:
-        return fitting[0]
-    if len(fitting) > 1:
-        raise ValueError(f"{len(fitting)} trials of {results.name} begin with {which!r}: give more")
+    matches = [t for t in (*results.trials, *results.others) if _id_starts(t, which)]
+    if len(matches) == 1:
+        return matches[0]
+    if len(matches) > 1:
+        raise ValueError(
+            f"{len(matches)} trials of {results.name} start with {which!r}: give more of the id"
+        )
     by = results.compare().metric
-    cell = cell_named(results, which)
+    cell = find_cell(results, which)
     merits = {t.trial.id: by.merit(v) for t in cell.trials if (v := t.value(by)) is not None}
     if not merits:
         raise ValueError(f"no training of {cell.label} in {results.name} has a result yet")
@@ -89,5 +93,5 @@ def trial_named(results: "Results", which: str) -> "TrialResult":
     return next(t for t in cell.trials if t.trial.id == best)
 
 
-def _begins(result: "TrialResult", which: str) -> bool:
+def _id_starts(result: "TrialResult", which: str) -> bool:
     return bool(which) and result.trial.id.startswith(which)

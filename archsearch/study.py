@@ -1,7 +1,7 @@
-"""The values that flow through a study: cell, study, trial, record. No torch, no disk.
+"""The values of a study: cell, trial, record and the study itself. No torch, no disk access.
 
-Space -> Cell (what was asked, and its fate) -> Trial (what is trained; has an identity)
--> Record (what came of it, failures too).
+Space -> Cell (the requested coordinates and their fate) -> Trial (one training; has an identity)
+-> Record (the outcome of a trial, failures included).
 """
 
 import hashlib
@@ -24,15 +24,15 @@ SCHEMA = 1
 """Layout of specs and records; part of every trial's identity."""
 
 NUMERICS = 1
-"""Raise when a change to the training code changes what a trial computes: old records stay
-readable, but are no longer taken for the same trial."""
+"""Increase it when a change to the training code changes the result of a trial. Old records stay
+readable, but no longer count as the same trial."""
 
 Status = Literal["complete", "diverged", "failed"]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training: variant, recipe, data, seed and task. Its identity is its content."""
+    """One training: variant, recipe, data, seed and task. Its content is its identity."""
 
     variant: Family
     recipe: Recipe
@@ -42,9 +42,9 @@ class Trial:
 
     @cached_property
     def id(self) -> str:
-        """First 16 hex digits of sha256 over the canonical JSON of all that changes the result.
+        """First 16 hex digits of the sha256 of the canonical JSON of all that changes the result.
 
-        Device, paths, workers and times are not in it: the same command starts or resumes, a
+        Device, paths, workers and times are excluded: the same command starts or resumes a trial, a
         changed recipe never reuses an old result, and duplicates collapse.
         """
         recipe = {k: v for k, v in vars(self.recipe).items() if k != "name"}
@@ -60,14 +60,14 @@ class Trial:
             content["task"] = task
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
 
-    def called(self, trial_id: str) -> "Trial":
-        """This training under the id that an earlier version gave it, and its folder has.
+    def with_id(self, trial_id: str) -> "Trial":
+        """This trial under the id that an earlier version stored for it.
 
-        Other `NUMERICS` or a new field of the recipe change the id that its content makes.
+        Other `NUMERICS` or a new field of the recipe change the id that the content gives.
         """
-        known = replace(self)
-        vars(known)["id"] = trial_id  # where a cached property is kept
-        return known
+        trial = replace(self)
+        vars(trial)["id"] = trial_id  # the entry that `cached_property` reads
+        return trial
 
     def to_dict(self) -> dict[str, Any]:
         values: dict[str, Any] = {
@@ -83,12 +83,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Record:
-    """What a trial gave. Terminal: it is written once.
+    """The outcome of a trial, a failure included. It is final and written once.
 
-    ``metrics`` holds ``val_accuracy`` and ``test_accuracy`` in percent, ``train_loss`` and the
-    like; what was not measured is None, never 0. ``curve`` has one mapping per epoch. ``cost`` is
-    the trained model's own (its classes and image size), not the budget's. ``kind`` says which
-    failure: ``out-of-memory``, ``crash``, ``data``, ...
+    ``metrics`` holds ``val_accuracy`` and ``test_accuracy`` in percent, ``train_loss`` and so on; a
+    number that was not measured is None, never 0. ``curve`` has one mapping per epoch. ``cost`` is
+    that of the trained model, with its classes and image size; the budget counts 1000 classes at
+    224 x 224. ``kind`` is the kind of failure: ``out-of-memory``, ``crash``, ``data``, ...
     """
 
     trial_id: str
@@ -110,9 +110,9 @@ class Record:
 
 @dataclass(frozen=True)
 class About:
-    """What `archsearch studies` says of a file in `studies/`, which exports one as ``ABOUT``.
+    """The entry of a study or probe in `archsearch studies`; its module exports it as ``ABOUT``.
 
-    ``small`` and ``full`` are the cost on a CPU with the embedded data, and as the paper ran it.
+    ``small`` is the cost on a CPU with the embedded data, ``full`` the cost as the paper ran it.
     """
 
     question: str
@@ -124,12 +124,12 @@ class About:
 
 @dataclass(frozen=True)
 class Study:
-    """A question and all that is needed to answer it.
+    """A question and the cells, recipe, data and seeds that answer it.
 
     ``axes`` names the coordinates of ``Cell.requested`` that a heatmap uses, as (panel, y, x).
-    ``plan`` chooses trials beyond the cells and seeds; None when there are none. ``metric`` is what
-    cells are compared by, always from the validation split; the task's own choice by default.
-    ``reports`` names the cards that this study wants beside those that every run has.
+    ``plan`` chooses trials beyond the cells and seeds; None if there are none. ``metric`` compares
+    cells, always on the validation split; the default is the task's ranking metric. ``reports``
+    names the cards of this study, in addition to those that every run has.
     """
 
     name: str
@@ -147,31 +147,31 @@ class Study:
     task: Task = CLASSIFICATION
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "metric", self.metric or self.task.chooses)
+        object.__setattr__(self, "metric", self.metric or self.task.ranking_metric)
         if self.metric.startswith("val_") and self.recipe.val_fraction == 0:
             raise ValueError(
-                f"{self.metric} is measured on images held out of the training set, and the recipe "
+                f"{self.metric} is measured on images held out of the training set, but the recipe "
                 "holds none out: set val_fraction above 0"
             )
 
     @property
     def max_seeds(self) -> int | None:
-        """Up to how many seeds tied cells may have (``--seeds auto``); None for the seeds alone."""
+        """The largest number of seeds for tied cells (``--seeds auto``); None without that plan."""
         return self.plan.max_seeds if isinstance(self.plan, MoreSeeds) else None
 
     def trial(self, variant: Family, data: Data, seed: int) -> Trial:
-        """The training of ``variant`` in this study."""
+        """The trial of ``variant`` in this study."""
         return Trial(variant, self.recipe, data, seed, self.task)
 
     def trials(self, data: Data) -> tuple[Trial, ...]:
-        """Every distinct trial, in plan order; cells that repair to one variant share it."""
-        found: dict[str, Trial] = {}
+        """Every distinct trial, in plan order; cells with the same variant share it."""
+        trials: dict[str, Trial] = {}
         for seed in self.seeds:
             for cell in self.cells:
                 if cell.variant is not None:
                     trial = self.trial(cell.variant, data, seed)
-                    found.setdefault(trial.id, trial)
-        return tuple(found.values())
+                    trials.setdefault(trial.id, trial)
+        return tuple(trials.values())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `archsearch.storage.request.study_of` is its inverse."""
@@ -194,5 +194,5 @@ class Study:
 
 
 def canonical_json(value: object) -> str:
-    """One spelling per value: sorted keys, no spaces, no NaN."""
+    """JSON text that is unique per value: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

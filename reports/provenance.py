@@ -17,7 +17,7 @@ from archsearch.reports.card import Cards
 from archsearch.reports.cards import CARDS
 from archsearch.reports.render import NUMBERS, is_report_file, render_all
 from archsearch.reports.report_json import SCHEMA
-from archsearch.storage.publish import OF_STUDY
+from archsearch.storage.publish import STUDY_FILES
 
 TEXTS = (".csv", ".md", ".tex", ".html", ".json")
 SUFFIXES = (*TEXTS, ".png", ".svg")
@@ -96,7 +96,9 @@ def _strangers(out: Path, names: list[str], cards: Cards) -> Iterator[str]:
     others = {f for f in out.iterdir() if f.is_dir() and not (f / NUMBERS).exists()} - folders
     paths = [p for f in folders for p in _files(f) if p.suffix.lower() in SUFFIXES]
     paths += [p for f in others for p in _files(f) if is_report_file(p.name, cards)]
-    for path in sorted(path for path in paths if path not in given and path.name not in OF_STUDY):
+    for path in sorted(
+        path for path in paths if path not in given and path.name not in STUDY_FILES
+    ):
         yield f"{path.relative_to(out).as_posix()} is not given by the records"
 
 

@@ -65,7 +65,7 @@ def _title(context: Context) -> str:
 def others_table(context: Context) -> Table:
     """Trainings in the run's folder with another recipe or data: cheaper rungs of a halving."""
     task, others = context.results.study.task, context.results.others
-    metric = task.metric(task.chooses)
+    metric = task.metric(task.ranking_metric)
     columns = {
         "Network": [t.trial.variant.name for t in others],
         "Recipe": [t.trial.recipe.name for t in others],

@@ -101,7 +101,7 @@ def _winner_facts(context: Context, winner: CellResult) -> list[Fact]:
         macs = f"{cost.macs / 1e9:.2f} G multiply-adds at {cost.image_size}²"
         facts.append(("Cost", f"{cost.params / 1e6:.2f} M parameters, {macs}"))
     # The test split was not used to choose, so its result may be printed.
-    test = task.metric(task.chooses.replace("val_", "test_"))
+    test = task.metric(task.ranking_metric.replace("val_", "test_"))
     interval = winner.estimate(test)
     if interval is not None and context.metric != test:
         images = f"Test split ({data.num_test:,} images)"

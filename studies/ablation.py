@@ -1,4 +1,4 @@
-"""What does each of DCNv3's three changes to DCNv2 give: shared weights, groups, softmax?"""
+"""What does each of DCNv3's changes to DCNv2 contribute: shared weights, groups, softmax?"""
 
 from dataclasses import replace
 
@@ -12,17 +12,17 @@ ABOUT = About(
     source="Section 4.4 (Table 6)",
     command="archsearch study ablation --seeds 3",
     small="four networks of 1M, 15 epochs of the digits: a few minutes on two cores",
-    full="four times T, 300 epochs of ImageNet-1K each (Table B)",
+    full="four variants of T, 300 epochs of ImageNet-1K each (Table B)",
 )
 
 TABLE_6 = {"nothing": 83.5, "shared weights": 83.6, "multi-group": 82.3, "softmax": 65.7}
-"""What is taken away -> ImageNet-1K top-1 in percent, as printed."""
+"""What is removed -> ImageNet-1K top-1 in percent, as printed."""
 
 
 def study(
     *, recipe: Recipe, data: str = "digits", seeds: tuple[int, ...] = (0,), size: Size = "small"
 ) -> Study:
-    """DCNv3 as it is, and without one of its changes at a time."""
+    """DCNv3, and DCNv3 with one of its changes removed at a time."""
     origin = SCALES[size].origin
     cells = tuple(
         cell({"removed": change}, without(origin, change), accuracy=accuracy)
@@ -41,22 +41,22 @@ def study(
 
 
 def without(variant: Variant, change: str) -> InternImageFamily:
-    """``variant`` with one of DCNv3's changes taken back, or as it is for ``nothing``.
+    """``variant`` with one of DCNv3's changes removed; unchanged for ``nothing``.
 
     Raises:
-        KeyError: for another word than those of `TABLE_6`.
+        KeyError: ``change`` is not a key of `TABLE_6`.
     """
-    changed: dict[str, InternImageFamily] = {
+    variants: dict[str, InternImageFamily] = {
         "nothing": variant,
         "shared weights": replace(variant, operator="dcnv3-unshared"),
         "multi-group": one_group(variant),
         "softmax": replace(variant, operator="dcnv3-sigmoid"),
     }
-    return changed[change]
+    return variants[change]
 
 
 def one_group(variant: Variant) -> FreeVariant:
-    """One group in every layer: what rule 2 does not allow, as C' then differs by stage."""
+    """``variant`` with one group in every layer. Rule 2 forbids it, as C' then differs by stage."""
     config = variant.config()
     return FreeVariant(
         channels=config.channels,

@@ -1,9 +1,9 @@
-"""Do our counts give every size that the paper prints for this family?"""
+"""Do our counts give every size that the paper prints for this family?
 
-from archsearch.paper.printed_sizes import Claim, claims
+`archsearch.paper.printed_sizes` counts them.
+"""
+
 from archsearch.study import About
-
-__all__ = ["ABOUT", "Claim", "claims"]
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],

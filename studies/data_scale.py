@@ -1,4 +1,4 @@
-"""How hungry for data is the network: what is left of its accuracy on 10% and 1% of the images?"""
+"""How much of its accuracy does the network keep when it trains on 10% and 1% of the images?"""
 
 from dataclasses import replace
 
@@ -21,11 +21,11 @@ SHARES = (0.01, 0.1, 1.0)
 def studies(
     *, recipe: Recipe, data: str = "digits", seeds: tuple[int, ...] = (0,), size: Size = "small"
 ) -> tuple[Study, ...]:
-    """One study for each share of the training set: a study has one recipe, and the share is in it.
+    """One study per share of the training set, as a study has one recipe, which holds the share.
 
     Shares are stratified by class and nested (`archsearch.training.data.split`), and all are
-    measured on the same validation images. As in the paper the number of epochs stays, so fewer
-    images also mean fewer steps.
+    measured on the same validation images. As in the paper the number of epochs is constant, so
+    fewer images also mean fewer steps.
     """
     return tuple(_study(share, recipe, data, seeds, size) for share in SHARES)
 

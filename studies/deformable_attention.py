@@ -1,4 +1,4 @@
-"""Does DCNv3 learn better than deformable attention in its place?"""
+"""Does DCNv3 learn better than deformable attention?"""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ ABOUT = About(
     source="Supplement F.4 (Table H, InternImage-T-dattn)",
     command="archsearch study deformable-attention --seeds 3",
     small="two networks of 1M, 15 epochs of the digits: a minute on two cores",
-    full="twice T, 300 epochs of ImageNet-1K each (Table B)",
+    full="two variants of T, 300 epochs of ImageNet-1K each (Table B)",
 )
 
 TABLE_H: dict[Operator, dict[float, float]] = {
@@ -25,7 +25,7 @@ TABLE_H: dict[Operator, dict[float, float]] = {
 def study(
     *, recipe: Recipe, data: str = "digits", seeds: tuple[int, ...] = (0,), size: Size = "small"
 ) -> Study:
-    """The same network with either core operator, on all of the training set."""
+    """The same network with either core operator, on the full training set."""
     origin = SCALES[size].origin
     cells = tuple(
         cell({"operator": operator}, replace(origin, operator=operator), accuracy=by_share[1.0])

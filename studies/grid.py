@@ -1,4 +1,4 @@
-"""Which stacking of one budget learns best: how wide (C1), how grouped (C') and how deep (L1)?"""
+"""Which stacking within one budget learns best: width (C1), group width (C') and depth (L1)?"""
 
 from dataclasses import replace
 
@@ -33,18 +33,18 @@ def study(
     data: str = "digits",
     seeds: tuple[int, ...] = (0,),
 ) -> Study:
-    """The cells of a printed discretisation, ``main`` or ``supplement``, brought to ``budget``.
+    """The cells of a printed discretization, ``main`` or ``supplement``, solved for ``budget``.
 
     ``c1``, ``group_channels`` and ``l1`` replace the preset's values; ``like`` gives the block, T's
-    by default. The paper's accuracy stands beside the cell that is exactly T.
+    by default. The cell that is exactly T also holds the paper's accuracy.
 
     Raises:
-        ValueError: an unknown preset, values that make no space, or with ``invalid="error"`` any
-            cell that is not exact.
+        ValueError: the preset is unknown, the values are not a valid space, or ``invalid`` is
+            ``error`` and a cell is not exact.
     """
-    given = {"c1": c1, "group_channels": group_channels, "l1": l1}
+    values = {"c1": c1, "group_channels": group_channels, "l1": l1}
     space = replace(named_space(preset), like=like)
-    space = space.with_values(**{k: v for k, v in given.items() if v is not None})
+    space = space.with_values(**{k: v for k, v in values.items() if v is not None})
     return Study(
         name="grid",
         question=ABOUT.question,

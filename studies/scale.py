@@ -30,13 +30,14 @@ def study(
 ) -> Study:
     """A ladder phi = 0, 1, 2, ... with ``alpha`` and ``beta``; without them Table C's five pairs.
 
-    The ladder climbs from ``origin`` up to ``budget``, rounded to the nearest legal models. Table C
-    takes its recovered configurations; from an origin of one's own its pairs at phi = 2, rounded
-    likewise, where phi decides the size and there is no budget. All models have the origin's block.
+    The ladder goes from ``origin`` up to ``budget``, by default rounded to the nearest legal
+    models. Table C uses its recovered configurations. From another origin it uses its pairs at
+    phi = 2, rounded in the same way; phi then determines the size, so there is no budget. All
+    models have the origin's block.
 
     Raises:
-        ValueError: a factor below 1 or without the other, or what
-            `archsearch.space.scaling.ladder` and `archsearch.paper.table_c.table_c` refuse.
+        ValueError: a factor is below 1 or only one is given, or as
+            `archsearch.space.scaling.ladder` and `archsearch.paper.table_c.table_c`.
     """
     if alpha is None and beta is None:
         name, cells = "table-c", _table_c(origin, rounding)
@@ -58,7 +59,7 @@ def study(
 
 
 def _table_c(origin: Variant, rounding: str | None) -> tuple[Cell, ...]:
-    """Recovered where that is possible, which is from the paper's origin only."""
+    """Table C by ``rounding``; by default recovered from the paper's origin, else nearest."""
     return table_c(origin, rounding or ("recovered" if _from_paper(origin) else "nearest"))
 
 

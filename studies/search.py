@@ -1,4 +1,4 @@
-"""Which variant under this budget learns best, found without training them all?"""
+"""Which variant within this budget learns best, without training all of them?"""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from archsearch.tasks.classification import CLASSIFICATION
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],
-    source="Section 3.2 (the stacking rules, and what they give away)",
+    source="Section 3.2 (the stacking rules, and the variants that they exclude)",
     command="archsearch search --budget 30M --trials 60",
     small="60 trainings of 30M, two epochs of the digits: half an hour on two cores",
     full="60 models of 30M, 300 epochs of ImageNet-1K each (Table B)",
@@ -28,21 +28,21 @@ def study(
     over: Numbers = "four",
     space: Space = SEARCH_SPACE,
     sampler: Sampler = "tpe",
-    objectives: Sequence[str] = (CLASSIFICATION.chooses,),
+    objectives: Sequence[str] = (CLASSIFICATION.ranking_metric,),
     seed: int = 0,
     data: str = "digits",
 ) -> Study:
-    """A search by Optuna: no cells are planned, the records decide what is trained next.
+    """A search by Optuna: it plans no cells; the records determine the next trial.
 
-    ``space`` bounds C1, C' and L1 of the four numbers.
+    ``space`` holds the values of C1, C' and L1 if the search is over the four numbers.
 
     Raises:
-        ValueError: when no variant of the four numbers meets the budget.
+        ValueError: no variant of the four numbers meets the budget.
     """
     if over == "four" and next(domain_of(space, budget).variants(), None) is None:
         raise ValueError(
-            f"no legal variant with {_listed(space)} is within {budget.tolerance:.0%} of {budget}: "
-            "give other values"
+            f"no legal variant with {_space_text(space)} is within {budget.tolerance:.0%} of "
+            f"{budget}: use other values"
         )
     return Study(
         name="search" if over == "four" else "search-twelve",
@@ -59,7 +59,7 @@ def study(
     )
 
 
-def _listed(space: Space) -> str:
-    """``C1 in (48, 64), C' in (16,) and L1 in (1, 2)``."""
+def _space_text(space: Space) -> str:
+    """The values as text: ``C1 in (48, 64), C' in (16,) and L1 in (1, 2)``."""
     parts = [f"{space.like.label_of(name)} in {space.values[name]}" for name in space.names]
     return " and ".join((", ".join(parts[:-1]), parts[-1]))

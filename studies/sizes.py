@@ -1,4 +1,4 @@
-"""The two sizes that the paper's studies run at: on a CPU in minutes, and as the paper ran them."""
+"""The two sizes of the paper's studies: minutes on a CPU, or as the paper ran them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ Size = Literal["small", "full"]
 
 @dataclass(frozen=True)
 class Scale:
-    """The network that a study changes, and the recipe it takes where none is given.
+    """The network that a study modifies, and the default recipe.
 
-    ``epochs`` replaces the recipe's; None keeps them.
+    ``epochs`` replaces the recipe's number of epochs; None keeps it.
     """
 
     origin: Variant
@@ -26,11 +26,12 @@ SCALES: dict[Size, Scale] = {
     "small": Scale(Variant(16, 8, 2, 4), "quick", 15),
     "full": Scale(ORIGIN, "table-b", None),
 }
-"""Small is T's shape at 1.0M: four stages, several groups in each, most blocks in the third."""
+"""The small network has T's shape at 1.0M parameters: several groups per stage, and most blocks in
+stage 3."""
 
 
 def cell(
     requested: Mapping[str, float | int | str], variant: InternImageFamily, **paper: Any
 ) -> Cell:
-    """A cell that is exactly what was requested, with the paper's figures for T."""
+    """An exact cell with the paper's figures for T."""
     return Cell(requested, "exact", variant, variant.cost(), paper=paper)

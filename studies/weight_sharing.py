@@ -1,9 +1,9 @@
-"""What does sharing weights among convolution neurons save, in parameters and in memory?"""
+"""What does sharing weights among convolution neurons save, in parameters and in memory?
 
-from archsearch.paper.weight_sharing import Sharing, measured, sharing
+`archsearch.paper.weight_sharing` counts, predicts and measures it.
+"""
+
 from archsearch.study import About
-
-__all__ = ["ABOUT", "Sharing", "measured", "sharing"]
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],

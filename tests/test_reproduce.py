@@ -1,4 +1,4 @@
-"""Training a cell again: the same seed gives the same number, the interval judges a new one."""
+"""Reproduction of a cell: the same seed gives the same number, a new one is in the interval."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from archsearch.core.budget import Budget
 from archsearch.core.recipe import QUICK, resolve
-from archsearch.networks import cell_named
+from archsearch.networks import find_cell
 from archsearch.reproduce import Reproduction, reproduce
 from archsearch.results import assemble
 from archsearch.running.run import run_study
@@ -20,7 +20,7 @@ from tests.golden import DATA
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One small cell with two seeds, trained for real."""
+    """Train one small cell with two seeds."""
     recipe = resolve("quick", {"epochs": "1", "data_fraction": "0.3"})
     study = grid.study(
         recipe=recipe, budget=Budget.parse("1M"), c1=(16,), group_channels=(8,), l1=(2,),
@@ -34,39 +34,39 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_same_seed_gives_the_same_number(run: Path) -> None:
     before = {p: p.read_bytes() for p in run.glob("trials/*/record.json")}
-    found = reproduce(run, "best", seed=1, device="cpu")
-    assert found.value == found.same
-    assert found.agrees
+    result = reproduce(run, "best", seed=1, device="cpu")
+    assert result.value == result.original
+    assert result.agrees
     assert {p: p.read_bytes() for p in run.glob("trials/*/record.json")} == before
 
 
-def test_a_changed_record_is_found_out(run: Path) -> None:
+def test_a_changed_record_is_not_reproduced(run: Path) -> None:
     path = next(run.glob("trials/*/record.json"))
-    told = path.read_text()
-    record = json.loads(told)
+    original = path.read_text()
+    record = json.loads(original)
     seed = json.loads((path.parent / "spec.json").read_text())["seed"]
     record["metrics"]["val_accuracy"] += 1
     path.write_text(json.dumps(record))
     try:
         assert reproduce(run, "16-8-2-4", seed=seed, device="cpu").agrees is False
     finally:
-        path.write_text(told)
+        path.write_text(original)
 
 
-def test_an_unknown_cell_names_those_there_are(run: Path) -> None:
+def test_the_error_for_an_unknown_cell_lists_the_cells(run: Path) -> None:
     with pytest.raises(ValueError, match="16-8-2-4"):
         reproduce(run, "64-16-4-18")
 
 
-def test_networks_of_the_same_numbers_are_told_apart_by_their_labels() -> None:
+def test_labels_distinguish_networks_with_the_same_numbers() -> None:
     results = assemble("kernels", kernel_size.study(recipe=QUICK), DATA, {}, ())
     labels = [cell.label for cell in results.cells]
     assert len(set(labels)) == 3
     for cell in results.cells:
-        assert cell_named(results, cell.label) is cell
+        assert find_cell(results, cell.label) is cell
     numbers = results.cells[0].cell.variant.name if results.cells[0].cell.variant else ""
-    with pytest.raises(ValueError, match=f"{numbers} is 3 networks"):
-        cell_named(results, numbers)
+    with pytest.raises(ValueError, match=f"{numbers} matches 3 networks"):
+        find_cell(results, numbers)
 
 
 @pytest.mark.parametrize(

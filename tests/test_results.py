@@ -1,4 +1,4 @@
-"""Rows from records: nothing hidden, nothing invented."""
+"""Rows from records: no cell is hidden and no number is invented."""
 
 import subprocess
 import sys
@@ -37,17 +37,17 @@ def grid() -> Results:
 
 
 def at(results: Results, c1: int, group_channels: int, l1: int) -> CellResult:
-    asked = {"c1": c1, "group_channels": group_channels, "l1": l1}
-    return next(c for c in results.cells if c.cell.requested == asked)
+    requested = {"c1": c1, "group_channels": group_channels, "l1": l1}
+    return next(c for c in results.cells if c.cell.requested == requested)
 
 
-def test_every_cell_of_the_plan_stays_in_its_place(grid: Results) -> None:
+def test_every_cell_of_the_plan_keeps_its_position(grid: Results) -> None:
     assert [c.cell for c in grid.cells] == list(grid.study.cells)
     assert len(grid.rows()) == 30
 
 
 @pytest.mark.parametrize(
-    ("where", "state", "told"),
+    ("numbers", "state", "text"),
     [
         ((64, 16, 4), "complete", "complete"),
         ((80, 16, 5), "infeasible", "infeasible"),
@@ -60,9 +60,11 @@ def test_every_cell_of_the_plan_stays_in_its_place(grid: Results) -> None:
         ((80, 16, 2), "pending", "pending"),
     ],
 )
-def test_state_of_a_cell(grid: Results, where: tuple[int, int, int], state: str, told: str) -> None:
-    cell = at(grid, *where)
-    assert (cell.state, cell.told) == (state, told)
+def test_state_of_a_cell(
+    grid: Results, numbers: tuple[int, int, int], state: str, text: str
+) -> None:
+    cell = at(grid, *numbers)
+    assert (cell.state, cell.told) == (state, text)
 
 
 def test_a_missing_number_is_none_and_never_zero(grid: Results) -> None:
@@ -75,7 +77,7 @@ def test_a_missing_number_is_none_and_never_zero(grid: Results) -> None:
     assert infeasible["l3"] is None
 
 
-def test_what_did_not_complete_has_no_value_at_all(grid: Results) -> None:
+def test_a_failed_training_has_no_value(grid: Results) -> None:
     lost = at(grid, 48, 16, 1).trials[0]
     assert lost.record is not None
     assert lost.record.seconds > 0
@@ -96,7 +98,7 @@ def test_the_estimate_is_the_students_interval_over_seeds(grid: Results) -> None
     assert low < row["val_accuracy_bootstrap_low"] < row["val_accuracy_bootstrap_high"] < high
 
 
-def test_errors_and_costs_come_in_the_unit_of_their_metric(grid: Results) -> None:
+def test_errors_and_costs_are_in_the_unit_of_their_metric(grid: Results) -> None:
     cell = at(grid, 64, 16, 4)
     trial = cell.trials[0]
     accuracy = trial.value(CLASSIFICATION.all_metrics()["val_accuracy"])
@@ -117,15 +119,17 @@ def test_cells_repaired_to_one_network_share_its_trainings(grid: Results) -> Non
     assert grid.network(repaired.label) == exact
 
 
-def test_a_network_that_diverged_on_a_seed_does_not_compete(grid: Results) -> None:
+def test_a_network_that_diverged_on_a_seed_is_not_ranked(grid: Results) -> None:
     compared = grid.compare()
     survivor = at(grid, 48, 16, 3)
     assert compared.estimates[survivor.index] is not None
     assert survivor.label not in compared.ranking.means
-    assert at(grid, 64, 16, 1).label in compared.ranking.means  # lost a seed to the machine
+    assert (
+        at(grid, 64, 16, 1).label in compared.ranking.means
+    )  # one seed failed, which does not depend on the network
 
 
-def test_the_ranking_finds_the_truth_it_was_made_from(grid: Results) -> None:
+def test_the_ranking_recovers_the_synthetic_truth(grid: Results) -> None:
     ranking = grid.compare().ranking
     assert ranking.can_rank
     assert at(grid, 80, 16, 4).label in ranking.tied
@@ -147,13 +151,13 @@ def test_counts_are_ordered_without_noise(grid: Results) -> None:
     assert ranking.means[str(ranking.best)] == pytest.approx(smallest / 1e6)
 
 
-def test_extra_seeds_count_and_strangers_are_kept_apart() -> None:
+def test_extra_seeds_count_and_other_trainings_are_separate() -> None:
     study = grid_study(2)
     variant = Variant(64, 16, 4, 18)
     extra = complete(Trial(variant, study.recipe, DATA, 7), 97.0)
     other = complete(Trial(variant, replace(study.recipe, epochs=9), DATA, 0), 12.0)
-    found = complete(Trial(Variant(64, 16, 4, 19), study.recipe, DATA, 0), 96.0)
-    results = assemble("x", study, DATA, {"command": COMMAND}, (extra, other, found))
+    unplanned = complete(Trial(Variant(64, 16, 4, 19), study.recipe, DATA, 0), 96.0)
+    results = assemble("x", study, DATA, {"command": COMMAND}, (extra, other, unplanned))
     assert [t.trial.seed for t in at(results, 64, 16, 4).trials] == [7]
     assert results.others == (other,)
     assert [c.label for c in results.cells[30:]] == ["(64, 16, 4, 19)"]
@@ -173,23 +177,23 @@ def test_switches_are_named_only_where_they_differ() -> None:
     ]
 
 
-def test_a_run_reads_back_from_its_folder_as_it_was(tmp_path: Path) -> None:
-    made = golden_results(2)
-    read = load(write_run(made, tmp_path / "grid-30m"))
+def test_a_run_reads_back_from_its_folder(tmp_path: Path) -> None:
+    written = golden_results(2)
+    read = load(write_run(written, tmp_path / "grid-30m"))
     assert read.name == "grid-30m"
-    assert read.study == made.study
-    assert read.compare().estimates == made.compare().estimates
+    assert read.study == written.study
+    assert read.compare().estimates == written.compare().estimates
     assert at(read, 48, 16, 1).told == "failed: out-of-memory"
-    assert at(read, 64, 32, 5).state == "interrupted"  # nobody holds its lock
+    assert at(read, 64, 32, 5).state == "interrupted"  # no process holds its lock
     assert [len(t.curve) for t in at(read, 64, 32, 5).trials] == [3, 3]
 
 
-def test_a_folder_without_a_study_is_refused_in_words(tmp_path: Path) -> None:
+def test_a_folder_without_a_study_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no study"):
         load(tmp_path)
 
 
-def test_an_unknown_metric_is_refused_with_the_known_ones(grid: Results) -> None:
+def test_the_error_for_an_unknown_metric_lists_the_known_ones(grid: Results) -> None:
     with pytest.raises(ValueError, match=r"'speed'; known: val_accuracy, "):
         grid.compare("speed")
     assert CLASSIFICATION.metric("macs").axis == "Multiply-adds (G)"
@@ -214,8 +218,8 @@ def test_reading_and_drawing_need_no_torch(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_what_halving_pruned_is_told_and_nothing_waits(tmp_path: Path) -> None:
-    """Deeper is better at every rung: the pilot lets the rungs prune, and the rest is spared."""
+def test_pruned_cells_say_so_and_no_training_is_pending(tmp_path: Path) -> None:
+    """Deeper is better at every rung, so the pilot lets the rungs prune."""
     study = grid_study(2, plan=Halve("epochs", force=False))
     folder = StudyFolder(tmp_path / "run").create(study, DATA)
     trained: list[Trial] = []
@@ -228,26 +232,29 @@ def test_what_halving_pruned_is_told_and_nothing_waits(tmp_path: Path) -> None:
             record = Record(trial.id, "complete", {"val_accuracy": value}, seconds=1.0)
             folder.trial(trial.id).write_record(record)
 
-    half = load(tmp_path / "run")
-    assert (half.notes, {c.state for c in half.cells}) == ((), {"pending", "infeasible"})
+    unfinished = load(tmp_path / "run")
+    assert (unfinished.notes, {c.state for c in unfinished.cells}) == (
+        (),
+        {"pending", "infeasible"},
+    )
     outcome = drive(halving_of(study, DATA), lambda i: folder.trial(i).record(), run)
     assert outcome is not None
     assert outcome.pruned
 
-    found = load(tmp_path / "run")
-    assert found.notes == outcome.notes
-    assert {t.state for t in found.trials} == {"complete"}
-    assert len(found.trials) + len(found.others) == len(trained)
-    never_in_full = [c for c in found.cells if c.state == "pruned"]
+    results = load(tmp_path / "run")
+    assert results.notes == outcome.notes
+    assert {t.state for t in results.trials} == {"complete"}
+    assert len(results.trials) + len(results.others) == len(trained)
+    never_in_full = [c for c in results.cells if c.state == "pruned"]
     assert {c.cell.variant for c in never_in_full} == set(outcome.pruned) - set(outcome.finalists)
     assert never_in_full[0].told == f"pruned after {never_in_full[0].pruned}"
-    in_pilot = [c for c in found.cells if c.pruned and c.state == "complete"]
+    in_pilot = [c for c in results.cells if c.pruned and c.state == "complete"]
     assert in_pilot
     assert in_pilot[0].told == f"complete, pruned after {in_pilot[0].pruned}"
-    assert found.compare().ranking.best == found.cells[0].label  # the deepest
+    assert results.compare().ranking.best == results.cells[0].label  # the deepest
 
 
-def test_metrics_read_records_and_epochs_alike() -> None:
+def test_metrics_are_read_from_records_and_from_epochs() -> None:
     record = Record("a" * 16, "complete", {"val_accuracy": 97.0, "peak_memory_bytes": 2e9})
     assert CLASSIFICATION.metric("val_error").of(record) == 3.0
     assert CLASSIFICATION.metric("memory").of(record) == 2.0
@@ -256,9 +263,7 @@ def test_metrics_read_records_and_epochs_alike() -> None:
     assert CLASSIFICATION.metric("params").of(record) is None
     assert CLASSIFICATION.metric("val_accuracy").of(replace(record, status="diverged")) is None
     assert CLASSIFICATION.metric("val_error").of_metrics({"epoch": 1, "val_accuracy": 90.0}) == 10.0
-    assert (
-        CLASSIFICATION.metric("seconds").of_metrics({"seconds": 9.0}) is None
-    )  # an epoch's are not a trial's
-    assert CLASSIFICATION.metric("val_loss").merit(2.0) < CLASSIFICATION.metric("val_loss").merit(
-        1.0
-    )
+    seconds = CLASSIFICATION.metric("seconds")
+    assert seconds.of_metrics({"seconds": 9.0}) is None  # an epoch's seconds are not a trial's
+    val_loss = CLASSIFICATION.metric("val_loss")
+    assert val_loss.merit(2.0) < val_loss.merit(1.0)

@@ -1,4 +1,4 @@
-"""Small studies, and work that is over at once or goes wrong on purpose."""
+"""Small studies, and work that ends immediately or fails on purpose."""
 
 import errno
 import json
@@ -6,17 +6,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from archsearch.core.cell import Cell
-from archsearch.core.interrupted import Interrupted
+from archsearch.core.interrupted import Interrupted, Stop
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data
 from archsearch.families.internimage import Variant
 from archsearch.running.run import StudyStopped, run_study
-from archsearch.running.runners import Name
+from archsearch.running.runners import RunnerName
 from archsearch.storage.files import write_json
 from archsearch.storage.study_folder import StudyFolder, TrialFolder
 from archsearch.study import Record, Status, Study
@@ -26,11 +25,11 @@ EPOCHS = 3
 
 
 class DataError(ValueError):
-    """Known by its name, as the data module's own."""
+    """Recognized by its name, like the data module's error."""
 
 
 class OutOfMemoryError(RuntimeError):
-    """Known by its name, as torch's own."""
+    """Recognized by its name, like torch's error."""
 
 
 def recipe(**changes: Any) -> Recipe:
@@ -44,14 +43,14 @@ def cell(l1: int) -> Cell:
 
 
 def study(cells: int = 3, seeds: tuple[int, ...] = (0,), **changes: Any) -> Study:
-    """``cells`` different networks, then one of them asked for again, and an infeasible one."""
-    twice = Cell({"c1": 17, "l1": 1}, "repaired", Variant(16, 16, 1, 4), None, "17 -> 16")
-    never = Cell({"c1": 15, "l1": 1}, "infeasible", None, None, "odd")
+    """``cells`` different networks, then one of them a second time, and an infeasible one."""
+    repeated = Cell({"c1": 17, "l1": 1}, "repaired", Variant(16, 16, 1, 4), None, "17 -> 16")
+    infeasible = Cell({"c1": 15, "l1": 1}, "infeasible", None, None, "odd")
     return Study(
         name="toy",
         question="Does it run?",
         source="tests",
-        cells=(*(cell(l1) for l1 in range(1, cells + 1)), twice, never),
+        cells=(*(cell(l1) for l1 in range(1, cells + 1)), repeated, infeasible),
         recipe=recipe(**changes),
         data="toy",
         seeds=seeds,
@@ -70,21 +69,21 @@ def create(
 
 
 def total_after(epochs: int, trial_id: str) -> int:
-    """What `train` computes: every epoch must have counted once, in order."""
+    """What `train` computes if every epoch counts once, in order."""
     total = int(trial_id, 16) % 1009
     for epoch in range(1, epochs + 1):
         total = (31 * total + epoch) % 100_003
     return total
 
 
-def metrics(folder: StudyFolder) -> dict[str, Any]:
-    """What each trial gave, by its id: what must not depend on runners and faults."""
+def results(folder: StudyFolder) -> dict[str, Any]:
+    """The results of each trial by its id, which must not depend on runners and faults."""
     records = {i: folder.trial(i).record() for i in folder.ids()}
     return {i: r and (r.status, r.metrics, r.curve) for i, r in records.items()}
 
 
-def expected(folder: StudyFolder) -> dict[str, Any]:
-    """`metrics` of an uninterrupted run, by arithmetic."""
+def expected_results(folder: StudyFolder) -> dict[str, Any]:
+    """`results` of an uninterrupted run, by arithmetic."""
     return {
         i: ("complete", {"val_accuracy": float(total_after(EPOCHS, i))}, curve(EPOCHS, i))
         for i in folder.ids()
@@ -99,11 +98,8 @@ def curve(epochs: int, trial_id: str) -> tuple[dict[str, Any], ...]:
     )
 
 
-Stop = Callable[[], bool]
-
-
 def train(folder: Path, device: str, stop: Stop, seconds: float = 0.0) -> None:
-    """Like a training without torch: state.json is the checkpoint, with an event per epoch."""
+    """A training without torch: state.json is the checkpoint, with an event per epoch."""
     del device
     trial, state = TrialFolder(folder), folder / "state.json"
     assert trial.record() is None
@@ -123,7 +119,7 @@ def train(folder: Path, device: str, stop: Stop, seconds: float = 0.0) -> None:
 
 
 def train_with_torch(folder: Path, device: str, stop: Stop) -> None:
-    """As `train`, with checkpoints as trainings have them."""
+    """As `train`, with the checkpoints of a real training."""
     del device
     trial = TrialFolder(folder)
     epoch, state = trial.load_checkpoint() or (0, {"total": total_after(0, trial.id), "curve": []})
@@ -142,20 +138,24 @@ def finish(trial: TrialFolder, status: Status = "complete", **values: Any) -> No
     trial.write_record(Record(trial.id, status, **values))
 
 
-def slow(folder: Path, device: str, stop: Stop) -> None:
+def complete_record(trial: TrialFolder, **values: Any) -> Record:
+    return Record(trial.id, "complete", {"val_accuracy": 50.0}, **values)
+
+
+def train_slowly(folder: Path, device: str, stop: Stop) -> None:
     train(folder, device, stop, seconds=0.05)
 
 
-def slow_the_second_time(folder: Path, device: str, stop: Stop) -> None:
+def train_slowly_the_second_time(folder: Path, device: str, stop: Stop) -> None:
     """The first attempt waits to be killed."""
     if (folder / "pid").exists():
-        slow(folder, device, stop)
+        train_slowly(folder, device, stop)
     else:
-        deaf(folder, device, stop)
+        ignore_stop(folder, device, stop)
 
 
-def patient(folder: Path, device: str, stop: Stop) -> None:
-    """Runs until it is asked to stop."""
+def run_until_stopped(folder: Path, device: str, stop: Stop) -> None:
+    """Runs until a stop is requested."""
     del device
     TrialFolder(folder).append_event({"epoch": 1, "val_accuracy": 1.0, "images_per_second": 9.0})
     while not stop():
@@ -164,19 +164,14 @@ def patient(folder: Path, device: str, stop: Stop) -> None:
     raise Interrupted
 
 
-def deaf(folder: Path, device: str, stop: Stop) -> None:
-    """Never asks whether to stop."""
+def ignore_stop(folder: Path, device: str, stop: Stop) -> None:
+    """Never polls for a stop request."""
     del device, stop
     (folder / "pid").write_text(str(os.getpid()))
     time.sleep(600)
 
 
-def no_op(folder: Path, device: str, stop: Stop) -> None:
-    del device, stop
-    finish(TrialFolder(folder), metrics={"val_accuracy": 1.0})
-
-
-def tell_device(folder: Path, device: str, stop: Stop) -> None:
+def record_device(folder: Path, device: str, stop: Stop) -> None:
     del stop
     finish(TrialFolder(folder), device=f"{device}, of {os.environ['CUDA_VISIBLE_DEVICES']}")
 
@@ -187,7 +182,7 @@ def diverge(folder: Path, device: str, stop: Stop) -> None:
 
 
 def die_once(folder: Path, device: str, stop: Stop) -> None:
-    """The process goes at the second epoch, once; then `train`."""
+    """The process exits after two epochs, once; then `train`."""
     if not (folder / "died").exists():
         calls = iter(range(10))
         (folder / "died").touch()
@@ -197,64 +192,58 @@ def die_once(folder: Path, device: str, stop: Stop) -> None:
 
 def die(folder: Path, device: str, stop: Stop) -> None:
     del device, stop
-    print(f"last words of {folder.name}", file=sys.stderr, flush=True)
+    print(f"last output of {folder.name}", file=sys.stderr, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def die_later_each_time(folder: Path, device: str, stop: Stop) -> None:
-    """One more epoch before each death: always progress, so never given up."""
+    """One more epoch before each exit: there is always progress, so it is always retried."""
     calls = iter(range(10))
     train(folder, device, lambda: next(calls) == 1 and os._exit(3))
     del stop
 
 
 def crash_further_each_time(folder: Path, device: str, stop: Stop) -> None:
-    """One epoch, too long for the machine: each attempt saves a little more of it, then breaks."""
+    """One long epoch: each attempt saves a little more of it, then fails."""
     trial = TrialFolder(folder)
     steps, _ = trial.load_checkpoint() or (0, {})
     if steps == 5:
         train(folder, device, stop)
         return
     trial.save_checkpoint({}, steps + 1)
-    raise RuntimeError("broken")
+    raise RuntimeError("failed")
 
 
 def crash(folder: Path, device: str, stop: Stop) -> None:
     del device, stop
-    raise RuntimeError(f"broken in {folder.name}")
+    raise RuntimeError(f"failed in {folder.name}")
 
 
 def crash_if_deep(folder: Path, device: str, stop: Stop) -> None:
-    """Only the network with l1 = 2 breaks."""
+    """Only the network with l1 = 2 fails."""
     if getattr(TrialFolder(folder).trial().variant, "l1", 0) == 2:
         raise RuntimeError("too deep")
     train(folder, device, stop)
 
 
-def crash_unless_mended(folder: Path, device: str, stop: Stop) -> None:
-    if not (folder.parent.parent / "mended").exists():
-        raise RuntimeError("not mended")
-    train(folder, device, stop)
-
-
-def run_out_of_memory(folder: Path, device: str, stop: Stop) -> None:
+def raise_out_of_memory(folder: Path, device: str, stop: Stop) -> None:
     del folder, device, stop
     raise OutOfMemoryError("CUDA out of memory")
 
 
-def find_no_data(folder: Path, device: str, stop: Stop) -> None:
+def raise_data_error(folder: Path, device: str, stop: Stop) -> None:
     del folder, device, stop
     raise DataError("images/7.png is no image")
 
 
-def fill_the_disk(folder: Path, device: str, stop: Stop) -> None:
+def raise_disk_full(folder: Path, device: str, stop: Stop) -> None:
     if (folder.parent.parent / "freed").exists():
         train(folder, device, stop)
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def main(path: str, runner: Name, work: str, workers: str = "2") -> int:
-    """A driver in a process of its own, to be killed: the same command starts and continues."""
+def main(path: str, runner: RunnerName, work: str, workers: str = "2") -> int:
+    """A driver in a separate process, to be killed: the same command starts and resumes."""
     folder = create(Path(path), cells=4)
     try:
         count = None if runner == "inline" else int(workers)

@@ -1,1 +1,1 @@
-"""What `import archsearch` offers: studies, trainings and runs as Python calls; `cli` is on it."""
+"""The Python interface: studies, trainings and runs as calls. `cli` is built on it."""

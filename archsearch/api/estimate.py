@@ -1,150 +1,150 @@
-"""The quote on the command line: before training, and against what it took."""
+"""The estimate of a study's time and memory, and how it compares with what the study took."""
 
 import json
 import shlex
 import shutil
-import sys
+import tempfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from archsearch.api.live import clock
+from archsearch.api.live import clock, say
 from archsearch.api.options import Launch
 from archsearch.running.stopping import StudyStopped
 from archsearch.study import Record, Trial
 
 if TYPE_CHECKING:
-    from archsearch.running.estimate import Quote
-    from archsearch.running.runners import Place
+    from archsearch.running.estimate import Estimate
+    from archsearch.running.runners import RunnerOptions
     from archsearch.storage.study_folder import StudyFolder
 
 FAILURE = 1
 """The exit code of a study that stopped, but not by a signal."""
 
-FEWEST = 4
-"""Waiting trials below which a quote would take about as long as the training."""
+MIN_WAITING = 4
+"""With fewer waiting trials the estimate would take about as long as the training."""
+
+FILE = "quote.json"
 
 
-def quote_before(folder: "StudyFolder", launch: Launch) -> "Quote | None":
-    """Time the corner cells and say what the waiting trials will take; kept as quote.json.
+def estimate_study(folder: "StudyFolder", launch: Launch) -> "Estimate | None":
+    """Time the corner cells, estimate the waiting trials from them, and write quote.json.
 
-    None where they are few, or where no timing came to its end: the reason is told, and the trials
-    themselves will show more.
+    Returns None if few trials wait, or if no timing succeeds; then the reason is printed, and the
+    trials themselves will show more.
 
     Raises:
-        archsearch.storage.lock.Locked: when another process works here.
-        archsearch.running.stopping.StudyStopped: by Ctrl-C or SIGTERM.
+        archsearch.storage.lock.Locked: if another process uses the folder.
+        archsearch.running.stopping.StudyStopped: on Ctrl-C or SIGTERM.
     """
     from archsearch.storage.files import write_json
     from archsearch.storage.study_folder import FINISHED
 
     states = folder.states()
     waiting = [trial for trial in folder.trials() if states[trial.id] not in FINISHED]
-    if len(waiting) < FEWEST:
+    if len(waiting) < MIN_WAITING:
         return None
-    with folder.lock():  # all the while: another driver would take the timing for a left-over
-        for left_by_a_kill in folder.path.glob("quote-*/"):
-            shutil.rmtree(left_by_a_kill)
+    with folder.lock():  # a second driver would delete the timing's folder as a leftover
+        for leftover in folder.path.glob("quote-*/"):  # of a killed process
+            shutil.rmtree(leftover)
         try:
-            made = _made(folder, waiting, launch)
+            estimate = _estimate(folder, waiting, launch)
         except ValueError as error:
-            _say(f"No quote: {error}")
+            say(f"No estimate: {error}")
             return None
-        write_json(folder.path / "quote.json", made.to_dict(), indent=1)
-    _say(text(made))
-    return made
+        write_json(folder.path / FILE, estimate.to_dict(), indent=1)
+    say(estimate_text(estimate))
+    return estimate
 
 
-def _made(folder: "StudyFolder", waiting: list[Trial], launch: Launch) -> "Quote":
-    from archsearch.running.estimate import corners, quote
-    from archsearch.running.runners import Place, num_slots
+def _estimate(folder: "StudyFolder", waiting: list[Trial], launch: Launch) -> "Estimate":
+    from archsearch.running.estimate import corners, estimate_cost
+    from archsearch.running.runners import RunnerOptions, num_slots
     from archsearch.training import machine
 
-    place = Place(
+    resources = RunnerOptions(
         launch.workers,
         launch.device,
         waiting[0].recipe.threads,
         ray_address=launch.ray_address,
         gpus_per_trial=launch.gpus_per_trial,
     )
-    workers = min(num_slots(launch.runner, place), len(waiting))
+    workers = min(num_slots(launch.runner, resources), len(waiting))
     chosen = corners(waiting)
-    # Read before the timings take of it; of a cluster's memory nothing is known here.
-    free = machine.memory() if place.ray_address is None else None
-    _say(f"Timing a few steps of {len(chosen)} corner cells ...")
-    records = _timed(folder, chosen, launch)
+    # Read before the timings use memory. The memory of a cluster is not known here.
+    free_bytes = machine.memory() if resources.ray_address is None else None
+    say(f"Timing a few steps of {len(chosen)} corner cells ...")
+    records = _time_cells(folder, chosen, launch)
     for trial in chosen:
         if (record := records.get(trial.id)) and record.error:
-            _say(f"{trial.variant.name} could not be timed: {record.error.partition(chr(10))[0]}")
-    num_gpus = _num_gpus(place, workers)
-    return quote(waiting, records, workers, free_bytes=free, num_gpus=num_gpus)
+            say(f"{trial.variant.name} could not be timed: {record.error.partition(chr(10))[0]}")
+    num_gpus = _num_gpus(resources, workers)
+    return estimate_cost(waiting, records, workers, free_bytes=free_bytes, num_gpus=num_gpus)
 
 
-def _num_gpus(place: "Place", workers: int) -> int:
-    """GPUs that the workers share: this machine's; on a cluster, as many as they take there."""
+def _num_gpus(resources: "RunnerOptions", workers: int) -> int:
+    """Return how many GPUs the workers share; on a cluster, as many as they occupy there."""
     from archsearch.running.runners import gpus_of
 
-    if place.ray_address is None:
-        return max(1, len(gpus_of(place)))
-    per_gpu = max(1, int(1 / (place.gpus_per_trial or 1)))
+    if resources.ray_address is None:
+        return max(1, len(gpus_of(resources)))
+    per_gpu = max(1, int(1 / (resources.gpus_per_trial or 1)))
     return -(-workers // per_gpu)
 
 
-def _timed(folder: "StudyFolder", chosen: tuple[Trial, ...], launch: Launch) -> dict[str, Record]:
-    """Records of the timings, made by the study's own kind of runner in a folder of its own."""
-    import tempfile
-
+def _time_cells(
+    folder: "StudyFolder", chosen: tuple[Trial, ...], launch: Launch
+) -> dict[str, Record]:
+    """Return the records of the timings, run by the study's runner in a temporary folder."""
     from archsearch.running.run import run_study
     from archsearch.storage.study_folder import StudyFolder
 
-    study = replace(folder.study(), name="quote", plan=None)
-    with tempfile.TemporaryDirectory(dir=folder.path, prefix="quote-") as place:
-        timing = StudyFolder(place).create(study, folder.data(), folder.request()["command"])
+    study, command = replace(folder.study(), name="quote", plan=None), folder.request()["command"]
+    with tempfile.TemporaryDirectory(dir=folder.path, prefix="quote-") as path:
+        timing = StudyFolder(path).create(study, folder.data(), command)
+        work = "archsearch.running.timing:time_steps"
         try:
-            run_study(timing, chosen, work="archsearch.running.timing:time_steps", **launch.where)
+            run_study(timing, chosen, work=work, **launch.runner_options)
         except StudyStopped as stop:
             if stop.exit_code != FAILURE:
-                again = shlex.join(folder.request()["command"])
-                words = f"stopped before anything was trained. Go on with: {again}"
-                raise StudyStopped(words, stop.exit_code) from stop
-            if not (found := _records(timing, chosen)):
+                message = f"stopped before any training. Resume with: {shlex.join(command)}"
+                raise StudyStopped(message, stop.exit_code) from stop
+            if not _records(timing, chosen):
                 raise
-            return found
         return _records(timing, chosen)
 
 
 def _records(timing: "StudyFolder", chosen: tuple[Trial, ...]) -> dict[str, Record]:
-    found = {trial.id: timing.trial(trial.id).record() for trial in chosen}
-    return {i: record for i, record in found.items() if record is not None}
+    records = {trial.id: timing.trial(trial.id).record() for trial in chosen}
+    return {i: record for i, record in records.items() if record is not None}
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def text(made: "Quote") -> str:
-    """``Quote: 22 trainings, 9s to 41s each, about 6m 10s on 2 workers; ...``."""
-    seconds = made.seconds.values()
+def estimate_text(estimate: "Estimate") -> str:
+    """Return ``Estimate: 22 trainings, 9s to 41s each, about 6m 10s on 2 worker(s); ...``."""
+    seconds = estimate.seconds.values()
     parts = [
-        f"Quote: {len(made.seconds)} trainings, {clock(min(seconds))} to {clock(max(seconds))} "
-        f"each, about {clock(3600 * made.hours)} on {made.workers} worker(s)"
+        f"Estimate: {len(seconds)} trainings, {clock(min(seconds))} to {clock(max(seconds))} "
+        f"each, about {clock(3600 * estimate.hours)} on {estimate.workers} worker(s)"
     ]
-    if made.peak_bytes:
-        parts.append(f"up to {made.peak_bytes / 1e9:.1f} GB each")
-    if made.too_large:
-        parts.append(f"may not fit: {', '.join(made.too_large)}")
+    if estimate.peak_bytes:
+        parts.append(f"up to {estimate.peak_bytes / 1e9:.1f} GB each")
+    if estimate.too_large:
+        parts.append(f"may not fit in memory: {', '.join(estimate.too_large)}")
     return "; ".join(parts)
 
 
-def quote_after(folder: "StudyFolder") -> str:
-    """How the quote compares with what happened; empty without one."""
-    from archsearch.running.estimate import outcome
+def compare_estimate(folder: "StudyFolder") -> str:
+    """Return a sentence that compares the estimate with the time taken; empty without one."""
+    from archsearch.running.estimate import estimated_and_actual
 
-    path = folder.path / "quote.json"
+    path = folder.path / FILE
     if not path.exists():
         return ""
-    quoted = json.loads(path.read_text())["seconds"]
-    found = (folder.trial(i).record() for i in quoted)
-    said, took = outcome(quoted, (r for r in found if r is not None))
-    if not took:
+    estimated = json.loads(path.read_text())["seconds"]
+    records = (folder.trial(i).record() for i in estimated)
+    predicted, taken = estimated_and_actual(estimated, (r for r in records if r is not None))
+    if not taken:
         return ""
-    return f"Quoted {clock(said)} of training, took {clock(took)} ({took / said - 1:+.0%})."
+    return (
+        f"The training took {clock(taken)}, estimated {clock(predicted)} "
+        f"({taken / predicted - 1:+.0%})."
+    )

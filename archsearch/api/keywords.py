@@ -1,13 +1,13 @@
-"""Options as keyword-only dataclasses, spread into the keywords of a call or a command.
+"""Options as keyword-only dataclasses, shared by the Python calls and the commands.
 
-An option is a field of a dataclass with a default and one sentence of help. `spread` makes one
-signature of several dataclasses, and `gather` puts the values of a call back into them.
+An option is a dataclass field with a default and one sentence of help. `signature_of` turns several
+dataclasses into one signature, and `from_options` builds a dataclass from the values of a call.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, field, fields
 from inspect import Parameter, Signature
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 T = TypeVar("T")
 
@@ -15,93 +15,96 @@ T = TypeVar("T")
 def option(
     default: Any, help: str, *, text: type | None = None, flag: str = "", metavar: str = ""
 ) -> Any:
-    """A field with its help; ``text`` is the type that a command line has for it, if another."""
+    """Return a field with its help; ``text`` is its type on the command line, if that differs."""
     meta = {"help": help, "text": text, "flag": flag, "metavar": metavar}
     return field(default=default, metadata=meta)
 
 
-def numbers(names: Iterable[str], help: str) -> Any:
-    """A field that is one option per name, each a list of whole numbers; a mapping of those given.
+def number_options(names: Iterable[str], help: str) -> Any:
+    """Return a field that stands for one option per name; each takes a list of whole numbers.
 
-    For the numbers of a family, whose names only the family knows.
+    Use it for the numbers of a family. The field holds a mapping of the options that were set. In
+    ``help``, ``{name}`` stands for the name of an option.
     """
     return field(default_factory=dict, metadata={"help": help, "names": tuple(names)})
 
 
-def parameters(*kinds: type) -> dict[str, tuple[Field[Any], Any]]:
-    """Every option of the dataclasses by its keyword, with its type."""
-    found: dict[str, tuple[Field[Any], Any]] = {}
+def options_of(*kinds: type) -> dict[str, tuple[Field[Any], Any]]:
+    """Return the field and the type of every option of the dataclasses, by keyword."""
+    options: dict[str, tuple[Field[Any], Any]] = {}
     for kind in kinds:
         hints = get_type_hints(kind)
         for one in fields(kind):
-            names = one.metadata.get("names", (one.name,))
-            found |= dict.fromkeys(names, (one, hints[one.name]))
-    return found
+            names, hint = one.metadata.get("names"), hints[one.name]
+            if names is None:
+                options[one.name] = (one, hint)
+            else:  # a mapping of options: the type of its values
+                options |= dict.fromkeys(names, (one, get_args(hint)[1] | None))
+    return options
 
 
-def spread(*kinds: type) -> Signature:
-    """The signature of a call that takes every option of the dataclasses as a keyword."""
+def signature_of(*kinds: type) -> Signature:
+    """Return the signature of a call that takes every option of the dataclasses as a keyword."""
     return Signature(
         [
             Parameter(name, Parameter.KEYWORD_ONLY, default=default_of(one), annotation=kind)
-            for name, (one, kind) in parameters(*kinds).items()
+            for name, (one, kind) in options_of(*kinds).items()
         ]
     )
 
 
 def default_of(one: Field[Any]) -> Any:
-    """The default of an option; None for a list of numbers, `Parameter.empty` where needed."""
+    """Return an option's default: None for number lists, `Parameter.empty` if it has none."""
     if "names" in one.metadata:
         return None
     return Parameter.empty if one.default is MISSING else one.default
 
 
-def gather(kind: type[T], values: Mapping[str, Any]) -> T:
-    """The dataclass with those of the values that are options of it."""
+def from_options(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Build a dataclass from those ``values`` that are its options."""
     chosen: dict[str, Any] = {}
     for one in fields(kind):  # type: ignore[arg-type]
         if names := one.metadata.get("names"):
-            given = {name: values.get(name) for name in names}
-            chosen[one.name] = {name: value for name, value in given.items() if value is not None}
+            lists = {name: values.get(name) for name in names}
+            chosen[one.name] = {name: value for name, value in lists.items() if value is not None}
         elif one.name in values:
             chosen[one.name] = values[one.name]
     return kind(**chosen)
 
 
-def check(values: Mapping[str, Any], *kinds: type) -> None:
-    """Refuse keywords that no dataclass has.
+def check_keywords(values: Mapping[str, Any], *kinds: type) -> None:
+    """Refuse keywords that none of the dataclasses has.
 
     Raises:
-        TypeError: naming them, as Python does for any call.
+        TypeError: naming the unknown keywords, as Python does for any call.
     """
-    if unknown := sorted(values.keys() - parameters(*kinds).keys()):
+    if unknown := sorted(values.keys() - options_of(*kinds).keys()):
         raise TypeError(f"no such option: {', '.join(unknown)}")
 
 
-def together(*builds: Callable[[], Any]) -> tuple[Any, ...]:
-    """The values of all, so that the user hears at once of everything that is wrong.
+def evaluate_all(*calls: Callable[[], Any]) -> tuple[Any, ...]:
+    """Return the values of all calls; if some fail, report all of their errors together.
 
     Raises:
-        ValueError: with every problem, on a line of its own when there are several.
+        ValueError: with every error, each on its own line if there are several.
     """
-    values, problems = [], []
-    for build in builds:
+    values, errors = [], []
+    for call in calls:
         try:
-            values.append(build())
-        except Problems as several:
-            problems += several.problems
+            values.append(call())
+        except InputErrors as several:
+            errors += several.errors
         except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise Problems(problems)
+            errors.append(str(error))
+    if errors:
+        raise InputErrors(errors)
     return tuple(values)
 
 
-class Problems(ValueError):
-    """Several things that are wrong with one input."""
+class InputErrors(ValueError):
+    """One or more errors in one input."""
 
-    def __init__(self, problems: list[str]) -> None:
-        self.problems = problems
-        lines = "".join(f"\n  - {problem}" for problem in problems)
-        several = f"{len(problems)} things are wrong:{lines}"
-        super().__init__(problems[0] if len(problems) == 1 else several)
+    def __init__(self, errors: list[str]) -> None:
+        self.errors = errors
+        lines = "".join(f"\n  - {error}" for error in errors)
+        super().__init__(errors[0] if len(errors) == 1 else f"{len(errors)} errors:{lines}")

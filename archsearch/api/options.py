@@ -6,70 +6,75 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from archsearch.api.keywords import Problems, option, together
+from archsearch.api.keywords import InputErrors, evaluate_all, option
 from archsearch.core.plans import Halve, MoreSeeds, Over, Plan
 from archsearch.core.recipe import Recipe, resolve
+from archsearch.running.runners import RunnerName
 
-Runner = Literal["auto", "inline", "local", "ray"]
 Prune = Literal["off", "gated", "force"]
 Numbers = str | Sequence[int]
 """Whole numbers: a list, or a text such as ``16,24``."""
 
 Seeds = int | str | Sequence[int]
 
+DATA_HELP = "Train on digits, cifar10[:PATH] or imagefolder:PATH."
+RECIPE_HELP = "Train with the recipe quick, cifar, table-b or one column of table-b."
+EPOCHS_HELP = "Train for this many epochs instead of the recipe's."
+SET_HELP = "Change one field of the recipe; repeat the option to change more."
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How the cells of a study are trained: all that changes a result."""
+    """How the cells of a study are trained: everything that changes a result."""
 
-    data: str = option("digits", "Use digits, cifar10[:PATH] or imagefolder:PATH.", metavar="NAME")
-    recipe: str = option(
-        "quick", "Train by quick, cifar, table-b or one of its columns.", metavar="NAME"
-    )
-    epochs: int | None = option(None, "Train for this many epochs, in place of the recipe's.")
+    data: str = option("digits", DATA_HELP, metavar="NAME")
+    recipe: str = option("quick", RECIPE_HELP, metavar="NAME")
+    epochs: int | None = option(None, EPOCHS_HELP)
     seeds: Seeds = option(
         1,
-        "Train this many seeds, a list (0,4,7), or auto: more where cells are tied.",
+        "Train this many seeds, the seeds of a list (0,4,7), or more seeds for tied cells (auto).",
         text=str,
         metavar="N|LIST|auto[:MOST]",
     )
     set: Mapping[str, Any] | Sequence[str] | None = option(
-        None, "Change one field of the recipe; repeatable.", text=list[str], metavar="KEY=VALUE"
+        None, SET_HELP, text=list[str], metavar="KEY=VALUE"
     )
     prune: Prune = option(
         "off",
-        "Halve the cells by cheap trainings: gated, where a pilot shows that they rank like full "
-        "ones; force, in any case.",
+        "Drop cells early by successive halving: only where a pilot shows that cheap trainings "
+        "rank cells like full ones (gated), or always (force).",
     )
-    prune_over: Over = option("epochs", "What makes a training cheap.")
+    prune_over: Over = option("epochs", "Reduce this to make a training cheap.")
 
     def resolved(self, model: str = "T") -> "Resolved":
-        """What the options mean; ``model`` chooses the column of the recipe table-b.
+        """Parse the options; ``model`` chooses the column of the recipe table-b.
 
         Raises:
-            ValueError: naming everything that is wrong with them.
+            ValueError: naming every wrong option.
         """
-        changes, (seeds, most) = together(self._changes, lambda: parse_seeds(self.seeds))
-        recipe, plan = together(
-            lambda: resolve(self.recipe, changes, model), lambda: self._plan(most)
+        changes, (seeds, max_seeds) = evaluate_all(self._changes, lambda: parse_seeds(self.seeds))
+        recipe, plan = evaluate_all(
+            lambda: resolve(self.recipe, changes, model), lambda: self._plan(max_seeds)
         )
         return Resolved(recipe, self.data, seeds, plan)
 
     def _changes(self) -> dict[str, str]:
-        changes = key_values(self.set)
+        changes = parse_key_values(self.set)
         return changes if self.epochs is None else {**changes, "epochs": str(self.epochs)}
 
     def _plan(self, max_seeds: int | None) -> Plan | None:
         if self.prune == "off":
             return MoreSeeds(max_seeds) if max_seeds else None
         if max_seeds:
-            raise ValueError("prune and seeds auto are two plans: choose one")
+            raise ValueError(
+                f"prune ({self.prune}) and seeds ({self.seeds}) cannot be combined: choose one"
+            )
         return Halve(self.prune_over, self.prune == "force")
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A `Training` whose texts are values."""
+    """The parsed values of a `Training`."""
 
     recipe: Recipe
     data: str
@@ -82,96 +87,116 @@ class Launch:
     """Where the trials of a study run; nothing here changes a result."""
 
     out: Path | str | None = option(
-        None, "Folder of the run. Default: runs/ and the study's name.", text=Path
+        None, "Write the run to this folder; the default is runs/ plus the study's name.", text=Path
     )
-    runner: Runner = option("auto", "Where trials run.")
-    workers: int | None = option(None, "Trials at once. Default: what the machine holds.")
-    device: str = option("auto", "Use auto, cpu, cuda, or one GPU: cuda:1.")
-    ray_address: str | None = option(None, "Use an existing Ray cluster (with --runner ray).")
+    runner: RunnerName = option(
+        "auto", "Run trials in this process (inline), in worker processes (local) or on Ray."
+    )
+    workers: int | None = option(
+        None, "Run this many trials at the same time; the default fits the machine."
+    )
+    device: str = option("auto", "Train on auto, cpu, cuda, or one GPU such as cuda:1.")
+    ray_address: str | None = option(
+        None, "Use the Ray cluster at this HOST:PORT; this needs --runner ray."
+    )
     gpus_per_trial: float | None = option(
-        None, "GPUs of one trial, a fraction too (with --runner ray)."
+        None, "Give each trial this many GPUs, or a fraction of one; this needs --runner ray."
     )
-    max_hours: float | None = option(None, "Stop asking for more trials after this long.")
-    quote: bool = option(True, "Time a few steps first and say what the study will take.")
+    max_hours: float | None = option(
+        None, "Stop the study after this many hours; the same command resumes it."
+    )
+    quote: bool = option(
+        True, "Estimate time and memory before training, by timing a few training steps."
+    )
     extend: bool = option(False, "Add cells, seeds or trials to a run that has fewer.")
 
     def checked(self) -> "Launch":
-        """These options, if they can be.
+        """Return these options if they are valid.
 
         Raises:
-            ValueError: naming everything that is wrong with them.
+            ValueError: naming every wrong option.
         """
-        problems = []
+        errors = []
         if self.workers is not None and self.workers < 1:
-            problems.append(f"workers wants at least 1, got {self.workers}")
+            errors.append(f"workers must be at least 1, got {self.workers}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            problems.append(f"device wants auto, cpu or cuda, got {self.device!r}")
+            errors.append(f"device must be auto, cpu, cuda or cuda:N, got {self.device!r}")
         if self.ray_address and self.runner != "ray":
-            problems.append("ray_address goes with the runner ray")
+            errors.append(f"ray_address needs the runner ray, got the runner {self.runner}")
         if self.gpus_per_trial is not None and self.runner != "ray":
-            problems.append("gpus_per_trial goes with the runner ray: elsewhere a trial has a GPU")
+            errors.append(
+                f"gpus_per_trial needs the runner ray, got the runner {self.runner}: other runners "
+                "give each trial one GPU"
+            )
         if self.gpus_per_trial is not None and not self.gpus_per_trial > 0:
-            problems.append(f"gpus_per_trial wants more than 0, got {self.gpus_per_trial:g}")
+            errors.append(f"gpus_per_trial must be above 0, got {self.gpus_per_trial:g}")
         if self.max_hours is not None and not self.max_hours > 0:
-            problems.append(f"max_hours wants more than 0, got {self.max_hours:g}")
-        if problems:
-            raise Problems(problems)
+            errors.append(f"max_hours must be above 0, got {self.max_hours:g}")
+        if errors:
+            raise InputErrors(errors)
         return self
 
     @property
-    def where(self) -> dict[str, Any]:
+    def runner_options(self) -> dict[str, Any]:
         """The arguments of `archsearch.running.run.run_study` that say where trials run."""
         names = ("runner", "workers", "device", "ray_address", "gpus_per_trial")
         return {name: getattr(self, name) for name in names}
 
 
 def parse_seeds(seeds: Seeds) -> tuple[tuple[int, ...], int | None]:
-    """Seeds, and up to how many tied cells may have.
+    """Return the seeds, and the most seeds that tied cells may get (None: no extra seeds).
 
-    3 is three seeds, 0 1 2; ``0,4,7`` or a list is those; ``auto`` begins with two and adds more to
-    the tied cells, up to five; ``auto:8`` up to eight.
+    3 means the seeds 0, 1 and 2; ``0,4,7`` or a list means those seeds; ``auto`` starts with two
+    seeds and adds more to the tied cells, up to five; ``auto:8`` up to eight.
+
+    Raises:
+        ValueError: for anything else.
     """
     text = str(seeds) if isinstance(seeds, int | str) else ",".join(map(str, seeds)) + ","
-    wanted = f"seeds wants a number of seeds (3), a list (0,4,7), auto or auto:8, got {seeds!r}"
+    message = f"seeds must be a number of seeds (3), a list (0,4,7), auto or auto:8, got {seeds!r}"
     if match := re.fullmatch(r"auto(?::(\d+))?", text):
-        most = int(match[1] or 5)
-        if most < 2:
-            raise ValueError(wanted)
-        return (0, 1), most
+        max_seeds = int(match[1] or 5)
+        if max_seeds < 2:
+            raise ValueError(message)
+        return (0, 1), max_seeds
     try:
         numbers = [int(part) for part in text.removesuffix(",").split(",")]
     except ValueError:
-        raise ValueError(wanted) from None
+        raise ValueError(message) from None
     if min(numbers) < (0 if "," in text else 1):
-        raise ValueError(wanted)
+        raise ValueError(message)
     return (tuple(dict.fromkeys(numbers)) if "," in text else tuple(range(numbers[0]))), None
 
 
-def whole_numbers(values: Mapping[str, Numbers]) -> dict[str, tuple[int, ...]]:
-    """Lists of whole numbers, and texts such as ``16,24,32``, by name.
+def parse_whole_numbers(values: Mapping[str, Numbers]) -> dict[str, tuple[int, ...]]:
+    """Parse lists of whole numbers, or texts such as ``16,24,32``, by name.
 
     Raises:
-        ValueError: naming every one that is no such list.
+        ValueError: naming every value that is no such list.
     """
 
-    def parse(name: str, given: Numbers) -> tuple[int, ...]:
-        parts = given.split(",") if isinstance(given, str) else given
+    def parse(name: str, value: Numbers) -> tuple[int, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
         try:
             return tuple(int(part) for part in parts)
         except (TypeError, ValueError):
-            raise ValueError(f"{name} wants whole numbers such as 16,24, got {given!r}") from None
+            raise ValueError(f"{name} must be whole numbers such as 16,24, got {value!r}") from None
 
     def parser(name: str) -> Callable[[], tuple[int, ...]]:
         return lambda: parse(name, values[name])
 
-    return dict(zip(values, together(*map(parser, values)), strict=True))
+    return dict(zip(values, evaluate_all(*map(parser, values)), strict=True))
 
 
-def key_values(pairs: Mapping[str, Any] | Iterable[str] | None) -> dict[str, str]:
-    """A mapping, or ``["lr=1e-3", ...]`` as one, every malformed pair named."""
+def parse_key_values(pairs: Mapping[str, Any] | Iterable[str] | None) -> dict[str, str]:
+    """Return a mapping, or pairs such as ``["lr=1e-3"]``, as key -> text.
+
+    Raises:
+        ValueError: naming every malformed pair.
+    """
     if isinstance(pairs, Mapping):
         return {key: str(value) for key, value in pairs.items()}
     split = [pair.partition("=") for pair in pairs or ()]
     if bad := [key for key, equals, _ in split if not (key and equals)]:
-        raise ValueError(f"set wants KEY=VALUE, got {', '.join(map(repr, bad))}")
+        raise ValueError(f"set must be KEY=VALUE, got {', '.join(map(repr, bad))}")
     return {key.strip(): value.strip() for key, _, value in split}

@@ -1,6 +1,6 @@
-"""What can be asked: a grid, a ladder or Table C, a search, a study of one's own.
+"""Requests: a grid, a ladder or Table C, a search, one of the paper's studies, a user's own study.
 
-Each is the options of one command; `study` makes the value that is trained.
+Each request class holds the options of one command; its `study` returns the study to train.
 """
 
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from archsearch.api.keywords import numbers, option, together
-from archsearch.api.options import Numbers, Resolved, Training, whole_numbers
+from archsearch.api.keywords import evaluate_all, number_options, option
+from archsearch.api.options import Numbers, Resolved, Training, parse_whole_numbers
 from archsearch.core import plans
 from archsearch.core.budget import DEFAULT_TOLERANCE, Budget
 from archsearch.families.internimage import ORIGIN, SCALED_ORIGIN, parse_variant
@@ -20,7 +20,8 @@ from archsearch.space.scaling import check_factors
 from archsearch.study import Study
 from archsearch.tasks.classification import CLASSIFICATION
 
-TOLERANCE = "How far from the budget a model may be, as a fraction."
+BUDGET_HELP = "Give all models this size: 30M (parameters), 5G (multiply-adds), ..."
+TOLERANCE_HELP = "Allow models to miss the budget by this fraction."
 AXES = tuple(name for name in ORIGIN.number_names() if name != ORIGIN.solved)
 
 
@@ -28,25 +29,36 @@ AXES = tuple(name for name in ORIGIN.number_names() if name != ORIGIN.solved)
 class Grid:
     """Train the paper's 30-cell grid and draw its heatmap.
 
-    At any budget, as in supplement C.1 (Fig. A).
+    The budget may be any size. The heatmap has the layout of Fig. A (supplement C.1).
     """
 
-    budget: str = option("30M", "30M parameters, 5G multiply-adds, ...")
-    preset: str = option("main", "main: C1 48, 64, 80. supplement: C1 16, 32, 64.")
-    values: Mapping[str, Numbers] = numbers(AXES, "Values in place of the preset's, such as 16,32.")
-    invalid: Invalid = option("repair", "What becomes of a cell that breaks a rule.")
-    tolerance: float = option(DEFAULT_TOLERANCE, TOLERANCE)
+    budget: str = option("30M", BUDGET_HELP)
+    preset: str = option("main", "Use the grid main (C1 48, 64, 80) or supplement (C1 16, 32, 64).")
+    values: Mapping[str, Numbers] = number_options(
+        AXES, "Use these values of {name} instead of the preset's, such as 16,32."
+    )
+    invalid: Invalid = option("repair", "Repair, skip or refuse the cells that break a rule.")
+    tolerance: float = option(DEFAULT_TOLERANCE, TOLERANCE_HELP)
 
     def study(self, training: Training) -> Study:
+        """Return the study of this request.
+
+        Raises:
+            ValueError: naming every wrong option.
+        """
         from archsearch.studies import grid
 
-        budget, resolved, values = together(
+        budget, resolved, values = evaluate_all(
             lambda: Budget.parse(self.budget, self.tolerance),
             training.resolved,
-            lambda: whole_numbers(self.values),
+            lambda: parse_whole_numbers(self.values),
         )
         study = grid.study(
-            budget=budget, preset=self.preset, invalid=self.invalid, **values, **_common(resolved)
+            budget=budget,
+            preset=self.preset,
+            invalid=self.invalid,
+            **values,
+            **_training_arguments(resolved),
         )
         return replace(study, plan=resolved.plan)
 
@@ -55,22 +67,31 @@ class Grid:
 class Scale:
     """Train a ladder of sizes by (alpha, beta), or Table C.
 
-    A rung for each phi = 0, 1, 2, ... up to the budget; without factors, Table C's five pairs.
+    The ladder has a model for each phi = 0, 1, 2, ... up to the budget. Without alpha and beta,
+    the five pairs of Table C are trained.
     """
 
-    alpha: float | None = option(None, "Depth factor of one step of phi.")
-    beta: float | None = option(None, "Width factor of one step of phi.")
-    budget: str = option(f"{scaling.LADDER_BUDGET}", "The ladder ends where it would exceed this.")
-    origin: str = option(SCALED_ORIGIN.name, "Where the ladder starts: C1-C'-L1-L3.")
-    rounding: str | None = option(
-        None, "nearest, floor or budget; Table C also recovered (its default)."
+    alpha: float | None = option(None, "Multiply the depth by this factor per step of phi.")
+    beta: float | None = option(None, "Multiply the width by this factor per step of phi.")
+    budget: str = option(
+        f"{scaling.LADDER_BUDGET}", "End the ladder before a model exceeds this size."
     )
-    tolerance: float = option(DEFAULT_TOLERANCE, TOLERANCE)
+    origin: str = option(SCALED_ORIGIN.name, "Start the ladder from this model (C1-C'-L1-L3).")
+    rounding: str | None = option(
+        None,
+        "Round by nearest (the ladder's default), floor, budget or recovered (Table C's default).",
+    )
+    tolerance: float = option(DEFAULT_TOLERANCE, TOLERANCE_HELP)
 
     def study(self, training: Training) -> Study:
+        """Return the study of this request.
+
+        Raises:
+            ValueError: naming every wrong option.
+        """
         from archsearch.studies import scale
 
-        budget, origin, resolved, _ = together(
+        budget, origin, resolved, _ = evaluate_all(
             lambda: Budget.parse(self.budget, self.tolerance),
             lambda: parse_variant(self.origin, like=SCALED_ORIGIN),
             training.resolved,
@@ -78,7 +99,7 @@ class Scale:
         )
         study = scale.study(
             alpha=self.alpha, beta=self.beta, budget=budget, origin=origin,
-            rounding=self.rounding, **_common(resolved),
+            rounding=self.rounding, **_training_arguments(resolved),
         )  # fmt: skip
         return replace(study, plan=resolved.plan)
 
@@ -91,28 +112,38 @@ class Scale:
 class Search:
     """Search for variants under a budget with Optuna.
 
-    The same command proposes the same again.
+    Repeating the command gives the same proposals.
     """
 
-    budget: str = option("30M", "30M parameters, 5G multiply-adds, ...")
-    trials: int = option(60, "How many variants to train.")
-    over: plans.Numbers = option("four", "The four numbers, or all twelve, rules aside.")
-    values: Mapping[str, Numbers] = numbers(AXES, "Values to search, such as 16,32.")
-    sampler: plans.Sampler = option("tpe", "How to propose.")
-    objectives: str = option(
-        CLASSIFICATION.chooses,
-        f"Metrics, such as {CLASSIFICATION.chooses},macs; several give a Pareto front.",
+    budget: str = option("30M", BUDGET_HELP)
+    trials: int = option(60, "Train this many variants.")
+    over: plans.Numbers = option(
+        "four", "Search the four numbers, or all twelve without the stacking rules."
     )
-    search_seed: int = option(0, "Seed of the proposals.")
-    tolerance: float = option(DEFAULT_TOLERANCE, TOLERANCE)
+    values: Mapping[str, Numbers] = number_options(
+        AXES, "Search these values of {name}, such as 16,32."
+    )
+    sampler: plans.Sampler = option("tpe", "Propose variants with this sampler of Optuna.")
+    objectives: str = option(
+        CLASSIFICATION.ranking_metric,
+        f"Optimize these metrics, such as {CLASSIFICATION.ranking_metric},macs; several give a "
+        "Pareto front.",
+    )
+    search_seed: int = option(0, "Use this seed for the proposals.")
+    tolerance: float = option(DEFAULT_TOLERANCE, TOLERANCE_HELP)
 
     def study(self, training: Training) -> Study:
+        """Return the study of this request.
+
+        Raises:
+            ValueError: naming every wrong option.
+        """
         from archsearch.studies import search
 
-        budget, resolved, objectives, values, _ = together(
+        budget, resolved, objectives, values, _ = evaluate_all(
             lambda: Budget.parse(self.budget, self.tolerance),
             training.resolved,
-            lambda: metrics(self.objectives),
+            lambda: parse_metrics(self.objectives),
             self._values,
             self._check_numbers,
         )
@@ -125,42 +156,49 @@ class Search:
     def _check_numbers(self) -> None:
         if self.trials < 1 or self.search_seed < 0:
             raise ValueError(
-                f"wanted at least one trial and a seed from 0 on, got {self.trials} trials and "
-                f"search_seed {self.search_seed}"
+                f"trials must be at least 1 and search_seed at least 0, got {self.trials} and "
+                f"{self.search_seed}"
             )
 
     def _values(self) -> dict[str, tuple[int, ...]]:
         if self.over == "twelve" and self.values:
-            raise ValueError(f"{' and '.join(self.values)} are the space of over='four' only")
-        return whole_numbers(self.values)
+            names = " and ".join(self.values)
+            raise ValueError(f"{names} can be set only if over is four, got over {self.over}")
+        return parse_whole_numbers(self.values)
 
 
-Name = Literal["kernel-size", "ablation", "deformable-attention", "data-scale"]
+StudyName = Literal["kernel-size", "ablation", "deformable-attention", "data-scale"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaperStudy:
     """Train one of the paper's other studies.
 
-    The report has the paper's figures beside ours.
+    The report shows the paper's figures beside ours.
     """
 
-    name: Name
+    name: StudyName
     data: str | None = option(
-        None, "As for grid. Default: digits; --full has none.", metavar="NAME"
+        None,
+        "Train on digits (the default), cifar10[:PATH] or imagefolder:PATH; --full has no default.",
+        metavar="NAME",
     )
     recipe: str | None = option(
-        None, "Default: quick with more epochs; --full table-b.", metavar="NAME"
+        None,
+        "Train with this recipe; the default is quick with more epochs, or table-b with --full.",
+        metavar="NAME",
     )
     full: bool = option(
-        False, "T and Table B as the paper has them, or 1M networks.", flag="--full/--small"
+        False,
+        "Train T by Table B as the paper does (--full), or networks of 1M parameters (--small).",
+        flag="--full/--small",
     )
 
     def studies(self, training: Training) -> tuple[Study, ...]:
-        """One study or several, of the data and by the recipe of this request.
+        """Return the study or studies of this request.
 
         Raises:
-            ValueError: for options that are wrong, or ``full`` without the paper's data.
+            ValueError: for wrong options, or ``full`` without the paper's data.
         """
         from archsearch.studies import ablation, data_scale, deformable_attention, kernel_size
         from archsearch.studies.sizes import SCALES
@@ -169,43 +207,49 @@ class PaperStudy:
         scale = SCALES[size]
         epochs = training.epochs or (None if self.recipe else scale.epochs)
         recipe, data = self.recipe or scale.recipe, self.data or training.data
-        training = replace(training, recipe=recipe, data=data, epochs=epochs)
-        resolved, _ = together(training.resolved, self._check_data)
+        _, resolved = evaluate_all(
+            self._check_data,
+            replace(training, recipe=recipe, data=data, epochs=epochs).resolved,
+        )
         if self.name == "data-scale":
-            made = data_scale.studies(size=size, **_common(resolved))
+            studies = data_scale.studies(size=size, **_training_arguments(resolved))
         else:
             modules = {
                 "ablation": ablation,
                 "deformable-attention": deformable_attention,
                 "kernel-size": kernel_size,
             }
-            made = (modules[self.name].study(size=size, **_common(resolved)),)
-        return tuple(replace(study, plan=resolved.plan) for study in made)
+            studies = (modules[self.name].study(size=size, **_training_arguments(resolved)),)
+        return tuple(replace(study, plan=resolved.plan) for study in studies)
 
     def _check_data(self) -> None:
         if self.full and self.data is None:
             raise ValueError(
-                "--full trains as the paper does and wants its data: --data imagefolder:PATH "
+                "--full trains as the paper does and needs its data: --data imagefolder:PATH "
                 "(for the built-in digits leave --full out)"
             )
 
 
-def _common(resolved: Resolved) -> dict[str, Any]:
+def _training_arguments(resolved: Resolved) -> dict[str, Any]:
     return {"recipe": resolved.recipe, "data": resolved.data, "seeds": resolved.seeds}
 
 
-def metrics(text: str) -> tuple[str, ...]:
-    """``val_accuracy,macs`` as names of metrics, every unknown one told."""
+def parse_metrics(text: str) -> tuple[str, ...]:
+    """Return the names in ``val_accuracy,macs``.
+
+    Raises:
+        ValueError: naming every unknown metric.
+    """
     names = tuple(part.strip() for part in text.split(","))
-    together(*((lambda name=name: CLASSIFICATION.metric(name)) for name in names))
+    evaluate_all(*((lambda name=name: CLASSIFICATION.metric(name)) for name in names))
     return names
 
 
-def study_in(file: Path) -> Study:
-    """The Study that a file exports as ``study`` (a value, or a function without arguments).
+def load_study(file: Path) -> Study:
+    """Return the Study that a file exports as ``study`` (a value, or a function of no arguments).
 
     Raises:
-        ValueError: when the file is not there, or exports none.
+        ValueError: if the file does not exist or exports no study.
     """
     import runpy
 

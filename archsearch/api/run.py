@@ -5,9 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archsearch.networks import trial_named
-from archsearch.results import CellResult, Results
-from archsearch.results import load as load_results
+from archsearch.networks import find_cell, find_trial
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,22 +13,25 @@ if TYPE_CHECKING:
     from torch import nn
 
     from archsearch.core.family import Family
+    from archsearch.results import CellResult, Results
     from archsearch.stats.intervals import Interval
 
 
 class Run:
-    """A run, finished or not; reads its folder when it is first asked for something.
+    """A run, finished or not; its folder is read on first use.
 
-    In a notebook it shows its answer and its heatmap.
+    A notebook shows its answer and its heatmap.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
 
     @cached_property
-    def results(self) -> Results:
-        """Everything that the run gave, cell by cell (`archsearch.results.Results`)."""
-        return load_results(self.folder)
+    def results(self) -> "Results":
+        """The results of the run, cell by cell."""
+        from archsearch.results import load
+
+        return load(self.folder)
 
     @property
     def df(self) -> "DataFrame":
@@ -39,26 +40,24 @@ class Run:
 
     @property
     def best(self) -> "Network":
-        """The cell with the best mean; `answer` says how sure that is.
+        """The network with the best mean; `answer` says how certain that is.
 
         Raises:
-            ValueError: nothing has finished yet.
+            ValueError: if nothing has finished yet.
         """
         return self.network("best")
 
     def network(self, which: str) -> "Network":
-        """One cell: ``best``, its label or numbers (``64-16-4-18``), or one of its trials.
+        """Return one network by ``best``, its label, its numbers (``64-16-4-18``) or a trial's id.
 
         Raises:
-            ValueError: there is no such cell.
+            ValueError: if the run has no such network.
         """
-        from archsearch.networks import cell_named
-
-        return Network(self, cell_named(self.results, which))
+        return Network(self, find_cell(self.results, which))
 
     @property
     def answer(self) -> str:
-        """Which network won, how sure that is, and at what cost, in two sentences."""
+        """Which network is best, how certain that is, and what it costs, in two sentences."""
         from archsearch.reports.context import Context
         from archsearch.reports.summary import summarize
 
@@ -67,14 +66,15 @@ class Run:
 
     @property
     def num_failed(self) -> int:
-        """Trainings that ended in a failure."""
+        """How many trainings failed."""
         return sum(t.state == "failed" for t in self.results.trials)
 
     def heatmap(self, metric: str | None = None) -> "Figure":
-        """The map of the grid as a matplotlib figure.
+        """Return the heatmap of the grid as a matplotlib figure.
 
         Raises:
-            ValueError: the cells have no position each on a map, or an unknown metric.
+            ValueError: if the cells are not a grid with one cell per position, or for an unknown
+                metric.
         """
         from archsearch.reports.context import Context
         from archsearch.reports.heatmap import figure
@@ -84,7 +84,7 @@ class Run:
             return figure(Context.of(self.results, metric))
 
     def report(self, out: Path | str | None = None, metric: str | None = None) -> Path:
-        """Write the report into ``out`` (RUN/reports by default); the path of its page."""
+        """Write the report into ``out`` (by default RUN/reports); return the path of its page."""
         from archsearch.reports.render import render_all
 
         out = self.folder / "reports" if out is None else Path(out)
@@ -94,7 +94,7 @@ class Run:
         return f"Run({str(self.folder)!r}): {self.answer}"
 
     def _repr_html_(self) -> str:
-        """The answer and the heatmap, for a notebook; a table where there is no map."""
+        """Return the answer and the heatmap (else the table), for a notebook."""
         from html import escape
 
         from archsearch.reports.style import inline_svg, styled
@@ -102,7 +102,7 @@ class Run:
         title = f"<p><b>{escape(str(self.folder))}</b>: {escape(self.answer)}</p>"
         try:
             figure = self.heatmap()
-        except ValueError:
+        except ValueError:  # a ladder or a search has no heatmap
             return title + str(self.df.to_html(index=False))
         with styled():
             return title + inline_svg(figure, "run", "Heatmap")
@@ -113,31 +113,30 @@ class Network:
     """One network of a run, with all its trainings."""
 
     run: Run
-    cell: CellResult
+    cell: "CellResult"
 
     @property
     def variant(self) -> "Family":
-        """Its numbers and switches."""
-        assert self.cell.cell.variant is not None, "a cell that is named can be trained"
+        """The network's numbers and switches."""
+        assert self.cell.cell.variant is not None, "find_cell returns no infeasible cell"
         return self.cell.cell.variant
 
     @property
     def value(self) -> "Interval | None":
-        """Mean and interval of the study's metric over its seeds; None without a result."""
+        """Mean and interval of the study's metric over the seeds; None without a result."""
         return self.cell.estimate(self.run.results.compare().metric)
 
     def model(self) -> "nn.Module":
-        """The network with the weights of its best training, in evaluation mode.
+        """Return the network with the weights of its best training, in evaluation mode.
 
         Raises:
-            ValueError: no training has a result, or its weights are not in the run's folder.
+            ValueError: if no training has a result, or its weights are not in the run's folder.
         """
         from archsearch.probes.networks import open_network
 
-        best = trial_named(self.run.results, self.cell.label)
+        best = find_trial(self.run.results, self.cell.label)
         return open_network(f"{self.run.folder}:{best.trial.id}").model
 
     def __repr__(self) -> str:
-        value = self.value
-        shown = "no result" if value is None else f"{value.mean:.2f}"
-        return f"Network({self.cell.label}): {shown}"
+        value = "no result" if self.value is None else f"{self.value.mean:.2f}"
+        return f"Network({self.cell.label}): {value}"

@@ -1,6 +1,5 @@
-"""One network, trained in full to weights, with its progress told."""
+"""Full training of one network to weights, with its progress on stderr."""
 
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,61 +7,64 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from archsearch.api.keywords import option, together
-from archsearch.api.live import clock, value_text
-from archsearch.api.options import Training
-from archsearch.api.session import RUNS, say
+from archsearch.api.keywords import evaluate_all, option
+from archsearch.api.live import clock, say, value_text
+from archsearch.api.options import DATA_HELP, EPOCHS_HELP, RECIPE_HELP, SET_HELP, Training
+from archsearch.api.session import RUNS
 from archsearch.core.interrupted import Interrupted
-from archsearch.networks import variant_named
-from archsearch.running.stopping import Stopping, StudyStopped
+from archsearch.networks import find_variant
+from archsearch.running.stopping import StopRequest, StudyStopped
 from archsearch.study import Record
 from archsearch.tasks.classification import CLASSIFICATION
 
 if TYPE_CHECKING:
     from internimage.model import InternImage
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class FullTraining:
     """How one network is trained in full."""
 
-    data: str = option("digits", "Use digits, cifar10[:PATH] or imagefolder:PATH.", metavar="NAME")
-    recipe: str = option(
-        "quick", "Train by quick, cifar, table-b or one of its columns.", metavar="NAME"
-    )
-    epochs: int | None = option(None, "Train for this many epochs, in place of the recipe's.")
+    data: str = option("digits", DATA_HELP, metavar="NAME")
+    recipe: str = option("quick", RECIPE_HELP, metavar="NAME")
+    epochs: int | None = option(None, EPOCHS_HELP)
     set: Mapping[str, Any] | Sequence[str] | None = option(
-        None, "Change one field of the recipe; repeatable.", text=list[str], metavar="KEY=VALUE"
+        None, SET_HELP, text=list[str], metavar="KEY=VALUE"
     )
-    seed: int = option(0, "Seed of the training.")
-    gpus: int | None = option(None, "Train over so many GPUs, at the recipe's batch size.")
-    device: str = option("auto", "Use auto, cpu, cuda, or several: cuda*4, cpu*2.")
+    seed: int = option(0, "Train with this seed.")
+    gpus: int | None = option(None, "Share the recipe's batch between this many GPUs.")
+    device: str = option("auto", "Train on auto, cpu, cuda, or several devices: cuda*4, cpu*2.")
     start: Path | None = option(
-        None, "Weights to begin from, such as those of a pre-training.", text=Path
+        None, "Start from the weights in this file, such as those of a pre-training.", text=Path
     )
-    out: Path | str | None = option(None, "Folder of the training.", text=Path)
+    out: Path | str | None = option(
+        None,
+        "Write the training to this folder; the default is runs/train-NETWORK-DATA.",
+        text=Path,
+    )
 
     def device_name(self) -> str:
-        """The device, or as many GPUs as asked for.
+        """Return the device, or as many GPUs as requested.
 
         Raises:
-            ValueError: a number of GPUs, and a device that is none.
+            ValueError: for less than one GPU, or GPUs together with another device.
         """
         if self.gpus is None:
             return self.device
         if self.gpus < 1:
-            raise ValueError(f"gpus wants at least 1, got {self.gpus}")
+            raise ValueError(f"gpus must be at least 1, got {self.gpus}")
         if self.device not in ("auto", "cuda"):
-            words = f"gpus {self.gpus} is on GPUs, got device {self.device}: choose one of the two"
-            raise ValueError(words)
+            raise ValueError(
+                f"gpus {self.gpus} needs the device cuda, got {self.device}: give one of the two"
+            )
         return f"cuda*{self.gpus}"
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What a full training gave: its record, and its folder with the weights."""
+class TrainedNetwork:
+    """The result of a full training: its record, and the folder with the weights."""
 
     record: Record
     folder: Path
@@ -75,26 +77,26 @@ class Trained:
         return self.folder / WEIGHTS
 
     def model(self) -> "InternImage":
-        """The trained network, in evaluation mode."""
+        """Return the trained network, in evaluation mode."""
         from internimage import load_weights
 
         return load_weights(self.weights).eval()
 
 
-def train_network(network: str, options: FullTraining) -> Trained:
-    """Train one network in full; the same call goes on where it was stopped.
+def train_network(network: str, options: FullTraining) -> TrainedNetwork:
+    """Train one network in full; repeat the call to resume a stopped training.
 
     Raises:
-        ValueError: no such network, options that are wrong, or a folder with another training.
-        StudyStopped: by Ctrl-C or SIGTERM.
+        ValueError: for an unknown network, wrong options, or a folder with another training.
+        StudyStopped: on Ctrl-C or SIGTERM.
     """
     from archsearch.running.train_full import train_full
 
     training = Training(
         data=options.data, recipe=options.recipe, epochs=options.epochs, set=options.set
     )
-    variant, resolved, device = together(
-        lambda: variant_named(network),
+    variant, resolved, device = evaluate_all(
+        lambda: find_variant(network),
         lambda: training.resolved(model=network.upper()),
         options.device_name,
     )
@@ -108,75 +110,77 @@ def train_network(network: str, options: FullTraining) -> Trained:
             seed=options.seed, device=device, start=options.start, stop=stop,
         )  # fmt: skip
 
-    trained = Trained(_until_stopped(work, folder), folder)
-    say(_outcome(trained))
+    trained = TrainedNetwork(_run_until_stopped(work, folder), folder)
+    say(_result_text(trained))
     return trained
 
 
-def _outcome(trained: Trained) -> str:
+def _result_text(trained: TrainedNetwork) -> str:
     record = trained.record
     if record.status != "complete":
         return f"{record.status}: {record.error}"
-    chooses = CLASSIFICATION.chooses
-    names = (chooses, chooses.replace("val_", "test_"))
+    ranking_metric = CLASSIFICATION.ranking_metric
+    names = (ranking_metric, ranking_metric.replace("val_", "test_"))
     results = ", ".join(f"{name} {value_text(record.metrics.get(name))}" for name in names)
     return f"{results} after {clock(record.seconds)}; weights: {trained.weights}"
 
 
-def _until_stopped(work: Callable[[Callable[[], bool]], Record], folder: Path) -> Record:
-    """What ``work`` gives, its progress told.
+def _run_until_stopped(work: Callable[[Callable[[], bool]], Record], folder: Path) -> Record:
+    """Return the record that ``work`` gives; print its progress meanwhile.
 
     Raises:
-        StudyStopped: Ctrl-C or SIGTERM; by a second Ctrl-C without saving.
+        StudyStopped: on Ctrl-C or SIGTERM; a second Ctrl-C stops without saving.
     """
-    stopping, record = Stopping(), None
+    stopping, record = StopRequest(), None
     with stopping.on_signals(), _progress(folder):
         try:
             record = work(lambda: bool(stopping))
         except Interrupted as error:
             code = stopping.reason.exit_code if stopping.reason else 1
-            words = f"stopped, and saved in {folder}; the same command goes on"
-            raise StudyStopped(words, code) from error
+            message = f"stopped and saved in {folder}; the same command resumes"
+            raise StudyStopped(message, code) from error
     if record is None:
         assert stopping.reason is not None, "only a second Ctrl-C ends the work without a record"
-        words = f"{stopping.reason.words}; the same command goes on from what was last saved"
-        raise StudyStopped(words, stopping.reason.exit_code)
+        message = f"{stopping.reason.message}; the same command resumes from the last checkpoint"
+        raise StudyStopped(message, stopping.reason.exit_code)
     return record
 
 
 @contextmanager
 def _progress(folder: Path) -> Iterator[None]:
-    """Tell the events of the training as they come, from another thread."""
-    from archsearch.running.progress import Tail
+    """Print the events of the training as they are written, from another thread."""
+    from archsearch.running.progress import EventTail
 
-    tail, done = Tail(folder / "events.jsonl"), threading.Event()
-    tail.read()  # what earlier sittings told
+    tail, done = EventTail(folder / "events.jsonl"), threading.Event()
+    tail.read()  # skip the events of earlier runs
 
-    def tell() -> None:
-        while not done.wait(LOOK_SECONDS):
-            for event in tail.read():
-                print(_line(event), file=sys.stderr, flush=True)
+    def print_new_events() -> None:
         for event in tail.read():
-            print(_line(event), file=sys.stderr, flush=True)
+            say(_event_text(event))
 
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
+    def print_until_done() -> None:
+        while not done.wait(POLL_SECONDS):
+            print_new_events()
+        print_new_events()
+
+    thread = threading.Thread(target=print_until_done, daemon=True)
+    thread.start()
     try:
         yield
     finally:
         done.set()
-        teller.join()
+        thread.join()
 
 
-def _line(event: dict[str, Any]) -> str:
+def _event_text(event: dict[str, Any]) -> str:
     speed = event.get("images_per_second")
     rate = "" if speed is None else f", {speed:.0f} images/s"
     if "epoch" not in event:
-        where = f"epoch {event['in_epoch']}/{event['epochs']}, step {event['step']}"
-        return f"  {where}/{event['steps']}{rate}"
+        position = f"epoch {event['in_epoch']}/{event['epochs']}, step {event['step']}"
+        return f"  {position}/{event['steps']}{rate}"
     left = (event["epochs"] - event["epoch"]) * event["seconds"]
-    chooses = CLASSIFICATION.chooses
+    ranking_metric = CLASSIFICATION.ranking_metric
     return (
         f"epoch {event['epoch']}/{event['epochs']}: loss {event['train_loss']:.4f}, "
-        f"{chooses} {value_text(event[chooses])}{rate}, about {clock(left)} left"
+        f"{ranking_metric} {value_text(event[ranking_metric])}{rate}, about {clock(left)} left"
     )

@@ -1,1 +1,1 @@
-"""Measurements that are run by hand, each with ``python -m``; nothing imports them."""
+"""Benchmarks to run by hand with ``python -m``; nothing imports them."""

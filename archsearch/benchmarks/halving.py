@@ -1,13 +1,13 @@
 """What halving saves and loses: ``python -m archsearch.benchmarks.halving RUN --out FOLDER``.
 
-RUN is a grid. What its networks lack of SEEDS in full, and all of them at the cheap rungs, is
-trained in FOLDER (the same command goes on). Then `archsearch.searching.halving.halving` is
-replayed over all those records: a trial's identity is its content, so a replay asks for just the
-trainings that `--prune` would have made, and reads what they gave. Beside it stand the whole grid,
-and a random part of the grid of as many trained epochs as halving took.
+RUN is a grid. The full trainings that its networks lack, and all trainings at the cheap rungs, are
+run in FOLDER (repeat the command to resume). Then `archsearch.searching.halving.halving` is
+replayed with all these records: a trial's identity is its content, so a replay requests just the
+trainings that `--prune` would have run, and reads their records. The replay is compared with the
+complete grid, and with a random part of the grid that trains as many epochs as halving.
 
-Each seed in turn is the pilot's, which makes the repeats. What one seed chose is judged by the
-other seeds, which had no part in the choice; what all seeds chose, by all of them.
+Each seed in turn is the pilot's seed, which gives the repeats. A choice by one seed is judged by
+the other seeds, which had no part in it; a choice by all seeds is judged by all of them.
 """
 
 import argparse
@@ -32,15 +32,15 @@ from archsearch.study import Record, Trial
 from archsearch.tasks.classification import CLASSIFICATION
 
 Scores = Mapping[Family, Mapping[int, float]]
-"""Network -> seed -> what a training gave; the higher, the better."""
+"""Network -> seed -> the result of a training; higher is better."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What one way of searching took and chose, against the whole grid of the same seeds.
+    """The cost and the choice of one search method, compared with the grid of the same seeds.
 
     ``epochs`` and ``seconds`` are shares of the grid's. ``loss`` is how much worse the chosen
-    network is than the grid's choice (it may be negative: that one is chosen by noise too).
+    network is than the grid's choice. It may be negative, because noise affects both choices.
     """
 
     epochs: float
@@ -63,26 +63,27 @@ class Replay:
     task: Task = CLASSIFICATION
 
     def record(self, rung: Rung, network: Family, seed: int) -> Record:
+        """Return the record of one training."""
         return self.records[self._trial(rung, network, seed).id]
 
     def _trial(self, rung: Rung, network: Family, seed: int) -> Trial:
         return Trial(network, rung.recipe, self.data, seed, self.task)
 
     def scores(self, rung: Rung) -> Scores:
-        """What every network gave at a rung."""
+        """Return the results of every network at a rung."""
         return {v: {s: self._merit(rung, v, s) for s in self.seeds} for v in self.networks}
 
     def _merit(self, rung: Rung, network: Family, seed: int) -> float:
         value = self.by.of(self.record(rung, network, seed))
-        assert value is not None, "checked when they were read"
+        assert value is not None, "read() checks this"
         return self.by.merit(value)
 
     def halve(self, seeds: Sequence[int], force: bool = False) -> Choice:
-        """What ``--prune`` would have done; the first of ``seeds`` is the pilot's."""
-        asked: dict[str, Record] = {}
+        """Return what ``--prune`` would have chosen; the first of ``seeds`` is the pilot's."""
+        used: dict[str, Record] = {}
 
         def record_of(trial_id: str) -> Record:
-            return asked.setdefault(trial_id, self.records[trial_id])
+            return used.setdefault(trial_id, self.records[trial_id])
 
         steps = halving(
             self.networks,
@@ -98,27 +99,31 @@ class Replay:
         in_full = [
             v
             for v in self.networks
-            if all(self._trial(self.ladder[-1], v, seed).id in asked for seed in seeds)
+            if all(self._trial(self.ladder[-1], v, seed).id in used for seed in seeds)
         ]
         scores = self.scores(self.ladder[-1])
         chosen = best(scores, seeds, in_full)
         return Choice(
             outcome.spent / outcome.grid,
-            sum(r.seconds for r in asked.values()) / self._grid_seconds(seeds),
+            sum(r.seconds for r in used.values()) / self._grid_seconds(seeds),
             self._grid_value(scores, seeds) - judged(scores, seeds, chosen),
             chosen.name,
             tuple(gate.reason for gate in outcome.gates),
         )
 
     def at_random(self, seeds: Sequence[int], epochs: float) -> Choice:
-        """The best of as many networks drawn at random as that share of the epochs trains; exact:
-        the r-th best of n is the best of k drawn with the chance C(n-r, k-1) / C(n, k).
+        """Return the expected best of a random part of the grid with this share of the epochs.
+
+        The expectation is exact: the r-th best of n networks is the best of k drawn ones with
+        probability C(n-r, k-1) / C(n, k).
         """
         scores, n = self.scores(self.ladder[-1]), len(self.networks)
         k = max(1, min(n, round(epochs * n)))
         order = sorted(self.networks, key=lambda v: -mean(scores, v, seeds))
-        chances = [comb(n - r, k - 1) / comb(n, k) for r in range(1, n + 1)]
-        expected = sum(p * judged(scores, seeds, v) for p, v in zip(chances, order, strict=True))
+        probabilities = [comb(n - r, k - 1) / comb(n, k) for r in range(1, n + 1)]
+        expected = sum(
+            p * judged(scores, seeds, v) for p, v in zip(probabilities, order, strict=True)
+        )
         return Choice(k / n, k / n, self._grid_value(scores, seeds) - expected)
 
     def _grid_value(self, scores: Scores, seeds: Sequence[int]) -> float:
@@ -130,35 +135,37 @@ class Replay:
 
 
 def mean(scores: Scores, network: Family, seeds: Sequence[int]) -> float:
+    """Return a network's mean over these seeds."""
     return fmean(scores[network][seed] for seed in seeds)
 
 
 def best(scores: Scores, seeds: Sequence[int], among: Sequence[Family]) -> Family:
+    """Return the network with the best mean over these seeds."""
     return max(among, key=lambda v: mean(scores, v, seeds))
 
 
 def judged(scores: Scores, seeds: Sequence[int], network: Family) -> float:
-    """Its mean over the seeds that did not choose it; over all, where all did."""
+    """Return a network's mean over the seeds that did not choose it; over all if all did."""
     others = [seed for seed in scores[network] if seed not in seeds]
     return mean(scores, network, others or seeds)
 
 
 def compare(replay: Replay) -> dict[str, list[Choice]]:
-    """Every way of searching, with a repeat per seed: by one seed, and by all."""
-    found: dict[str, list[Choice]] = {}
+    """Return the choices of every search method, by one seed and by all, with a repeat per seed."""
+    choices: dict[str, list[Choice]] = {}
     for i, seed in enumerate(replay.seeds):
-        turned = (*replay.seeds[i:], *replay.seeds[:i])
-        for name, seeds in (("1 seed", (seed,)), (f"{len(turned)} seeds", turned)):
+        rotated = (*replay.seeds[i:], *replay.seeds[:i])
+        for name, seeds in (("1 seed", (seed,)), (f"{len(rotated)} seeds", rotated)):
             gated, forced = replay.halve(seeds), replay.halve(seeds, force=True)
-            ways = {"--prune gated": gated, "--prune force": forced}
-            ways["at random, as many epochs"] = replay.at_random(seeds, gated.epochs)
-            for way, choice in ways.items():
-                found.setdefault(f"{way}, {name}", []).append(choice)
-    return found
+            methods = {"--prune gated": gated, "--prune force": forced}
+            methods["at random, as many epochs"] = replay.at_random(seeds, gated.epochs)
+            for method, choice in methods.items():
+                choices.setdefault(f"{method}, {name}", []).append(choice)
+    return choices
 
 
 def agreement(replay: Replay) -> list[dict[str, Any]]:
-    """Kendall's tau of every cheap rung with the full one over all networks, by seed."""
+    """Return Kendall's tau of every cheap rung with the full one over all networks, by seed."""
     full = replay.scores(replay.ladder[-1])
     rows = []
     for rung in replay.ladder[:-1]:
@@ -174,7 +181,7 @@ def agreement(replay: Replay) -> list[dict[str, Any]]:
 def read(
     run: Path, out: Path, seeds: Sequence[int], over: Over, workers: int | None, device: str
 ) -> Replay:
-    """RUN's own trainings, and those that it lacks, trained where they are not there yet.
+    """Return the run's trainings and the missing ones, which are trained first.
 
     Raises:
         ValueError: for fewer than two seeds or three networks, or a training without a value.
@@ -184,8 +191,8 @@ def read(
     networks = tuple(dict.fromkeys(c.variant for c in study.cells if c.variant is not None))
     if len(seeds) < 2 or len(networks) < 3:
         raise ValueError(
-            f"wanted two seeds and a grid of three networks at least, got {len(seeds)} and "
-            f"{len(networks)}"
+            "the benchmark needs at least two seeds and a grid of three networks, got "
+            f"{len(seeds)} and {len(networks)}"
         )
     ladder = rungs(study.recipe, over=over)
     records = dict[str, Record]()
@@ -193,31 +200,31 @@ def read(
         at_rung = replace(
             study, name=f"rung-{i}", recipe=rung.recipe, seeds=tuple(seeds), plan=None
         )
-        theirs = _records(folder, at_rung.trials(data))
-        lacking = tuple(t for t in at_rung.trials(data) if t.id not in theirs)
-        place = StudyFolder(out / at_rung.name).create(at_rung, data)
-        records |= theirs | _trained(place, lacking, workers, device)
+        existing = _records(folder, at_rung.trials(data))
+        missing = tuple(t for t in at_rung.trials(data) if t.id not in existing)
+        rung_folder = StudyFolder(out / at_rung.name).create(at_rung, data)
+        records |= existing | _train(rung_folder, missing, workers, device)
     by = study.task.metric(study.metric)
     replay = Replay(ladder, networks, seeds, data, records, by, study.task)
     _check(replay)
     return replay
 
 
-def _trained(
+def _train(
     folder: StudyFolder, trials: Sequence[Trial], workers: int | None, device: str
 ) -> dict[str, Record]:
     from archsearch.api.live import display
-    from archsearch.api.session import Labels
+    from archsearch.api.session import TrialLabels
     from archsearch.running.run import run_study
 
-    with display(Labels(folder, seeds=True)) as show:
+    with display(TrialLabels(folder, show_seeds=True)) as show:
         run_study(folder, trials, workers=workers, device=device, on_change=show)
     return _records(folder, trials)
 
 
 def _records(folder: StudyFolder, trials: Sequence[Trial]) -> dict[str, Record]:
-    found = {trial.id: folder.trial(trial.id).record() for trial in trials}
-    return {key: record for key, record in found.items() if record is not None}
+    records = {trial.id: folder.trial(trial.id).record() for trial in trials}
+    return {key: record for key, record in records.items() if record is not None}
 
 
 def _check(replay: Replay) -> None:
@@ -229,45 +236,51 @@ def _check(replay: Replay) -> None:
         if replay.by.of(replay.record(rung, network, seed)) is None
     ]
     if lost:
-        raise ValueError(f"no value to compare by: {', '.join(lost)}")
+        raise ValueError(f"these trainings have no value to compare: {', '.join(lost)}")
 
 
-def row(way: str, choices: Sequence[Choice]) -> dict[str, str]:
-    """Means over the repeats, each with the half-width of its 95% interval."""
+def row(method: str, choices: Sequence[Choice]) -> dict[str, str]:
+    """Return the means over the repeats, each with the half-width of its 95% interval."""
 
-    def told(values: Sequence[float], form: str) -> str:
-        found = interval(values)
-        half = "" if found.half_width is None else f" ± {found.half_width:{form}}"
-        return f"{found.mean:{form}}{half}"
+    def text(values: Sequence[float], form: str) -> str:
+        estimate = interval(values)
+        half = "" if estimate.half_width is None else f" ± {estimate.half_width:{form}}"
+        return f"{estimate.mean:{form}}{half}"
 
     return {
-        "way": way,
+        "method": method,
         "repeats": str(len(choices)),
-        "epochs": told([c.epochs for c in choices], ".0%"),
-        "time": told([c.seconds for c in choices], ".0%"),
-        "loss": told([c.loss for c in choices], ".2f"),
+        "epochs": text([c.epochs for c in choices], ".0%"),
+        "time": text([c.seconds for c in choices], ".0%"),
+        "loss": text([c.loss for c in choices], ".2f"),
         "chosen": ", ".join(dict.fromkeys(c.chosen for c in choices if c.chosen)),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("run", type=Path, help="folder of a grid")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the other trainings")
-    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on: the repeats")
-    parser.add_argument("--over", default="epochs", choices=get_args(Over))
-    parser.add_argument("--workers", type=int)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path, help="where to write everything that was found")
-    chosen = parser.parse_args()
-    seeds = range(chosen.seeds)
-    replay = read(chosen.run, chosen.out, seeds, chosen.over, chosen.workers, chosen.device)
-    ways, taus = compare(replay), agreement(replay)
+    parser.add_argument("run", type=Path, help="use the grid in this folder")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="write the other trainings to this folder"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="train the seeds 0 to N-1, which are the repeats"
+    )
+    parser.add_argument(
+        "--over", default="epochs", choices=get_args(Over), help="reduce this in cheap trainings"
+    )
+    parser.add_argument("--workers", type=int, help="run this many trials at the same time")
+    parser.add_argument("--device", default="auto", help="train on auto, cpu, cuda or cuda:N")
+    parser.add_argument("--json", type=Path, help="write all results to this file")
+    options = parser.parse_args()
+    seeds = range(options.seeds)
+    replay = read(options.run, options.out, seeds, options.over, options.workers, options.device)
+    methods, taus = compare(replay), agreement(replay)
     print_rows(taus, "Kendall's tau of a cheap ranking with the full one")
-    print_rows([row(way, choices) for way, choices in ways.items()], "Against the whole grid")
-    if chosen.json:
-        plain = {way: [asdict(c) for c in choices] for way, choices in ways.items()}
-        chosen.json.write_text(json.dumps({"tau": taus, "ways": plain}, indent=1) + "\n")
+    print_rows([row(m, choices) for m, choices in methods.items()], "Compared with the grid")
+    if options.json:
+        plain = {method: [asdict(c) for c in choices] for method, choices in methods.items()}
+        options.json.write_text(json.dumps({"tau": taus, "ways": plain}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

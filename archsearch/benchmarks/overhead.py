@@ -1,9 +1,10 @@
 """What running a trial costs beyond its work: ``python -m archsearch.benchmarks.overhead``.
 
-No-op trials go through each runner, with everything a trial has on disk (spec, lock, record, each
-flushed), beside a plain Optuna loop (in memory, and in the SQLite file that makes it durable) and a
-plain Ray loop over no-op tasks (which keeps nothing). Then a study of finished trials: how long its
-status takes, and what it costs the driver in memory. One run, one machine: read the ratios.
+No-op trials go through each runner, with all files of a trial (spec, lock, record, each flushed).
+They are compared with a plain Optuna loop (in memory, and with an SQLite file, which makes it
+durable) and a plain Ray loop over no-op tasks (which stores nothing). Then a study of finished
+trials is measured: the time of its status, and the driver's memory. This is one run on one machine,
+so compare ratios.
 """
 
 import argparse
@@ -17,32 +18,32 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from archsearch.core.cell import Cell
+from archsearch.core.interrupted import Stop
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data
 from archsearch.families.internimage import Variant
 from archsearch.running.run import run_study
-from archsearch.running.runners import Name
-from archsearch.running.work import Stop
+from archsearch.running.runners import RunnerName
 from archsearch.storage.study_folder import StudyFolder, TrialFolder
 from archsearch.study import Record, Study
 
 WORK = "archsearch.benchmarks.overhead:no_op"
 WORKERS = 2
 WARM_UP = 10
-"""Trials before the clock starts: workers start and import, Ray starts its own."""
+"""Untimed trials at the start, while workers start and import, and Ray starts its own."""
 
 Row = dict[str, float | str]
 
 
 def no_op(folder: Path, device: str, stop: Stop) -> None:
-    """A trial that only has a record."""
+    """Write a record and do nothing else."""
     del device, stop
     trial = TrialFolder(folder)
     trial.write_record(Record(trial.id, "complete", {"val_accuracy": 1.0}))
 
 
 def folder_of(path: Path, num: int) -> StudyFolder:
-    """A study of ``num`` trials: one network, as many seeds."""
+    """Return a study of ``num`` trials: one network with that many seeds."""
     recipe = Recipe("no-op", epochs=1, batch_size=2, image_size=8, lr=0.1)
     cell = Cell({"l1": 1}, "exact", Variant(16, 16, 1, 1), None)
     data = Data("none", "0" * 16, 1, 1, 1, 1, 1)
@@ -51,10 +52,10 @@ def folder_of(path: Path, num: int) -> StudyFolder:
     return StudyFolder(path).create(study, data)
 
 
-def through(runner: Name, path: Path, num: int) -> Row:
-    """Milliseconds per trial from the first record after the warm-up to the last."""
+def through(runner: RunnerName, path: Path, num: int) -> Row:
+    """Measure milliseconds per trial, from the first record after the warm-up to the last."""
     folder = folder_of(path, num + WARM_UP)
-    began, times = time.perf_counter(), list[float]()
+    start, times = time.perf_counter(), list[float]()
     run_study(
         folder,
         folder.trials(),
@@ -65,15 +66,15 @@ def through(runner: Name, path: Path, num: int) -> Row:
         on_record=lambda *_: times.append(time.perf_counter()),
     )
     each = 1000 * (times[-1] - times[WARM_UP - 1]) / num
-    return {"what": f"archsearch, {runner}", "start_s": times[0] - began, "per_trial_ms": each}
+    return {"what": f"archsearch, {runner}", "start_s": times[0] - start, "per_trial_ms": each}
 
 
 def plain_optuna(storage: str | None, num: int) -> Row:
-    """Ask, one suggestion, tell."""
+    """Measure Optuna: ask, one suggestion, tell."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    began = time.perf_counter()
+    start = time.perf_counter()
     sampler = optuna.samplers.RandomSampler(seed=0)
     study = optuna.create_study(storage=storage, sampler=sampler)
     ready = time.perf_counter()
@@ -81,25 +82,25 @@ def plain_optuna(storage: str | None, num: int) -> Row:
         trial = study.ask()
         study.tell(trial, float(trial.suggest_int("l1", 1, 5)))
     each = 1000 * (time.perf_counter() - ready) / num
-    where = "in SQLite" if storage else "in memory"
-    return {"what": f"plain Optuna, {where}", "start_s": ready - began, "per_trial_ms": each}
+    medium = "in SQLite" if storage else "in memory"
+    return {"what": f"plain Optuna, {medium}", "start_s": ready - start, "per_trial_ms": each}
 
 
-def nothing() -> None:
-    """What a plain Ray task does."""
+def do_nothing() -> None:
+    """Do nothing, as a plain Ray task."""
 
 
 def plain_ray(num: int) -> Row:
-    """No-op tasks, as many at once as the runners have workers."""
-    from archsearch.running.runners import Place
-    from archsearch.running.runners.on_ray import OnRay
+    """Measure Ray: no-op tasks, as many at the same time as the runners have workers."""
+    from archsearch.running.runners import RunnerOptions
+    from archsearch.running.runners.on_ray import RayRunner
 
-    began = time.perf_counter()
-    runner = OnRay(Place(workers=WORKERS, device="cpu"))
+    start = time.perf_counter()
+    runner = RayRunner(RunnerOptions(workers=WORKERS, device="cpu"))
     try:
         import ray
 
-        task = ray.remote(max_retries=0)(nothing)
+        task = ray.remote(max_retries=0)(do_nothing)
         ray.get([task.remote() for _ in range(WARM_UP)])
         ready = time.perf_counter()
         running = [task.remote() for _ in range(WORKERS)]
@@ -111,46 +112,48 @@ def plain_ray(num: int) -> Row:
         each = 1000 * (time.perf_counter() - ready) / num
     finally:
         runner.close()
-    return {"what": "plain Ray", "start_s": ready - began, "per_trial_ms": each}
+    return {"what": "plain Ray", "start_s": ready - start, "per_trial_ms": each}
 
 
 def megabytes() -> float:
-    """The most memory this process has had."""
+    """Return the peak memory of this process."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def many_finished(path: Path, num: int) -> list[Row]:
-    """A study of ``num`` trials, run in this process: its memory, then the status of it all."""
+    """Run a study of ``num`` trials in this process; measure its memory, then its status."""
     folder = folder_of(path, num)
     trials = folder.trials()
-    before = megabytes()
+    megabytes_before = megabytes()
     counts = run_study(folder, trials, runner="inline", work=WORK)
     assert counts == {"complete": num}
-    grown = megabytes() - before
-    from archsearch.storage.status import overview
+    growth = megabytes() - megabytes_before
+    from archsearch.storage.status import study_status
 
-    seconds = min(seconds_of(lambda: overview(path)) for _ in range(3))
+    seconds = min(seconds_of(lambda: study_status(path)) for _ in range(3))
     command = [sys.executable, "-c", "from archsearch.cli import main; main()", "status", str(path)]
-    whole = min(seconds_of(lambda: _quietly(command)) for _ in range(3))
+    command_seconds = min(seconds_of(lambda: _run_quietly(command)) for _ in range(3))
     return [
-        {"what": f"driver's memory over {num} trials", "megabytes": grown},
+        {"what": f"driver's memory over {num} trials", "megabytes": growth},
         {"what": f"status of {num} finished trials, read", "seconds": seconds},
-        {"what": f"status of {num} finished trials, the command", "seconds": whole},
+        {"what": f"status of {num} finished trials, the command", "seconds": command_seconds},
     ]
 
 
-def _quietly(command: list[str]) -> None:
+def _run_quietly(command: list[str]) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def seconds_of(action: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    """Return how long a call takes."""
+    start = time.perf_counter()
     action()
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
 def rows(parent: Path, num: int, num_finished: int) -> Iterator[Row]:
+    """Yield every measurement; ``num`` trials per loop, ``num_finished`` in the large study."""
     yield plain_optuna(None, num)
     yield plain_optuna(f"sqlite:///{parent}/optuna.db", num)
     yield through("inline", parent / "inline", num)
@@ -162,18 +165,22 @@ def rows(parent: Path, num: int, num_finished: int) -> Iterator[Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--trials", type=int, default=200, help="no-op trials per loop")
-    parser.add_argument("--finished", type=int, default=10_000, help="trials of the large study")
-    parser.add_argument("--json", action="store_true", help="a JSON list instead of a table")
-    chosen = parser.parse_args()
+    parser.add_argument(
+        "--trials", type=int, default=200, help="run this many no-op trials per loop"
+    )
+    parser.add_argument(
+        "--finished", type=int, default=10_000, help="give the large study this many trials"
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as parent:
-        found = []
-        for row in rows(Path(parent), chosen.trials, chosen.finished):
-            found.append(row)
-            if not chosen.json:
+        measured = []
+        for row in rows(Path(parent), options.trials, options.finished):
+            measured.append(row)
+            if not options.json:
                 print(_line(row), flush=True)
-    if chosen.json:
-        print(json.dumps(found, indent=1))
+    if options.json:
+        print(json.dumps(measured, indent=1))
 
 
 def _line(row: Row) -> str:

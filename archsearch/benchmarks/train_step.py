@@ -1,13 +1,13 @@
 """Time a training step by operator: ``python -m archsearch.benchmarks.train_step``.
 
-The step is the one that trials take (`archsearch.training.loop`): forward, backward and optimizer,
-on random images, so that nothing but torch, numpy and safetensors is needed. Every side has a
-network of its own; all take turns in one run, so that noise meets them alike, and the best of
-several rounds counts. The shares say where the native side's time goes, by torch's profiler.
+The step is that of the trials (`archsearch.training.step`): forward, backward and optimizer. Images
+are random, so only torch, numpy and safetensors are needed. Every operator has its own network; all
+take turns in one run, so that noise affects all of them, and the best of several rounds counts. The
+shares of the native operator's step are from torch's profiler.
 
-A side that fails, the native one apart, has no seconds, and the reason is told. A GPU's memory may
-hold fewer images than the batch: then they go through the network in parts, and
-``images_at_a_time`` says so.
+An operator that fails has no seconds, and the reason is reported; if the native one fails, the
+benchmark stops. If a GPU's memory holds fewer images than the batch, the batch goes through the
+network in parts of ``images_at_a_time``.
 """
 
 import argparse
@@ -36,7 +36,8 @@ from archsearch.training.augmentation import Pipeline
 from archsearch.training.device import DTYPES, device_name, device_of, settings
 from archsearch.training.images import Dataset, Images, in_memory
 from archsearch.training.loader import indices, reader
-from archsearch.training.loop import Training
+from archsearch.training.state import Training
+from archsearch.training.step import take_step
 from cuda_ops.baselines import as_dcnv3, find_baselines
 from cuda_ops.bench import write_json
 from internimage import PRESETS
@@ -47,49 +48,53 @@ OPERATOR = "archsearch::dcnv3"
 NUM_CLASSES = 10
 
 Operator = Callable[..., Tensor]
-"""With the arguments of `cuda_ops.dcnv3`."""
+"""Has the arguments of `cuda_ops.dcnv3`."""
 
-SIDES: dict[str, str | Operator | None] = {"native": None, "reference": "torch"}
+OPERATORS: dict[str, str | Operator | None] = {"native": None, "reference": "torch"}
+"""Name -> operator: a backend of ours, a function, or None for the network's default."""
 
 
 @contextmanager
-def operator(side: str | Operator | None) -> Iterator[None]:
-    """The network's operator: another one, or by a backend; None is what it takes by itself."""
+def use_operator(operator: str | Operator | None) -> Iterator[None]:
+    """Replace the network's operator: by a backend's name, by a function, or not at all (None)."""
     layer: Any = internimage.dcnv3
-    kept = layer.dcnv3
-    named = partial(kept, backend=side) if isinstance(side, str) else side
-    layer.dcnv3 = named or kept
+    original = layer.dcnv3
+    layer.dcnv3 = (
+        partial(original, backend=operator) if isinstance(operator, str) else operator or original
+    )
     try:
         yield
     finally:
-        layer.dcnv3 = kept
+        layer.dcnv3 = original
 
 
-def seconds_of_step(training: Training, batch: Batch, side: str | Operator | None) -> float:
-    with operator(side):
+def seconds_of_step(training: Training, batch: Batch, operator: str | Operator | None) -> float:
+    """Return the seconds of one training step with this operator."""
+    with use_operator(operator):
         synchronize(training.device)
-        before = time.perf_counter()
-        training.step(batch)
+        start = time.perf_counter()
+        take_step(training, batch)
         synchronize(training.device)
-        return time.perf_counter() - before
+        return time.perf_counter() - start
 
 
 def synchronize(device: torch.device) -> None:
+    """Wait for a GPU to finish."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def shares(training: Training, batch: Batch) -> dict[str, float | None]:
-    """Share of the native side's time in matrix products, convolutions, the operator, the rest.
+    """Return the share of the step in matrix products, convolutions, the operator and the rest.
 
-    None where the profiler saw nothing: on a GPU it may lack the right to look.
+    None if the profiler measured nothing: on a GPU it may lack the permission.
     """
     gpu = training.device.type == "cuda"
-    with profile(activities=[ProfilerActivity.CUDA if gpu else ProfilerActivity.CPU]) as seen:
-        training.step(batch)
+    with profile(activities=[ProfilerActivity.CUDA if gpu else ProfilerActivity.CPU]) as profiler:
+        take_step(training, batch)
         synchronize(training.device)
     times = {"products": 0.0, "convolutions": 0.0, "operator": 0.0, "rest": 0.0}
-    for event in seen.key_averages():
+    for event in profiler.key_averages():
         own = event.self_device_time_total if gpu else event.self_cpu_time_total
         times[_part(event.key)] += own
     total = sum(times.values())
@@ -105,21 +110,18 @@ def _part(name: str) -> str:
 
 
 class RandomImages(Classification):
-    """Classification of one batch of noise, so that no data set is needed."""
+    """Classification of one batch of noise, which needs no data set."""
 
     def prepare(self, data: Data, recipe: Recipe, device: torch.device) -> Splits:
         dataset = random_images(data.num_train, recipe.image_size)
-        read, every = (
-            reader(dataset.train, recipe.image_size, device),
-            indices(range(data.num_train)),
-        )
-        return LabelledSplits(
-            every, every[:0], every[:0], read, read, Pipeline(recipe, dataset, device)
-        )
+        read = reader(dataset.train, recipe.image_size, device)
+        train = indices(range(data.num_train))
+        none = train[:0]
+        return LabelledSplits(train, none, none, read, read, Pipeline(recipe, dataset, device))
 
 
 def random_images(count: int, image_size: int) -> Dataset:
-    """`count` images of noise in color, of as many classes as there are images, up to ten."""
+    """Return `count` color images of noise, each of its own class, up to ten classes."""
     source = np.random.default_rng(0)
     pixels = source.integers(0, 256, (count, 3, image_size, image_size), dtype=np.uint8)
     images = Images(pixels, (), np.arange(count) % NUM_CLASSES)
@@ -130,43 +132,43 @@ def random_images(count: int, image_size: int) -> Dataset:
 def best_of_rounds(
     trainings: Mapping[str, Training],
     batch: Batch,
-    sides: Mapping[str, str | Operator | None],
+    operators: Mapping[str, str | Operator | None],
     rounds: int,
 ) -> tuple[dict[str, float | None], dict[str, str]]:
-    """Least seconds of a step by side, after one untimed step, and why some have none."""
-    best: dict[str, float | None] = dict.fromkeys(sides)
+    """Return the least seconds of a step by operator, after one untimed step, and the failures."""
+    best: dict[str, float | None] = dict.fromkeys(operators)
     failures: dict[str, str] = {}
-    for turn in range(rounds + 1):
+    for round_ in range(rounds + 1):
         for name, training in trainings.items():
             if name in failures:
                 continue
             try:
-                taken = seconds_of_step(training, batch, sides[name])
+                seconds = seconds_of_step(training, batch, operators[name])
             except (RuntimeError, TypeError) as error:
                 if name == "native":
                     raise
                 failures[name] = f"{type(error).__name__}: {error}".splitlines()[0]
                 best[name] = None
                 continue
-            if turn > 0:
-                best[name] = min(taken, best[name] or taken)
+            if round_ > 0:
+                best[name] = min(seconds, best[name] or seconds)
     return best, failures
 
 
 def measure(
     options: argparse.Namespace, recipe: Recipe, baselines: Mapping[str, Operator]
 ) -> dict[str, Any]:
-    """Best seconds per step of all sides, ratios to the native one's, and its shares."""
-    sides = SIDES | dict(baselines)
+    """Return the best seconds per step of all operators, ratios to the native one, its shares."""
+    operators = OPERATORS | dict(baselines)
     device = device_of(options.device)
     network, task = parse_network(options.model), RandomImages()
     data = Data("random", "noise", NUM_CLASSES, 3, recipe.batch_size, 0, 0)
     with settings(recipe, device):
-        trainings = {name: Training(network, recipe, data, 0, task, device) for name in sides}
+        trainings = {name: Training(network, recipe, data, 0, task, device) for name in operators}
         native = trainings["native"]
         batch = next(iter(native.remaining_batches()))
-        best, failures = best_of_rounds(trainings, batch, sides, options.rounds)
-        faster = {
+        best, failures = best_of_rounds(trainings, batch, operators, options.rounds)
+        ratios = {
             name: seconds and best["native"] and seconds / best["native"]
             for name, seconds in best.items()
         }
@@ -179,8 +181,8 @@ def measure(
             "threads": recipe.threads,
             "torch": torch.__version__,
             "seconds": best,
-            "times_faster": faster["reference"],
-            "times_faster_than_baselines": {name: faster[name] for name in baselines},
+            "times_faster": ratios["reference"],
+            "times_faster_than_baselines": {name: ratios[name] for name in baselines},
             "images_at_a_time": {n: t.progress.micro_batch for n, t in trainings.items()},
             "failures": failures,
             "shares": shares(native, batch),
@@ -188,29 +190,34 @@ def measure(
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Return the command line's options, with a recipe for every size and precision."""
     parser = argparse.ArgumentParser(
         prog="python -m archsearch.benchmarks.train_step", description=__doc__
     )
-    parser.add_argument("--model", choices=tuple(PRESETS), default="T")
-    parser.add_argument("--batch", type=int, default=QUICK.batch_size)
-    parser.add_argument("--image-size", default="32", help="one or several, such as 224,32")
+    parser.add_argument("--model", choices=tuple(PRESETS), default="T", help="time this network")
     parser.add_argument(
-        "--precision", default="fp32", help="of fp32, bf16, fp16, such as fp32,bf16"
+        "--batch", type=int, default=QUICK.batch_size, help="use this many images per step"
     )
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--image-size", default="32", help="use these sides, such as 224,32")
     parser.add_argument(
-        "--baselines", type=Path, help="folder with the sources of the official DCNv3 (GPU only)"
+        "--precision", default="fp32", help="use these of fp32, bf16 and fp16, such as fp32,bf16"
     )
-    parser.add_argument("--json", action="store_true", help="print the numbers as JSON, by line")
-    parser.add_argument("--out", type=Path, help="write the numbers there too, size by size")
+    parser.add_argument("--threads", type=int, default=1, help="compute with this many threads")
+    parser.add_argument("--rounds", type=int, default=5, help="time each operator this many times")
+    parser.add_argument("--device", default="auto", help="run on auto, cpu or cuda")
+    parser.add_argument(
+        "--baselines",
+        type=Path,
+        help="also time the official DCNv3, whose sources are in this folder (GPU only)",
+    )
+    parser.add_argument("--json", action="store_true", help="print a line of JSON per measurement")
+    parser.add_argument("--out", type=Path, help="also write the measurements to this file")
     options = parser.parse_args(arguments)
     sizes, precisions = options.image_size.split(","), options.precision.split(",")
     wrong = [size for size in sizes if not size.isdecimal() or int(size) == 0]
     wrong += [name for name in precisions if name not in DTYPES]
     if wrong:
-        parser.error(f"wanted sizes in pixels and fp32, bf16 or fp16, got {', '.join(wrong)}")
+        parser.error(f"sizes are in pixels, precisions fp32, bf16 or fp16; got {', '.join(wrong)}")
     options.recipes = [
         replace(
             QUICK,
@@ -228,7 +235,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
-    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # the profiler's notes to itself
+    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # silences the profiler's internal messages
     folder = options.baselines
     makers, left_out = find_baselines(folder, ("DCNv3",)) if folder else ({}, {})
     baselines = {name: as_dcnv3(make) for name, make in makers.items()}
@@ -238,33 +245,33 @@ def main(arguments: list[str] | None = None) -> None:
         if options.json:
             print(json.dumps(rows[-1]), flush=True)
         else:
-            tell(rows[-1])
+            print_measurement(rows[-1])
         if options.out:
             write_json(options.out, {"left_out": left_out, "rows": rows})
 
 
-def tell(found: Mapping[str, Any]) -> None:
-    """What `measure` found, for people."""
+def print_measurement(row: Mapping[str, Any]) -> None:
+    """Print a result of `measure` as text."""
     print(
-        f"InternImage-{found['model']}, {found['batch']} images of {found['image_size']} x "
-        f"{found['image_size']}, {found['precision']}, {found['threads']} thread(s), "
-        f"{found['device']}, torch {found['torch']}"
+        f"InternImage-{row['model']}, {row['batch']} images of {row['image_size']} x "
+        f"{row['image_size']}, {row['precision']}, {row['threads']} thread(s), "
+        f"{row['device']}, torch {row['torch']}"
     )
-    for name, seconds in found["seconds"].items():
+    for name, seconds in row["seconds"].items():
         if seconds is None:
-            print(f"  {name:10} failed: {found['failures'][name]}", file=sys.stderr)
+            print(f"  {name:10} failed: {row['failures'][name]}", file=sys.stderr)
             continue
-        rate, parts = found["batch"] / seconds, found["images_at_a_time"][name]
+        rate, parts = row["batch"] / seconds, row["images_at_a_time"][name]
         print(
             f"  {name:10} {seconds * 1e3:9.1f} ms per step  {rate:8.1f} images/s"
-            + (f"  in parts of {parts} images" if parts < found["batch"] else "")
+            + (f"  in parts of {parts} images" if parts < row["batch"] else "")
         )
-    against = {"reference": found["times_faster"], **found["times_faster_than_baselines"]}
+    against = {"reference": row["times_faster"], **row["times_faster_than_baselines"]}
     for name, ratio in against.items():
         if ratio is not None:
             print(f"  the native operator makes the step {ratio:.2f} times as fast as {name}")
-    parts = ", ".join(f"{n} {'-' if s is None else f'{s:.0%}'}" for n, s in found["shares"].items())
-    print(f"  where it goes: {parts}", flush=True)
+    parts = (f"{n} {'-' if s is None else f'{s:.0%}'}" for n, s in row["shares"].items())
+    print(f"  share of the time: {', '.join(parts)}", flush=True)
 
 
 if __name__ == "__main__":

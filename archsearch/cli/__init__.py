@@ -1,7 +1,7 @@
-"""The command line. Data goes to stdout, talk to stderr; each command imports what it needs.
+"""The command line: results go to stdout, messages to stderr. Each command imports what it needs.
 
-Exit codes: 0 done; 1 finished with failed trials, or a check found a difference; 2 bad input;
-130 Ctrl-C and 143 SIGTERM, both of which the same command continues.
+Exit codes: 0 success; 1 finished with failed trials, or a check found a difference; 2 wrong input;
+130 Ctrl-C and 143 SIGTERM, after which the same command resumes.
 """
 
 import os
@@ -9,11 +9,12 @@ import sys
 
 import typer
 
+from archsearch.api.live import say
 from archsearch.cli import count, launch, paper, probe, runs
 from archsearch.running.stopping import StudyStopped
 
 app = typer.Typer(
-    help="Choose an InternImage variant under a budget, and a scaling rule one can trust.",
+    help="Choose an InternImage variant under a budget, and a scaling rule you can trust.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -25,16 +26,16 @@ for module in (launch, paper, probe, count, runs):
 
 
 def main() -> None:
-    """Entry point: one clear message for bad input, a traceback for our own mistakes."""
+    """Run a command; print one message for wrong input, a traceback for our own mistakes."""
     try:
         app()
     except StudyStopped as stop:
-        print(stop, file=sys.stderr)
+        say(str(stop))
         sys.exit(stop.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except (ValueError, OSError) as error:
         if os.environ.get("ARCHSEARCH_TRACEBACK"):
             raise
-        print(f"archsearch: {error}", file=sys.stderr)
+        say(f"archsearch: {error}")
         sys.exit(2)

@@ -1,55 +1,69 @@
-"""Commands that train nothing: what a network costs, what the studies are."""
+"""Commands that train nothing: the cost of a network, the exponent, the list of studies."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from typer import Argument, Exit, Option
 
-from archsearch.api.keywords import gather, numbers
+from archsearch.api.keywords import from_options, number_options
+from archsearch.api.live import say
 from archsearch.cli.options import AsFormat, Format, with_options
 from archsearch.cli.output import print_blocks, print_json, print_rows
 from archsearch.families.internimage import ORIGIN, parse_variant
 from archsearch.families.internimage_cost import count_row
-from archsearch.networks import variant_named
+from archsearch.networks import find_variant
 from internimage.config import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Numbers:
+class VariantNumbers:
     """The numbers of a variant, one option each."""
 
-    values: Mapping[str, str] = numbers(ORIGIN.number_names(), "Count by numbers: all of them.")
+    values: Mapping[str, str] = number_options(
+        ORIGIN.number_names(), "Count the network with this {name}; give all four numbers."
+    )
 
 
-@with_options(Numbers)
+@with_options(VariantNumbers)
 def count(
     name: Annotated[
         str | None,
-        Argument(help="T, S, B, L, XL, H, C1-C'-L1-L3 such as 64-16-4-18, or RUN:best."),
+        Argument(
+            help="Count this network: T, S, B, L, XL, H, C1-C'-L1-L3 such as 64-16-4-18, or "
+            "RUN:best."
+        ),
     ] = None,
-    image_size: Annotated[int, Option(min=1, help="Side of the square image.")] = 224,
-    kernel: Annotated[int | None, Option("--kernel", help="Kernel size K of the operator.")] = None,
-    norm: Annotated[str | None, Option(help="pre, post or res-post.")] = None,
-    layer_scale: Annotated[float | None, Option(help="Initial gamma; turns it on.")] = None,
-    operator: Annotated[str | None, Option(help="dcnv3 or one of its ablations.")] = None,
-    classes: Annotated[int, Option(min=1)] = 1000,
+    image_size: Annotated[int, Option(min=1, help="Count a square image with this side.")] = 224,
+    kernel: Annotated[
+        int | None, Option("--kernel", help="Set the kernel size K of the operator.")
+    ] = None,
+    norm: Annotated[
+        str | None, Option(help="Set the position of the norms: pre, post or res-post.")
+    ] = None,
+    layer_scale: Annotated[
+        float | None, Option(help="Turn on layer scale with this initial gamma.")
+    ] = None,
+    operator: Annotated[
+        str | None, Option(help="Set the operator: dcnv3 or one of its ablations.")
+    ] = None,
+    classes: Annotated[int, Option(min=1, help="Count a classifier of this many classes.")] = 1000,
     verify: Annotated[
-        bool, Option("--verify", help="Build the model and run fvcore too; exit 1 on a difference.")
+        bool,
+        Option("--verify", help="Also count the built model with fvcore; exit 1 if they differ."),
     ] = False,
     output: AsFormat = Format.table,
     **values: Any,
 ) -> None:
-    """Parameters, multiply-adds, activations of a network.
+    """Count the parameters and multiply-adds of a network.
 
-    In closed form, at any image size.
+    Activations are counted too. The counts are in closed form, for any image size.
     """
     changes: dict[str, Any] = {
         "kernel_size": kernel, "norm": norm, "layer_scale": layer_scale, "operator": operator,
         "num_classes": classes,
     }  # fmt: skip
-    config = _network(name, gather(Numbers, values).values)
+    config = _network(name, from_options(VariantNumbers, values).values)
     config = replace(config, **{k: v for k, v in changes.items() if v is not None})
     if norm is not None:
         config = replace(config, stage_end_norm=norm != "post")
@@ -62,62 +76,62 @@ def count(
         _verify(config, image_size)
 
 
-def _network(name: str | None, given: Mapping[str, str]) -> ModelConfig:
+def _network(name: str | None, numbers: Mapping[str, str]) -> ModelConfig:
     flags = {number: f"--{number.replace('_', '-')}" for number in ORIGIN.number_names()}
-    if name and given:
-        listed = ", ".join(flags[number] for number in given)
+    if name and numbers:
+        listed = ", ".join(flags[number] for number in numbers)
         raise ValueError(f"give a name ({name}) or numbers ({listed}), not both")
     if name:
-        return variant_named(name).config()
-    if missing := [flag for number, flag in flags.items() if number not in given]:
+        return find_variant(name).config()
+    if missing := [flag for number, flag in flags.items() if number not in numbers]:
         raise ValueError(
-            "count wants a name (T, S, B, L, XL, H), four numbers in one (64-16-4-18), or "
+            "count needs a name (T, S, B, L, XL, H), four numbers in one (64-16-4-18), or "
             f"{' '.join(flags.values())}; missing: {', '.join(missing)}"
         )
-    return parse_variant("-".join(given[number] for number in flags)).config()
+    return parse_variant("-".join(numbers[number] for number in flags)).config()
 
 
 def _verify(config: ModelConfig, image_size: int) -> None:
     from archsearch.paper.cost_check import verify
 
-    print("building the model and counting it with fvcore ...", file=sys.stderr)
+    say("building the model and counting it with fvcore ...")
     differences = verify(config, image_size)
     for line in differences:
-        print(line, file=sys.stderr)
+        say(line)
     if differences:
         raise Exit(1)
-    print("closed form = built module = fvcore", file=sys.stderr)
+    say("closed form = built module = fvcore")
 
 
 def exponent(
     origin: Annotated[
-        str, Argument(help="What is doubled in width: T, S, B, L, XL, or C1-C'-L1-L3.")
+        str, Argument(help="Double the width of this network: T, S, B, L, XL, or C1-C'-L1-L3.")
     ] = ORIGIN.name,
     output: AsFormat = Format.table,
 ) -> None:
     """Measure the exponent of alpha * beta^1.99 ~ 2.
 
-    By doubling C1 at constant depth.
+    It is measured by doubling C1 at constant depth.
     """
     from archsearch.paper.exponents import exponents
 
     variant = parse_variant(origin)
-    found = exponents(variant)
+    measured = exponents(variant)
     if output is Format.json:
-        print_json({"origin": variant.name, "exponents": [one.to_dict() for one in found]})
+        print_json({"origin": variant.name, "exponents": [one.to_dict() for one in measured]})
         return
     rows = [
         {"counted": one.counted, "exponent": f"{one.exponent:.3f}"}
         | {f"α {a:.2f} β {b:.2f}": f"{step:.3f}" for (a, b), step in one.steps.items()}
-        for one in found
+        for one in measured
     ]
     print_rows(rows, title=f"{variant.name}: alpha * beta^exponent for the pairs of Table C")
 
 
 def studies(output: AsFormat = Format.table) -> None:
-    """List the studies of the paper, each one command.
+    """List the paper's studies and their commands.
 
-    With the question, the source and the cost of each.
+    The list has the question, the source and the cost of each study.
     """
     from archsearch.cli.catalogue import catalogue
 

@@ -1,4 +1,4 @@
-"""Commands that train: grid, scale, search, a study of one's own, one network in full."""
+"""Commands that train: grid, scale, search, a study from a file, one network in full."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from typer import Argument, Exit
 
-from archsearch.api.keywords import gather, together
+from archsearch.api.keywords import evaluate_all, from_options
 from archsearch.api.options import Launch, Training
-from archsearch.api.requests import Grid, Scale, Search, study_in
-from archsearch.api.session import start
+from archsearch.api.requests import Grid, Scale, Search, load_study
+from archsearch.api.session import train_and_report
 from archsearch.api.train import FullTraining, train_network
 from archsearch.cli.options import AsFormat, Format, PlanOnly, command_line, with_options
 from archsearch.cli.output import print_json, print_rows
@@ -22,14 +22,14 @@ SIGNS = {"alpha": "α", "beta": "β", "phi": "φ"}
 
 
 def _study_command(kind: type, leave_out: tuple[str, ...] = ()) -> Callable[..., None]:
-    """The command of a request: all its options, and --plan."""
+    """Return the command of a request, with all its options and --plan."""
 
     def command(plan: PlanOnly = False, output: AsFormat = Format.table, **options: Any) -> None:
-        def make() -> Study:
-            made: Study = gather(kind, options).study(gather(Training, options))
-            return made
+        def study() -> Study:
+            training = from_options(Training, options)
+            return from_options(kind, options).study(training)
 
-        _plan_or_start(make, plan, output, options)
+        _plan_or_train(study, plan, output, options)
 
     command.__name__, command.__doc__ = kind.__name__.lower(), kind.__doc__
     decorated: Callable[..., None] = with_options(kind, Training, Launch, leave_out=leave_out)(
@@ -45,53 +45,60 @@ search = _study_command(Search, leave_out=("prune", "prune_over", "seeds"))
 
 @with_options(Launch)
 def run(
-    file: Annotated[Path, Argument(help="A Python file that exports `study` (a Study).")],
+    file: Annotated[Path, Argument(help="Run the study that this Python file exports.")],
     plan: PlanOnly = False,
     output: AsFormat = Format.table,
     **options: Any,
 ) -> None:
-    """Run a study of one's own, from a Python file.
+    """Run your own study from a Python file.
 
     The file exports `study`: a Study, or a function that returns one.
     """
-    _plan_or_start(lambda: study_in(file), plan, output, options)
+    _plan_or_train(lambda: load_study(file), plan, output, options)
 
 
 @with_options(FullTraining)
 def train(
     network: Annotated[
-        str, Argument(help="RUN:best, RUN:64-16-4-18, T, S, B, L, XL, H, or 64-16-4-18.")
+        str,
+        Argument(
+            help="Train this network: RUN:best, RUN:64-16-4-18, T, S, B, L, XL, H, or 64-16-4-18."
+        ),
     ],
     **options: Any,
 ) -> None:
-    """Train one network in full, to weights one can load.
+    """Train one network in full and save its weights.
 
-    A run's winner for instance: RUN:best. The weights load anywhere.
+    RUN:best trains the best network of a run. `internimage.load_weights` loads the weights.
     """
-    trained = train_network(network, gather(FullTraining, options))
+    trained = train_network(network, from_options(FullTraining, options))
     if trained.record.status != "complete":
         raise Exit(1)
 
 
-def _plan_or_start(
-    make: Callable[[], Study], plan: bool, output: Format, options: dict[str, Any]
+def _plan_or_train(
+    make_study: Callable[[], Study], plan: bool, output: Format, options: dict[str, Any]
 ) -> None:
-    study, launch = together(make, gather(Launch, options).checked)
+    study, launch = evaluate_all(make_study, from_options(Launch, options).checked)
     if plan:
         print_plan(study, output)
     else:
-        start_or_exit(study, launch)
+        train_or_exit(study, launch)
 
 
-def start_or_exit(study: Study, launch: Launch) -> None:
-    """Train a study; exit with 1 when a training failed."""
-    folder = start(study, launch, command_line())
+def train_or_exit(study: Study, launch: Launch) -> None:
+    """Train a study and write its reports.
+
+    Raises:
+        Exit: with 1 if a trial failed.
+    """
+    folder = train_and_report(study, launch, command_line())
     if "failed" in folder.states().values():
         raise Exit(1)
 
 
 def print_plan(study: Study, output: Format) -> None:
-    """The cells of a study, their fates and costs."""
+    """Print the cells of a study with their fates and costs."""
     if output is Format.json:
         print_json(plan_rows(study.cells))
         return
@@ -103,7 +110,7 @@ def print_plan(study: Study, output: Format) -> None:
 
 
 def _plan_line(cell: Cell, like: Family | None) -> dict[str, str]:
-    """A cell as a person reads it; `plan_rows` has the digits."""
+    """Return a cell as a table row with short numbers; `plan_rows` has all digits."""
 
     def sign(name: str) -> str:
         return SIGNS.get(name) or (like.label_of(name) if like else name)
@@ -111,7 +118,7 @@ def _plan_line(cell: Cell, like: Family | None) -> dict[str, str]:
     names = "-".join(map(sign, like.number_names())) if like else "network"
     cost = cell.cost
     return {
-        "asked": "  ".join(f"{sign(key)} {value}" for key, value in cell.requested.items()),
+        "requested": "  ".join(f"{sign(key)} {value}" for key, value in cell.requested.items()),
         names or "network": cell.variant.name if cell.variant else "",
         "params": f"{cost.params / 1e6:.2f}M" if cost else "",
         "MACs": f"{cost.macs / 1e9:.2f}G" if cost else "",

@@ -1,4 +1,4 @@
-"""How options become flags, and the flags that several commands share."""
+"""The conversion of options to flags, and the flags that several commands share."""
 
 import sys
 from collections.abc import Callable
@@ -9,26 +9,26 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from archsearch.api.keywords import default_of, parameters
+from archsearch.api.keywords import default_of, options_of
 
 
 class Format(StrEnum):
-    """How data is printed on stdout."""
+    """The format of the results on stdout."""
 
     table = "table"
     json = "json"
 
 
-Run = Annotated[Path, Argument(help="Folder of a run, such as runs/grid-30M-digits.")]
-AsFormat = Annotated[Format, Option("--format", help="Print a table or JSON on stdout.")]
-PlanOnly = Annotated[bool, Option("--plan", help="Print the plan and its costs; train nothing.")]
-Device = Annotated[str, Option("--device", help="auto, cpu, cuda, or one GPU: cuda:1.")]
+Run = Annotated[Path, Argument(help="Use the run in this folder, such as runs/grid-30M-digits.")]
+AsFormat = Annotated[Format, Option("--format", help="Print the results as a table or as JSON.")]
+PlanOnly = Annotated[bool, Option("--plan", help="Print the plan and its costs without training.")]
+Device = Annotated[str, Option("--device", help="Use auto, cpu, cuda, or one GPU such as cuda:1.")]
 
 
 def with_options(*kinds: type, leave_out: tuple[str, ...] = ()) -> Callable[[Any], Any]:
-    """Give a command every option of the dataclasses as a flag; it takes them as ``**options``.
+    """Add every option of the dataclasses to a command as a flag; it receives ``**options``.
 
-    ``leave_out`` names options that the command does not have.
+    ``leave_out`` names the options that the command does not have.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -41,7 +41,7 @@ def with_options(*kinds: type, leave_out: tuple[str, ...] = ()) -> Callable[[Any
         after = [p for p in own if p.name in ("plan", "output")]
         flags = [
             _flag(name, one, kind)
-            for name, (one, kind) in parameters(*kinds).items()
+            for name, (one, kind) in options_of(*kinds).items()
             if name not in leave_out and default_of(one) is not Parameter.empty
         ]
         signature = Signature(
@@ -55,9 +55,9 @@ def with_options(*kinds: type, leave_out: tuple[str, ...] = ()) -> Callable[[Any
 
 
 def _flag(name: str, one: Any, kind: Any) -> Parameter:
-    """One option as a parameter that typer reads."""
+    """Return one option as a parameter for typer."""
     meta, default = one.metadata, default_of(one)
-    # Of a yes or no, typer makes --name and --no-name itself.
+    # For a bool, typer adds --name and --no-name itself.
     switch = kind is bool and not meta.get("flag")
     names = () if switch else (meta.get("flag") or f"--{name.replace('_', '-')}",)
     text = str if "names" in meta else meta.get("text")
@@ -65,11 +65,13 @@ def _flag(name: str, one: Any, kind: Any) -> Parameter:
         kind = text if default is not None else text | None
     if text is str and default is not None:
         default = str(default)
-    declared = Option(*names, help=meta["help"], metavar=meta.get("metavar") or None)
+    declared = Option(
+        *names, help=meta["help"].replace("{name}", name), metavar=meta.get("metavar") or None
+    )
     annotation = Annotated[kind, declared]
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def command_line() -> list[str]:
-    """The command as typed, without the folder its program lies in."""
+    """Return the command as typed, without the folder of the program."""
     return ["archsearch", *sys.argv[1:]]

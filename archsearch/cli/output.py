@@ -1,4 +1,4 @@
-"""How data looks on stdout: JSON, or a table that fits the terminal and never loses a figure."""
+"""Results on stdout: JSON, or a table that fits the terminal and never cuts a number."""
 
 import json
 import sys
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
 Rows = Sequence[Mapping[str, Any]]
 
 PIPE_WIDTH = 200
-"""Characters in a line where there is no terminal to ask."""
+"""Line length in characters if stdout is not a terminal."""
 
-MOST_BLOCKS = 20
-"""So many rows that are too wide become blocks; more would scroll away, and lines wrap instead."""
+MAX_BLOCKS = 20
+"""Up to this many rows that are too wide are printed as blocks; more are printed as long lines."""
 
-WORDS = ("reason", "question", "error")
-"""Columns that may break into several lines."""
+TEXT_COLUMNS = ("reason", "question", "error")
+"""Columns that may wrap over several lines."""
 
 
 def print_json(value: object) -> None:
-    """One JSON document; strict, so NaN is our mistake."""
+    """Print one strict JSON document; NaN raises ValueError, because it is our mistake."""
     print(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False))
 
 
 def print_rows(rows: Rows, title: str = "") -> None:
-    """Rows as an aligned table; columns that are empty throughout are left out.
+    """Print rows as an aligned table without its empty columns.
 
-    Where the columns do not fit side by side, a few rows are printed as blocks, many as long lines.
+    If the columns do not fit side by side, a few rows are printed as blocks, many as long lines.
     """
     from rich.measure import Measurement
 
@@ -37,14 +37,14 @@ def print_rows(rows: Rows, title: str = "") -> None:
     needed = Measurement.get(console, console.options.update(width=10_000), table).minimum
     if needed <= console.width:
         _print(console, table)
-    elif len(rows) <= MOST_BLOCKS:
+    elif len(rows) <= MAX_BLOCKS:
         print_blocks(rows, title)
     else:
         _print(_console(needed), table)
 
 
 def print_blocks(rows: Rows, title: str = "") -> None:
-    """Each row as lines of name and value, an empty line between rows."""
+    """Print each row as lines of name and value, with an empty line between rows."""
     from rich.table import Table
     from rich.text import Text
 
@@ -80,15 +80,15 @@ def _table(rows: Rows, title: str) -> "Table":
         title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold"
     )
     for name in names:
-        words = name in WORDS
-        left = words or any(isinstance(row.get(name), str) for row in rows)
+        is_text = name in TEXT_COLUMNS
+        left = is_text or any(isinstance(row.get(name), str) for row in rows)
         table.add_column(
             name,
             justify="left" if left else "right",
             overflow="fold",
-            no_wrap=not words,
-            # Else rich takes the longest word of the heading for enough, and crops the figures.
-            min_width=None if words else max(map(cell_len, _column(rows, name))),
+            no_wrap=not is_text,
+            # Otherwise rich allots the longest word of the heading, and crops the numbers.
+            min_width=None if is_text else max(map(cell_len, _column(rows, name))),
         )
     for row in rows:
         table.add_row(*(Text(cell_text(row.get(name))) for name in names))
@@ -96,7 +96,7 @@ def _table(rows: Rows, title: str) -> "Table":
 
 
 def _print(console: "Console", table: "Table") -> None:
-    """Without the spaces that fill lines up, where a file or a pipe would keep them."""
+    """Print a table; into a file or a pipe without trailing spaces."""
     if sys.stdout.isatty():
         console.print(table)
         return
@@ -115,7 +115,7 @@ def _used_names(rows: Rows) -> list[str]:
 
 
 def cell_text(value: object) -> str:
-    """29,918,424 and 4,4,18,4 as a reader writes them; what is not there is a dash."""
+    """Return 29,918,424 or 4,4,18,4; a dash for a missing value."""
     if value is None or value == "":
         return "–"
     if isinstance(value, bool):

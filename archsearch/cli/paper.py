@@ -1,17 +1,17 @@
-"""The paper's studies beyond grid, ladder and search, and its printed figures recounted."""
+"""Commands on the paper's other studies, its printed sizes and its shared weights."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit, Option
 
-from archsearch.api.keywords import gather, together
+from archsearch.api.keywords import evaluate_all, from_options
+from archsearch.api.live import say
 from archsearch.api.options import Launch, Training
-from archsearch.api.requests import Name, PaperStudy
-from archsearch.api.session import RUNS, draw, folder_name, say
-from archsearch.cli.launch import start_or_exit
+from archsearch.api.requests import PaperStudy, StudyName
+from archsearch.api.session import RUNS, folder_name, write_reports
+from archsearch.cli.launch import train_or_exit
 from archsearch.cli.options import AsFormat, Device, Format, PlanOnly, with_options
 from archsearch.cli.output import print_json, print_rows
 from archsearch.space.grid import plan_rows
@@ -23,31 +23,33 @@ if TYPE_CHECKING:
 
 
 def verify(
-    out: Annotated[Path | None, Option(help="Write the table here too, in every format.")] = None,
+    out: Annotated[
+        Path | None, Option(help="Also write the table to this folder, in every format.")
+    ] = None,
     output: AsFormat = Format.table,
 ) -> None:
     """Recount every size that the paper prints.
 
-    Exit 1 when one that should come out does not.
+    The command exits with 1 if a size that we should reproduce differs.
     """
     from archsearch.paper.printed_sizes import claims
     from archsearch.reports.claims import render, tally
 
-    found = claims()
+    checked = claims()
     if output is Format.json:
-        print_json([claim.to_dict() for claim in found])
+        print_json([claim.to_dict() for claim in checked])
     else:
-        _print_claims(found)
+        _print_claims(checked)
     if out is not None:
-        render(found, out)
-    print(tally(found), file=sys.stderr)
-    if broken := [claim for claim in found if claim.broken]:
+        render(checked, out)
+    say(tally(checked))
+    if broken := [claim for claim in checked if claim.broken]:
         names = "; ".join(f"{c.source}, {c.model}, {c.quantity}" for c in broken)
-        print(f"{len(broken)} should have come out and did not: {names}", file=sys.stderr)
+        say(f"{len(broken)} size(s) should equal the printed ones and do not: {names}")
         raise Exit(1)
 
 
-def _print_claims(found: "tuple[Claim, ...]") -> None:
+def _print_claims(checked: "tuple[Claim, ...]") -> None:
     from archsearch.paper.printed_sizes import NOT_COUNTED
     from archsearch.reports.claims import exact
 
@@ -56,10 +58,10 @@ def _print_claims(found: "tuple[Claim, ...]") -> None:
             "source": c.source, "model": c.model, "figure": c.quantity, "paper": c.printed,
             "ours": c.ours, "exact": exact(c), "verdict": c.verdict,
         }
-        for c in found
+        for c in checked
     ]  # fmt: skip
     print_rows(rows, title="Printed sizes, recounted")
-    for claim in found:
+    for claim in checked:
         if claim.verdict != "equal":
             print(f"\n{claim.source}, {claim.model}, {claim.quantity} {claim.printed}:")
             print(f"  {claim.verdict}. {claim.tried}.")
@@ -68,45 +70,46 @@ def _print_claims(found: "tuple[Claim, ...]") -> None:
 
 @with_options(Training, PaperStudy, Launch, leave_out=("prune", "prune_over"))
 def study(
-    name: Annotated[Name, Argument(help="Which; archsearch studies says what each asks.")],
+    name: Annotated[
+        StudyName, Argument(help="Train this study; `archsearch studies` describes each of them.")
+    ],
     plan: PlanOnly = False,
     output: AsFormat = Format.table,
     **options: Any,
 ) -> None:
     """Train one of the paper's other studies.
 
-    The report has the paper's figures beside ours.
+    The report shows the paper's figures beside ours.
     """
-    given = {key: value for key, value in options.items() if value is not None}
-    request = gather(PaperStudy, {**given, "name": name})
-    made, launch = together(
-        lambda: request.studies(gather(Training, given)),
-        gather(Launch, options).checked,
+    values = {key: value for key, value in options.items() if value is not None}
+    request = from_options(PaperStudy, {**values, "name": name})
+    studies, launch = evaluate_all(
+        lambda: request.studies(from_options(Training, values)),
+        from_options(Launch, options).checked,
     )
     if plan:
-        _print_plans(list(made), output)
-    elif len(made) == 1:
-        start_or_exit(made[0], launch)
+        _print_plans(list(studies), output)
+    elif len(studies) == 1:
+        train_or_exit(studies[0], launch)
     else:
-        _start_all(name, list(made), launch)
+        _train_all(name, list(studies), launch)
 
 
-def _start_all(name: Name, studies: list[Study], launch: Launch) -> None:
-    """Each study in a folder of its own, then one report over all of them.
+def _train_all(name: StudyName, studies: list[Study], launch: Launch) -> None:
+    """Train each study in its own folder, then write one report over all of them.
 
     Raises:
-        Exit: with 1 when a training failed, after the others were tried.
+        Exit: with 1 if a trial failed, after all studies were trained.
     """
     parent = Path(launch.out) if launch.out else RUNS / folder_name(replace(studies[0], name=name))
     folders = [parent / one.name for one in studies]
     failed = False
     for one, folder in zip(studies, folders, strict=True):
         try:
-            start_or_exit(one, replace(launch, out=folder))
+            train_or_exit(one, replace(launch, out=folder))
         except Exit:
             failed = True
-    draw(folders, parent / "reports")
-    say(f"All together: {parent / 'reports' / 'report.html'}")
+    write_reports(folders, parent / "reports")
     if failed:
         raise Exit(1)
 
@@ -129,25 +132,29 @@ def _print_plans(studies: list[Study], output: Format) -> None:
 
 def weight_sharing(
     measure: Annotated[
-        str | None, Option(help="Models to measure too, such as T,S: real steps, one at a time.")
+        str | None, Option(help="Also measure real training steps of these models, such as T,S.")
     ] = None,
-    batch_size: Annotated[int, Option(min=1, help="Images in a step; Fig. 4 has 32.")] = 32,
-    image_size: Annotated[int, Option(min=1, help="Side of the square image.")] = 224,
+    batch_size: Annotated[
+        int, Option(min=1, help="Use this many images per step; Fig. 4 has 32.")
+    ] = 32,
+    image_size: Annotated[int, Option(min=1, help="Use square images with this side.")] = 224,
     device: Device = "auto",
-    out: Annotated[Path | None, Option(help="Write table and picture here.")] = None,
+    out: Annotated[
+        Path | None, Option(help="Write the table and the figure to this folder.")
+    ] = None,
     output: AsFormat = Format.table,
 ) -> None:
-    """What shared weights save in parameters and memory.
+    """Show parameters and memory saved by shared weights.
 
-    From T to H, as in Fig. 4.
+    The models are T to H, as in Fig. 4.
     """
-    from archsearch.paper.weight_sharing import NOTE, measured, sharing
+    from archsearch.paper.weight_sharing import NOTE, sharing_rows, with_measured_peaks
 
-    wanted = [] if measure is None else [name.strip().upper() for name in measure.split(",")]
-    sharing(wanted, batch_size, image_size)  # a wrong name is told before anything is measured
+    models = [] if measure is None else [name.strip().upper() for name in measure.split(",")]
+    sharing_rows(models, batch_size, image_size)  # a wrong name fails before anything is measured
     rows = [
-        measured(row, image_size, device) if row.model in wanted else row
-        for row in sharing(batch_size=batch_size, image_size=image_size)
+        with_measured_peaks(row, image_size, device) if row.model in models else row
+        for row in sharing_rows(batch_size=batch_size, image_size=image_size)
     ]
     if output is Format.json:
         print_json([row.to_dict() for row in rows])
@@ -159,7 +166,7 @@ def weight_sharing(
         from archsearch.reports.weight_sharing import render
 
         render(rows, batch_size, image_size, out)
-        say(f"Table and picture: {out}")
+        say(f"Written to {out}: the table and the figure.")
 
 
 def _readable(row: "Sharing") -> dict[str, str]:

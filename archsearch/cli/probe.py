@@ -1,4 +1,4 @@
-"""Commands that look at a network: receptive field, sampling locations, robustness, throughput."""
+"""Commands on one network: receptive field, sampling locations, robustness, throughput."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,171 +7,198 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
 
-from archsearch.api.session import RUNS, say
+from archsearch.api.live import say
+from archsearch.api.session import RUNS
 from archsearch.cli.options import AsFormat, Format
 from archsearch.cli.output import print_json, print_rows
 
 if TYPE_CHECKING:
     from archsearch.probes.networks import Network
 
-Named = Annotated[
+NetworkName = Annotated[
     str,
     Argument(
-        help="T, S, B, L, XL, H, 64-16-4-18 (untrained); RUN:best or RUN:TRIAL; a weights file."
+        help="Use this network: T, S, B, L, XL, H or 64-16-4-18 (untrained), RUN:best, RUN:TRIAL, "
+        "or a weights file."
     ),
 ]
-Picture = Annotated[str, Option("--image", help="An image file, or scikit-learn's china, flower.")]
-Side = Annotated[int, Option("--size", min=32, help="Side that the image is brought to.")]
-At = Annotated[str, Option("--at", help="The place asked for, as shares of the image: x,y.")]
-To = Annotated[Path | None, Option("--out", help="Folder to write into. Default: runs/<command>.")]
+ImageName = Annotated[
+    str, Option("--image", help="Use this image file, or china or flower from scikit-learn.")
+]
+ImageSize = Annotated[int, Option("--size", min=32, help="Resize the image to this side.")]
+QueryPixel = Annotated[
+    str,
+    Option("--at", help="Choose the query pixel x,y as fractions of the image's width and height."),
+]
+OutFolder = Annotated[
+    Path | None, Option("--out", help="Write to this folder; the default is runs/<command>.")
+]
 
 
 def receptive_field(
-    network: Named = "T",
-    image: Picture = "china",
-    size: Side = 224,
-    at: At = "0.5,0.5",
+    network: NetworkName = "T",
+    image: ImageName = "china",
+    size: ImageSize = 224,
+    at: QueryPixel = "0.5,0.5",
     projections: Annotated[
-        int, Option(min=1, help="Random sums of channels that the gradient is averaged over.")
+        int, Option(min=1, help="Average the gradient over this many random sums of channels.")
     ] = 8,
     train_plain: Annotated[
-        bool, Option(help="Train the plain CNN as the trial was, where there is one.")
+        bool, Option(help="Train the plain CNN like the network, if the network is from a run.")
     ] = True,
-    out: To = None,
+    out: OutFolder = None,
     output: AsFormat = Format.table,
 ) -> None:
-    """Which pixels a place of each stage answers to.
+    """Plot the effective receptive field of each stage.
 
-    Beside those of a plain CNN, as in Fig. B.
+    A plain CNN is shown for comparison, as in Fig. B.
     """
     from archsearch.probes.networks import open_network
-    from archsearch.probes.photos import photo, point
+    from archsearch.probes.photos import parse_point, photo
     from archsearch.probes.receptive_field import compare
     from archsearch.reports import receptive_field as report
 
-    place, picture = point(at), photo(image, size)
-    found = open_network(network)
-    if not found.trained:
-        say(f"{found.label} has no trained weights: only its untrained receptive field is shown")
-    elif found.trial is None:
-        say("The plain CNN is shown untrained: there is no training of ours to repeat with it")
-    _tell_size(found, size)
-    fields = compare(found, picture, place, projections, train_plain)
+    query, picture = parse_point(at), photo(image, size)
+    opened = open_network(network)
+    if not opened.trained:
+        say(f"{opened.label} has no trained weights: its receptive field is that before training")
+    elif opened.trial is None:
+        say("The plain CNN is untrained, because the training of these weights is not known")
+    _warn_about_size(opened, size)
+    fields = compare(opened, picture, query, projections, train_plain)
     paths = report.render(picture, fields, _folder(out, "receptive-field"))
     _print(report.radii_table(fields, size).rows, output)
-    _tell(paths)
+    _say_written(paths)
 
 
 def sampling_locations(
-    network: Named = "T",
-    image: Picture = "china",
-    size: Side = 224,
-    at: At = "0.5,0.5",
+    network: NetworkName = "T",
+    image: ImageName = "china",
+    size: ImageSize = 224,
+    at: QueryPixel = "0.5,0.5",
     block: Annotated[
-        int, Option(help="Block of each stage, from 0, or from the end when negative.")
+        int,
+        Option(help="Use this block of each stage, counted from 0; negative counts from the end."),
     ] = -1,
-    out: To = None,
+    out: OutFolder = None,
 ) -> None:
-    """Where each group looks for one place of the image.
+    """Plot the sampling points of a query pixel.
 
-    Every group of each stage, as in Fig. 5.
+    The plots show every group of each stage, as in Fig. 5.
     """
     from archsearch.probes.networks import open_network
-    from archsearch.probes.photos import photo, point
+    from archsearch.probes.photos import parse_point, photo
     from archsearch.probes.sampling_locations import sampling_locations as locate
     from archsearch.reports import sampling_locations as report
 
-    place, picture = point(at), photo(image, size)
-    found = open_network(network)
-    if not found.trained:
-        say(f"{found.label} has no trained weights: every group samples the plain grid")
-    _tell_size(found, size)
-    stages = locate(found.model, found.input(picture), place, block)
-    name = found.label if found.trained else f"{found.label}, untrained"
-    _tell(report.render(picture, stages, _folder(out, "sampling-locations"), name))
+    query, picture = parse_point(at), photo(image, size)
+    opened = open_network(network)
+    if not opened.trained:
+        say(f"{opened.label} has no trained weights: every group samples the regular grid")
+    _warn_about_size(opened, size)
+    stages = locate(opened.model, opened.input(picture), query, block)
+    name = opened.label if opened.trained else f"{opened.label}, untrained"
+    _say_written(report.render(picture, stages, _folder(out, "sampling-locations"), name))
 
 
 def robustness(
-    networks: Annotated[list[str], Argument(help="RUN:best, RUN:TRIAL or weights files.")],
+    networks: Annotated[
+        list[str], Argument(help="Compare these networks: RUN:best, RUN:TRIAL or weights files.")
+    ],
     data: Annotated[
-        str | None, Option(help="Images. Default: those that the network was trained on.")
+        str | None, Option(help="Use these images; the default is the network's training data.")
     ] = None,
-    images: Annotated[int, Option(min=1, help="At most so many validation images.")] = 1000,
+    images: Annotated[int, Option(min=1, help="Use at most this many validation images.")] = 1000,
     size: Annotated[
-        int | None, Option(min=1, help="Side of the images. Default: the training's, or 224.")
+        int | None,
+        Option(min=1, help="Resize images to this side; the default is the training's, or 224."),
     ] = None,
-    out: To = None,
+    out: OutFolder = None,
     output: AsFormat = Format.table,
 ) -> None:
-    """How many predictions survive shifts and turns.
+    """Test prediction consistency under shift and rotation.
 
-    Of the image, as in rows 1 and 2 of Fig. C.
+    The plot shows the share of predictions that stay, as in rows 1 and 2 of Fig. C.
     """
     from archsearch.probes.networks import open_network
     from archsearch.probes.robustness import PAPER_SIZE, SHIFTS, compare
     from archsearch.reports import robustness as report
 
-    found = [open_network(name) for name in networks]
+    opened = [open_network(name) for name in networks]
     if size is not None:
-        found = [replace(network, image_size=size) for network in found]
-    sizes = {n.image_size for n in found}
+        opened = [replace(network, image_size=size) for network in opened]
+    sizes = {n.image_size for n in opened}
     if len(sizes) > 1:
-        raise ValueError(f"networks for images of {sorted(sizes)} cannot share a picture")
-    for name in (n.label for n in found if not n.trained):
-        say(f"{name} has no trained weights: its predictions say nothing about images")
+        raise ValueError(f"networks for images of sizes {sorted(sizes)} cannot share one plot")
+    for name in (n.label for n in opened if not n.trained):
+        say(f"{name} has no trained weights: its predictions mean nothing")
     (side,) = sizes
     if side != PAPER_SIZE:
         say(f"Images are {side} x {side}, not the paper's {PAPER_SIZE}: its shifts of 0 to "
             f"{SHIFTS[-1]} pixels become 0 to {round(SHIFTS[-1] * side / PAPER_SIZE)}")  # fmt: skip
-    points = compare(found, data, images)
+    points = compare(opened, data, images)
     paths = report.render(points, side, _folder(out, "robustness"))
     _print([vars(point) for point in points], output)
-    _tell(paths)
+    _say_written(paths)
 
 
 def throughput(
     networks: Annotated[
         list[str] | None,
-        Argument(help="Ours (B, B:unshared) and timm's (convnext_base); the first is the measure."),
+        Argument(
+            help="Measure our networks (B, B:unshared) and timm's (convnext_base); ratios are to "
+            "the first."
+        ),
     ] = None,
     preset: Annotated[
-        Literal["small", "table-f", "table-g"], Option(help="Networks, sizes and batches.")
+        Literal["small", "table-f", "table-g"],
+        Option(help="Use the networks, image sizes and batches of this preset."),
     ] = "small",
-    size: Annotated[int | None, Option(min=1, help="Image size, in place of the preset's.")] = None,
-    batch: Annotated[int | None, Option(min=1, help="Batch, in place of the preset's.")] = None,
-    device: Annotated[str, Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[Literal["fp32", "bf16", "fp16"], Option()] = "fp32",
-    rounds: Annotated[int, Option(min=1, help="How often all are measured in turn.")] = 5,
-    out: To = None,
+    size: Annotated[
+        int | None, Option(min=1, help="Use this image size instead of the preset's.")
+    ] = None,
+    batch: Annotated[
+        int | None, Option(min=1, help="Use this batch size instead of the preset's.")
+    ] = None,
+    device: Annotated[str, Option(help="Run on auto, cpu or cuda.")] = "auto",
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"], Option(help="Run in this floating-point format.")
+    ] = "fp32",
+    rounds: Annotated[
+        int, Option(min=1, help="Measure all networks in turn, this many times.")
+    ] = 5,
+    out: OutFolder = None,
     output: AsFormat = Format.table,
 ) -> None:
-    """Speed and memory beside other operators and networks.
+    """Compare speed and memory with other networks.
 
-    DCNv2-like weights and timm's networks, as in Tables F and G.
+    These are the DCNv2-like variant and networks of timm, as in Tables F and G.
     """
     from archsearch.probes.throughput import SETTINGS, machine, measure
     from archsearch.reports import throughput as report
 
     setting = SETTINGS[preset]
-    places = [(size or s, batch or b) for s, b in setting.at]
+    sizes_and_batches = dict.fromkeys((size or s, batch or b) for s, b in setting.at)
     rows = [
         row.to_dict()
-        for s, b in dict.fromkeys(places)
+        for s, b in sizes_and_batches
         for row in measure(networks or setting.networks, s, b, device, precision, rounds)
     ]
     about = machine(device, precision, rounds)
     paths = report.render(rows, about, _folder(out, "throughput"))
     shown = [{k: v for k, v in row.items() if k not in ("paper", "note")} for row in rows]
     _print(rows if output is Format.json else shown, output)
-    _tell(paths)
+    _say_written(paths)
 
 
-def _tell_size(network: "Network", size: int) -> None:
-    """A network that never saw images of this size has maps here that it did not learn to use."""
+def _warn_about_size(network: "Network", size: int) -> None:
+    """Warn that a network's maps differ from those it was trained with, if the size does."""
     if network.trial and network.image_size != size:
         side = network.image_size
-        say(f"{network.label} was trained on images of {side} x {side} and is looked at with "
-            f"{size} x {size}, where its maps are larger: --size sets another")  # fmt: skip
+        say(
+            f"{network.label} was trained on images of {side} x {side}, this image is {size} x "
+            f"{size}: its feature maps are not of the size in training (see --size)"
+        )
 
 
 def _folder(out: Path | None, command: str) -> Path:
@@ -187,7 +214,7 @@ def _print(rows: Sequence[object], output: Format) -> None:
         print_rows(rows)  # type: ignore[arg-type]
 
 
-def _tell(paths: Sequence[Path]) -> None:
+def _say_written(paths: Sequence[Path]) -> None:
     say("Written:\n" + "\n".join(f"  {path}" for path in paths))
 
 

@@ -1,4 +1,4 @@
-"""Commands on a run that exists: report, status, retry, reproduce, export."""
+"""Commands on an existing run: report, status, retry, reproduce, export."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,80 +6,93 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit, Option
 
-from archsearch.api.requests import metrics
-from archsearch.api.session import RUNS, draw, say
+from archsearch.api.live import say
+from archsearch.api.requests import parse_metrics
+from archsearch.api.session import RUNS, write_reports
 from archsearch.cli.options import AsFormat, Device, Format, Run
 from archsearch.cli.output import print_json, print_rows
 
 if TYPE_CHECKING:
-    from archsearch.storage.status import Status
+    from archsearch.reproduce import Reproduction
+    from archsearch.storage.status import StudyStatus
 
-MOST_ROWS = 200
+MAX_ROWS = 200
+"""Up to this many trials the status lists all; beyond, only those that need attention."""
 
 Runs = Annotated[
-    list[Path] | None, Argument(help="Folders of runs; without one, the newest in runs/.")
+    list[Path] | None,
+    Argument(help="Report on the runs in these folders; the default is the newest in runs/."),
 ]
 
 
 def report(
     runs: Runs = None,
-    metric: Annotated[str | None, Option(help="Compare by this metric.")] = None,
+    metric: Annotated[str | None, Option(help="Compare cells by this metric.")] = None,
     axes: Annotated[
         str | None,
-        Option(help="Axes of the map by the plan's names: panel,y,x as in group_channels,l1,c1."),
+        Option(
+            help="Draw the heatmap by these numbers of the plan: panel,y,x as in "
+            "group_channels,l1,c1."
+        ),
     ] = None,
     target: Annotated[
         str | None, Option(help="Recommend (alpha, beta) for this many parameters, such as 100M.")
     ] = None,
-    out: Annotated[Path | None, Option(help="Where to write. Default: RUN/reports.")] = None,
+    out: Annotated[
+        Path | None, Option(help="Write to this folder; the default is RUN/reports.")
+    ] = None,
     verify: Annotated[
         bool,
-        Option("--verify", help="Recompute every number from the records; exit 1 on a change."),
+        Option("--verify", help="Check the report against the records; exit 1 on a difference."),
     ] = False,
 ) -> None:
-    """Draw a run again from its records alone.
+    """Write the report of a run from its records.
 
-    Heatmap, tables, and one HTML page.
+    A report has a heatmap, tables, and one HTML page.
     """
-    asked = {"--metric": metric, "--axes": axes, "--target": target}
-    given = [flag for flag, value in asked.items() if value is not None]
-    if verify and given:
-        raise ValueError(f"--verify draws a report again as it is: leave out {', '.join(given)}")
-    size = None if target is None else parameters(target)
+    options = {"--metric": metric, "--axes": axes, "--target": target}
+    conflicts = [flag for flag, value in options.items() if value is not None]
+    if verify and conflicts:
+        raise ValueError(
+            f"--verify checks the report with its own options: leave out {', '.join(conflicts)}"
+        )
+    size = None if target is None else parse_parameters(target)
     folders = runs or [newest(RUNS)]
     if verify:
         _verify(folders, out)
         return
-    names = None if axes is None else axes.replace(" ", "").split(",")
-    recommendation = draw(folders, out, metric, names, size).recommendation
+    axis_names = None if axes is None else axes.replace(" ", "").split(",")
+    report = write_reports(folders, out, metric, axis_names, size)
     if size is not None:
-        say(recommendation)
+        say(report.recommendation)
 
 
-def parameters(text: str) -> int:
-    """``100M`` as a number of parameters.
+def parse_parameters(text: str) -> int:
+    """Return ``100M`` as a number of parameters.
 
     Raises:
-        ValueError: for a text that is no budget, or multiply-adds.
+        ValueError: for a text that is not a budget, or a budget of multiply-adds.
     """
     from archsearch.core.budget import Budget
 
     budget = Budget.parse(text)
     if budget.axis != "params":
-        raise ValueError(f"--target wants parameters, which laws are fitted against; got {text!r}")
+        raise ValueError(
+            f"--target must be parameters, which the scaling laws are fitted to, got {text!r}"
+        )
     return budget.target
 
 
 def newest(parent: Path) -> Path:
-    """The run that was written to last.
+    """Return the run that was written to last.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: if ``parent`` holds no run.
     """
-    found = [path.parent for path in parent.glob("*/study.json")]
-    if not found:
-        raise ValueError(f"no run in {parent}/: name one, or begin with `archsearch grid`")
-    return max(found, key=lambda run: (run / "trials").stat().st_mtime)
+    runs = [path.parent for path in parent.glob("*/study.json")]
+    if not runs:
+        raise ValueError(f"no run in {parent}/: give a folder, or start with `archsearch grid`")
+    return max(runs, key=lambda run: (run / "trials").stat().st_mtime)
 
 
 def _verify(folders: list[Path], out: Path | None) -> None:
@@ -87,8 +100,8 @@ def _verify(folders: list[Path], out: Path | None) -> None:
 
     proofs = {folder: verify(folder, out) for folder in folders}
     for folder, proof in proofs.items():
-        changed = "CHANGED" if proof.differences else "every number follows from the records"
-        say(f"{folder}: {changed}")
+        verdict = "CHANGED" if proof.differences else "every number follows from the records"
+        say(f"{folder}: {verdict}")
         for line in filter(None, (*proof.differences, proof.note)):
             say(f"  {line}")
     if any(proof.differences for proof in proofs.values()):
@@ -96,105 +109,121 @@ def _verify(folders: list[Path], out: Path | None) -> None:
 
 
 def status(run: Run, output: AsFormat = Format.table) -> None:
-    """Where every trial of a run stands, also while it runs."""
-    from archsearch.storage.status import overview
+    """Show the state of every trial of a run.
 
-    seen = overview(run)
+    The command also works while the run is training.
+    """
+    from archsearch.storage.status import study_status
+
+    current = study_status(run)
     if output is Format.json:
-        print_json([dict(row) for row in seen.rows])
+        print_json([dict(row) for row in current.rows])
         return
-    print_rows(_worth_showing(seen))
-    counts = ", ".join(f"{n} {state}" for state, n in seen.counts.items())
-    say(f"{seen.name}: {counts}. {'It is running.' if seen.running else 'Go on with:'}")
-    if not seen.running:
-        say(f"  {seen.command}")
+    print_rows(_rows_to_show(current))
+    counts = ", ".join(f"{n} {state}" for state, n in current.counts.items())
+    say(f"{current.name}: {counts}. {'It is running.' if current.running else 'Resume with:'}")
+    if not current.running:
+        say(f"  {current.command}")
 
 
-def _worth_showing(seen: "Status") -> list[Mapping[str, Any]]:
-    """All rows of a small run; of a large one what is not simply done, and the best."""
-    if len(seen.rows) <= MOST_ROWS:
-        return list(seen.rows)
-    done = ("complete", "pending")
-    left = [row for row in seen.rows if row["state"] not in done or row is seen.best]
+def _rows_to_show(current: "StudyStatus") -> list[Mapping[str, Any]]:
+    """Return all rows of a small run; of a large one those that need attention, and the best."""
+    if len(current.rows) <= MAX_ROWS:
+        return list(current.rows)
+    expected = ("complete", "pending")
+    rows = [row for row in current.rows if row["state"] not in expected or row is current.best]
     say(
-        f"{len(seen.rows)} trials; complete and pending ones are not listed (--format json has all)"
+        f"{len(current.rows)} trials; complete and pending ones are not listed (--format json "
+        "lists all)"
     )
-    return left[:MOST_ROWS]
+    return rows[:MAX_ROWS]
 
 
 def retry(
     run: Run,
-    failed: Annotated[bool, Option("--failed", help="The trials that failed.")] = False,
+    failed: Annotated[bool, Option("--failed", help="Retry the trials that failed.")] = False,
 ) -> None:
     """Make failed trials runnable again.
 
-    Their old records stay beside the new ones.
+    Their old records are kept beside the new ones.
     """
     from archsearch.running.run import retry as make_runnable
     from archsearch.storage.study_folder import StudyFolder
 
     if not failed:
-        raise ValueError("say which trials: archsearch retry RUN --failed")
+        raise ValueError("choose the trials: archsearch retry RUN --failed")
     ids = make_runnable(StudyFolder(run))
-    say(f"{len(ids)} trials can run again: the command that made the run trains them")
+    say(f"{len(ids)} trials can run again: repeat the command of the run to train them")
 
 
 def reproduce(
     run: Run,
-    cell: Annotated[str, Argument(help="Its four numbers, such as 64-16-4-18, or best.")],
-    seed: Annotated[int | None, Option(min=0, help="Default: the first the run lacks.")] = None,
+    cell: Annotated[
+        str, Argument(help="Train the cell of these numbers, such as 64-16-4-18, or best.")
+    ],
+    seed: Annotated[
+        int | None,
+        Option(min=0, help="Use this seed; the default is one that the cell does not have."),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Train one cell again and compare it with the run.
 
-    Exit 1 when it does not fall where the run says.
+    The command exits with 1 if the result does not agree with the run.
     """
-    from archsearch.reproduce import reproduce as again
+    from archsearch.reproduce import reproduce as train_again
 
-    found = again(run, cell, seed, device=device)
-    expected = found.expected
-    if found.same is not None:
-        against = f"the run has {found.same:.4f} for this seed"
-    elif expected and expected.low is not None and expected.high is not None:
-        against = (
-            f"one more of {expected.n} seeds should fall in {expected.low:.2f} to "
-            f"{expected.high:.2f} (95%)"
-        )
-    else:
-        against = "the run has too few seeds to say where it should fall"
-    value = f"gave no value: {found.error}" if found.value is None else f"{found.value:.4f}"
-    verdict = {True: "reproduced", False: "NOT reproduced", None: "cannot tell"}[found.agrees]
-    say(f"{found.label}, seed {found.seed}: {value}; {against}: {verdict}")
-    if found.agrees is False:
+    result = train_again(run, cell, seed, device=device)
+    value = f"no value ({result.error})" if result.value is None else f"{result.value:.4f}"
+    verdict = {True: "reproduced", False: "NOT reproduced", None: "undecided"}[result.agrees]
+    say(f"{result.label}, seed {result.seed}: {value}; {_expectation(result)}: {verdict}")
+    if result.agrees is False:
         raise Exit(1)
+
+
+def _expectation(result: "Reproduction") -> str:
+    """Return what the run predicts for a repeated training."""
+    predicted = result.predicted
+    if result.original is not None:
+        return f"the run has {result.original:.4f} for this seed"
+    if predicted is None or predicted.low is None or predicted.high is None:
+        return "the run has too few seeds to predict a value"
+    return (
+        f"the run's {predicted.n} seeds predict {predicted.low:.2f} to {predicted.high:.2f} (95%)"
+    )
 
 
 def export(
     run: Run,
     optuna: Annotated[
-        str | None, Option(help="Database for optuna-dashboard, such as sqlite:///runs.db.")
+        str | None,
+        Option(help="Write to this database for optuna-dashboard, such as sqlite:///runs.db."),
     ] = None,
     records: Annotated[
-        Path | None, Option(help="Folder for a copy without weights, to publish, and its report.")
+        Path | None,
+        Option(help="Copy the run without its weights to this folder, and report on it."),
     ] = None,
-    objectives: Annotated[str | None, Option(help="Metrics, in place of the study's own.")] = None,
+    objectives: Annotated[
+        str | None, Option(help="Export these metrics instead of the study's own.")
+    ] = None,
 ) -> None:
-    """Write a run as an Optuna study, or without weights.
+    """Export a run to Optuna, or without its weights.
 
-    Trials still to come are enqueued in the study; without its weights a run is records alone.
+    Pending trials are enqueued in the Optuna study. A run without weights is small enough to
+    publish.
     """
     if optuna is None and records is None:
-        raise ValueError("say where to: --optuna sqlite:///runs.db, --records FOLDER, or both")
+        raise ValueError("give a target: --optuna sqlite:///runs.db, --records FOLDER, or both")
     if optuna is not None:
         from archsearch.optuna_export import export_optuna
 
-        num = export_optuna(run, optuna, metrics(objectives) if objectives else ())
-        say(f"{num} trials of {run} are in {optuna}")
+        num = export_optuna(run, optuna, parse_metrics(objectives) if objectives else ())
+        say(f"Wrote {num} trials of {run} to {optuna}")
     if records is not None:
         from archsearch.storage.publish import publish
 
-        say(f"{publish(run, records)} trials of {run} are in {records}, without their weights")
-        draw([records])
+        say(f"Copied {publish(run, records)} trials of {run} to {records}, without their weights")
+        write_reports([records])
 
 
 COMMANDS = (report, status, retry, reproduce, export)

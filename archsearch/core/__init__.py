@@ -1,1 +1,1 @@
-"""Values that everything else is built of: budget, cost, recipe, study, trial, record, metric."""
+"""Basic values and the two seams: budget, cost, cell, recipe, plan, metric, family, task."""

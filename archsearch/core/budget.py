@@ -1,4 +1,4 @@
-"""A size that a network must have: ``30M`` parameters, ``5G`` multiply-adds."""
+"""A target size for a network, such as ``30M`` parameters or ``5G`` multiply-adds."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ Axis = Literal["params", "macs"]
 
 DEFAULT_TOLERANCE = 0.05
 
-_WORDS: dict[str, Axis] = {
+_AXIS_NAMES: dict[str, Axis] = {
     "params": "params", "param": "params", "parameters": "params", "macs": "macs", "mac": "macs",
 }  # fmt: skip
 
@@ -21,7 +21,7 @@ _UNITS: dict[str, tuple[int, Axis | None]] = {
     "B": (10**9, "params"),
     "G": (10**9, "macs"),
 }
-"""Multiplier and the axis that the suffix alone means; the paper writes 30M and 1.08B for
+"""Suffix -> multiplier, and the axis that the suffix implies. The paper writes 30M and 1.08B for
 parameters and 5G for multiply-adds."""
 
 _PATTERN = re.compile(
@@ -36,12 +36,12 @@ _EXPECTED = (
 
 @dataclass(frozen=True)
 class Budget:
-    """``target`` units of ``axis``, met by costs within ``tolerance`` (a fraction) on either side.
+    """``target`` units of ``axis``; a cost meets it within ``tolerance``, a fraction, either way.
 
-    A budget is counted as the paper counts: 1000 classes at 224 x 224, whatever is trained on.
+    Budgets use the paper's counting: 1000 classes at 224 x 224, whatever data is trained on.
 
     Raises:
-        ValueError: naming every field that is wrong.
+        ValueError: lists every wrong field.
     """
 
     target: int
@@ -51,47 +51,47 @@ class Budget:
     def __post_init__(self) -> None:
         problems = []
         if self.target < 1:
-            problems.append(f"target wants at least 1, got {self.target}")
+            problems.append(f"target must be at least 1, got {self.target}")
         if self.axis not in get_args(Axis):
-            problems.append(f"axis wants one of {', '.join(get_args(Axis))}, got {self.axis!r}")
+            problems.append(f"axis must be one of {', '.join(get_args(Axis))}, got {self.axis!r}")
         if not 0 <= self.tolerance < 1:
-            problems.append(f"tolerance wants a fraction 0 <= t < 1, got {self.tolerance}")
+            problems.append(f"tolerance must be a fraction 0 <= t < 1, got {self.tolerance}")
         if problems:
             raise ValueError(f"not a budget: {'; '.join(problems)}")
 
     @classmethod
     def parse(cls, text: str, tolerance: float = DEFAULT_TOLERANCE) -> "Budget":
-        """Read ``30M``, ``5G``, ``600M macs`` or ``1.1G params``.
+        """Parse ``30M``, ``5G``, ``600M macs`` or ``1.1G params``.
 
-        A suffix alone decides: K, M and B are parameters, G is multiply-adds.
+        Without a unit the suffix decides: K, M and B are parameters, G is multiply-adds.
 
         Raises:
-            ValueError: when the text is no budget, saying what one looks like.
+            ValueError: the text is not a budget; the message shows valid ones.
         """
         match = _PATTERN.fullmatch(text)
         if match is None:
             raise ValueError(f"{_EXPECTED}; got {text!r}")
-        number, suffix, word = match[1], match[2].upper(), match[3].lower()
-        if word.startswith("flop"):
+        number, suffix, unit = match[1], match[2].upper(), match[3].lower()
+        if unit.startswith("flop"):
             raise ValueError(
                 f"what the paper prints as FLOPs are multiply-adds: write macs in {text!r}"
             )
         multiplier, implied = _UNITS[suffix]
-        axis = _WORDS.get(word, implied)
+        axis = _AXIS_NAMES.get(unit, implied)
         if axis is None:
             raise ValueError(f"{_EXPECTED}; got {text!r}")
         return cls(round(float(number) * multiplier), axis, tolerance)
 
     def value(self, cost: Cost) -> int:
-        """The figure of ``cost`` that this budget limits."""
+        """Parameters or multiply-adds of ``cost``, whichever this budget limits."""
         return cost.params if self.axis == "params" else cost.macs
 
     def deviation(self, cost: Cost) -> float:
-        """Signed relative distance from the target: 0.02 is 2% above it."""
+        """Relative difference from the target, signed: 0.02 is 2% above it."""
         return self.value(cost) / self.target - 1
 
     def refusal(self, cost: Cost) -> str | None:
-        """Why ``cost`` does not meet this budget, in words; None when it does."""
+        """The reason why ``cost`` does not meet this budget; None when it does."""
         if abs(self.value(cost) - self.target) <= self.tolerance * self.target:
             return None
         deviation = self.deviation(cost)
@@ -102,13 +102,13 @@ class Budget:
         )
 
     def __str__(self) -> str:
-        """As one would type it: ``30M params``."""
+        """The text that `parse` reads, such as ``30M params``."""
         suffix, unit = _suffix(self.target, self.axis)
         return f"{self.target / unit:.12g}{suffix} {self.axis}"
 
 
 def readable(value: int, axis: Axis) -> str:
-    """``36.0M params``, ``4.89G macs``: three significant digits and the unit."""
+    """Format with three significant digits and the unit: ``36.0M params``, ``4.89G macs``."""
     suffix, unit = _suffix(value, axis)
     number = f"{value / unit:#.3g}".rstrip(".") if unit > 1 else str(value)
     return f"{number}{suffix} {axis}"

@@ -1,7 +1,7 @@
 """Classes that stored files name by import path: ``package.module:Class``.
 
-A family or a task of a user's own needs no registration: a study file holds the import path of its
-class beside its fields, and whoever reads the file imports it.
+User-defined families and tasks need no registration. A study file stores the import path of the
+class beside its fields, and reading the file imports the class.
 """
 
 from importlib import import_module
@@ -19,7 +19,7 @@ def class_at(path: str, base: type[T]) -> type[T]:
     """The subclass of ``base`` that ``path`` names.
 
     Raises:
-        ValueError: nothing can be imported under that path, or it is no subclass of ``base``.
+        ValueError: the import fails, or ``path`` does not name a subclass of ``base``.
     """
     module, colon, name = path.partition(":")
     problem = "wanted package.module:Class"

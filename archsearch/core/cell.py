@@ -1,4 +1,4 @@
-"""One place of a plan, and what became of it."""
+"""One cell of a plan: the requested coordinates, and the variant and fate that they led to."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,11 +12,12 @@ Fate = Literal["exact", "repaired", "infeasible"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One place of the plan and its fate; an infeasible cell has no variant and says why.
+    """One cell of a plan. An infeasible cell has no variant and no cost.
 
     ``requested`` holds the coordinates as requested (for the grid: c1, group_channels, l1; for a
-    scaling study: alpha, beta, phi), which may differ from the variant's after a repair. ``cost``
-    is counted as the paper counts: 1000 classes at 224 x 224.
+    scaling study: alpha, beta, phi); a repair may give the variant other numbers. ``cost`` uses the
+    paper's counting: 1000 classes at 224 x 224. ``reason`` explains a repair or why the cell is
+    infeasible. ``paper`` holds the figures that the paper prints for this cell.
     """
 
     requested: Mapping[str, float | int | str]

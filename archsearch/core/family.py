@@ -1,8 +1,8 @@
-"""The family seam: what a network family tells the tool about its variants.
+"""The family seam: the interface of a network family.
 
-A family is one frozen dataclass of whole numbers; a variant is an instance of it. Everything else
-follows: rules, cost, the grid at a budget, how an origin grows, labels. Only `Family.build` is
-needed; the rest has defaults. No torch here.
+A family is a frozen dataclass of whole numbers; a variant is an instance of it. A subclass must
+define `solved` and `Family.build`; rules, cost, growth and labels have defaults. This module does
+not import torch.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,87 +19,91 @@ if TYPE_CHECKING:
 
 
 class Family:
-    """Base of every family; a subclass is a frozen dataclass.
+    """Base class of every family; a subclass is a frozen dataclass.
 
     Raises:
-        ValueError: naming every rule that a variant breaks.
+        ValueError: lists every rule that the variant breaks.
     """
 
     solved: ClassVar[str]
-    """The number that is solved for a budget."""
+    """Name of the field that is solved to meet a budget."""
 
     axes: ClassVar[tuple[str, ...]] = ()
     """The other numbers as axes of a heatmap: panel, then y, then x."""
 
     labels: ClassVar[Mapping[str, str]] = {}
-    """How a number is printed: ``{"c1": "C1"}``; by its own name where it is missing."""
+    """Field name -> printed label, such as ``{"c1": "C1"}``; the default is the field name."""
 
     switch_names: ClassVar[tuple[str, ...]] = ()
-    """Fields that are choices of the block and not numbers of the variant."""
+    """Fields that choose the type of block; they are not numbers of the variant."""
 
-    stored_unnamed: ClassVar[bool] = False
-    """For families whose variants were stored before files named the family."""
+    stored_without_path: ClassVar[bool] = False
+    """True for families whose variants were stored before files held the family's import path."""
 
     def __post_init__(self) -> None:
         if problems := self.problems():
             raise ValueError(f"not a variant: {'; '.join(problems)}")
 
     def build(self, num_classes: int) -> "nn.Module":
-        """The network, untrained: ``(N, 3, H, W)`` to ``(N, num_classes)``."""
+        """The untrained network, a map from ``(N, 3, H, W)`` to ``(N, num_classes)``."""
         raise NotImplementedError(f"{type(self).__name__} has no build(num_classes)")
 
     def build_for(self, num_classes: int, recipe: "Recipe") -> "nn.Module":
-        """The network as a recipe trains it; a family that has drop path takes its rate here."""
+        """The untrained network with the recipe's settings; families with drop path override it."""
         del recipe
         return self.build(num_classes)
 
     def rules(self) -> list[str]:
-        """Every rule that these numbers break, in words; none by default."""
+        """A message for every rule that these numbers break; no rules by default."""
         return []
 
-    def least(self) -> int:
-        """The smallest legal value of the solved number beside the other numbers."""
+    def min_solved(self) -> int:
+        """The smallest legal value of the solved number, given the other numbers."""
         return 1
 
     def repaired(self) -> tuple[Self, str] | None:
-        """The legal numbers closest to these illegal ones, and the rule that was applied; None
-        where the family has no such rule. The solved number is solved again afterwards."""
+        """The closest legal variant and a text of the applied rule, for a variant that breaks a
+        rule; None if the family has no repair rule. The caller solves the solved number again."""
         return None
 
     def cost(self, height: int = 224, width: int | None = None, num_classes: int = 1000) -> Cost:
         """Parameters, multiply-adds and activations for one image, square by default.
 
-        A family overrides this where it has a closed form; the default builds the network on the
-        meta device and counts it there, which loads torch.
+        The default builds the network on the meta device and counts it, which imports torch. A
+        family with a closed form overrides it.
         """
         from archsearch.core.meta_cost import count_module
 
         return count_module(lambda: self.build(num_classes), height, width or height)
 
-    def grown(self, alpha: float, beta: float, phi: int, rounding: str) -> tuple[Self, str]:
-        """The variant ``phi`` steps of (alpha, beta) larger, and what was rounded, in words."""
+    def grow(self, alpha: float, beta: float, phi: int, rounding: str) -> tuple[Self, str]:
+        """The variant ``phi`` steps of (alpha, beta) larger, and a text of what was rounded.
+
+        Raises:
+            ValueError: the family has no scaling rule.
+        """
         raise ValueError(f"{type(self).__name__} has no rule to grow by alpha and beta")
 
-    def growth(self, alpha: float, beta: float, axis: str = "params") -> tuple[float, str]:
-        """What one step of phi multiplies the cost on ``axis`` by, and how that was computed."""
-        larger = self.grown(alpha, beta, 1, "nearest")[0].cost()
+    def growth_factor(self, alpha: float, beta: float, axis: str = "params") -> tuple[float, str]:
+        """The factor by which one step of phi multiplies the cost on ``axis``, and its formula."""
+        larger = self.grow(alpha, beta, 1, "nearest")[0].cost()
         return getattr(larger, axis) / getattr(self.cost(), axis), "the step to phi = 1"
 
     def published(self) -> Mapping[str, Any]:
-        """Name and result that are printed for exactly this variant; empty for any other."""
+        """Model name and result that the paper prints for exactly this variant, else empty."""
         return {}
 
     @property
     def num_blocks(self) -> int:
-        """Blocks in a row, each of which costs some time whatever its size."""
+        """Number of consecutive blocks; each costs some time regardless of its size."""
         return 1
 
-    # --- what follows from the above
+    # --- derived from the above; subclasses rarely override these
 
     def problems(self) -> list[str]:
-        """Numbers below 1, else the broken rules, in words; empty for a legal variant."""
+        """A message for every number below 1, else for every broken rule; empty if legal."""
         wrong = [
-            f"{self.label_of(name)} wants a whole number >= 1, got {value}"
+            f"{self.label_of(name)} must be a whole number >= 1, got {value}"
             for name, value in self.by_name.items()
             if not isinstance(value, int) or value < 1
         ]
@@ -107,17 +111,17 @@ class Family:
 
     @classmethod
     def number_names(cls) -> tuple[str, ...]:
-        """The fields that are numbers of the variant, in their order."""
+        """The fields that are numbers of the variant, in field order."""
         return tuple(f.name for f in fields(cls) if f.name not in cls.switch_names)  # type: ignore[arg-type]
 
     @classmethod
     def label_of(cls, name: str) -> str:
-        """How the number ``name`` is printed."""
+        """The printed label of the number ``name``."""
         return cls.labels.get(name, name)
 
     @property
     def by_name(self) -> dict[str, int]:
-        """The numbers of the variant by their names."""
+        """Field name -> value, for the numbers of the variant."""
         return {name: getattr(self, name) for name in self.number_names()}
 
     @property
@@ -126,15 +130,15 @@ class Family:
 
     @property
     def solved_value(self) -> int:
-        """The number that is solved for a budget."""
+        """The value of the solved number."""
         return int(getattr(self, self.solved))
 
     def with_solved(self, value: int) -> Self:
-        """Another solved number, all else the same."""
+        """This variant with another value of the solved number."""
         return replace(self, **{self.solved: value})  # type: ignore[type-var]
 
     def params(self) -> dict[str, Any]:
-        """Numbers and switches under the names that Optuna sees."""
+        """Numbers and switches under their Optuna parameter names."""
         return self.by_name | self.switches
 
     @property
@@ -143,7 +147,7 @@ class Family:
 
     @property
     def name(self) -> str:
-        """The numbers as one types them: ``64-16-4-18``."""
+        """The numbers as the command line reads them: ``64-16-4-18``."""
         return "-".join(map(str, self.numbers))
 
     @property
@@ -152,11 +156,11 @@ class Family:
         return f"({', '.join(map(str, self.numbers))})"
 
     def with_numbers(self, *numbers: int) -> Self:
-        """Other numbers, the same switches."""
+        """This variant with other numbers and the same switches."""
         return replace(self, **dict(zip(self.number_names(), numbers, strict=True)))  # type: ignore[type-var]
 
     def unchecked(self, **numbers: int) -> Self:
-        """Other numbers, legal or not: for asking `problems` and `repaired` about them."""
+        """This variant with other numbers, unvalidated, for `problems` and `repaired`."""
         variant = object.__new__(type(self))
         for field in fields(self):  # type: ignore[arg-type]
             value = numbers.get(field.name, getattr(self, field.name))
@@ -167,13 +171,13 @@ class Family:
 def variant_to_dict(variant: Family) -> dict[str, Any]:
     """Plain JSON values; `archsearch.families.variant_from_dict` is its inverse."""
     values: dict[str, Any] = asdict(variant)  # type: ignore[call-overload]
-    return values if variant.stored_unnamed else {"family": path_of(type(variant)), **values}
+    return values if variant.stored_without_path else {"family": path_of(type(variant)), **values}
 
 
 def differing_switches(variants: Iterable[Family]) -> list[str]:
-    """The switches in which these variants differ, in the order of the fields.
+    """The switches in which these variants differ, in field order.
 
-    They tell variants of the same numbers apart: a study may change a kernel and nothing else.
+    They distinguish variants with the same numbers: a study may change only the kernel size.
     """
     seen: dict[str, set[Any]] = {}
     for variant in variants:
@@ -182,13 +186,13 @@ def differing_switches(variants: Iterable[Family]) -> list[str]:
     return [name for name, values in seen.items() if len(values) > 1]
 
 
-def with_switches(name: str, variant: Family, switches: Iterable[str]) -> str:
-    """``16-8-2-4 kernel_size=5``: ``name``, and these of the variant's switches."""
+def name_with_switches(name: str, variant: Family, switches: Iterable[str]) -> str:
+    """``name`` followed by the given switches of the variant: ``16-8-2-4 kernel_size=5``."""
     return " ".join([name, *(f"{s}={getattr(variant, s)}" for s in switches)])
 
 
-def names_of(variants: Iterable[Family | None]) -> Iterator[str]:
-    """A name per variant, with the switches in which they differ; "" for None."""
+def variant_names(variants: Iterable[Family | None]) -> Iterator[str]:
+    """A name per variant, including the switches in which the variants differ; "" for None."""
     listed = list(variants)
     switches = differing_switches(v for v in listed if v is not None)
-    return ("" if v is None else with_switches(v.name, v, switches) for v in listed)
+    return ("" if v is None else name_with_switches(v.name, v, switches) for v in listed)

@@ -1,5 +1,10 @@
-"""What stopped work raises."""
+"""How running work is requested to stop, and what it raises then."""
+
+from collections.abc import Callable
+
+Stop = Callable[[], bool]
+"""Work calls it at every step; True requests it to save a checkpoint and raise `Interrupted`."""
 
 
 class Interrupted(Exception):
-    """Raised by the work of a trial that was asked to stop, after it saved its checkpoint."""
+    """Raised by work that was requested to stop, after it saved its checkpoint."""

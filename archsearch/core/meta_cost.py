@@ -1,7 +1,7 @@
-"""The cost of a network that has no closed form: built on the meta device and called once.
+"""Count the cost of a network that has no closed form, by one forward pass on the meta device.
 
-Multiply-adds are those of torch's registered FLOP formulas, which custom operators can join. An
-operator without a formula counts as nothing, as norms and activations do by convention.
+Multiply-adds come from torch's registered FLOP formulas; custom operators can register theirs. An
+operator without a formula counts as zero, as norms and activations do by convention.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from archsearch.core.cost import Cost, image_size
 
 
 def count_module(build: Callable[[], nn.Module], height: int, width: int) -> Cost:
-    """Parameters, multiply-adds and activations of a network for one image in color."""
+    """Parameters, multiply-adds and activations of a network for one image of three channels."""
     with torch.device("meta"):
         model = build().eval()
         image = torch.empty(1, 3, height, width)

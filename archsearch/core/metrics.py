@@ -1,4 +1,4 @@
-"""What a cell can be judged by: one table of names, labels, units and directions.
+"""Metrics of cells and trials: one table of names, labels, units and directions.
 
 Every plot and table takes its label, unit and precision from here.
 """
@@ -13,8 +13,8 @@ from archsearch.core.cost import Cost
 Source = Literal["metrics", "error", "budget", "trained", "record"]
 
 
-class Measured(Protocol):
-    """What a metric reads of `archsearch.study.Record`."""
+class RecordLike(Protocol):
+    """The attributes of `archsearch.study.Record` that a metric reads."""
 
     @property
     def status(self) -> str: ...
@@ -26,13 +26,13 @@ class Measured(Protocol):
 
 @dataclass(frozen=True)
 class Metric:
-    """One number of a cell or of a training.
+    """One number of a cell or of a trial.
 
-    ``source`` says where it is read: ``metrics`` from the record's metrics, ``error`` as 100 minus
-    one of them, ``budget`` from the cell's cost as the paper counts (1000 classes at 224 x 224),
-    ``trained`` from the cost of the trained model, ``record`` from the record itself. ``field`` is
-    the name there, ``scale`` what a stored number is divided by to have ``unit``, ``digits`` the
-    decimals that are printed at most.
+    ``source`` says where the number comes from: ``metrics``, the record's metrics; ``error``, 100
+    minus one of them; ``budget``, the cell's cost in the paper's counting (1000 classes at
+    224 x 224); ``trained``, the cost of the trained model; ``record``, the record itself.
+    ``field`` is its name in that source. A stored number is divided by ``scale`` to get ``unit``.
+    ``digits`` is the largest number of decimals to print.
     """
 
     name: str
@@ -46,17 +46,18 @@ class Metric:
 
     @property
     def axis(self) -> str:
-        """Label with its unit, as axes and columns print it."""
+        """Label and unit, for axes and column headers."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     @property
     def counted(self) -> bool:
-        """Whether it is known before any training, so that seeds do not change it."""
+        """Whether it is counted before any training, so that it does not depend on the seed."""
         return self.source in ("budget", "trained")
 
-    def of(self, record: Measured | None) -> float | None:
-        """What a finished training gave, in ``unit``; None where it was not measured, and for what
-        is known of a cell before any training (``budget``).
+    def of(self, record: RecordLike | None) -> float | None:
+        """The value of a completed trial, in ``unit``.
+
+        None if it was not measured, and for ``budget``, which is a property of the cell.
         """
         if record is None or record.status != "complete":
             return None
@@ -67,7 +68,7 @@ class Metric:
         return self.of_metrics(record.metrics)
 
     def of_metrics(self, metrics: Mapping[str, Any]) -> float | None:
-        """The same from a record's metrics or an epoch's alone; None for what is not among them."""
+        """The value from the metrics of a record or of an epoch; None if they do not hold it."""
         if self.source not in ("metrics", "error"):
             return None
         value = self._finite(metrics.get(self.field))
@@ -77,18 +78,18 @@ class Metric:
         return None if raw is None or not math.isfinite(raw) else raw / self.scale
 
     def merit(self, value: float) -> float:
-        """The value with the sign that makes more of it better."""
+        """The value, negated if lower is better, so that a larger merit is always better."""
         return value if self.higher_is_better else -value
 
     def text(self, value: float | None, digits: int | None = None) -> str:
-        """The number as printed, without its unit; a dash for a missing one."""
+        """The printed number without its unit; a dash if it is missing."""
         return "–" if value is None else f"{value:.{self.digits if digits is None else digits}f}"
 
 
 def rounded(value: float | None) -> float | None:
-    """Six decimals, as tables and JSON keep a number: below them stands only the rounding of sums.
+    """The value rounded to six decimals for tables and JSON; None stays None.
 
-    None stays None.
+    Digits beyond the sixth decimal only show rounding errors of sums.
     """
     return None if value is None else round(value, 6)
 

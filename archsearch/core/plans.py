@@ -1,4 +1,7 @@
-"""How a study chooses trials beyond its cells and seeds; `archsearch.searching` carries it out."""
+"""Plans: how a study chooses trials beyond its cells and seeds.
+
+`archsearch.searching` carries them out.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,8 +22,9 @@ class MoreSeeds:
 
 @dataclass(frozen=True)
 class Halve:
-    """Successive halving: ``rungs`` trainings of growing cost, each ``factor`` times the one
-    before, made cheap by what ``over`` names. ``force`` prunes without the pilot's consent."""
+    """Successive halving over ``rungs`` trainings, each ``factor`` times as costly as the one
+    before. ``over`` names what is reduced to make a training cheap. ``force`` prunes even if the
+    pilot's rank agreement does not allow it."""
 
     kind: ClassVar = "halving"
     over: Over
@@ -33,8 +37,8 @@ class Halve:
 class Search:
     """``num_trials`` variants that Optuna proposes within ``tolerance`` of the study's budget.
 
-    ``over`` is ``four`` (the numbers of ``space`` under the family's rules) or ``twelve`` (every
-    hyper-parameter of InternImage free). ``seed`` is of the proposals.
+    ``over`` is ``four`` (the numbers of ``space`` under the family's rules) or ``twelve`` (all
+    hyper-parameters of InternImage, without rules). ``seed`` seeds the sampler of the proposals.
     """
 
     kind: ClassVar = "search"
@@ -53,5 +57,5 @@ KINDS: dict[str, type[Plan]] = {plan.kind: plan for plan in (MoreSeeds, Halve, S
 
 
 def plan_to_dict(plan: Plan | None) -> dict[str, Any]:
-    """Plain JSON values; empty without a plan."""
+    """The plan as plain JSON values; empty without a plan."""
     return {} if plan is None else {"kind": plan.kind, **asdict(plan)}

@@ -1,4 +1,4 @@
-"""How a model is trained: everything that changes the numbers, as data. No torch here."""
+"""Training recipes: every setting that changes a result, as data. This module imports no torch."""
 
 import difflib
 import math
@@ -12,19 +12,19 @@ Crop = Literal["none", "pad", "resized"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training recipe: AdamW, linear warm-up, then a cosine to zero, cross entropy.
+    """One training recipe: AdamW, linear warm-up, then a cosine schedule to zero, cross entropy.
 
-    ``lr`` is the peak rate at ``batch_size`` images per optimizer step. ``layer_scale`` replaces
-    the initial value of a variant that has layer scale, and leaves one without alone; None keeps
-    the variant's. ``ema_decay`` is per step; with it, the averaged weights are the ones measured.
-    ``val_fraction`` is held out of the training split, ``data_fraction`` is how much of the rest
-    is trained on. ``auto_augment`` is RandAugment with two operations of magnitude 9.
+    ``lr`` is the peak learning rate at ``batch_size`` images per optimizer step. ``layer_scale``
+    replaces the initial value of variants that have layer scale; None keeps the variant's value.
+    ``ema_decay`` is per step; if it is set, the averaged weights are measured. ``val_fraction`` is
+    the fraction of the training split that is held out, ``data_fraction`` the fraction of the rest
+    that is trained on. ``auto_augment`` is RandAugment with two operations of magnitude 9.
     ``color_jitter`` is the strength for brightness, contrast and saturation, ``erasing`` a
-    probability, ``mixup`` and ``cutmix`` the alpha of their Beta distributions (0 turns off).
-    ``threads`` is here because CPU sums are only repeatable at a fixed number of threads.
+    probability, ``mixup`` and ``cutmix`` the alpha of their Beta distributions (0 turns them off).
+    ``threads`` is part of the recipe because CPU sums only repeat at a fixed number of threads.
 
     Raises:
-        ValueError: naming every field that is wrong, all at once.
+        ValueError: lists every wrong field.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if problems := _problems(self):
             raise ValueError(f"not a recipe ({self.name}): " + "; ".join(problems))
-        for key in _FLOATS:  # 1 and 1.0 are one value and must make one trial
+        for key in _FLOATS:  # 1 and 1.0 must give the same trial identity
             if (value := getattr(self, key)) is not None:
                 object.__setattr__(self, key, float(value))
 
@@ -79,7 +79,7 @@ _POSITIVE: _Range = (lambda v: v > 0, "more than 0")
 _SHARE: _Range = (lambda v: 0 <= v < 1, "0 or more, below 1")
 _RANGES: dict[str, _Range] = {
     **dict.fromkeys(("epochs", "image_size", "threads"), _at_least(1)),
-    "batch_size": _at_least(2),  # BatchNorm cannot take one image where the map is small
+    "batch_size": _at_least(2),  # BatchNorm fails for one image with a 1x1 feature map
     **dict.fromkeys(("weight_decay", "warmup_epochs"), _at_least(0)),
     **dict.fromkeys(("color_jitter", "mixup", "cutmix"), _at_least(0)),
     **dict.fromkeys(("lr", "clip_norm", "layer_scale"), _POSITIVE),
@@ -101,26 +101,26 @@ def _problems(recipe: Recipe) -> list[str]:
 
 
 def _field_problem(key: str, value: object) -> str | None:
-    wanted = None
+    expected = None
     if key in _CHOICES:
-        wanted = None if value in _CHOICES[key] else f"one of {', '.join(_CHOICES[key])}"
+        expected = None if value in _CHOICES[key] else f"one of {', '.join(_CHOICES[key])}"
     elif key in _BOOLS:
-        wanted = None if isinstance(value, bool) else "true or false"
+        expected = None if isinstance(value, bool) else "true or false"
     elif not (value is None and key in _OPTIONAL):
-        wanted = _number_problem(key, value)
-    return wanted and f"{key} wants {wanted}, got {value!r}"
+        expected = _number_problem(key, value)
+    return expected and f"{key} must be {expected}, got {value!r}"
 
 
 def _number_problem(key: str, value: object) -> str | None:
     kinds = int if key in _INTS else int | float
     if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):
         return "a whole number" if key in _INTS else "a number"
-    fits, words = _RANGES[key]
-    return None if fits(value) else words
+    in_range, expected = _RANGES[key]
+    return None if in_range(value) else expected
 
 
 def _table_b(column: str, **values: Any) -> Recipe:
-    """One column of Table B: what all columns share, and what this one says."""
+    """One column of Table B: the values that all columns share, overridden by ``values``."""
     shared: dict[str, Any] = {
         "batch_size": 4096,
         "lr": 4e-3,
@@ -137,7 +137,7 @@ def _table_b(column: str, **values: Any) -> Recipe:
         "color_jitter": 0.4,
         "label_smoothing": 0.1,
         "clip_norm": 5.0,
-        # Not in Table B: precision, and a validation split for choosing (the paper has none).
+        # Not in Table B: precision, and a validation split to rank models (the paper has none).
         "precision": "bf16",
         "val_fraction": 0.02,
     }
@@ -176,17 +176,18 @@ TABLE_B_NOT_IN_RECIPE: dict[str, str] = {
     "optimizer": "AdamW in every column: the training loop has no other",
     "LR schedule": "cosine in every column: the training loop has no other",
     "loss": "cross entropy in every column: the training loop has no other",
-    "dropout": "none in any column, and none here",
-    "repeated aug": "none in any column, and none here",
-    "layer scale": "a switch of the model (none for T); its value is not printed, 1e-5 in the "
-    "released models",
-    "auto augment": "the paper does not say which; RandAugment (2 operations, magnitude 9) here",
+    "dropout": "none in any column, and none in the training loop",
+    "repeated aug": "none in any column, and none in the training loop",
+    "layer scale": "a switch of the model (none for T); the paper does not print its value; the "
+    "released models use 1e-5",
+    "auto augment": "the paper does not say which; these recipes use RandAugment (2 operations, "
+    "magnitude 9)",
     "data": "T, S, B train on ImageNet-1K; L and XL pre-train on ImageNet-22K (pt) and fine-tune "
     "on ImageNet-1K from those weights (ft); H fine-tunes weights from 427M joint images",
-    "precision": "not printed; bf16 here",
-    "validation split": "not printed; 2% of the training images here",
+    "precision": "not printed; these recipes use bf16",
+    "validation split": "not printed; these recipes hold out 2% of the training images",
 }
-"""Rows of Table B, and choices it leaves open, that a `Recipe` has no field for."""
+"""Rows of Table B without a field in `Recipe`, and choices that the paper leaves open."""
 
 QUICK = Recipe(
     name="quick",
@@ -198,7 +199,7 @@ QUICK = Recipe(
     layer_scale=0.1,
     val_fraction=0.2,
 )
-"""The default: digits on two CPU cores, minutes for a whole grid of 30M models."""
+"""The default: digits on two CPU cores, minutes for a complete grid of 30M models."""
 
 CIFAR = Recipe(
     name="cifar",
@@ -214,7 +215,7 @@ CIFAR = Recipe(
     cutmix=0.2,
     drop_path=0.05,
 )
-"""CIFAR-size images at 32x32 for 5 to 50 epochs; on a GPU add ``precision=bf16``."""
+"""Images of CIFAR's size, 32x32, for 5 to 50 epochs; on a GPU add ``precision=bf16``."""
 
 RECIPES: dict[str, Recipe] = {
     "quick": QUICK,
@@ -224,20 +225,20 @@ RECIPES: dict[str, Recipe] = {
 
 
 def resolve(name: str, overrides: Mapping[str, str] | None = None, model: str = "T") -> Recipe:
-    """The recipe called ``name`` with fields replaced by ``key=value`` strings.
+    """The recipe called ``name``, with fields overridden by strings from ``key=value`` options.
 
-    ``table-b`` is the column of ``model`` (T, S, B, L, XL, H; T's for any other variant).
-    ``none`` unsets an optional field.
+    ``table-b`` is the column of ``model`` (T, S, B, L, XL, H; T's column for any other variant).
+    The value ``none`` unsets an optional field.
 
     Raises:
-        ValueError: no such recipe or field, or a value that does not fit; all of them at once.
+        ValueError: lists an unknown recipe, every unknown field and every invalid value.
     """
     problems = []
     recipe = TABLE_B.get(_TABLE_B_DEFAULT.get(model, model), TABLE_B["T"])
     if name != "table-b":
         recipe = RECIPES.get(name, QUICK)
         if name not in RECIPES:
-            problems.append(f"no recipe is called {name!r}: there are {', '.join(_names())}")
+            problems.append(f"no recipe is called {name!r}; known: {', '.join(_names())}")
     changes = {}
     for key, text in (overrides or {}).items():
         try:
@@ -254,23 +255,23 @@ def _names() -> list[str]:
 
 
 def _parse(key: str, text: str) -> Any:
-    """The value of field ``key`` written as ``text``; the field's own check comes later."""
+    """``text`` converted to the type of field ``key``; `Recipe` checks the range."""
     if key not in _SETTABLE:
         near = difflib.get_close_matches(key, _SETTABLE, 1)
-        hint = f" (did you mean {near[0]}?)" if near else f": there are {', '.join(_SETTABLE)}"
+        hint = f" (did you mean {near[0]}?)" if near else f"; known: {', '.join(_SETTABLE)}"
         raise ValueError(f"a recipe has no field {key!r}{hint}")
     if key in _OPTIONAL and text.lower() == "none":
         return None
     if key in _BOOLS:
-        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        if text.lower() not in words:
-            raise ValueError(f"{key} wants true or false, got {text!r}")
-        return words[text.lower()]
+        values = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if text.lower() not in values:
+            raise ValueError(f"{key} must be true or false, got {text!r}")
+        return values[text.lower()]
     if key in _CHOICES:
         return text
     kind = int if key in _INTS else float
     try:
         return kind(text)
     except ValueError:
-        wanted = "a whole number" if kind is int else "a number"
-        raise ValueError(f"{key} wants {wanted}, got {text!r}") from None
+        expected = "a whole number" if kind is int else "a number"
+        raise ValueError(f"{key} must be {expected}, got {text!r}") from None

@@ -1,7 +1,7 @@
-"""The task seam: what a network is trained to do, as the training loop and the reports see it.
+"""The task seam: the interface of a training task to the training loop and the reports.
 
-A task is a frozen dataclass; its fields, if it has any, are its options. The loop knows nothing of
-labels, losses or scores, and no report knows more of them than the task's metrics. No torch here.
+A task is a frozen dataclass; its fields, if any, are its options. Labels, losses and scores are
+internal to the task; reports see only its metrics. This module does not import torch.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
 
 Batch = tuple[Any, Any]
-"""Images and targets, as the task makes them; they come on the training's device."""
+"""Images and targets, as the task makes them, on the training device."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """Which data: the name as given on the command line, and what was read under it.
+    """A data set: its name as on the command line, and a summary of its contents.
 
-    Only the fingerprint enters a trial's identity: the same images elsewhere are the same data.
+    Only the fingerprint is part of a trial's identity: the same images at another path are the
+    same data.
     """
 
     name: str
@@ -41,9 +42,9 @@ class Data:
 
 
 class Splits(Protocol):
-    """The images of a training: indices to train on, held out and to test, and how to read them.
+    """The training, held-out and test images of a trial, and methods that read them.
 
-    ``train`` and ``val`` are indices of the same images, ``test`` of others.
+    ``train`` and ``val`` are indices into the same images, ``test`` into the test images.
     """
 
     train: "Tensor"
@@ -51,7 +52,7 @@ class Splits(Protocol):
     test: "Tensor"
 
     def read(self, batches: "Sequence[Tensor]", seed: int | None = None) -> Iterator[Batch]:
-        """Batches of these training images; with a seed as the recipe trains on them."""
+        """Batches of these training images; with a seed, cropped at random as the recipe says."""
         ...
 
     def read_test(self, batches: "Sequence[Tensor]") -> Iterator[Batch]:
@@ -59,15 +60,15 @@ class Splits(Protocol):
         ...
 
     def augmented(self, batch: Batch) -> Batch:
-        """What the network takes in training; random by torch's global generators."""
+        """The batch with the recipe's augmentation, drawn from torch's global generators."""
         ...
 
     def plain(self, batch: Batch) -> Batch:
-        """What the network takes when it is measured."""
+        """The batch without augmentation, for evaluation."""
         ...
 
     def parts(self, batch: Batch, num: int) -> Sequence[Batch]:
-        """A batch of `augmented` in ``num`` even parts, for less memory."""
+        """An augmented batch split into ``num`` even parts, which need less memory."""
         ...
 
 
@@ -82,9 +83,9 @@ class Group(Protocol):
 
 
 class Task:
-    """Base of every task; a subclass is a frozen dataclass."""
+    """Base class of every task; a subclass is a frozen dataclass."""
 
-    chooses: ClassVar[str]
+    ranking_metric: ClassVar[str]
     """Name of the metric that ranks variants, measured on images held out of the training set."""
 
     error: ClassVar[str] = ""
@@ -92,59 +93,59 @@ class Task:
     laws are of it. Empty where the task has none."""
 
     measures: ClassVar[tuple[str, ...]]
-    """Names of the numbers that `measure` gives; records hold them as ``val_NAME`` and
+    """Names of the numbers that `measure` returns; records hold them as ``val_NAME`` and
     ``test_NAME``."""
 
     metrics: ClassVar[tuple[Metric, ...]]
     """The task's own metrics, with labels, units and directions."""
 
-    stored_unnamed: ClassVar[bool] = False
-    """For the task whose trials were stored before files named the task."""
+    stored_without_path: ClassVar[bool] = False
+    """True for the task whose trials were stored before files held the task's import path."""
 
     def describe(self, name: str, recipe: Recipe) -> Data:
-        """The data called ``name``: counts per split under the recipe, and its fingerprint.
+        """Describe the data called ``name``: image counts per split, and its fingerprint.
 
         Raises:
-            ValueError: there is no such data, or it cannot be trained on.
+            ValueError: the data does not exist, or cannot be trained on.
         """
         raise NotImplementedError
 
     def check(self, data: Data) -> None:
-        """Look whether the data that was planned with is there, without reading all of it.
+        """Check that the planned data is available, without reading all of it.
 
         Raises:
-            ValueError: it is missing or damaged, or other images are in its place.
+            ValueError: it is missing, damaged, or has been replaced by other images.
         """
 
     def prepare(self, data: Data, recipe: Recipe, device: "torch.device") -> Splits:
-        """The images to train on, held out and to test, ready to be read in batches."""
+        """The training, held-out and test images, ready to be read in batches."""
         raise NotImplementedError
 
     def build(self, variant: Family, data: Data, recipe: Recipe) -> "nn.Module":
-        """The family's network with what the task needs on it, untrained."""
+        """The untrained network of the family, with the layers that the task adds."""
         return variant.build_for(data.num_classes, recipe)
 
     def cost(self, variant: Family, data: Data, height: int, width: int) -> Cost:
-        """What the network costs as it is trained, for one image."""
+        """The cost of the network as trained, for one image."""
         return variant.cost(height, width, data.num_classes)
 
     def loss(
         self, model: "nn.Module", batch: Batch, recipe: Recipe
     ) -> "tuple[Tensor, Tensor | int]":
-        """The loss summed over a batch, and what the sum is divided by.
+        """The loss summed over a batch, and the weight that the sum is divided by.
 
-        A number of images is given as an int: it is known before the loss, as the loop expects.
-        A tensor is any other weight, such as valid pixels; the loop adds both over all parts of a
-        batch and all processes.
+        An int weight is the number of images, which the loop knows before the loss. A tensor is
+        any other weight, such as the number of valid pixels. The loop sums both over all parts of
+        a batch and all processes.
         """
         raise NotImplementedError
 
     def measure(
         self, model: "nn.Module", batches: Iterable[Batch], group: Group
     ) -> Mapping[str, float] | None:
-        """The numbers of `measures` over all processes; None without an image.
+        """The numbers named in `measures`, over all processes; None if there are no images.
 
-        The model is in evaluation mode and asks for no gradients.
+        The caller sets evaluation mode and turns gradients off.
         """
         raise NotImplementedError
 
@@ -155,15 +156,15 @@ class Task:
         return own[0] if own else None
 
     def metric(self, name: str) -> Metric:
-        """The metric of that name, the task's own or a general one.
+        """The metric of that name, task-specific or general.
 
         Raises:
-            ValueError: for an unknown name, listing the known ones.
+            ValueError: the name is unknown; the message lists the known ones.
         """
-        known = self.all_metrics()
-        if name not in known:
-            raise ValueError(f"unknown metric {name!r}; known: {', '.join(known)}")
-        return known[name]
+        metrics = self.all_metrics()
+        if name not in metrics:
+            raise ValueError(f"unknown metric {name!r}; known: {', '.join(metrics)}")
+        return metrics[name]
 
     @classmethod
     def all_metrics(cls) -> dict[str, Metric]:
@@ -171,6 +172,6 @@ class Task:
         return {metric.name: metric for metric in (*cls.metrics, *GENERAL.values())}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, empty for the task that is stored unnamed."""
+        """Plain JSON values; empty for the task that is stored without its import path."""
         fields: dict[str, Any] = asdict(self)  # type: ignore[call-overload]
-        return fields if self.stored_unnamed else {"task": path_of(type(self)), **fields}
+        return fields if self.stored_without_path else {"task": path_of(type(self)), **fields}

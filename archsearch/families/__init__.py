@@ -1,4 +1,4 @@
-"""Network families: what a variant is, what it costs, and how its network is built."""
+"""Network families: their variants, costs and networks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ DEFAULT: type[Family] = internimage.Variant
 def variant_from_dict(values: Mapping[str, Any]) -> Family:
     """The variant that `archsearch.core.family.variant_to_dict` wrote.
 
-    Without a family's import path it is an InternImage.
+    Values without a family's import path are an InternImage.
 
     Raises:
         ValueError: the family cannot be imported, fields are missing or unknown, or the numbers

@@ -1,8 +1,8 @@
 """InternImage as a family: the numbers that name one network, under the four stacking rules.
 
 Section 3.2: (1) C_i = 2^(i-1) C1; (2) G_i = C_i / C'; (3) L1 = L2 = L4; (4) L1 <= L3.
-Four numbers (C1, C', L1, L3) decide a network. `FreeVariant` drops the rules: all twelve
-hyper-parameters are free. `Explicit` is any configuration as it is, such as the paper's H.
+Four numbers (C1, C', L1, L3) determine a network. `FreeVariant` drops the rules: all twelve
+hyper-parameters are free. `Explicit` wraps any configuration, such as the paper's H.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class InternImageFamily(Family):
-    """What follows from the configuration of an InternImage: its module and its cost."""
+    """Base of the InternImage families. Subclasses define `config`; module and cost follow."""
 
     switch_names: ClassVar[tuple[str, ...]] = (
         "kernel_size", "norm", "layer_scale", "offset_scale", "operator"
@@ -30,14 +30,14 @@ class InternImageFamily(Family):
     labels: ClassVar[Mapping[str, str]] = {
         "c1": "C1", "group_channels": "C'", "l1": "L1", "l3": "L3",
     }  # fmt: skip
-    stored_unnamed: ClassVar[bool] = True
+    stored_without_path: ClassVar[bool] = True
 
     def config(self, num_classes: int = 1000, drop_path: float = 0.0) -> ModelConfig:
-        """The network, written out per stage."""
+        """The configuration of the network, with explicit values per stage."""
         raise NotImplementedError
 
     def config_for(self, num_classes: int, recipe: Recipe) -> ModelConfig:
-        """The network as ``recipe`` trains it: with its drop path and initial layer scale."""
+        """The configuration with the recipe's drop path and initial layer scale."""
         config = self.config(num_classes, recipe.drop_path)
         if recipe.layer_scale is None or config.layer_scale is None:
             return config
@@ -65,11 +65,11 @@ class InternImageFamily(Family):
 class Variant(InternImageFamily):
     """Four numbers and the switches of the block.
 
-    The defaults of the switches are T's block (pre-norm, no layer scale), which the grid uses;
-    scaled models take the block of S and B (post-norm, layer scale).
+    The default switches are T's block (pre-norm, no layer scale), which the grid uses; scaled
+    models take the block of S and B (post-norm, layer scale).
 
     Raises:
-        ValueError: naming every broken rule.
+        ValueError: lists every broken rule.
     """
 
     c1: int
@@ -86,7 +86,7 @@ class Variant(InternImageFamily):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.layer_scale is not None:  # one spelling per value, whatever JSON gave
+        if self.layer_scale is not None:  # JSON may give 1 for 1.0, which must be the same variant
             object.__setattr__(self, "layer_scale", float(self.layer_scale))
 
     def rules(self) -> list[str]:
@@ -101,35 +101,35 @@ class Variant(InternImageFamily):
             problems.append(f"rule 4: L1 = {self.l1} exceeds L3 = {self.l3}")
         return problems
 
-    def least(self) -> int:
-        """L3 is at least L1 (rule 4)."""
+    def min_solved(self) -> int:
+        """L1, as L3 must be at least L1 (rule 4)."""
         return self.l1
 
     def repaired(self) -> tuple[Self, str]:
-        """C1 moved to the nearest multiple of C', ties upwards (supplement C.2: "the model width C1
-        needs to be divisible by C'. Therefore some adjustment is required")."""
+        """C1 rounded to the nearest multiple of C', ties upwards (supplement C.2: "the model width
+        C1 needs to be divisible by C'. Therefore some adjustment is required")."""
         width = scaling.nearest_multiple(self.c1, self.group_channels)
         even = "" if self.group_channels % 2 == 0 else "even "
         rule = f"C1 {self.c1} -> {width} (nearest {even}multiple of C', ties upwards)"
         return self.unchecked(c1=width), rule
 
-    def grown(self, alpha: float, beta: float, phi: int, rounding: str) -> tuple[Self, str]:
+    def grow(self, alpha: float, beta: float, phi: int, rounding: str) -> tuple[Self, str]:
         """See `archsearch.families.internimage_scaling.scale`."""
         variant = scaling.scale(self, alpha, beta, phi, rounding)
-        return variant, scaling.rounded(self, variant, alpha, beta, phi, rounding)
+        return variant, scaling.rounding_note(self, variant, alpha, beta, phi, rounding)
 
-    def growth(self, alpha: float, beta: float, axis: str = "params") -> tuple[float, str]:
+    def growth_factor(self, alpha: float, beta: float, axis: str = "params") -> tuple[float, str]:
         exponent = scaling.exponent(self, axis)
         return alpha * pow(beta, exponent), f"alpha * beta^{exponent:.3f}"
 
     def published(self) -> dict[str, Any]:
-        """Name and top-1 accuracy that the paper prints for this network; empty for any other."""
+        """Name and top-1 accuracy in percent that the paper prints for this network, else empty."""
         names = [name for name, variant in PUBLISHED.items() if variant == self]
         return {"model": names[0], "accuracy": PUBLISHED_ACCURACY[names[0]]} if names else {}
 
     @property
     def depth(self) -> int:
-        """D = 3 L1 + L3, the number of blocks (Section 3.2)."""
+        """The number of blocks, D = 3 L1 + L3 (Section 3.2)."""
         return 3 * self.l1 + self.l3
 
     def config(self, num_classes: int = 1000, drop_path: float = 0.0) -> ModelConfig:
@@ -166,7 +166,7 @@ class FreeVariant(InternImageFamily):
 
     @classmethod
     def number_names(cls) -> tuple[str, ...]:
-        """None: the twelve numbers are lists per stage."""
+        """Empty: the twelve numbers are lists per stage."""
         return ()
 
     @property
@@ -187,11 +187,13 @@ class FreeVariant(InternImageFamily):
         return replace(self, depths=(l1, l2, value, l4))
 
     def params(self) -> dict[str, Any]:
-        """G_i appear as the channels per group, ``group_channels_i`` = C_i / G_i."""
+        """As `Family.params`; G_i appears as ``group_channels_i`` = C_i / G_i."""
         widths = tuple(c // g for c, g in zip(self.channels, self.groups, strict=True))
         lists = {"c": self.channels, "group_channels_": widths, "l": self.depths}
         numbers = {
-            f"{name}{i}": value for name, many in lists.items() for i, value in enumerate(many, 1)
+            f"{name}{i}": value
+            for name, values in lists.items()
+            for i, value in enumerate(values, 1)
         }
         return numbers | self.switches
 
@@ -209,7 +211,7 @@ class FreeVariant(InternImageFamily):
 
 @dataclass(frozen=True)
 class Explicit(InternImageFamily):
-    """Any configuration under a name, as it is; its own drop path gives way to the recipe's."""
+    """A named configuration, unchanged except for classes and drop path, which the recipe sets."""
 
     title: str
     model: ModelConfig
@@ -237,8 +239,8 @@ PUBLISHED: dict[str, Variant] = {
     "L": replace(_scaled.with_numbers(160, 16, 5, 22), offset_scale=2.0),
     "XL": replace(_scaled.with_numbers(192, 16, 5, 24), offset_scale=2.0),
 }
-"""Table 1 as variants, with the blocks of the released models. H has a block and a head of its own
-and is no variant (`internimage.config.PRESETS`)."""
+"""Table 1 as variants, with the blocks of the released models. H has another block and head, so it
+is not a variant (`internimage.config.PRESETS`)."""
 
 ORIGIN = PUBLISHED["T"]
 """The paper's origin model, with T's block (pre-norm, no layer scale), which the grid uses."""
@@ -251,12 +253,12 @@ PUBLISHED_ACCURACY = {"T": 83.5, "S": 84.2, "B": 84.9, "L": 87.7, "XL": 88.0}
 
 
 def parse_variant(text: str, like: Variant = ORIGIN) -> Variant:
-    """A published name (``T`` ... ``XL``) or four numbers ``C1-C'-L1-L3`` (``64-16-4-18``).
+    """Parse a published name (``T`` ... ``XL``) or four numbers ``C1-C'-L1-L3`` (``64-16-4-18``).
 
-    Four numbers take their switches from ``like``; a name brings its own.
+    Four numbers take their switches from ``like``; a name has the released model's switches.
 
     Raises:
-        ValueError: saying what is accepted, or which rule the numbers break.
+        ValueError: the text has another form, or the numbers break a rule.
     """
     name = text.strip()
     if name.upper() in PUBLISHED:
@@ -264,14 +266,15 @@ def parse_variant(text: str, like: Variant = ORIGIN) -> Variant:
     numbers = name.split("-")
     if len(numbers) != 4 or not all(n.isascii() and n.isdigit() for n in numbers):
         raise ValueError(
-            f"wanted one of {', '.join(PUBLISHED)} or four numbers C1-C'-L1-L3 like {ORIGIN.name}, "
-            f"got {text!r} (H is no variant: it can be counted and built by name only)"
+            f"wanted one of {', '.join(PUBLISHED)} or four numbers C1-C'-L1-L3 like "
+            f"{ORIGIN.name}, got {text!r} (H is not a variant: it can only be counted and built, "
+            "by name)"
         )
     return like.with_numbers(*map(int, numbers))
 
 
 def parse_network(text: str) -> InternImageFamily:
-    """Any network that can be built: T to H as released, or four numbers.
+    """Parse any network that can be built: T to H as released, or four numbers.
 
     Raises:
         ValueError: as `parse_variant`.
@@ -281,10 +284,10 @@ def parse_network(text: str) -> InternImageFamily:
 
 
 def variant_from_dict(values: Mapping[str, Any]) -> "Variant | FreeVariant":
-    """The variant with these fields, as JSON gives them.
+    """The variant with these fields, as read from JSON.
 
     Raises:
-        ValueError: for unknown or missing fields, or numbers that break a rule.
+        ValueError: a field is unknown or missing, or the numbers break a rule.
     """
     kind = Variant if "c1" in values else FreeVariant
     if unknown := sorted(values.keys() - {f.name for f in fields(kind)}):

@@ -1,13 +1,13 @@
-"""Closed-form cost of a network, without building it and without torch.
+"""Closed-form cost of an InternImage, without building it and without torch.
 
 Convention, which gives the "#FLOPs" that the paper prints for T to XL: multiply-adds of
-convolutions, linears and attention (H's head), plus 5 per element the operator samples (4 bilinear,
-1 modulation), so ``5 * P * C`` per output pixel. Norms, activations, pooling and softmax are not
-counted. One image, batch 1.
+convolutions, linear layers and attention (H's head), plus 5 per element that the operator samples
+(4 bilinear, 1 modulation), so ``5 * P * C`` per output pixel. Norms, activations, pooling and
+softmax are not counted. One image, batch 1.
 
-Each function below is named after the module whose cost it gives (`internimage.model`,
-`internimage.dcnv3`, `internimage.operators`); `archsearch.paper.cost_check` holds the two to
-the same integers.
+Each function below is named after the module whose cost it returns (`internimage.model`,
+`internimage.dcnv3`, `internimage.operators`); `archsearch.paper.cost_check` checks that the counts
+of both are equal integers.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ def count(config: ModelConfig, height: int = 224, width: int | None = None) -> C
     """Parameters, multiply-adds and activations of ``config`` for one image, square by default.
 
     Raises:
-        ValueError: when a side is less than 1.
+        ValueError: a side of the image is less than 1.
     """
     total = sum(count_parts(config, height, width).values(), Tally())
     return Cost(total.params, total.macs, total.activations, image_size(height, width or height))
@@ -34,7 +34,7 @@ def count(config: ModelConfig, height: int = 224, width: int | None = None) -> C
 def count_parts(
     config: ModelConfig, height: int = 224, width: int | None = None
 ) -> dict[str, Tally]:
-    """The same by part, in the order of the forward pass; `count` is their sum.
+    """The cost of each part, in the order of the forward pass; `count` returns their sum.
 
     Keys: ``stem``, ``stage1``, ``downsample1``, ... ``stage4``, ``head``, ``classifier`` (the last
     Linear alone).
@@ -55,7 +55,7 @@ def count_parts(
 
 
 def count_row(config: ModelConfig, height: int = 224, width: int | None = None) -> dict[str, Any]:
-    """The network and its cost as one plain row, for JSON and tables."""
+    """The numbers of the network and its cost as one plain row, for JSON and tables."""
     cost = count(config, height, width)
     widths = {c // g for c, g in zip(config.channels, config.groups, strict=True)}
     return {
@@ -75,23 +75,23 @@ def count_row(config: ModelConfig, height: int = 224, width: int | None = None) 
 
 
 def operator_macs(config: ModelConfig, height: int = 224, width: int | None = None) -> int:
-    """The multiply-adds of the operator's samples alone, over all blocks."""
+    """The multiply-adds of the operator's samples only, over all blocks."""
     per_block = (MACS_PER_SAMPLE * config.points * c for c in config.channels)
     stages = zip(map_pixels(height, width)[1:], per_block, config.depths, strict=True)
     return sum(area * macs * depth for area, macs, depth in stages)
 
 
 def map_pixels(height: int, width: int | None = None) -> tuple[int, int, int, int, int]:
-    """Pixels of the stem's inner map and of the four stages' maps.
+    """Numbers of pixels of the stem's inner map and of the four stages' maps.
 
-    Every 3x3 convolution of stride 2 and pad 1 halves a side, rounded up.
+    Every 3x3 convolution of stride 2 and padding 1 halves a side, rounded up.
 
     Raises:
-        ValueError: when a side is less than 1.
+        ValueError: a side of the image is less than 1.
     """
     width = height if width is None else width
     if min(height, width) < 1:
-        raise ValueError(f"image size wants at least 1 pixel, got {height} x {width}")
+        raise ValueError(f"image size must be at least 1 pixel, got {height} x {width}")
     areas = []
     for _ in range(5):
         height, width = (height + 1) // 2, (width + 1) // 2
@@ -101,18 +101,18 @@ def map_pixels(height: int, width: int | None = None) -> tuple[int, int, int, in
 
 
 def stem(c1: int, inner_pixels: int, pixels: int) -> Tally:
-    """Two 3x3 convolutions of stride 2 with a LayerNorm each."""
+    """The cost of two 3x3 convolutions of stride 2, each with a LayerNorm."""
     half = c1 // 2
     return conv(3, half, 3, inner_pixels) + norm(half) + conv(half, c1, 3, pixels) + norm(c1)
 
 
 def downsample(c: int, c_next: int, pixels: int) -> Tally:
-    """3x3 convolution of stride 2 without bias, and a LayerNorm."""
+    """The cost of a 3x3 convolution of stride 2 without bias, and a LayerNorm."""
     return conv(c, c_next, 3, pixels, bias=False) + norm(c_next)
 
 
 def stage(config: ModelConfig, index: int, pixels: int) -> Tally:
-    """The blocks of stage ``index`` (from 0), its end norm and H's extra norms."""
+    """The cost of stage ``index`` (from 0): its blocks, its end norm and H's extra norms."""
     end_norms = int(config.stage_end_norm)
     extra_norms = len(config.extra_norm_blocks) if index == 2 else 0
     blocks = block(config, index, pixels) * config.depths[index]
@@ -120,7 +120,7 @@ def stage(config: ModelConfig, index: int, pixels: int) -> Tally:
 
 
 def block(config: ModelConfig, index: int, pixels: int) -> Tally:
-    """Operator and MLP, their norms (twice as many with residual-post-norm), layer scale."""
+    """The cost of a block: operator, MLP, norms (twice as many for res-post), layer scale."""
     c = config.channels[index]
     norms = norm(c) * (4 if config.norm == "res-post" else 2)
     gammas = Tally(params=0 if config.layer_scale is None else 2 * c)
@@ -133,7 +133,7 @@ def mlp(config: ModelConfig, index: int, pixels: int) -> Tally:
 
 
 def core_operator(config: ModelConfig, index: int, pixels: int) -> Tally:
-    """The layer that ``config.operator`` names, with its projections."""
+    """The cost of the layer that ``config.operator`` names, with its projections."""
     c, g, p = config.channels[index], config.groups[index], config.points
     unshared = config.operator == "dcnv3-unshared"
     sampled = p * c if unshared else c  # elements per pixel that reach the output projection
@@ -144,7 +144,7 @@ def core_operator(config: ModelConfig, index: int, pixels: int) -> Tally:
         + Tally(0, MACS_PER_SAMPLE * p * c * pixels, sampled * pixels)
         + linear(sampled, c, pixels)
     )
-    if config.operator != "deformable-attention":  # which reads offsets from the query itself
+    if config.operator != "deformable-attention":  # it computes offsets from the query directly
         total += conv(c, c, config.side_kernel_size, pixels, groups=c) + norm(c)
     if config.center_feature_scale:
         total += linear(c, g, pixels)
@@ -152,22 +152,22 @@ def core_operator(config: ModelConfig, index: int, pixels: int) -> Tally:
 
 
 def head_channels(config: ModelConfig) -> int:
-    """Width of the plain head: 1.5 C4 (released models)."""
+    """The width of the plain head: 1.5 C4 (released models)."""
     return int(config.channels[3] * 1.5)
 
 
 def plain_head(config: ModelConfig, third_pixels: int, pixels: int) -> Tally:
-    """1x1 convolution without bias, BatchNorm; pooling is free."""
+    """The cost of a 1x1 convolution without bias and a BatchNorm; pooling is not counted."""
     del third_pixels
     width = head_channels(config)
     return linear(config.channels[3], width, pixels, bias=False) + norm(width)
 
 
 def attention_head(config: ModelConfig, tokens: int, pixels: int) -> Tally:
-    """H's attention pooling: stages 3 and 4 to tokens, one query over them, LayerNorm.
+    """The cost of H's attention pooling: stages 3 and 4 to tokens, one query over them, LayerNorm.
 
-    Stage 4 goes through a 1x1 convolution to four times the token width (PixelShuffle halves the
-    stride), so there are as many tokens as stage 3 has pixels.
+    Stage 4 passes through a 1x1 convolution to four times the token width (PixelShuffle halves the
+    stride), so the number of tokens equals the number of pixels of stage 3.
     """
     c = HEAD_TOKEN_CHANNELS
     maps = linear(config.channels[2], c, tokens) + linear(config.channels[3], 4 * c, pixels)

@@ -1,9 +1,9 @@
-"""How an InternImage grows by alpha, beta and phi (Section 3.2), and how the result becomes legal.
+"""Scaling of an InternImage by alpha, beta and phi (Section 3.2), with rounding to a legal model.
 
 ``D' = alpha^phi D`` and ``C1' = beta^phi C1`` with ``alpha, beta >= 1`` and
 ``alpha * beta^1.99 ~ 2``, so that one step of phi doubles the model. C1' must be a multiple of C'
-and D' a whole number; the paper leaves how at "some adjustment is required" (supplement C.2), so
-rounding is a named policy here.
+and D' a whole number. The paper only says that "some adjustment is required" (supplement C.2), so
+the rounding is a named policy here.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from internimage.config import ModelConfig
 
 
 class FourNumbers(Protocol):
-    """What this module reads of `archsearch.families.internimage.Variant`."""
+    """The attributes of `archsearch.families.internimage.Variant` that this module uses."""
 
     @property
     def c1(self) -> int: ...
@@ -40,7 +40,7 @@ V = TypeVar("V", bound=FourNumbers)
 
 
 def nearest_multiple(c1: float, group_channels: int) -> int:
-    """The legal width closest to ``c1``: a multiple of C', even, at least one; ties upwards."""
+    """The legal width closest to ``c1``: even, a multiple of C', above 0; ties upwards."""
     step = lcm(2, group_channels)
     return max(1, int(c1 / step + 0.5)) * step
 
@@ -53,11 +53,11 @@ def _floor_multiple(c1: float, group_channels: int) -> int:
 def exponent(
     origin: FourNumbers, axis: str = "params", *, classifier: bool = True, operator: bool = True
 ) -> float:
-    """log2 of what doubling C1 at constant depth costs: the 1.99 of ``alpha * beta^1.99 ~ 2``.
+    """The exponent of the width: log2 of the cost ratio when C1 doubles at constant depth.
 
-    From T: parameters 1.977, without the last Linear (``classifier=False``) 1.995; multiply-adds
-    1.981, without the operator's samples (``operator=False``) 1.995. The paper gives 1.99 and not
-    which of these it is.
+    This is the 1.99 of ``alpha * beta^1.99 ~ 2``. From T: parameters 1.977, without the last Linear
+    (``classifier=False``) 1.995; multiply-adds 1.981, without the operator's samples
+    (``operator=False``) 1.995. The paper does not say which of these its 1.99 is.
     """
     wide = origin.with_numbers(2 * origin.c1, origin.group_channels, origin.l1, origin.l3)
     values = [_measure(v.config(), axis, classifier, operator) for v in (origin, wide)]
@@ -73,7 +73,7 @@ def _measure(config: ModelConfig, axis: str, classifier: bool, operator: bool) -
 
 
 def round_nearest(origin: V, depth: float, c1: float) -> V:
-    """C1 to the nearest multiple of C', D to the nearest integer, ties upwards; L1 stays.
+    """Round C1 to the nearest multiple of C' and D to the nearest integer, ties upwards; keep L1.
 
     From T with the best pair this gives S at phi = 1.
     """
@@ -81,15 +81,14 @@ def round_nearest(origin: V, depth: float, c1: float) -> V:
 
 
 def round_floor(origin: V, depth: float, c1: float) -> V:
-    """C1 down to a multiple of C', D down to an integer; L1 stays."""
+    """Round C1 down to a multiple of C' and D down to an integer; keep L1."""
     return _split(origin, int(depth), _floor_multiple(c1, origin.group_channels))
 
 
 def round_budget(origin: V, depth: float, c1: float) -> V:
-    """C1 to the nearest multiple of C'; L3 compensates what that changed of the size; L1 stays.
+    """Round C1 to the nearest multiple of C' and solve L3 for the size before rounding; keep L1.
 
-    The target is the size that the rule gives before rounding: the origin's parameters times
-    ``(D'/D) (C1'/C1)^exponent``.
+    The size before rounding is the origin's parameters times ``(D'/D) (C1'/C1)^exponent``.
     """
     params = origin.cost().params * (depth / origin.depth)
     target = Budget(round(params * (c1 / origin.c1) ** exponent(origin)))
@@ -99,10 +98,10 @@ def round_budget(origin: V, depth: float, c1: float) -> V:
 
 
 def _split(origin: V, depth: int, c1: int) -> V:
-    """Depth between the stages: L1 stays the origin's and stage 3 takes the rest.
+    """A variant of this depth: L1 is the origin's, and stage 3 takes the rest.
 
-    S and B follow from T in this way (Table 1: L1 = 4 in all three); L, XL and H also raise L1, by
-    no rule that is printed.
+    S and B follow from T in this way (Table 1: L1 = 4 in all three). L, XL and H also raise L1; the
+    paper does not print a rule for it.
     """
     return origin.with_numbers(c1, origin.group_channels, origin.l1, depth - 3 * origin.l1)
 
@@ -112,20 +111,20 @@ ROUNDINGS: dict[str, Callable[[Any, float, float], Any]] = {
     "floor": round_floor,
     "budget": round_budget,
 }
-"""Each makes a legal variant of (origin, D', C1')."""
+"""Name -> function that returns a legal variant from (origin, D', C1')."""
 
 
 def scale(origin: V, alpha: float, beta: float, phi: int, rounding: str = "nearest") -> V:
-    """The origin scaled by phi steps, made legal by the named rounding; phi = 0 is the origin.
+    """The origin scaled by phi steps and rounded by the named policy; phi = 0 gives the origin.
 
     Raises:
-        ValueError: for factors below 1, a negative phi or an unknown rounding.
+        ValueError: a factor is below 1, phi is negative or the rounding is unknown.
     """
     check_factors(alpha, beta)
     if phi < 0:
-        raise ValueError(f"phi wants a whole number >= 0, got {phi}")
+        raise ValueError(f"phi must be a whole number >= 0, got {phi}")
     if rounding not in ROUNDINGS:
-        raise ValueError(f"rounding wants one of {', '.join(ROUNDINGS)}, got {rounding!r}")
+        raise ValueError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {rounding!r}")
     if phi == 0:
         return origin
     variant: V = ROUNDINGS[rounding](origin, *_unrounded(origin, alpha, beta, phi))
@@ -133,11 +132,11 @@ def scale(origin: V, alpha: float, beta: float, phi: int, rounding: str = "neare
 
 
 def _unrounded(origin: FourNumbers, alpha: float, beta: float, phi: int) -> tuple[float, float]:
-    """(D', C1'), free of the noise of floating point: 1.1 * 30 is 33."""
+    """(D', C1') without floating-point noise, so that 1.1 * 30 is exactly 33."""
     return round(alpha**phi * origin.depth, 9), round(beta**phi * origin.c1, 9)
 
 
-def rounded(
+def rounding_note(
     origin: FourNumbers,
     variant: FourNumbers,
     alpha: float,
@@ -145,7 +144,7 @@ def rounded(
     phi: int,
     rounding: str,
 ) -> str:
-    """What had to be rounded to make ``variant`` of the origin, in words; empty for nothing."""
+    """Describe what was rounded to get ``variant`` from the origin; empty if nothing was."""
     depth, c1 = _unrounded(origin, alpha, beta, phi)
     if (depth, c1) == (variant.depth, variant.c1):
         return ""

@@ -1,4 +1,4 @@
-"""The spaces of InternImage: the paper's printed grids, and what a search covers by default."""
+"""Design spaces of InternImage: the paper's printed grids and the default search space."""
 
 from archsearch.core.budget import Budget
 from archsearch.core.family import Family
@@ -12,17 +12,17 @@ SPACES = {"main": MAIN, "supplement": MAIN.with_values(c1=(16, 32, 64))}
 """The two printed discretizations: Section 3.2 and supplement C.1."""
 
 SEARCH_SPACE = MAIN.with_values(c1=tuple(range(32, 129, 16)), l1=tuple(range(1, 9)))
-"""Wider than the grid, which has three widths and five L1."""
+"""The default search space, wider than the grid, which has three widths and five values of L1."""
 
 
 def named_space(name: str) -> Space:
-    """One of `SPACES`.
+    """The space of that name in `SPACES`.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: the name is unknown.
     """
     if name not in SPACES:
-        raise ValueError(f"space wants one of {', '.join(SPACES)}, got {name!r}")
+        raise ValueError(f"space must be one of {', '.join(SPACES)}, got {name!r}")
     return SPACES[name]
 
 
@@ -32,11 +32,11 @@ def twelve_numbers(
     group_channels: tuple[int, ...] = (16, 32),
     max_depth: int = 8,
 ) -> Domain:
-    """All of C_i, G_i and L_i free: the domain without the stacking rules.
+    """The search domain without the stacking rules: all of C_i, G_i and L_i are free.
 
-    Each C_i runs in quarters from half to one and a half times the origin's, rounded to multiples
-    of the widest group; G_i is chosen as channels per group, so that it divides C_i; L1, L2 and
-    L4 go up to ``max_depth``; L3 is any that meets the budget.
+    C_i takes 2/4 to 6/4 of the origin's width in steps of 1/4, rounded to multiples of the widest
+    group. G_i is chosen as channels per group, so that it divides C_i. L1, L2 and L4 go up to
+    ``max_depth``; L3 takes any value that meets the budget.
     """
     widest = max(group_channels)
     choices: dict[str, tuple[int, ...]] = {}
@@ -46,7 +46,7 @@ def twelve_numbers(
         choices[f"group_channels_{i}"] = tuple(sorted(group_channels))
     choices |= {name: tuple(range(1, max_depth + 1)) for name in ("l1", "l2", "l4")}
 
-    def shallowest(choice: Choice) -> Family:
+    def smallest(choice: Choice) -> Family:
         c1, c2, c3, c4 = (choice[f"c{i}"] for i in range(1, 5))
         w1, w2, w3, w4 = (choice[f"group_channels_{i}"] for i in range(1, 5))
         return FreeVariant(
@@ -56,4 +56,4 @@ def twelve_numbers(
             **origin.switches,
         )
 
-    return Domain(choices, shallowest, budget)
+    return Domain(choices, smallest, budget)

@@ -1,1 +1,1 @@
-"""What the paper prints, counted again: sizes, Table C, the exponent, weight sharing."""
+"""The paper's printed figures, recounted: sizes, Table C, the exponent, weight sharing."""

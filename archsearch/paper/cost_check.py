@@ -1,9 +1,9 @@
 """Check the closed form of `archsearch.families.internimage_cost` against the built module.
 
-Three counts that know nothing of the closed form: the built module's own parameters, fvcore on its
+Three counts are independent of the closed form: the parameters of the built module, fvcore on its
 traced graph, and torch's `FlopCounterMode`. All run on the meta device, so that H at 640 x 640
-takes seconds and no memory. An operator that fvcore has no handle for is a difference here, where
-fvcore gives a warning and counts nothing.
+takes seconds and no memory. For an operator without a handle fvcore only warns and counts zero;
+here it is reported as a difference.
 """
 
 import warnings
@@ -27,15 +27,15 @@ from internimage.model import InternImage
 
 with warnings.catch_warnings():  # fvcore scripts two losses on import, which torch deprecates
     warnings.simplefilter("ignore", DeprecationWarning)
-    warnings.simplefilter("ignore", FutureWarning)  # what newer ones call it
+    warnings.simplefilter("ignore", FutureWarning)  # the category in newer versions of torch
     from fvcore.nn import FlopCountAnalysis, jit_handles, parameter_count
 
 Handle = Callable[[list[Any], list[Any]], Any]
 
 
 @dataclass(frozen=True)
-class Counted:
-    """What one method found; None where it does not count that."""
+class IndependentCount:
+    """The result of one method; None for a quantity that it does not count."""
 
     method: str
     params: int | None = None
@@ -45,79 +45,82 @@ class Counted:
 
 @dataclass(frozen=True)
 class Verification:
-    """The closed form, the independent counts, and operators that fvcore could not count."""
+    """The closed form, the independent counts, and the operators that fvcore could not count."""
 
     closed_form: Cost
-    counts: tuple[Counted, ...]
+    counts: tuple[IndependentCount, ...]
     uncounted: tuple[str, ...] = ()
 
     def differences(self) -> list[str]:
-        """Every disagreement in words; empty when all agree to the integer."""
-        found = [
-            f"{name}: closed form {expected:,}, {counted.method} {got:,} ({got - expected:+,})"
+        """A message for every difference; empty if all counts are equal integers."""
+        messages = [
+            f"{name}: closed form {expected:,}, {result.method} {value:,} ({value - expected:+,})"
             for name in ("params", "macs", "activations")
-            for counted in self.counts
-            if (got := getattr(counted, name)) is not None
-            and got != (expected := getattr(self.closed_form, name))
+            for result in self.counts
+            if (value := getattr(result, name)) is not None
+            and value != (expected := getattr(self.closed_form, name))
         ]
-        return found + [f"fvcore has no handle for {operator}" for operator in self.uncounted]
+        return messages + [f"fvcore has no handle for {operator}" for operator in self.uncounted]
 
 
 def verify(config: ModelConfig, image_size: int = 224) -> list[str]:
-    """Every difference between the closed form and the built module, in words; empty for none.
+    """A message for every difference between the closed form and the built module.
 
     Raises:
-        ValueError: when ``image_size`` is less than 1.
+        ValueError: ``image_size`` is less than 1.
     """
-    return measure(config, image_size).differences()
+    return verification(config, image_size).differences()
 
 
-def measure(config: ModelConfig, image_size: int = 224) -> Verification:
-    """Build ``config`` without memory and count it three more times, for one square image.
+def verification(config: ModelConfig, image_size: int = 224) -> Verification:
+    """The closed form and three independent counts of ``config``, for one square image.
 
     Raises:
-        ValueError: when ``image_size`` is less than 1.
+        ValueError: ``image_size`` is less than 1.
     """
     closed_form = count(config, image_size)
     with torch.device("meta"):
         model = InternImage(config).eval()
         image = torch.empty(1, 3, image_size, image_size)
     with torch.no_grad():
-        by_fvcore, uncounted = count_module(model, image)
+        by_fvcore, uncounted = count_by_fvcore(model, image)
         counts = (_by_module(model), by_fvcore, _by_flop_counter(model, image))
     return Verification(closed_form, counts, uncounted)
 
 
-def _by_module(model: nn.Module) -> Counted:
-    return Counted("module", params=sum(p.numel() for p in model.parameters()))
+def _by_module(model: nn.Module) -> IndependentCount:
+    return IndependentCount("module", params=sum(p.numel() for p in model.parameters()))
 
 
-def _by_flop_counter(model: nn.Module, image: torch.Tensor) -> Counted:
-    """torch counts a multiply-add as two; operators it does not know it passes over in silence."""
+def _by_flop_counter(model: nn.Module, image: torch.Tensor) -> IndependentCount:
+    """torch counts a multiply-add as two FLOPs, and silently skips unknown operators."""
     with FlopCounterMode(display=False) as counter:
         model(image)
     flops = counter.get_total_flops()
     assert flops % 2 == 0
-    return Counted("FlopCounterMode", macs=flops // 2)
+    return IndependentCount("FlopCounterMode", macs=flops // 2)
 
 
-def count_module(model: nn.Module, image: torch.Tensor) -> tuple[Counted, tuple[str, ...]]:
-    """Any network counted by fvcore in our convention, and the operators it has no handle for."""
+def count_by_fvcore(
+    model: nn.Module, image: torch.Tensor
+) -> tuple[IndependentCount, tuple[str, ...]]:
+    """fvcore's count of any network in our convention, and the operators without a handle."""
     analysis = FlopCountAnalysis(model, image).clear_op_handles()
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     for operator, macs in _HANDLES.items():
         analysis.set_op_handle(operator, _with_activations(macs))
-    for operator in FREE:
+    for operator in UNCOUNTED_OPERATORS:
         analysis.set_op_handle(operator, None)
     with _TraceableConvolutions():
         totals = analysis.by_operator()
     uncounted = tuple(f"{name} ({n} times)" for name, n in analysis.unsupported_ops().items())
     params = parameter_count(model)[""]
-    return Counted("fvcore", params, totals["macs"], totals["activations"]), uncounted
+    result = IndependentCount("fvcore", params, totals["macs"], totals["activations"])
+    return result, uncounted
 
 
 def _with_activations(macs: Handle) -> Handle:
-    """One handle for both figures, so that the model is traced once."""
+    """A handle that counts multiply-adds and activations, so that the model is traced once."""
 
     def handle(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
         counted = macs(inputs, outputs)
@@ -128,7 +131,7 @@ def _with_activations(macs: Handle) -> Handle:
 
 
 def _attention_macs(inputs: list[Any], _outputs: list[Any]) -> int:
-    """`scaled_dot_product_attention`: queries times keys, then weights times values."""
+    """Multiply-adds of attention: queries times keys, then weights times values."""
     query, key, value = (tensor.type().sizes() for tensor in inputs[:3])
     scores: int = prod(query[:-1]) * key[-2]
     return scores * int(query[-1] + value[-1])
@@ -146,20 +149,20 @@ _HANDLES: dict[str, Handle] = {
     "archsearch::dcnv3": dcnv3_macs_handle,
 }
 
-FREE = (
+UNCOUNTED_OPERATORS = (
     "aten::add", "aten::sub", "aten::mul", "aten::lerp", "aten::gelu", "aten::sigmoid",
     "aten::softmax", "aten::layer_norm", "aten::batch_norm", "aten::mean", "aten::pixel_shuffle",
     "aten::cartesian_prod", "aten::rsub", "aten::pad", "aten::adaptive_avg_pool2d",
 )  # fmt: skip
-"""What the convention leaves uncounted: elementwise arithmetic, activations, norms, pooling, and
-rearrangement beyond what fvcore passes over by itself."""
+"""Operators that the convention does not count: elementwise arithmetic, activations, norms, pooling
+and rearrangement. fvcore skips some others without a handle."""
 
 
 class _TraceableConvolutions(TorchFunctionMode):
-    """Calls the convolution by the name under which a trace records it on the meta device.
+    """Replaces `conv2d` by `_convolution`, so that a trace on the meta device records it.
 
-    A trace of `conv2d` records `_convolution`, one level down; on meta tensors torch does not pass
-    through that level, and fvcore would see no convolution at all.
+    On other devices `conv2d` calls `_convolution`, which the trace records. On meta tensors torch
+    skips that call, and fvcore would see no convolution.
     """
 
     def __torch_function__(

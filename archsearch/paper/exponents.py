@@ -1,7 +1,7 @@
-"""The exponent of ``alpha * beta^1.99 ~ 2`` (Section 3.2) for any network, by all that it may mean.
+"""The exponent of ``alpha * beta^1.99 ~ 2`` (Section 3.2) for any network, counted in five ways.
 
-The paper doubles the width at constant depth and does not say what it counts: parameters or
-multiply-adds, with the last Linear and the operator's samples or without.
+The paper doubles the width at constant depth, but does not say what it counts: parameters or
+multiply-adds, with or without the last Linear and the operator's samples.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from archsearch.families.internimage import ORIGIN, Variant
 from archsearch.families.internimage_scaling import exponent
 from archsearch.paper.table_c import ROWS
 
-PAPER = 1.99
+PRINTED = 1.99
 
 COUNTED: dict[str, dict[str, Any]] = {
     "params": {"axis": "params"},
@@ -21,15 +21,15 @@ COUNTED: dict[str, dict[str, Any]] = {
     "macs without the classifier": {"axis": "macs", "classifier": False},
     "macs without the operator's samples": {"axis": "macs", "operator": False},
 }
-"""What may be counted -> how `internimage_scaling.exponent` is called for it."""
+"""What is counted -> the arguments of `internimage_scaling.exponent` that count it."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One way to count and its exponent.
+class MeasuredExponent:
+    """The exponent of one way to count.
 
-    ``steps`` holds, for the five (alpha, beta) of Table C, what one step of phi multiplies that
-    count by: ``alpha * beta^exponent``, meant to be 2.
+    ``steps`` holds the growth factor of one step of phi, ``alpha * beta^exponent``, for the five
+    (alpha, beta) of Table C; the paper's rule wants it to be 2.
     """
 
     counted: str
@@ -42,11 +42,12 @@ class Measured:
         return {"counted": self.counted, "exponent": round(self.exponent, 6), "steps": steps}
 
 
-def exponents(origin: Variant = ORIGIN) -> tuple[Measured, ...]:
-    """Every way of `COUNTED` for one origin (1000 classes, 224 x 224), then the paper's 1.99."""
-    found = {counted: exponent(origin, **asked) for counted, asked in COUNTED.items()}
-    return tuple(_measured(name, value) for name, value in {**found, "as printed": PAPER}.items())
+def exponents(origin: Variant = ORIGIN) -> tuple[MeasuredExponent, ...]:
+    """The exponents of `COUNTED` for one origin (1000 classes, 224 x 224), and the printed 1.99."""
+    values = {counted: exponent(origin, **options) for counted, options in COUNTED.items()}
+    return tuple(_with_steps(c, value) for c, value in {**values, "as printed": PRINTED}.items())
 
 
-def _measured(counted: str, value: float) -> Measured:
-    return Measured(counted, value, {(r.alpha, r.beta): r.alpha * r.beta**value for r in ROWS})
+def _with_steps(counted: str, value: float) -> MeasuredExponent:
+    steps = {(row.alpha, row.beta): row.alpha * row.beta**value for row in ROWS}
+    return MeasuredExponent(counted, value, steps)

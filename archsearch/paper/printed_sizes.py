@@ -1,18 +1,18 @@
-"""Every size that the paper prints for this family, counted again.
+"""Every size that the paper prints for this family, recounted.
 
-Tables 1, 2, A, C, D, F and G, Section 3.2 and the ratios of Section 4.4. A figure is equal when it
-is at the printed precision.
+Covers Tables 1, 2, A, C, D, F and G, Section 3.2 and the ratios of Section 4.4. A figure is equal
+if it is equal at the printed precision.
 """
 
 import re
 from dataclasses import asdict, dataclass, replace
-from math import log2
 from typing import Any, Literal
 
-from archsearch.families.internimage import PUBLISHED, SCALED_ORIGIN, Variant
-from archsearch.families.internimage_cost import count, count_parts, operator_macs
+from archsearch.families.internimage import PUBLISHED, SCALED_ORIGIN
+from archsearch.families.internimage_cost import count, operator_macs
+from archsearch.families.internimage_scaling import exponent
 from archsearch.paper.table_c import ROWS
-from archsearch.paper.unshared_weights import DESCRIBED_H, MORE_AT_T, SAVED_AT_H, Reading, readings
+from archsearch.paper.weight_sharing import DESCRIBED_H, MODELS, PRINTED_RATIOS, extra_params
 from internimage.config import PRESETS, ModelConfig
 
 NOT_COUNTED = (
@@ -29,11 +29,11 @@ UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "%": 0.01, "": 1.0}
 
 @dataclass(frozen=True)
 class Claim:
-    """One printed figure beside ours.
+    """One printed figure and our count of it.
 
-    ``computed`` is exact, in units of one (0.661 for 66.1%). ``found`` is the value by a reading
-    that the text does not state, and ``tried`` says which readings were tried; both are empty for
-    a claim that has to come out as the paper describes it.
+    ``computed`` is exact and not in percent (0.661 for 66.1%). ``found`` is the value by another
+    reading, which the paper does not state; ``tried`` describes the readings that were tried. A
+    claim that must be equal as the paper describes it has neither.
     """
 
     source: str
@@ -47,7 +47,7 @@ class Claim:
 
     @property
     def ours(self) -> str:
-        """The computed figure, rounded as the paper rounds this one."""
+        """The computed figure, rounded like the printed one."""
         return as_printed(self.computed, self.printed)
 
     @property
@@ -60,7 +60,7 @@ class Claim:
 
     @property
     def broken(self) -> bool:
-        """Whether it should have come out and did not: our mistake, not the paper's."""
+        """Whether the claim must be equal and is not: an error of ours, not the paper's."""
         return self.verdict == "not recovered" and not self.tried
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,10 +68,10 @@ class Claim:
 
 
 def as_printed(value: float, printed: str) -> str:
-    """``value`` with the unit and as many decimals as ``printed`` (``1.08B``, ``206G``, ``42.0%``).
+    """``value`` with the unit and decimals of ``printed`` (``1.08B``, ``206G``, ``42.0%``).
 
     Raises:
-        ValueError: when ``printed`` is no such figure.
+        ValueError: ``printed`` does not have this form.
     """
     match = re.fullmatch(r"\d+(?:\.(\d+))?([KMGB%]?)", printed)
     if match is None:
@@ -80,7 +80,7 @@ def as_printed(value: float, printed: str) -> str:
 
 
 def claims() -> tuple[Claim, ...]:
-    """Every one, in the paper's order."""
+    """Every claim, in the paper's order."""
     return (
         *_family(),
         _exponent(),
@@ -147,57 +147,47 @@ def _macs_of_h() -> list[Claim]:
 def _exponent() -> Claim:
     """Section 3.2: "calculated by doubling the model width and keeping the depth constant"."""
     values = {name: exponent(variant) for name, variant in PUBLISHED.items()}
-    told = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-    backbone = exponent(PUBLISHED["T"], without=("classifier",))
+    by_model = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+    backbone = exponent(PUBLISHED["T"], classifier=False)
     return Claim(
         "Section 3.2", "T", "exponent of the width", "1.99", values["T"],
         f"log2 of the {PARAMS}, at twice the width over once",
         found=values["B"],
-        tried=f"parameters: {told} (1.99 from B up); T without its classifier {backbone:.3f}",
+        tried=f"parameters: {by_model} (1.99 from B up); T without its classifier {backbone:.3f}",
     )  # fmt: skip
 
 
-def exponent(variant: Variant, without: tuple[str, ...] = ()) -> float:
-    """How parameters grow with width at fixed depth: ``log2(params(2 C1) / params(C1))``."""
-    wide = variant.with_numbers(2 * variant.c1, *variant.numbers[1:])
-    params = [
-        sum(tally.params for part, tally in count_parts(v.config()).items() if part not in without)
-        for v in (wide, variant)
-    ]
-    return log2(params[0] / params[1])
-
-
 def _unshared() -> list[Claim]:
-    """Table 6's and Fig. 4's ratios: the plain reading, and the one that gives both if one does."""
-    every = tuple(readings())
-    plain, nearest = every[0], min(every, key=lambda r: r.miss)
-    both = nearest.gives_t and nearest.gives_h
-    tried = _told(every, nearest)
-    convention = "unshared over shared parameters: 9 C^2 for the output projection's C^2"
-    more = (MORE_AT_T, plain.more_at_t, nearest.more_at_t)
-    saved = (SAVED_AT_H, plain.saved_at_h, nearest.saved_at_h)
-    claims = []
-    for source, model, quantity, (printed, ours, found) in (
-        ("Section 4.4 (Table 6)", "T", "more parameters, unshared", more),
-        ("Section 4.4 (Fig. 4)", "H", "parameters saved by sharing", saved),
-    ):
-        text = f"{printed:.1f}%"
-        value = found / 100 if both else None
-        claims.append(Claim(source, model, quantity, text, ours / 100, convention, value, tried))
-    return claims
-
-
-def _told(every: tuple[Reading, ...], nearest: Reading) -> str:
-    """How many fit, and how many would by chance: what is found by trying much proves little."""
-    gives_t, gives_h = sum(r.gives_t for r in every), sum(r.gives_h for r in every)
-    both = sum(r.gives_t and r.gives_h for r in every)
-    near = len({r.more_at_t for r in every if abs(r.more_at_t - MORE_AT_T) < 1})
-    return (
-        f"{len(every):,} readings: {gives_t} give T's figure, {gives_h} give H's, {both} give "
-        f"both. Nearest: {nearest.text}: {nearest.more_at_t:.2f}% and {nearest.saved_at_h:.2f}%. "
-        f"The paper does not say so: it was found by counting, and may be chance, for {near} "
-        "readings of T lie within a point of its figure"
+    """Table 6's and Fig. 4's ratios, by the plain reading and by the one that gives both."""
+    convention = (
+        "unshared over shared parameters: 9 C^2 in place of the output projection's C^2, so 8 C^2 "
+        "more per layer"
     )
+    more, saved = _unshared_ratios()
+    other_more, other_saved = _unshared_ratios(second_modulation=True)
+    tried = (
+        f"8 C^2 + 9 (C + 1) G more per layer give {100 * other_more:.2f}% for T and "
+        f"{100 * other_saved:.2f}% for H. One reading that the paper does not state gives both; it "
+        "was found by trying 1,620, so it may be chance"
+    )
+    printed_more = f"{PRINTED_RATIOS['T']['more_params']:.1f}%"
+    printed_saved = f"{PRINTED_RATIOS['H']['saved_params']:.1f}%"
+    return [
+        Claim(
+            "Section 4.4 (Table 6)", "T", "more parameters, unshared",
+            printed_more, more, convention, other_more, tried,
+        ),
+        Claim(
+            "Section 4.4 (Fig. 4)", "H", "parameters saved by sharing",
+            printed_saved, saved, convention, other_saved, tried,
+        ),
+    ]  # fmt: skip
+
+
+def _unshared_ratios(second_modulation: bool = False) -> tuple[float, float]:
+    """The fraction of parameters that unshared weights add to T, and that sharing saves at H."""
+    t, h = (extra_params(m, second_modulation) / count(MODELS[m]).params for m in ("T", "H"))
+    return t, h / (1 + h)
 
 
 def _table_c() -> list[Claim]:
@@ -217,13 +207,13 @@ TABLE_D = {3: ("30M", "5G", 83.5), 5: ("37M", "6G", 83.6), 7: ("48M", "8G", 82.8
 
 
 def _table_d() -> list[Claim]:
-    found = []
+    rows = []
     for kernel, (params, macs, _) in TABLE_D.items():
         config = replace(PRESETS["T"].config, kernel_size=kernel)
         name, how = f"T, K = {kernel}", f"{PARAMS}; the depth-wise convolution has K too"
-        found.append(Claim("Table D", name, "parameters", params, count(config).params, how))
-        found.append(_macs("Table D", name, config, 224, macs))
-    return found
+        rows.append(Claim("Table D", name, "parameters", params, count(config).params, how))
+        rows.append(_macs("Table D", name, config, 224, macs))
+    return rows
 
 
 def _table_f() -> list[Claim]:

@@ -1,10 +1,10 @@
 """Closed-form memory of a training step, without building the network and without torch.
 
 The model: at its peak a step of AdamW in fp32 holds four numbers per parameter (weight, gradient
-and two moments) and every tensor that the forward pass keeps for the backward pass, once however
-many operations keep it. Left out: what operations use and free again, the allocator's rounding, and
-the first copies of a framework. So it is low by the largest passing tensors, and high where
-gradients come to be only after the tensors of their layer are gone.
+and two moments) and every tensor that the forward pass keeps for the backward pass, counted once
+even if several operations keep it. Not counted: temporary tensors, the allocator's rounding, and
+the framework's initial allocations. The prediction is therefore low by the largest temporary
+tensors, and high where a gradient is allocated only after the kept tensors of its layer are freed.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ LAYER_NORM_STATISTICS = 2
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Bytes of one training step: what is there for any batch, and what grows with it."""
+    """Bytes of one training step; only ``kept_bytes`` grow with the batch."""
 
     parameter_bytes: int
     kept_bytes: int
@@ -34,27 +34,22 @@ class StepMemory:
     def peak_bytes(self) -> int:
         return self.parameter_bytes + self.kept_bytes
 
-    @property
-    def per_image(self) -> float:
-        """Peak bytes per image of the batch, as Fig. 4 states memory."""
-        return self.peak_bytes / self.batch_size
-
 
 def step_memory(config: ModelConfig, batch_size: int, image_size: int = 224) -> StepMemory:
-    """What a step of ``batch_size`` images holds at its peak, in fp32.
+    """Predicted memory of a step of ``batch_size`` images at its peak, in fp32.
 
     Raises:
-        ValueError: when ``batch_size`` or ``image_size`` is less than 1.
+        ValueError: ``batch_size`` or ``image_size`` is less than 1.
     """
     if batch_size < 1:
-        raise ValueError(f"batch size wants at least 1 image, got {batch_size}")
+        raise ValueError(f"batch size must be at least 1 image, got {batch_size}")
     numbers = NUMBERS_PER_PARAMETER * count(config, image_size).params + merged_weights(config)
-    kept = kept_elements(config, image_size)
-    return StepMemory(BYTES * numbers, BYTES * kept * batch_size, batch_size)
+    elements = kept_elements(config, image_size)
+    return StepMemory(BYTES * numbers, BYTES * elements * batch_size, batch_size)
 
 
 def merged_weights(config: ModelConfig) -> int:
-    """Elements of the offset and mask matrices, which every layer lays out anew as one."""
+    """Elements of the merged offset and mask matrices, which every layer copies into one."""
     layers = zip(config.channels, config.groups, config.depths, strict=True)
     return sum(depth * c * 3 * g * config.points for c, g, depth in layers)
 
@@ -71,13 +66,13 @@ def kept_elements(config: ModelConfig, image_size: int = 224) -> int:
 
 
 def _stem(c1: int, inner: int, pixels: int) -> int:
-    """The first convolution's map, its norm and its GELU; the second's map."""
+    """The map of the first convolution, its norm and its GELU; the map of the second."""
     statistics = LAYER_NORM_STATISTICS * (inner + pixels)
     return 3 * (c1 // 2) * inner + c1 * pixels + statistics
 
 
 def _stage(config: ModelConfig, index: int, pixels: int) -> int:
-    """Blocks, extra norms and end norm, and what goes on to the next convolution."""
+    """Blocks, extra norms, end norm, and the input of the next convolution."""
     c = config.channels[index]
     norms = int(config.stage_end_norm) + (len(config.extra_norm_blocks) if index == 2 else 0)
     per_pixel = config.depths[index] * _block(config, index)
@@ -85,10 +80,10 @@ def _stage(config: ModelConfig, index: int, pixels: int) -> int:
 
 
 def _block(config: ModelConfig, index: int) -> int:
-    """Elements per pixel: operator and MLP, with the inputs of their norms and of layer scale."""
+    """Elements per pixel of a block: operator and MLP, inputs of norms and of layer scale."""
     c, hidden = config.channels[index], config.hidden[index]
     norms = 4 if config.norm == "res-post" else 2
-    branch_inputs = 2 * c  # of the layer and of the MLP: read by their first Linears
+    branch_inputs = 2 * c  # inputs of the first Linear of the layer and of the MLP
     norm_inputs = norms * c
     scaled = 0 if config.layer_scale is None else 2 * c
     return (
@@ -98,21 +93,22 @@ def _block(config: ModelConfig, index: int) -> int:
 
 
 def _operator(config: ModelConfig, index: int) -> int:
-    """Elements per pixel of the layer, its input not counted."""
+    """Elements per pixel of the layer without its input."""
     c, g, p = config.channels[index], config.groups[index], config.points
     unshared = config.operator == "dcnv3-unshared"
-    kept = c + 3 * g * p + (p * c if unshared else c)  # projected, offsets and mask, aggregated
+    elements = c + 3 * g * p + (p * c if unshared else c)  # projected, offsets and mask, aggregated
     if config.operator == "dcnv3-sigmoid":
-        kept += g * p  # the sigmoid's result beside the logits' memory, which the offsets share
+        elements += g * p  # the sigmoid's result; its logits share memory with the offsets
     if config.operator != "deformable-attention":
-        kept += 3 * c + LAYER_NORM_STATISTICS  # depth-wise convolution, norm, GELU
+        elements += 3 * c + LAYER_NORM_STATISTICS  # depth-wise convolution, norm, GELU
     if config.center_feature_scale:
-        kept += c + g  # what is blended, and the gate
-    return kept
+        elements += c + g  # the blended features, and the gate
+    return elements
 
 
 def _head(config: ModelConfig, pixels: list[int]) -> int:
-    """The attention head's query and what follows it are left out: a few thousand elements."""
+    """Elements of the head; the attention head's query and later layers, a few thousand elements,
+    are not counted."""
     if config.head == "attention":  # tokens, two norms of them, keys and values
         return 5 * HEAD_TOKEN_CHANNELS * pixels[2]
     return 2 * head_channels(config) * pixels[3] + head_channels(config)

@@ -1,8 +1,8 @@
 """Table C: five (alpha, beta) from T to ~100M, at phi = 2.
 
-The paper prints parameters and accuracy, no configurations. `RECOVERED` are configurations that
-have the printed number of parameters, found by counting; they cannot come from one rounding rule:
-rows 1 and 5 round the width in opposite directions.
+The paper prints parameters and accuracy, but no configurations. The ``recovered`` configurations
+have the printed number of parameters and were found by counting. They cannot come from one rounding
+rule: rows 1 and 5 round the width in opposite directions.
 """
 
 from dataclasses import dataclass, replace
@@ -36,22 +36,23 @@ ROWS = (
     Row(1.12, 1.34, 105, 83.1, (112, 16, 4, 24)),
     Row(1.15, 1.32, 95, 81.8, (96, 16, 5, 30)),
 )
-"""Doubt: (112, 16, 5, 20) has 105M and (96, 16, 6, 26) 95M as well; the deeper stage 3 is taken in
-both, as it keeps closer to T's and to B's proportions."""
+"""Doubt: (112, 16, 5, 20) also has 105M, and (96, 16, 6, 26) also has 95M. In both rows the
+configuration with the deeper stage 3 is used, which is closer to the proportions of T and B."""
 
 
 def table_c(origin: Variant = SCALED_ORIGIN, rounding: str = "recovered") -> tuple[Cell, ...]:
-    """The five pairs at phi = 2, each beside what the paper prints for it.
+    """The five pairs at phi = 2, each with the figures that the paper prints.
 
-    ``rounding`` is ``recovered``, labelled so in every reason and possible only from T's four
-    numbers, or a policy of `archsearch.space.scaling.ROUNDINGS`.
+    ``rounding`` is ``recovered`` or a policy of
+    `archsearch.families.internimage_scaling.ROUNDINGS`. Only T's four numbers can have
+    ``recovered``, which every reason then states.
 
     Raises:
-        ValueError: for an unknown rounding, or ``recovered`` from another origin.
+        ValueError: the rounding is unknown, or it is ``recovered`` with another origin.
     """
     if rounding not in (*ROUNDINGS, "recovered"):
         raise ValueError(
-            f"rounding wants recovered or one of {', '.join(ROUNDINGS)}, got {rounding!r}"
+            f"rounding must be recovered or one of {', '.join(ROUNDINGS)}, got {rounding!r}"
         )
     if rounding != "recovered":
         scaled = [scaled_cell(origin, row.alpha, row.beta, PHI, rounding) for row in ROWS]

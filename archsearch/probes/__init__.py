@@ -1,1 +1,1 @@
-"""Looks into a trained network: receptive fields, sampling points, robustness, speed."""
+"""Probes of a trained network: receptive fields, sampling points, robustness, speed."""

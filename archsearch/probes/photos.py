@@ -1,4 +1,4 @@
-"""What can be seen in one network: the values that studies measure and reports draw. No torch."""
+"""The values that probes measure and reports draw, and the photographs. No torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from archsearch.training.images import decode, read_file
 
 Photo = NDArray[np.uint8]
-"""A picture ``(H, W, 3)``."""
+"""An image ``(H, W, 3)``."""
 
 SAMPLES = ("china", "flower")
-"""Photographs inside scikit-learn."""
+"""Photographs that scikit-learn contains."""
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """Which pixels one place of one stage's map answers to.
+    """The effective receptive field of one position of one stage's feature map.
 
-    ``energy`` is ``(H, W)``: the squared gradient of the place's channels, summed over channels and
-    colours. ``center`` is the place in pixels of the image as (x, y); the radii, in pixels around
-    it, hold 50 and 90 percent of the energy.
+    ``energy`` is ``(H, W)``: the squared gradient of the channels at the position, summed over
+    channels and colors. ``center`` is the position in pixels of the image as (x, y). The discs
+    around it with ``radius50`` and ``radius90`` (in pixels) hold 50 and 90 percent of the energy.
     """
 
     network: str
@@ -35,9 +35,11 @@ class ReceptiveField:
 
 @dataclass(frozen=True)
 class SamplingLocations:
-    """Where one block looks for one place of its map, all in pixels of the image as (x, y).
+    """The sampling points of one block for one query position of its feature map.
 
-    ``points`` is ``(G, P, 2)``, ``modulation`` ``(G, P)``; (0, 0) is the centre of the first pixel.
+    ``points`` is ``(G, P, 2)`` and ``modulation`` ``(G, P)``, for G groups of P points. ``center``
+    is the query. Points are in pixels of the image as (x, y); (0, 0) is the center of the first
+    pixel.
     """
 
     stage: int
@@ -49,11 +51,11 @@ class SamplingLocations:
 
 @dataclass(frozen=True)
 class Consistency:
-    """How many predictions stay as they were when the images are moved by ``amount``.
+    """Prediction consistency: the share of predictions that stay when images are transformed.
 
-    ``amount`` is in pixels or degrees of the images used, ``paper_amount`` what it stands for in
-    the paper (pixels of 224). ``share``, ``low`` and ``high`` are from 0 to 1, ``accuracy`` in
-    percent.
+    ``amount`` is in pixels of the images used or in degrees; ``paper_amount`` is the same in the
+    paper's pixels (of images with side 224). ``share`` and its interval ``low`` to ``high`` are
+    from 0 to 1, ``accuracy`` is in percent.
     """
 
     network: str
@@ -68,15 +70,15 @@ class Consistency:
 
 
 def photo(name: str, size: int) -> Photo:
-    """The middle square of an image, ``size`` x ``size``: a file, or one of `SAMPLES`.
+    """Return the central square of an image file or of one of `SAMPLES`, resized to ``size``.
 
     Raises:
-        ValueError: no such file, not an image, or a size below 1.
+        ValueError: if the file does not exist or is not an image, or for a size below 1.
     """
     from PIL import Image
 
     if size < 1:
-        raise ValueError(f"an image has at least 1 pixel a side, got {size}")
+        raise ValueError(f"the size of an image must be at least 1 pixel, got {size}")
     picture = _sample(name) if name in SAMPLES else decode(read_file(Path(name)), name)
     side = min(picture.size)
     left, top = (picture.width - side) / 2, (picture.height - side) / 2
@@ -91,36 +93,36 @@ def _sample(name: str) -> Any:
     return Image.fromarray(load_sample_image(f"{name}.jpg"))
 
 
-def point(text: str) -> tuple[float, float]:
-    """``0.5,0.4`` as shares of width and height, from the left and from the top.
+def parse_point(text: str) -> tuple[float, float]:
+    """Return ``0.5,0.4`` as fractions of width and height, from the left and from the top.
 
     Raises:
-        ValueError: not two numbers from 0 to 1.
+        ValueError: if these are not two numbers from 0 to 1.
     """
     try:
         x, y = (float(part) for part in text.split(","))
     except ValueError:
         x = y = -1.0
     if not (0 <= x <= 1 and 0 <= y <= 1):
-        raise ValueError(f"a point is two shares of the image such as 0.5,0.4 (x,y), got {text!r}")
+        raise ValueError(f"a point must be two fractions x,y such as 0.5,0.4, got {text!r}")
     return x, y
 
 
-def place(at: tuple[float, float], side: int, map_side: int, stride: int) -> tuple[int, int]:
-    """Column and row of the map whose centre is nearest to ``at``.
+def map_position(at: tuple[float, float], side: int, map_side: int, stride: int) -> tuple[int, int]:
+    """Return column and row of the feature-map position whose center is nearest to ``at``.
 
-    All convolutions of stride 2 here pad by one, so column ``c`` of a map is centred on pixel
-    ``stride * c`` of the image.
+    ``at`` is (x, y) as fractions of the image. All convolutions of stride 2 here pad by one, so
+    column ``c`` of a map is centered on pixel ``stride * c`` of the image.
     """
-    column, row = (min(map_side - 1, round(share * (side - 1) / stride)) for share in at)
+    column, row = (min(map_side - 1, round(part * (side - 1) / stride)) for part in at)
     return column, row
 
 
 def radius(energy: NDArray[np.float64], center: tuple[float, float], share: float) -> float:
-    """Smallest radius around ``center`` (x, y) whose disc holds ``share`` of ``energy``."""
+    """Return the smallest radius around ``center`` (x, y) whose disc holds ``share`` of energy."""
     rows, columns = np.indices(energy.shape)
     distance = np.hypot(columns - center[0], rows - center[1]).ravel()
     order = np.argsort(distance, kind="stable")
-    held = np.cumsum(energy.ravel()[order])
-    enough = np.searchsorted(held, share * held[-1] * (1 - 1e-12))
-    return float(distance[order][min(enough, len(order) - 1)])
+    cumulative = np.cumsum(energy.ravel()[order])
+    index = np.searchsorted(cumulative, share * cumulative[-1] * (1 - 1e-12))
+    return float(distance[order][min(index, len(order) - 1)])

@@ -1,6 +1,6 @@
-"""A plain residual CNN to hold InternImage against: the same shape with fixed 3x3 grids.
+"""A plain residual CNN to compare InternImage with: the same shape with fixed sampling grids.
 
-It stands outside `internimage`: a comparison, not a member of the family.
+It is not in `internimage`, because it is a comparison and not a member of the family.
 """
 
 from contextlib import nullcontext
@@ -17,13 +17,14 @@ from archsearch.families.internimage_cost import count
 from archsearch.study import Trial
 from archsearch.training.batch_norm import calibrate
 from archsearch.training.device import settings
-from archsearch.training.loop import Training, fit
+from archsearch.training.loop import fit
+from archsearch.training.state import Training
 from internimage.config import ModelConfig
 from internimage.model import Downsample, Stem
 
 
 class PlainBlock(nn.Module):
-    """``x + BN(conv1x1(GELU(BN(convKxK(x)))))``: one window of K per block, as InternImage has."""
+    """``x + BN(conv1x1(GELU(BN(convKxK(x)))))``: one K x K window per block, as InternImage has."""
 
     def __init__(self, channels: int, kernel_size: int) -> None:
         super().__init__()
@@ -39,9 +40,9 @@ class PlainBlock(nn.Module):
 
 
 class PlainCNN(nn.Module):
-    """Stem, widths, depths, kernel and downsampling of ``config``, with `PlainBlock` inside.
+    """Stem, widths, depths, kernel and downsampling of ``config``, with `PlainBlock` as block.
 
-    BatchNorm in evaluation mode acts on each pixel alone, so it adds nothing to a receptive field.
+    BatchNorm in evaluation mode acts on each pixel alone, so it does not widen a receptive field.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -56,11 +57,11 @@ class PlainCNN(nn.Module):
         self.classifier = nn.Linear(c[3], config.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(N, classes)``."""
+        """Return logits ``(N, classes)``."""
         return cast(Tensor, self.classifier(self.forward_features(images)[3].mean((2, 3))))
 
     def forward_features(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The four stage maps, NCHW, at strides 4, 8, 16 and 32."""
+        """Return the four stage maps, NCHW, at strides 4, 8, 16 and 32."""
         x = self.stem(images).permute(0, 3, 1, 2)
         maps = []
         for i, stage in enumerate(self.stages):
@@ -72,7 +73,7 @@ class PlainCNN(nn.Module):
 
 @dataclass(frozen=True)
 class PlainShape(Family):
-    """The plain CNN of one InternImage's shape, as a family that the training loop can train."""
+    """The plain CNN with the shape of one InternImage, as a family for the training loop."""
 
     model: ModelConfig
 
@@ -83,12 +84,12 @@ class PlainShape(Family):
         return PlainCNN(replace(self.model, num_classes=num_classes))
 
     def cost(self, height: int = 224, width: int | None = None, num_classes: int = 1000) -> Cost:
-        """The InternImage's, which is larger: it only bounds the memory of a step."""
+        """Return the InternImage's cost, which is larger: it only bounds a step's memory."""
         return count(replace(self.model, num_classes=num_classes), height, width)
 
 
 def untrained(config: ModelConfig, image: Tensor, seed: int = 0) -> PlainCNN:
-    """As initialized; BatchNorm takes its statistics from ``image``, as a first step would."""
+    """Return an initialized CNN whose BatchNorm has the statistics of ``image``."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         model = PlainCNN(config)
@@ -97,9 +98,10 @@ def untrained(config: ModelConfig, image: Tensor, seed: int = 0) -> PlainCNN:
 
 
 def train(trial: Trial, config: ModelConfig) -> tuple[nn.Module, float | None]:
-    """Trained as ``trial`` was, with its data, recipe and seed; and what its task chooses by.
+    """Train a plain CNN with a trial's data, recipe and seed.
 
-    On the CPU in fp32, without weight averaging. The value is None without a validation split.
+    Returns the CNN and its value of the metric that the task chooses by, None without a
+    validation split. It trains on the CPU in fp32, without weight averaging.
     """
     recipe = replace(trial.recipe, precision="fp32", ema_decay=None)
     cpu = torch.device("cpu")
@@ -107,5 +109,5 @@ def train(trial: Trial, config: ModelConfig) -> tuple[nn.Module, float | None]:
         training = Training(PlainShape(config), recipe, trial.data, trial.seed, trial.task, cpu)
         fit(training, lambda: False, lambda *_: None, lambda _: None)
     last = training.progress.curve[-1]
-    chooses = trial.task.metric(trial.task.chooses)
+    chooses = trial.task.metric(trial.task.ranking_metric)
     return training.model.eval().requires_grad_(False), chooses.of_metrics(last)

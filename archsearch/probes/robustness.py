@@ -1,9 +1,9 @@
-"""How many predictions survive when the images are shifted or turned?"""
+"""How consistent are predictions when the images are shifted or rotated?"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from archsearch.core.family import differing_switches, with_switches
+from archsearch.core.family import differing_switches, name_with_switches
 from archsearch.study import About
 
 if TYPE_CHECKING:
@@ -23,35 +23,40 @@ ABOUT = About(
 
 PAPER_SIZE = 224
 SHIFTS = tuple(range(0, 65, 8))
-"""Pixels of a 224 image. The paper says 0 to 64, and no step."""
+"""Pixels of an image with side 224. The paper says 0 to 64 and does not give the step."""
 
 ANGLES = tuple(range(0, 46, 5))
 """Degrees (F.2)."""
 
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
-"""Shifts are measured in all four, turns in both ways; the paper does not say which it took."""
+"""Shifts are measured in all four directions, rotations in both; the paper does not say which."""
 
-Move = Callable[["Tensor"], "Tensor"]
+Transform = Callable[["Tensor"], "Tensor"]
 
 
 def shift(images: "Tensor", dx: int, dy: int) -> "Tensor":
-    """``(N, C, H, W)`` moved ``dx`` pixels to the right and ``dy`` down; zeros come in.
+    """Return ``(N, C, H, W)`` moved ``dx`` pixels to the right and ``dy`` down, filled with zeros.
 
-    Zero is the data's mean, because images are normalised before they are moved.
+    Zero is the data's mean, because images are normalized before they are moved.
     """
     import torch
 
     moved = torch.zeros_like(images)
     height, width = images.shape[-2:]
     if abs(dx) < width and abs(dy) < height:
-        to = (slice(max(dy, 0), height + min(dy, 0)), slice(max(dx, 0), width + min(dx, 0)))
-        of = (slice(max(-dy, 0), height + min(-dy, 0)), slice(max(-dx, 0), width + min(-dx, 0)))
-        moved[..., to[0], to[1]] = images[..., of[0], of[1]]
+        to_y, to_x = _overlap(dy, height), _overlap(dx, width)
+        from_y, from_x = _overlap(-dy, height), _overlap(-dx, width)
+        moved[..., to_y, to_x] = images[..., from_y, from_x]
     return moved
 
 
+def _overlap(offset: int, side: int) -> slice:
+    """Return the pixels of one axis that stay in the image after a shift by ``offset``."""
+    return slice(max(offset, 0), side + min(offset, 0))
+
+
 def rotate(images: "Tensor", degrees: float) -> "Tensor":
-    """``(N, C, S, S)`` turned counter-clockwise about the middle, bilinear; zeros come in."""
+    """Return ``(N, C, S, S)`` rotated counterclockwise about the center: bilinear, zero-filled."""
     import math
 
     import torch
@@ -66,67 +71,71 @@ def rotate(images: "Tensor", degrees: float) -> "Tensor":
     return F.grid_sample(images, grid, align_corners=False)
 
 
-def moves(size: int) -> "Iterator[tuple[str, float, float, tuple[Move, ...]]]":
-    """What is done to images of ``size``: transform, amount, the paper's amount, and the ways.
+def transforms(size: int) -> "Iterator[tuple[str, float, float, tuple[Transform, ...]]]":
+    """Yield the transforms of images of ``size``: name, amount, paper's amount, and directions.
 
-    Shifts are scaled with the image, so that they are the same share of it as in the paper, to
-    whole pixels; those that come out equal are taken once.
+    Shifts are scaled to the same fraction of the image as in the paper, in whole pixels; equal ones
+    are used once.
     """
     pixels = {round(p * size / PAPER_SIZE): p for p in reversed(SHIFTS)}
     for amount in sorted(pixels):
-        ways = tuple(_shifter(amount * x, amount * y) for x, y in DIRECTIONS)
-        yield "translation", float(amount), amount * PAPER_SIZE / size, ways
+        shifts = tuple(_shift_by(amount * x, amount * y) for x, y in DIRECTIONS)
+        yield "translation", float(amount), amount * PAPER_SIZE / size, shifts
     for angle in ANGLES:
-        yield "rotation", float(angle), float(angle), (_turner(angle), _turner(-angle))
+        yield "rotation", float(angle), float(angle), (_rotate_by(angle), _rotate_by(-angle))
 
 
-def _shifter(dx: int, dy: int) -> Move:
+def _shift_by(dx: int, dy: int) -> Transform:
     return lambda images: shift(images, dx, dy)
 
 
-def _turner(degrees: float) -> Move:
+def _rotate_by(degrees: float) -> Transform:
     return lambda images: rotate(images, degrees)
 
 
 def consistency(
     label: str, model: "nn.Module", batches: "Iterable[Batch]", size: int
 ) -> "tuple[Consistency, ...]":
-    """The share of images with the prediction that they have unmoved, for every move.
+    """Return, for every transform, the share of images that keep their original prediction.
 
     Each image counts as the share of the directions in which it keeps its prediction. Wilson's 95%
-    interval takes the images for the sample, not images times directions, which are not
-    independent: with shares in between it is wider than it need be.
+    interval uses the images as the sample, not images times directions, which are not independent.
+    So it is wider than necessary where images keep their prediction in some directions only.
 
     Args:
-        batches: normalised images ``(N, 3, size, size)`` and labels.
+        batches: normalized images ``(N, 3, size, size)`` and labels.
     """
     import torch
 
-    planned = list(moves(size))
+    planned = list(transforms(size))
     same = torch.zeros(len(planned), dtype=torch.float64)
-    right, num_images = torch.zeros_like(same), 0
+    correct, num_images = torch.zeros_like(same), 0
     with torch.inference_mode():
         for images, labels in batches:
-            before = model(images).argmax(-1)
+            original = model(images).argmax(-1)
             num_images += len(images)
-            for i, (_, amount, _, ways) in enumerate(planned):
-                # No move at all is no computation either: all its ways are the images themselves.
-                after = [before] if amount == 0 else [model(w(images)).argmax(-1) for w in ways]
-                same[i] += sum(float((a == before).sum()) for a in after) / len(after)
-                right[i] += sum(float((a == labels).sum()) for a in after) / len(after)
+            for i, (_, amount, _, directions) in enumerate(planned):
+                predictions = (
+                    [original]  # amount 0 leaves the images as they are in every direction
+                    if amount == 0
+                    else [model(transform(images)).argmax(-1) for transform in directions]
+                )
+                num = len(predictions)
+                same[i] += sum(float((p == original).sum()) for p in predictions) / num
+                correct[i] += sum(float((p == labels).sum()) for p in predictions) / num
     return tuple(
-        _row(label, *move[:3], float(same[i]), float(right[i]), num_images)
-        for i, move in enumerate(planned)
+        _consistency(label, *row[:3], float(same[i]), float(correct[i]), num_images)
+        for i, row in enumerate(planned)
     )
 
 
-def _row(
+def _consistency(
     label: str,
     transform: str,
     amount: float,
     paper_amount: float,
     same: float,
-    right: float,
+    correct: float,
     num_images: int,
 ) -> "Consistency":
     from archsearch.probes.photos import Consistency
@@ -134,39 +143,40 @@ def _row(
     low, high = wilson(same / num_images, num_images)
     return Consistency(
         label, transform, amount, paper_amount, same / num_images, low, high,
-        100 * right / num_images, num_images,
+        100 * correct / num_images, num_images,
     )  # fmt: skip
 
 
 def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """The interval of Wilson (1927) for a share of ``n``; it is not empty at 0 and at 1."""
+    """Return the interval of Wilson (1927) for a share of ``n``; it has a width at 0 and 1 too."""
     center = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
     return max(0.0, center - half), min(1.0, center + half)
 
 
 def compare(
-    networks: "Sequence[Network]", data: str | None = None, most: int = 1000, batch_size: int = 64
+    networks: "Sequence[Network]",
+    data: str | None = None,
+    max_images: int = 1000,
+    batch_size: int = 64,
 ) -> "tuple[Consistency, ...]":
-    """`consistency` of each network on a validation split, of at most ``most`` images.
+    """Return `consistency` of each network on at most ``max_images`` of a validation split.
 
-    The data is ``data``, or the one that the network was trained on.
+    The data is ``data``, or else the data that the network was trained on.
 
     Raises:
-        ValueError: a network that was not trained here, and no data named for it; or one that has
+        ValueError: if ``data`` is missing for a network that is not from a run, or a network has
             fewer classes than the data.
     """
-    found: list[Consistency] = []
+    rows: list[Consistency] = []
     for network, label in zip(networks, _labels(networks), strict=True):
-        found += consistency(
-            label, network.model, _batches(network, data, most, batch_size), network.image_size
-        )
-    return tuple(found)
+        batches = _batches(network, data, max_images, batch_size)
+        rows += consistency(label, network.model, batches, network.image_size)
+    return tuple(rows)
 
 
 def _labels(networks: "Sequence[Network]") -> list[str]:
-    """Names apart: by the switches in which their variants differ, and numbered where that is not
-    enough."""
+    """Return distinct names: with the switches that differ, and numbered if still equal."""
     switches = differing_switches(n.trial.variant for n in networks if n.trial)
     names = [_name(n, switches) for n in networks]
     return [f"{n} ({i})" if names.count(n) > 1 else n for i, n in enumerate(names, 1)]
@@ -174,11 +184,13 @@ def _labels(networks: "Sequence[Network]") -> list[str]:
 
 def _name(network: "Network", switches: list[str]) -> str:
     trial = network.trial
-    name = with_switches(network.label, trial.variant, switches) if trial else network.label
+    name = name_with_switches(network.label, trial.variant, switches) if trial else network.label
     return name if network.trained else f"{name}, untrained"
 
 
-def _batches(network: "Network", data: str | None, most: int, batch_size: int) -> "Iterator[Batch]":
+def _batches(
+    network: "Network", data: str | None, max_images: int, batch_size: int
+) -> "Iterator[Batch]":
     import numpy as np
     import torch
 
@@ -188,13 +200,13 @@ def _batches(network: "Network", data: str | None, most: int, batch_size: int) -
     trial = network.trial
     name = data or (trial.data.name if trial else None)
     if name is None:
-        raise ValueError(f"{network.label} does not come from a run: name the images with --data")
+        raise ValueError(f"{network.label} is not from a run: give the images with --data")
     dataset = load(name)
     classes = network.model.config.num_classes
     if classes < len(dataset.classes):
         raise ValueError(f"{network.label} has {classes} classes, {name} {len(dataset.classes)}")
-    _, held = split(dataset.train.labels, trial.recipe.val_fraction if trial else 0.1)
-    kept = np.random.RandomState(0).permutation(held)[:most]
+    _, held_out = split(dataset.train.labels, trial.recipe.val_fraction if trial else 0.1)
+    chosen = np.random.RandomState(0).permutation(held_out)[:max_images]
     read = reader(dataset.train, network.image_size, torch.device("cpu"))
-    for pixels, labels in read(even_parts(torch.from_numpy(kept), batch_size)):
+    for pixels, labels in read(even_parts(torch.from_numpy(chosen), batch_size)):
         yield network.prepare(pixels), labels

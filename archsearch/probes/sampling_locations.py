@@ -1,4 +1,4 @@
-"""Where does each group of each stage look for one place of the image?"""
+"""Which points does each group of each stage sample for one query pixel?"""
 
 from typing import TYPE_CHECKING
 
@@ -23,15 +23,15 @@ ABOUT = About(
 def sampling_locations(
     model: "InternImage", image: "Tensor", at: tuple[float, float], block: int = -1
 ) -> "tuple[SamplingLocations, ...]":
-    """Positions and modulation of one block of every stage, for the place nearest to ``at``.
+    """Return the sampling points of one block of every stage, for the position nearest to ``at``.
 
     Args:
-        image: ``(1, 3, S, S)``, normalised.
-        at: (x, y) as shares of the image.
-        block: which block of a stage; negative from its end, so -1 is the last.
+        image: ``(1, 3, S, S)``, normalized.
+        at: (x, y) as fractions of the image.
+        block: which block of a stage; negative counts from the end, so -1 is the last.
 
     Raises:
-        ValueError: a stage has no such block.
+        ValueError: if a stage has no such block.
     """
     import torch
 
@@ -56,12 +56,15 @@ def sampling_locations(
 def _locations(
     layer: "DCNv3", x: "Tensor", stage: int, block: int, at: tuple[float, float], side: int
 ) -> "SamplingLocations":
-    """A map's pixel ``c`` is centred on the image's ``stride * c``, and so between them."""
-    from archsearch.probes.photos import SamplingLocations, place
+    """Return the points of one layer; position ``c`` of its map is pixel ``stride * c``.
+
+    This also holds for fractions of a position.
+    """
+    from archsearch.probes.photos import SamplingLocations, map_position
     from internimage.dcnv3 import sampling_points
 
     stride = 4 * 2**stage
-    column, row = place(at, side, x.shape[2], stride)
+    column, row = map_position(at, side, x.shape[2], stride)
     points, modulation = sampling_points(layer, x)
     return SamplingLocations(
         stage=stage + 1,

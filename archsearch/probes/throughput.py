@@ -1,4 +1,4 @@
-"""How fast and how large is it beside its DCNv2-like variant and other people's networks?"""
+"""How do speed and size compare with the DCNv2-like variant and with other networks?"""
 
 import statistics
 import sys
@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from archsearch.families.internimage import parse_network
+from archsearch.probes.comparison_networks import build, config_of, import_timm
 from archsearch.study import About
-from internimage.config import PRESETS, ModelConfig
 
 if TYPE_CHECKING:
     import torch
@@ -23,18 +22,15 @@ ABOUT = About(
     full="--preset table-f and --preset table-g on a GPU: minutes",
 )
 
-UNSHARED = "unshared"
-"""``B:unshared``: B with a projection for every sampling point and one group, as DCNv2 has."""
-
 
 @dataclass(frozen=True)
 class Row:
-    """One network at one image size. What was not measured or not counted is None.
+    """One network at one image size. Values that were not measured or counted are None.
 
-    ``ratio`` is its images a second over the first network's: the median over the rounds of one
-    run, in which all take turns, with the lowest and the highest round beside it.
-    ``images_per_second`` depends on the machine and its load; compare ratios. ``memory_bytes`` is
-    the peak of a forward pass, the weights included.
+    ``ratio`` is its images per second over the first network's: the median over the rounds of one
+    run, in which all networks take turns; ``ratio_low`` and ``ratio_high`` are the lowest and the
+    highest round. ``images_per_second`` depends on the machine and its load, so compare ratios.
+    ``memory_bytes`` is the peak of a forward pass, with the weights.
     """
 
     network: str
@@ -58,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Setting:
-    """Which networks are held against the first of them, and at which (size, batch)."""
+    """Which networks are compared with the first of them, and at which (size, batch)."""
 
     networks: tuple[str, ...]
     at: tuple[tuple[int, int], ...]
@@ -75,7 +71,7 @@ NOTES = {
     ("swin_large_patch4_window12_384", 800): "Table G's 451G is its 104G at 384 times the pixels; "
     "with windows of 12 Swin-L has 518G here, with windows of 7 472G"
 }
-"""Why a count is not the paper's. Which Swin-L was timed at 800 is not said."""
+"""Why a count differs from the paper's. The paper does not say which Swin-L it timed at 800."""
 
 PAPER: dict[tuple[str, int], dict[str, Any]] = {
     ("B", 224): {"params": "97M", "flops": "16G", "images_per_second": 775},
@@ -94,59 +90,6 @@ PAPER: dict[tuple[str, int], dict[str, Any]] = {
 """Tables F and G: an A100; 256 images at 224 and 2 at 800, and 16 at 384 and 4 at 800."""
 
 
-def config_of(name: str) -> ModelConfig | None:
-    """The configuration of one of our networks; None for a name that must be timm's.
-
-    Raises:
-        ValueError: a suffix other than ``:unshared``.
-    """
-    base, colon, operator = name.partition(":")
-    if colon and operator != UNSHARED:
-        raise ValueError(f"{name}: the only variant is {base}:{UNSHARED}")
-    if base.upper() not in PRESETS and not base.replace("-", "").isdigit():
-        return None
-    config = parse_network(base).config()
-    if not colon:
-        return config
-    return replace(config, operator="dcnv3-unshared", groups=(1, 1, 1, 1))
-
-
-def build(name: str, image_size: int) -> "nn.Module":
-    """The network in evaluation mode, with random weights.
-
-    Raises:
-        ImportError: it is timm's, and timm does not import here.
-        ValueError: nothing is called so.
-    """
-    from internimage.model import InternImage
-
-    config = config_of(name)
-    if config is not None:
-        return InternImage(config).eval()
-    timm = import_timm()
-    if name not in timm.list_models(name):
-        raise ValueError(f"{name!r} is no network of ours (T, B:unshared, ...) and none of timm's")
-    # Only networks with windows or position embeddings want to know the size of the image.
-    sized = {"img_size": image_size} if "swin" in name or "vit" in name else {}
-    return timm.create_model(name, pretrained=False, **sized).eval()  # type: ignore[no-any-return]
-
-
-def import_timm() -> Any:
-    """The package timm, which needs a torchvision that fits the installed torch.
-
-    Raises:
-        ImportError: saying what is in the way, and what to install.
-    """
-    try:
-        import timm
-    except (ImportError, RuntimeError) as error:  # torchvision beside another torch: RuntimeError
-        raise ImportError(
-            f"timm does not import here ({error}): pip install 'archsearch[baselines]', with the "
-            "torchvision that belongs to your torch"
-        ) from error
-    return timm
-
-
 def measure(
     networks: Sequence[str],
     image_size: int,
@@ -154,20 +97,21 @@ def measure(
     device: str = "auto",
     precision: str = "fp32",
     rounds: int = 5,
-    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+    report: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
 ) -> tuple[Row, ...]:
-    """One row per network, in the order given; the first is what the others are held against.
+    """Return one row per network, in order; ratios are to the first network.
 
-    A network that cannot be built because timm is absent keeps its row, with the reason.
+    A network that cannot be built because timm is missing keeps its row, with the reason, which is
+    also passed to ``report``.
 
     Raises:
-        ValueError: nothing is called so, or the first network cannot be measured.
+        ValueError: if no network has a given name, or the first one cannot be measured.
     """
     import torch
 
     from archsearch.training.device import device_of
 
-    place = device_of(device)
+    run_on = device_of(device)
     rows: dict[str, Row] = {}
     models: dict[str, nn.Module] = {}
     for name in networks:
@@ -176,24 +120,25 @@ def measure(
         try:
             models[name] = build(name, image_size)
         except ImportError as error:
-            say(f"{name} is left out: {error}")
+            report(f"{name} is left out: {error}")
             rows[name] = replace(row, note=str(error))
             continue
         rows[name] = counted(row, models[name])
     if networks[0] not in models:
-        raise ValueError(f"{networks[0]} cannot be measured, and the others are held against it")
-    memory = {n: peak_memory(n, image_size, batch, place, precision) for n in models}
-    images = torch.randn(batch, 3, image_size, image_size, device=place)
-    calls = {n: forward_pass(model.to(place), images, precision) for n, model in models.items()}
+        raise ValueError(f"{networks[0]} cannot be measured, and ratios are to this network")
+    memory = {n: peak_memory(n, image_size, batch, run_on, precision) for n in models}
+    images = torch.randn(batch, 3, image_size, image_size, device=run_on)
+    calls = {n: forward_pass(model.to(run_on), images, precision) for n, model in models.items()}
     for name, timing in interleaved(calls, batch, rounds).items():
         rows[name] = replace(rows[name], memory_bytes=memory[name], **timing)
     return tuple(rows.values())
 
 
 def counted(row: Row, model: "nn.Module") -> Row:
-    """Parameters and multiply-adds by fvcore in our convention; ours have to equal the closed form.
+    """Add parameters and multiply-adds, counted by fvcore in our convention.
 
-    Ours are counted on a copy that takes no memory, as fvcore runs what it counts.
+    Our networks must equal the closed form. They are counted on a copy without memory, because
+    fvcore runs the network that it counts.
     """
     import torch
 
@@ -201,13 +146,13 @@ def counted(row: Row, model: "nn.Module") -> Row:
 
     config = config_of(row.network)
     if config is not None:
-        found = cost_check.measure(config, row.image_size)
-        assert not found.differences(), found.differences()
-        cost = found.closed_form
+        check = cost_check.verification(config, row.image_size)
+        assert not check.differences(), check.differences()
+        cost = check.closed_form
         return replace(row, params=cost.params, macs=cost.macs, counted_by="fvcore, closed form")
     image = torch.zeros(1, 3, row.image_size, row.image_size)
     with torch.no_grad():
-        by_fvcore, uncounted = cost_check.count_module(model, image)
+        by_fvcore, uncounted = cost_check.count_by_fvcore(model, image)
     return replace(
         row, params=by_fvcore.params, macs=by_fvcore.macs, counted_by="fvcore",
         uncounted=", ".join(uncounted),
@@ -215,21 +160,21 @@ def counted(row: Row, model: "nn.Module") -> Row:
 
 
 def forward_pass(model: "nn.Module", images: "torch.Tensor", precision: str) -> Callable[[], None]:
-    """A call that runs ``model`` once, to the end of the device's work."""
+    """Return a call that runs ``model`` once and waits for the device to finish."""
     import torch
 
     from archsearch.training.device import DTYPES
 
-    dtype, place = DTYPES[precision], images.device
+    dtype, device = DTYPES[precision], images.device
 
     def call() -> None:
         with (
             torch.inference_mode(),
-            torch.autocast(place.type, dtype, enabled=dtype != torch.float32),
+            torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
         ):
             model(images)
-        if place.type == "cuda":
-            torch.cuda.synchronize(place)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
     return call
 
@@ -240,18 +185,18 @@ def interleaved(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, dict[str, Any]]:
-    """Time the calls in turns, A B A B, after one call each that is not timed.
+    """Time the calls in turns, A B A B, after one untimed call each.
 
-    A ratio is taken within a round, so that a machine that slows down slows both sides of it.
+    A ratio is taken within a round, so that a slowdown of the machine affects both its sides.
     """
     for call in calls.values():
         call()
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            begun = clock()
+            start = clock()
             call()
-            seconds[name].append(clock() - begun)
+            seconds[name].append(clock() - start)
     first = next(iter(seconds.values()))
     return {name: _timing(times, first, batch) for name, times in seconds.items()}
 
@@ -267,24 +212,24 @@ def _timing(times: Sequence[float], first: Sequence[float], batch: int) -> dict[
 
 
 def peak_memory(
-    name: str, image_size: int, batch: int, place: "torch.device", precision: str
+    name: str, image_size: int, batch: int, device: "torch.device", precision: str
 ) -> int | None:
-    """Peak bytes of building and one forward pass: tensors on a GPU, the process on a CPU.
+    """Return the peak bytes of building and one forward pass.
 
-    On a CPU in a process of its own, because memory that was freed is not given back; None where
-    the system does not tell (not Linux).
+    On a GPU these are the tensors' bytes. On a CPU they are those of a separate process, because
+    a process does not return freed memory; None if the system does not report them (not Linux).
     """
-    if place.type == "cuda":
-        return _peak(name, image_size, batch, place, precision)
+    if device.type == "cuda":
+        return _peak(name, image_size, batch, device, precision)
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(_peak, name, image_size, batch, place, precision).result()
+        return pool.submit(_peak, name, image_size, batch, device, precision).result()
 
 
 def _peak(
-    name: str, image_size: int, batch: int, place: "torch.device", precision: str
+    name: str, image_size: int, batch: int, device: "torch.device", precision: str
 ) -> int | None:
     import torch
 
@@ -292,18 +237,18 @@ def _peak(
 
     if config_of(name) is None:
         import_timm()
-    forward_pass(torch.nn.Linear(1, 1).to(place), torch.zeros(1, 1, device=place), precision)()
-    before = PeakMemory(place).bytes()
-    peak = PeakMemory(place)
-    model = build(name, image_size).to(place)
-    images = torch.randn(batch, 3, image_size, image_size, device=place)
+    forward_pass(torch.nn.Linear(1, 1).to(device), torch.zeros(1, 1, device=device), precision)()
+    before = PeakMemory(device).bytes()
+    peak = PeakMemory(device)
+    model = build(name, image_size).to(device)
+    images = torch.randn(batch, 3, image_size, image_size, device=device)
     forward_pass(model, images, precision)()
-    found = peak.bytes()
-    return None if found is None or before is None else found - before
+    after = peak.bytes()
+    return None if after is None or before is None else after - before
 
 
 def machine(device: str, precision: str, rounds: int) -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Return the device, settings and versions of a measurement."""
     import torch
 
     from archsearch.core.versions import versions

@@ -1,1 +1,1 @@
-"""Bringing trials to their records: the driver, the runners, quotes and progress."""
+"""Run trials until each has a record: driver, runners, cost estimate and progress."""

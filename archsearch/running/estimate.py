@@ -1,8 +1,8 @@
-"""What a study will cost, before it is trained: a few timed steps of its corner cells.
+"""Estimate the cost of a study before it is trained, from a few timed steps of its corner cells.
 
-Time per image is modelled as a sum of non-negative rates: seconds per multiply-add and per
-activation of the trained network (in closed form), and per block for what is neither. The study's
-own runner times the corners, side by side as they would train.
+Seconds per image are modeled as a sum with non-negative rates: per multiply-add and per activation
+of the trained network (in closed form), and per block for the rest. The study's own runner times
+the corner cells, in parallel as they would train.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,18 +11,19 @@ from dataclasses import asdict, dataclass
 from archsearch.core.cost import Cost
 from archsearch.study import Record, Trial
 
-CORNERS = 4
+MAX_CORNERS = 4
 EVAL_SHARE = 1 / 3
-"""A forward pass against a training step, which is about three of them."""
+"""Cost of a forward pass relative to a training step, which is about three forward passes."""
 
 
 @dataclass(frozen=True)
-class Quote:
-    """Predicted before training. ``seconds`` by trial id, of training alone; ``hours`` in all.
+class Estimate:
+    """The predicted cost of a study.
 
-    ``setup_seconds`` is what each worker spends once, on its imports and its first data.
-    ``peak_bytes`` is the largest trial's, ``memory_bytes`` what one worker can have.
-    ``too_large`` names networks that are not expected to fit beside the other workers.
+    ``seconds`` is training time by trial id. ``setup_seconds`` is what each worker spends once, on
+    imports and first data. ``peak_bytes`` is the largest trial's, ``memory_bytes`` what one worker
+    can use. ``too_large`` names networks that are not expected to fit beside the other workers,
+    ``timed`` those that were timed.
     """
 
     seconds: Mapping[str, float]
@@ -35,7 +36,7 @@ class Quote:
 
     @property
     def hours(self) -> float:
-        """At all workers; never less than the longest trial."""
+        """Hours of all trials on all workers; never less than those of the longest trial."""
         longest = max(self.seconds.values(), default=0.0)
         busy = max(sum(self.seconds.values()) / self.workers, longest)
         return (self.setup_seconds + busy) / 3600
@@ -45,72 +46,74 @@ class Quote:
 
 
 def corners(trials: Iterable[Trial]) -> tuple[Trial, ...]:
-    """The trials whose networks have the least and the most of something that takes time."""
+    """The trials whose networks have the most or the least of multiply-adds, activations or
+    blocks."""
     by_variant = {trial.variant: trial for trial in trials}
-    listed = list(by_variant.values())
-    if len(listed) <= CORNERS:
-        return tuple(listed)
+    candidates = list(by_variant.values())
+    if len(candidates) <= MAX_CORNERS:
+        return tuple(candidates)
     keys: tuple[Callable[[Trial], float], ...] = (
         lambda t: _cost(t).macs,
         lambda t: _cost(t).activations,
         lambda t: t.variant.num_blocks,
     )
-    found = [end(listed, key=key) for key in keys for end in (max, min)]
-    return tuple(dict.fromkeys(found))[:CORNERS]
+    extremes = [end(candidates, key=key) for key in keys for end in (max, min)]
+    return tuple(dict.fromkeys(extremes))[:MAX_CORNERS]
 
 
-def quote(
+def estimate_cost(
     trials: Sequence[Trial],
-    timed: Mapping[str, Record],
+    timings: Mapping[str, Record],
     workers: int,
     *,
     free_bytes: int | None = None,
     num_gpus: int = 1,
-) -> Quote:
+) -> Estimate:
     """The cost of ``trials`` from the records of timed ones (`archsearch.running.timing`).
 
-    ``free_bytes`` is the machine's memory before anything was timed, which workers on a CPU share;
-    on GPUs the workers share ``num_gpus`` evenly.
+    ``free_bytes`` is the machine's free memory before the timings, which workers on a CPU share.
+    On GPUs the workers share ``num_gpus`` evenly.
 
     Raises:
-        ValueError: when nothing was timed, with the first reason.
+        ValueError: no timing succeeded; the message is the first error.
     """
-    known = [(t, timed[t.id]) for t in trials if t.id in timed and timed[t.id].cost]
-    if not known:
-        errors = (r.error.partition("\n")[0] for r in timed.values() if r.error)
+    timed = [(t, timings[t.id]) for t in trials if t.id in timings and timings[t.id].cost]
+    if not timed:
+        errors = (r.error.partition("\n")[0] for r in timings.values() if r.error)
         raise ValueError(next(errors, "nothing was timed"))
     rates = _fit(
-        [_features(t) for t, _ in known], [_value(r, "seconds_per_image") for _, r in known]
+        [_features(t) for t, _ in timed], [_value(r, "seconds_per_image") for _, r in timed]
     )
-    setup = max(_value(r, "setup_seconds") for _, r in known)
+    setup = max(_value(r, "setup_seconds") for _, r in timed)
     seconds = {t.id: _images(t) * _dot(rates, _features(t)) for t in trials}
-    peaks = _peaks(trials, known)
-    gpu = min((int(m) for _, r in known if (m := r.metrics.get("memory_bytes"))), default=None)
-    room = _share(free_bytes, workers) if gpu is None else _share(gpu, -(-workers // num_gpus))
-    too_large = {t.variant.name for t in trials if room and peaks.get(t.id, 0) > room}
-    return Quote(
+    peaks = _peaks(trials, timed)
+    gpu = min((int(m) for _, r in timed if (m := r.metrics.get("memory_bytes"))), default=None)
+    limit = _share(free_bytes, workers) if gpu is None else _share(gpu, -(-workers // num_gpus))
+    too_large = {t.variant.name for t in trials if limit and peaks.get(t.id, 0) > limit}
+    return Estimate(
         seconds=seconds,
         setup_seconds=setup,
         workers=workers,
         peak_bytes=round(max(peaks.values())) if peaks else None,
-        memory_bytes=room,
+        memory_bytes=limit,
         too_large=tuple(sorted(too_large)),
-        timed=tuple(t.variant.name for t, _ in known),
+        timed=tuple(t.variant.name for t, _ in timed),
     )
 
 
-def outcome(quoted: Mapping[str, float], records: Iterable[Record]) -> tuple[float, float]:
-    """(quoted, taken) seconds over the trials that have both and came to their end.
+def estimated_and_actual(
+    estimated: Mapping[str, float], records: Iterable[Record]
+) -> tuple[float, float]:
+    """(estimated, actual) seconds, summed over the completed trials that have an estimate.
 
-    One that diverged or failed stopped early and would make the quote seem too high.
+    A trial that diverged or failed stopped early and would make the estimate seem too high.
     """
-    done = (r for r in records if r.status == "complete" and r.trial_id in quoted)
-    pairs = [(quoted[r.trial_id], r.seconds) for r in done]
-    return sum(q for q, _ in pairs), sum(taken for _, taken in pairs)
+    complete = [r for r in records if r.status == "complete" and r.trial_id in estimated]
+    return sum(estimated[r.trial_id] for r in complete), sum(r.seconds for r in complete)
 
 
-def _share(memory: int | None, among: int) -> int | None:
-    return None if memory is None else memory // among
+def _share(memory: int | None, num_workers: int) -> int | None:
+    return None if memory is None else memory // num_workers
 
 
 def _cost(trial: Trial) -> Cost:
@@ -124,15 +127,16 @@ def _features(trial: Trial) -> tuple[float, float, float]:
 
 
 def _images(trial: Trial) -> float:
-    """Images through training steps, those that are only measured at their share."""
+    """Images of all training steps; measured images count at the share of a forward pass."""
     data, epochs = trial.data, trial.recipe.epochs
     train = data.num_train * trial.recipe.data_fraction
     return epochs * (train + EVAL_SHARE * data.num_val) + EVAL_SHARE * data.num_test
 
 
-def _peaks(trials: Sequence[Trial], known: Sequence[tuple[Trial, Record]]) -> dict[str, float]:
-    """Peak bytes by trial: weights, gradients and moments, and a rate per activation of a batch."""
-    measured = [(t, r) for t, r in known if r.metrics.get("peak_memory_bytes")]
+def _peaks(trials: Sequence[Trial], timed: Sequence[tuple[Trial, Record]]) -> dict[str, float]:
+    """Peak bytes by trial: a constant, weights with gradients and moments, and a rate per
+    activation of a batch."""
+    measured = [(t, r) for t, r in timed if r.metrics.get("peak_memory_bytes")]
     if not measured:
         return {}
     rates = _fit(
@@ -148,7 +152,7 @@ def _memory_features(trial: Trial) -> tuple[float, float, float]:
 
 
 def _fit(rows: Sequence[tuple[float, ...]], values: Sequence[float]) -> list[float]:
-    """Non-negative least squares, every row and column scaled to one."""
+    """Rates by non-negative least squares, with every row and column scaled to one."""
     import numpy as np
     from scipy.optimize import nnls
 

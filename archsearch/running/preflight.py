@@ -1,4 +1,4 @@
-"""What would fail every trial alike, found out before anything is written."""
+"""Pre-flight checks: errors that would fail every trial are found before anything is written."""
 
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -7,22 +7,23 @@ from archsearch.core.recipe import Recipe
 from archsearch.training import machine
 
 
-def check_device(recipe: Recipe, device: str) -> None:
-    """Whether this machine has ``device``, and that can compute as ``recipe`` asks.
+def preflight_device(recipe: Recipe, device: str) -> None:
+    """Run `archsearch.training.device.check_device` in a new process.
 
-    torch is asked in a process of its own: it is slow to load and keeps memory of a GPU for good.
+    In this process torch would take time to load and keep a GPU's memory. The check is skipped if
+    the device is a CPU and the recipe's precision is one that every CPU has.
 
     Raises:
-        ValueError: it is not here, or has not the recipe's precision.
+        ValueError: this machine does not have the device, or it lacks the recipe's precision.
     """
     on_cpu = device == "cpu" or (device == "auto" and not machine.gpus())
     if on_cpu and recipe.precision != "fp16":
-        return  # any CPU does: torch need not be asked
+        return
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        pool.submit(_check, recipe, device).result()
+        pool.submit(_check_device, recipe, device).result()
 
 
-def _check(recipe: Recipe, device: str) -> None:
-    from archsearch.training.device import check_device as check
+def _check_device(recipe: Recipe, device: str) -> None:
+    from archsearch.training.device import check_device
 
-    check(recipe, device)
+    check_device(recipe, device)

@@ -1,6 +1,6 @@
-"""What a live table shows of a running study, kept up to date at a cost that does not grow.
+"""The progress of a running study, updated at a cost that does not grow with the study.
 
-Only the events of running trials are read, from where the last reading ended.
+Only the events of running trials are read, from the position of the previous read on.
 """
 
 import time
@@ -16,8 +16,9 @@ from archsearch.study import Record, Study, Trial
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """One trial: ``metric`` is the study's, last measured; ``note`` says what went wrong."""
+class TrialProgress:
+    """One trial: ``metric`` is the study's, last measured; ``worker`` is the label of the worker
+    that trains it; ``note`` is the error, if any."""
 
     trial_id: str
     state: State
@@ -25,26 +26,26 @@ class Progress:
     epochs: int
     metric: float | None = None
     images_per_second: float | None = None
-    where: str = ""
+    worker: str = ""
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A study at one moment. ``total`` is None while nobody knows how many trials there will be;
-    an ``open_ended`` plan may ask for more than that.
+    """A study at one moment. ``total`` is None while the number of trials is unknown; an
+    ``open_ended`` plan may yield more than that.
 
-    ``trials`` is in plan order. ``eta_seconds`` weighs epochs by their network's
-    multiply-adds and is None until a part of one has been seen. ``message`` is for the reader,
-    such as that the study is stopping.
+    ``trials`` is in plan order. ``eta_seconds`` weights epochs by their network's multiply-adds
+    and is None until a part of an epoch is done. ``message`` is for the reader, such as that the
+    study is stopping.
     """
 
     name: str
     metric: str
     total: int | None
     counts: Mapping[State, int]
-    trials: Mapping[str, Progress]
-    best: Progress | None
+    trials: Mapping[str, TrialProgress]
+    best: TrialProgress | None
     images_per_second: float
     seconds: float
     eta_seconds: float | None
@@ -56,151 +57,162 @@ class Snapshot:
         return sum(self.counts.get(state, 0) for state in FINISHED)
 
 
-class Tail:
-    """The events of one trial, each told once."""
+class EventTail:
+    """Reads the events of one trial as they are appended."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._offset = path, 0
 
     def read(self) -> list[dict[str, Any]]:
+        """The events since the previous read."""
         try:
             with self._path.open("rb", buffering=0) as file:
                 file.seek(self._offset)
                 content = file.read() or b""
         except FileNotFoundError:
             return []
-        whole = content[: content.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        return parse_lines(whole)
+        complete_lines = content[: content.rfind(b"\n") + 1]
+        self._offset += len(complete_lines)
+        return parse_lines(complete_lines)
 
 
-class Tracker:
+class ProgressTracker:
     """Follows the trials of one run of a driver; ``total`` is None for an open-ended plan."""
 
     def __init__(self, folder: StudyFolder, study: Study, total: int | None) -> None:
         self._folder, self._study, self._total = folder, study, total
-        self._by = study.task.metric(study.metric)
-        self._sure, self._at_most = False, 0
-        self._planned_work = 0.0
-        self._trials: dict[str, Progress] = {}
-        self._tails: dict[str, Tail] = {}
+        self._metric = study.task.metric(study.metric)
+        self._has_certain, self._max_trials = False, 0
+        self._trials: dict[str, TrialProgress] = {}
+        self._tails: dict[str, EventTail] = {}
         self._counts: Counter[State] = Counter()
-        self._best: Progress | None = None
+        self._best: TrialProgress | None = None
         costs = [(cell.variant, cell.cost) for cell in study.cells]
         self._macs = {v: float(c.macs) for v, c in costs if v is not None and c is not None}
         self._weights: dict[str, float] = {}
-        self._reached: dict[str, float] = {}
-        self._left = self._done = 0.0
-        self._began = time.monotonic()
+        self._epochs_done: dict[str, float] = {}
+        # Work is in epochs times the network's multiply-adds.
+        self._planned_work = self._work_left = self._work_done = 0.0
+        self._started = time.monotonic()
 
     @property
     def counts(self) -> dict[State, int]:
         return {state: n for state, n in self._counts.items() if n}
 
-    def expect(self, sure: Sequence[Trial], at_most: int = 0) -> None:
-        """Of a plan that is asked as it goes: the trials that it will give in any case, which count
-        from now on, and how many it gives at most, where that is known."""
-        self._sure, self._at_most = bool(sure), at_most
-        for trial in sure:
+    def expect(self, certain_trials: Sequence[Trial], max_trials: int = 0) -> None:
+        """Announce the trials that a generator will yield in any case, and how many it yields at
+        most (0 if unknown)."""
+        self._has_certain, self._max_trials = bool(certain_trials), max_trials
+        for trial in certain_trials:
             self.planned(trial, self._folder.trial(trial.id).state())
 
     def planned(self, trial: Trial, state: State = "pending") -> None:
-        """A trial to come: how far it got before is read from its events."""
+        """Add a trial to be trained; its events say how far earlier runs came."""
         if trial.id in self._trials:
             return
         epochs = trial.recipe.epochs
         weight = self._macs.get(trial.variant, 1.0)
-        self._weights[trial.id], self._reached[trial.id] = weight, 0.0
-        self._left += weight * epochs
+        self._weights[trial.id], self._epochs_done[trial.id] = weight, 0.0
+        self._work_left += weight * epochs
         self._planned_work += weight * epochs
-        self._set(Progress(trial.id, state, 0, epochs))
-        done = self._done
+        self._set(TrialProgress(trial.id, state, 0, epochs))
+        work_done = self._work_done
         if state != "pending":
-            self._read(trial.id, Tail(self._folder.trial(trial.id).path / "events.jsonl"))
-        self._done = done  # what earlier runs did says nothing of this one's speed
+            self._read(trial.id, self._event_tail(trial.id))
+        self._work_done = work_done  # work of earlier runs says nothing about this run's speed
 
-    def started(self, trial_id: str, where: str) -> None:
-        self._tails[trial_id] = Tail(self._folder.trial(trial_id).path / "events.jsonl")
-        self._set(replace(self._trials[trial_id], state="running", where=where))
+    def _event_tail(self, trial_id: str) -> EventTail:
+        return EventTail(self._folder.trial(trial_id).path / "events.jsonl")
+
+    def started(self, trial_id: str, worker: str) -> None:
+        """An attempt at the trial started."""
+        self._tails[trial_id] = self._event_tail(trial_id)
+        self._set(replace(self._trials[trial_id], state="running", worker=worker))
 
     def ended(self, trial_id: str, note: str = "") -> None:
         """An attempt ended without a record."""
         self._read(trial_id, self._tails.pop(trial_id))
-        now = replace(self._trials[trial_id], state="interrupted", where="", note=note)
-        self._set(replace(now, images_per_second=None))
+        trial = replace(self._trials[trial_id], state="interrupted", worker="", note=note)
+        self._set(replace(trial, images_per_second=None))
 
     def finished(self, trial: Trial, record: Record) -> None:
-        """A record, of this run or an earlier one."""
+        """The trial has a record, from this run or an earlier one."""
         tail = self._tails.pop(trial.id, None)
         if tail is not None:
             self._read(trial.id, tail)
         epochs, epoch = trial.recipe.epochs, len(record.curve)
-        value = self._by.of_metrics(record.metrics)
+        value = self._metric.of_metrics(record.metrics)
         note = record.error.partition("\n")[0]
-        now = Progress(trial.id, record.status, epoch, epochs, value, note=note)
+        finished = TrialProgress(trial.id, record.status, epoch, epochs, value, note=note)
         if trial.id in self._weights:
-            self._left -= self._weights.pop(trial.id) * (epochs - self._reached.pop(trial.id))
-        self._set(now)
+            epochs_left = epochs - self._epochs_done.pop(trial.id)
+            self._work_left -= self._weights.pop(trial.id) * epochs_left
+        self._set(finished)
+        if record.status == "complete" and value is not None:
+            self._update_best(finished, value)
+
+    def _update_best(self, trial: TrialProgress, value: float) -> None:
         best = None if self._best is None else self._best.metric
-        if record.status != "complete" or value is None:
-            return
-        if best is None or self._by.merit(value) > self._by.merit(best):
-            self._best = now
+        if best is None or self._metric.merit(value) > self._metric.merit(best):
+            self._best = trial
 
     def poll(self) -> None:
-        """Read what the running trials have told since."""
+        """Read the new events of the running trials."""
         for trial_id, tail in self._tails.items():
             self._read(trial_id, tail)
 
-    def _read(self, trial_id: str, tail: Tail) -> None:
+    def _read(self, trial_id: str, tail: EventTail) -> None:
         for event in tail.read():
             if "epoch" in event:
-                self._epoch(trial_id, event)
+                self._end_of_epoch(trial_id, event)
             elif "in_epoch" in event:
-                self._sign_of_life(trial_id, event)
+                self._heartbeat(trial_id, event)
 
-    def _epoch(self, trial_id: str, event: Mapping[str, Any]) -> None:
-        before = self._trials[trial_id]
-        epoch = min(max(before.epoch, event["epoch"]), before.epochs)
+    def _end_of_epoch(self, trial_id: str, event: Mapping[str, Any]) -> None:
+        trial = self._trials[trial_id]
+        epoch = min(max(trial.epoch, event["epoch"]), trial.epochs)
         self._advance(trial_id, epoch)
-        value, speed = self._by.of_metrics(event), event.get("images_per_second")
-        self._set(replace(before, epoch=epoch, metric=value, images_per_second=speed))
+        value, speed = self._metric.of_metrics(event), event.get("images_per_second")
+        self._set(replace(trial, epoch=epoch, metric=value, images_per_second=speed))
 
-    def _sign_of_life(self, trial_id: str, event: Mapping[str, Any]) -> None:
-        """Of a long epoch: it counts as far as it has got."""
+    def _heartbeat(self, trial_id: str, event: Mapping[str, Any]) -> None:
+        """Count the part of a long epoch that is done."""
         self._advance(trial_id, event["in_epoch"] - 1 + event["step"] / event["steps"])
         speed = event.get("images_per_second")
         self._set(replace(self._trials[trial_id], images_per_second=speed))
 
     def _advance(self, trial_id: str, epochs: float) -> None:
-        """So many epochs are done; what is done twice, from a checkpoint on, counts once."""
-        before = self._reached[trial_id]
-        self._reached[trial_id] = max(before, min(epochs, self._trials[trial_id].epochs))
-        work = self._weights[trial_id] * (self._reached[trial_id] - before)
-        self._left, self._done = self._left - work, self._done + work
+        """Set the number of epochs done; epochs repeated from a checkpoint count once."""
+        before = self._epochs_done[trial_id]
+        done = max(before, min(epochs, self._trials[trial_id].epochs))
+        self._epochs_done[trial_id] = done
+        work = self._weights[trial_id] * (done - before)
+        self._work_left, self._work_done = self._work_left - work, self._work_done + work
 
-    def _set(self, now: Progress) -> None:
-        if before := self._trials.get(now.trial_id):
+    def _set(self, trial: TrialProgress) -> None:
+        if before := self._trials.get(trial.trial_id):
             self._counts[before.state] -= 1
-        self._counts[now.state] += 1
-        self._trials[now.trial_id] = now
+        self._counts[trial.state] += 1
+        self._trials[trial.trial_id] = trial
 
     def _expected_total(self) -> int | None:
-        if self._total is None and (self._sure or self._at_most):
-            return max(self._at_most, len(self._trials))
+        if self._total is None and (self._has_certain or self._max_trials):
+            return max(self._max_trials, len(self._trials))
         return self._total
 
-    def _unknown_work(self) -> float:
-        """Of trials that are to come and not chosen yet: the mean of those that are known."""
-        unknown = max(0, self._at_most - len(self._trials))
-        return unknown * self._planned_work / max(1, len(self._trials))
+    def _unplanned_work(self) -> float:
+        """The work of trials that are expected but not planned yet, each at the mean of the planned
+        ones."""
+        unplanned = max(0, self._max_trials - len(self._trials))
+        return unplanned * self._planned_work / max(1, len(self._trials))
 
     def snapshot(self, message: str = "") -> Snapshot:
-        seconds = time.monotonic() - self._began
+        """The study at this moment."""
+        seconds = time.monotonic() - self._started
         speeds = (self._trials[i].images_per_second for i in self._tails)
         total = self._expected_total()
-        known = total is not None and self._done > 0
-        left = self._left + self._unknown_work()
+        has_eta = total is not None and self._work_done > 0
+        left = self._work_left + self._unplanned_work()
         return Snapshot(
             name=self._study.name,
             metric=self._study.metric,
@@ -210,7 +222,7 @@ class Tracker:
             best=self._best,
             images_per_second=sum(speed for speed in speeds if speed),
             seconds=seconds,
-            eta_seconds=left * seconds / self._done if known else None,
-            open_ended=self._total is None and not self._at_most,
+            eta_seconds=left * seconds / self._work_done if has_eta else None,
+            open_ended=self._total is None and not self._max_trials,
             message=message,
         )

@@ -1,29 +1,29 @@
-"""The driver: a plan -> spec.json -> a runner -> record.json, and nothing lost on the way.
+"""Run a study: each trial of a plan gets a spec.json, runs in a runner, and gets a record.json.
 
-One driver per folder. Whatever it knows is read off the disk again by the next one: killing it at
-any point loses at most the epochs since the last checkpoints.
+One driver works in a folder. It keeps nothing that is not on disk: after a kill at any point, the
+next driver loses at most the epochs since the last checkpoints.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 
-from archsearch.running.driver import Driver, Listeners
-from archsearch.running.progress import Progress, Snapshot, Tracker
-from archsearch.running.runners import Name, Place, choose
-from archsearch.running.stopping import Stopping, StudyStopped
+from archsearch.running.driver import Callbacks, Driver
+from archsearch.running.progress import ProgressTracker, Snapshot, TrialProgress
+from archsearch.running.runners import RunnerName, RunnerOptions, choose_runner
+from archsearch.running.stopping import StopRequest, StudyStopped
 from archsearch.running.work import DEFAULT_WORK, ORPHAN_SECONDS
 from archsearch.storage.files import remove_leftovers
 from archsearch.storage.request import study_of
 from archsearch.storage.study_folder import State, StudyFolder
 from archsearch.study import Record, Trial
 
-__all__ = ["Progress", "Snapshot", "StudyStopped", "retry", "run_study"]
+__all__ = ["Snapshot", "StudyStopped", "TrialProgress", "retry", "run_study"]
 
 
 def run_study(
     folder: StudyFolder,
     trials: Iterable[Trial | None],
     *,
-    runner: Name = "auto",
+    runner: RunnerName = "auto",
     workers: int | None = None,
     device: str = "auto",
     work: str = DEFAULT_WORK,
@@ -32,54 +32,57 @@ def run_study(
     ray_address: str | None = None,
     gpus_per_trial: float | None = None,
     max_hours: float | None = None,
-    sure: Sequence[Trial] = (),
-    at_most: int = 0,
+    certain_trials: Sequence[Trial] = (),
+    max_trials: int = 0,
 ) -> dict[State, int]:
-    """Bring every trial to its record; those that have one are left alone.
+    """Run every trial until it has a record; trials that have one are skipped.
 
     Args:
-        trials: a plan, or a generator that is asked for the next trial when a worker is free. It
-            may give None for "not before another record", while a trial is running.
+        trials: a plan, or a generator that is advanced when a worker is free. It may yield None,
+            while a trial is running, if its next trial depends on another record.
         runner, workers, device, ray_address, gpus_per_trial: see
-            `archsearch.running.runners.Place`.
+            `archsearch.running.runners.RunnerOptions`.
         work: the import path of what is done with a trial, ``"package.module:function"``.
-        on_change: called a few times a second with the state of things, and at the end.
+        on_change: called a few times a second with the study's progress, and at the end.
         on_record: called once per trial with its record, also for records of earlier runs.
-        max_hours: stop, as for Ctrl-C, after so long.
-        sure: the trials that a generator will give in any case, for the count and the time left.
-        at_most: how many it will give at most; 0 where nobody knows.
+        max_hours: stop as on Ctrl-C after this time.
+        certain_trials: the trials that a generator yields in any case, for the count and the time
+            left.
+        max_trials: how many trials a generator yields at most; 0 if unknown.
 
     Returns:
         How many trials are in each state.
 
     Raises:
-        StudyStopped: Ctrl-C, SIGTERM, full disk, too long, or the same failure again and again.
+        StudyStopped: on Ctrl-C, SIGTERM, a full disk, the time limit, or repeated equal failures.
         archsearch.storage.lock.Locked: another driver works in this folder.
-        ValueError: for a runner that cannot be had.
+        ValueError: the runner is not available, or its options are wrong.
     """
     study = study_of(folder.open().request())
-    place = Place(workers, device, study.recipe.threads, work, ray_address, gpus_per_trial)
-    choose(runner, place, None)  # wrong options are told before anything is touched
+    options = RunnerOptions(
+        workers, device, study.recipe.threads, work, ray_address, gpus_per_trial
+    )
+    choose_runner(runner, options, None)  # raises for wrong options before anything is written
     with folder.lock():
         remove_leftovers(folder.path)
-        tracker = Tracker(folder, study, len(trials) if isinstance(trials, Sequence) else None)
-        driver = Driver(
-            folder, tracker, place, Listeners(on_change, on_record), Stopping(max_hours)
-        )
-        tracker.expect(sure, at_most)
-        left = driver.plan(trials)
-        if left != 0:
-            driver.run(choose(runner, place, left))
-        driver.tell()
+        total = len(trials) if isinstance(trials, Sequence) else None
+        tracker = ProgressTracker(folder, study, total)
+        callbacks = Callbacks(on_change, on_record)
+        driver = Driver(folder, tracker, options, callbacks, StopRequest(max_hours))
+        tracker.expect(certain_trials, max_trials)
+        num_left = driver.plan(trials)
+        if num_left != 0:
+            driver.run(choose_runner(runner, options, num_left))
+        driver.report_progress()
     driver.raise_if_stopped()
     return tracker.counts
 
 
 def retry(folder: StudyFolder) -> tuple[str, ...]:
-    """Make the failed trials runnable again; their records are kept beside, as history.
+    """Make the failed trials runnable again; their records are renamed and kept as history.
 
     Returns:
-        The ids of the trials, to be trained by the study's own command.
+        The ids of these trials; the study's own command trains them.
     """
     with folder.open().lock():
         failed = tuple(i for i, state in folder.states().items() if state == "failed")

@@ -1,4 +1,4 @@
-"""Why a study stops before its plan is done, and how the reasons are heard."""
+"""Why a study stops before its plan is done: signals, time limit, full disk, repeated failures."""
 
 import shutil
 import signal
@@ -13,7 +13,7 @@ from archsearch.storage.files import DISK_FULL
 
 
 class StudyStopped(Exception):
-    """The study ended before its plan did; the message says why and how to go on.
+    """Raised when a study stops before its plan is done; the message says why, and how to resume.
 
     ``exit_code`` is what a command should exit with: 130 for Ctrl-C, 143 for SIGTERM, else 1.
     """
@@ -24,71 +24,74 @@ class StudyStopped(Exception):
 
 
 @dataclass(frozen=True)
-class Reason:
-    """Why to stop."""
+class StopReason:
+    """Why to stop, and what a command should exit with."""
 
-    words: str
+    message: str
     exit_code: int = 1
 
     @property
-    def announced(self) -> str:
-        """What is said while the work saves itself."""
-        hint = " (once more ends at once)" if self.exit_code == 128 + signal.SIGINT else ""
-        return f"stopping: {self.words}{hint}"
+    def announcement(self) -> str:
+        """What to display while the work saves its checkpoints."""
+        on_ctrl_c = self.exit_code == 128 + signal.SIGINT
+        hint = " (a second Ctrl-C stops immediately, without saving)" if on_ctrl_c else ""
+        return f"stopping: {self.message}{hint}"
 
 
-class Stopping:
-    """Whether to stop, and why: the first reason counts."""
+class StopRequest:
+    """Whether to stop, and why: the first reason counts. True once there is a reason."""
 
     def __init__(self, max_hours: float | None = None) -> None:
-        self.reason: Reason | None = None
+        self.reason: StopReason | None = None
         self._deadline = None if max_hours is None else time.monotonic() + 3600 * max_hours
 
     def __bool__(self) -> bool:
         return self.reason is not None
 
-    def because(self, words: str, exit_code: int = 1) -> None:
-        self.reason = self.reason or Reason(words, exit_code)
+    def set_reason(self, message: str, exit_code: int = 1) -> None:
+        """Request a stop for this reason, unless there is one already."""
+        self.reason = self.reason or StopReason(message, exit_code)
 
-    def mind_the_time(self) -> None:
+    def check_deadline(self) -> None:
+        """Request a stop if the time limit is reached."""
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            self.because("the time is up")
+            self.set_reason("reached --max-hours")
 
     @contextmanager
     def on_full_disk(self, folder: Path) -> Iterator[None]:
-        """A full disk stops the study; nothing is recorded, so nothing is lost."""
+        """Request a stop if the disk is full; nothing is recorded, so nothing is lost."""
         try:
             yield
         except OSError as error:
             if error.errno not in DISK_FULL:
                 raise
             free = shutil.disk_usage(folder).free
-            self.because(f"the disk is full ({free} bytes free): {error}")
+            self.set_reason(f"the disk is full ({free} bytes free): {error}")
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM ask for a stop; a second Ctrl-C ends at once, where it strikes.
+        """Request a stop on Ctrl-C and SIGTERM; a second Ctrl-C ends the code inside immediately.
 
-        In another thread than the main one nothing is heard: Python gives signals to that one.
+        Outside the main thread this does nothing: Python delivers signals to the main thread.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         presses = 0
 
-        def hear(signum: int, _: object) -> None:
+        def handle(signum: int, _: object) -> None:
             nonlocal presses
             presses += signum == signal.SIGINT
             if presses > 1:
                 raise KeyboardInterrupt
-            words = "Ctrl-C" if presses else signal.Signals(signum).name
-            self.because(words, 128 + signum)
+            name = "Ctrl-C" if presses else signal.Signals(signum).name
+            self.set_reason(name, 128 + signum)
 
-        before = {s: signal.signal(s, hear) for s in (signal.SIGINT, signal.SIGTERM)}
+        previous = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         except KeyboardInterrupt:
-            self.reason = Reason("ended at once by Ctrl-C", 128 + signal.SIGINT)
+            self.reason = StopReason("ended immediately by Ctrl-C", 128 + signal.SIGINT)
         finally:
-            for signum, handler in before.items():
+            for signum, handler in previous.items():
                 signal.signal(signum, handler)

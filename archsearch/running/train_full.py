@@ -1,11 +1,11 @@
-"""A network trained in full, to weights that `internimage.load_weights` reads.
+"""Train a network in full, to weights that `internimage.load_weights` reads.
 
-The folder is a trial's (events, checkpoints, record), with ``asked.json`` for its spec, because
-any network can be trained here and not only a variant.
+The folder has a trial's files (events, checkpoints, record), but ``request.json`` in place of a
+spec, because any network can be trained here, not only a variant of a study.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,27 +14,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from archsearch.core.interrupted import Interrupted
+from archsearch.core.interrupted import Interrupted, Stop
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data, Task
 from archsearch.families.internimage import InternImageFamily
-from archsearch.running.train_trial import never, run_on, to_record
+from archsearch.running.train_trial import run_on, to_record
+from archsearch.running.work import never
 from archsearch.storage.files import read_json, write_json
 from archsearch.storage.trial_folder import TrialFolder
 from archsearch.study import Record
 from archsearch.tasks.classification import CLASSIFICATION
 from archsearch.training.device import check_device, settings
-from archsearch.training.loop import Training
 from archsearch.training.process_group import ProcessGroup
+from archsearch.training.state import Training
 from internimage import InternImage, load_weights, save_weights
 
 WEIGHTS = "weights.safetensors"
+REQUEST = "request.json"
+OLD_REQUEST = "asked.json"
+"""The name of `REQUEST` in folders of earlier versions; they are resumed."""
+
 CLASSIFIER = {"head.linear.weight", "head.linear.bias"}
 
 
 @dataclass(frozen=True)
-class Job:
-    """One full training. ``start`` names weights to begin from, e.g. those of a pre-training."""
+class TrainingRequest:
+    """One full training. ``start`` names initial weights, e.g. those of a pre-training."""
 
     variant: InternImageFamily
     recipe: Recipe
@@ -44,7 +49,7 @@ class Job:
     start: str | None
 
     def identity(self) -> dict[str, Any]:
-        """What may not change between sittings: not where the data lies, nor a recipe's name."""
+        """What may not change on resume; the path of the data and a recipe's name may."""
         config = self.variant.config_for(self.data.num_classes, self.recipe)
         values = {f"recipe.{k}": v for k, v in asdict(self.recipe).items() if k != "name"}
         values |= {f"network.{k}": v for k, v in asdict(config).items()}
@@ -62,57 +67,59 @@ def train_full(
     seed: int = 0,
     device: str = "auto",
     start: Path | None = None,
-    stop: Callable[[], bool] = never,
+    stop: Stop = never,
 ) -> Record:
     """Train ``variant`` on ``data`` and write ``out/weights.safetensors``.
 
-    The same call goes on where it was stopped; of a finished training it returns the record.
+    The same call resumes a stopped training; for a finished one it returns the record.
     ``device="cuda*4"`` trains on four GPUs, at the recipe's batch size over all of them. ``start``
-    gives the first weights; a classifier for other classes is begun anew. The averaged weights
-    are written where the recipe averages.
+    holds the initial weights; a classifier for other classes is initialized at random. If the
+    recipe averages the weights, the averaged weights are written.
 
     Raises:
-        Interrupted: ``stop()`` was true; the same call goes on.
-        ValueError: ``out`` holds another training (the differences are named), ``start`` does not
-            fit, or what `archsearch.running.train_trial.train_trial` raises.
+        Interrupted: ``stop()`` returned True; the same call resumes.
+        ValueError: ``out`` holds another training (the message lists the differences), ``start``
+            does not fit, or as `archsearch.running.train_trial.train_trial`.
     """
     check_device(recipe, device)
-    described = task.describe(data, recipe)
-    job = Job(variant, recipe, described, seed, task, None if start is None else str(start))
+    description = task.describe(data, recipe)
+    weights = None if start is None else str(start)
+    request = TrainingRequest(variant, recipe, description, seed, task, weights)
     folder = TrialFolder(out)
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.lock():
-        _claim(folder, job)
+        _write_or_check(request, folder)
         if folder.record() is None:
-            run_on(device, partial(_train, folder.path, job), stop)
-        return _finished(folder, job)
+            run_on(device, partial(_train, folder.path, request), stop)
+        return _finish(folder, request)
 
 
-def _finished(folder: TrialFolder, job: Job) -> Record:
+def _finish(folder: TrialFolder, request: TrainingRequest) -> Record:
     record = folder.record()
     if record is None:
-        raise Interrupted(f"the training in {folder.path} was stopped; the same command goes on")
+        message = f"the training in {folder.path} was stopped; run the same command to resume"
+        raise Interrupted(message)
     if record.status == "complete" and not (folder.path / WEIGHTS).exists():
-        export_weights(folder, job, folder.path / WEIGHTS)
+        export_weights(folder, request, folder.path / WEIGHTS)
     return record
 
 
-def export_weights(folder: TrialFolder, job: Job, path: Path) -> None:
+def export_weights(folder: TrialFolder, request: TrainingRequest, path: Path) -> None:
     """Write the weights of a finished training, a trial's too, for `internimage.load_weights`.
 
     Raises:
-        ValueError: the folder has no checkpoint that is whole.
+        ValueError: the folder has no undamaged checkpoint.
     """
-    found = folder.load_checkpoint()
-    if found is None:
-        raise ValueError(f"{folder.path} holds no whole checkpoint to take weights from")
-    model = InternImage(job.variant.config_for(job.data.num_classes, job.recipe))
-    model.load_state_dict(measured_weights(found[1]))
+    stored = folder.load_checkpoint()
+    if stored is None:
+        raise ValueError(f"{folder.path} has no undamaged checkpoint to take weights from")
+    model = InternImage(request.variant.config_for(request.data.num_classes, request.recipe))
+    model.load_state_dict(measured_weights(stored[1]))
     save_weights(model, path)
 
 
 def measured_weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights in a checkpoint's state that its numbers are of: the averaged ones, if any."""
+    """The weights in a checkpoint's state that were measured: the averaged ones, if any."""
     if state["average"] is None:
         return dict(state["model"])
     prefix = "module."
@@ -120,37 +127,48 @@ def measured_weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in average if k.startswith(prefix)}
 
 
-def _claim(folder: TrialFolder, job: Job) -> None:
-    """Note what is asked for, or check that it is what the folder was begun with."""
-    path = folder.path / "asked.json"
-    wanted = json.loads(json.dumps(job.identity()))  # as it comes back: tuples become lists
-    if not path.exists():
-        write_json(path, {"identity": wanted, "recipe": job.recipe.name, "data": asdict(job.data)})
+def _write_or_check(request: TrainingRequest, folder: TrialFolder) -> None:
+    """Write the request to a new folder, or check that it is the one in the folder.
+
+    Raises:
+        ValueError: the folder holds another training; the message lists the differences.
+    """
+    identity = json.loads(json.dumps(request.identity()))  # as read back: tuples become lists
+    paths = (folder.path / REQUEST, folder.path / OLD_REQUEST)
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
+        recipe, data = request.recipe.name, asdict(request.data)
+        write_json(paths[0], {"identity": identity, "recipe": recipe, "data": data})
         return
-    begun = read_json(path)["identity"]
-    keys = sorted(k for k in wanted.keys() | begun.keys() if wanted.get(k) != begun.get(k))
+    stored = read_json(path)["identity"]
+    keys = sorted(k for k in identity.keys() | stored.keys() if identity.get(k) != stored.get(k))
     if keys:
-        changes = "; ".join(f"{k} was {begun.get(k)}, now {wanted.get(k)}" for k in keys)
+        changes = "; ".join(f"{k} was {stored.get(k)}, now {identity.get(k)}" for k in keys)
         raise ValueError(f"{folder.path} holds another training ({changes}): use another folder")
 
 
 def _train(
-    folder: Path, job: Job, group: ProcessGroup, device: torch.device, stop: Callable[[], bool]
+    folder: Path, request: TrainingRequest, group: ProcessGroup, device: torch.device, stop: Stop
 ) -> None:
-    with settings(job.recipe, device):
-        training = Training(job.variant, job.recipe, job.data, job.seed, job.task, device, group)
-        if job.start is not None:
-            _start_from(training, Path(job.start))
+    r = request
+    with settings(r.recipe, device):
+        training = Training(r.variant, r.recipe, r.data, r.seed, r.task, device, group)
+        if r.start is not None:
+            _load_start(training, Path(r.start))
         to_record(training, TrialFolder(folder), "", stop)
 
 
-def _start_from(training: Training, path: Path) -> None:
-    """Take the weights in ``path``, all but a classifier of another size."""
-    given, model = load_weights(path).state_dict(), training.model
+def _load_start(training: Training, path: Path) -> None:
+    """Load the weights in ``path``, except a classifier of another size.
+
+    Raises:
+        ValueError: other weights do not fit.
+    """
+    start, model = load_weights(path).state_dict(), training.model
     own = model.state_dict()
-    other = [k for k in own if k not in given or own[k].shape != given[k].shape]
-    if misfits := sorted((set(other) | (given.keys() - own.keys())) - CLASSIFIER):
+    differing = [k for k in own if k not in start or own[k].shape != start[k].shape]
+    if misfits := sorted((set(differing) | (start.keys() - own.keys())) - CLASSIFIER):
         raise ValueError(f"{path} does not fit the network: {', '.join(misfits)}")
-    model.load_state_dict({k: given[k] for k in own if k not in other}, strict=False)
-    if other:
+    model.load_state_dict({k: start[k] for k in own if k not in differing}, strict=False)
+    if differing:
         training.progress.notes.append(f"classifier not taken from {path}: other classes")

@@ -1,8 +1,8 @@
-"""One attempt at one trial, in whatever process a runner has put it.
+"""One attempt at one trial, in the process that a runner chose.
 
 The work is named by an import path, ``"package.module:function"``, and called as
-``function(folder, device, stop)``. What comes of it is a value: a runner that lost the process can
-say so in the same words, and nothing depends on exceptions travelling between processes.
+``function(folder, device, stop)``. Its outcome is a value, so that a runner can report a lost
+process in the same form and no exception has to pass between processes.
 """
 
 import errno
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from archsearch.core.interrupted import Interrupted
+from archsearch.core.interrupted import Interrupted, Stop
 from archsearch.storage.files import DISK_FULL, remove_leftovers
 from archsearch.storage.lock import Locked
 from archsearch.storage.study_folder import StudyFolder
@@ -24,19 +24,18 @@ from archsearch.storage.study_folder import StudyFolder
 DEFAULT_WORK = "archsearch.running.train_trial:train_trial"
 
 ORPHAN_SECONDS = 30.0
-"""How long a trial waits for a worker of a killed driver to let go of it."""
+"""How long an attempt waits for a worker of a killed driver to release the trial's lock."""
 
-TAIL = 4000
-"""Characters of a traceback or log that an outcome carries: the end says most."""
+TAIL_CHARACTERS = 4000
+"""Length of a traceback or log in an outcome: the end is the informative part."""
 
-Stop = Callable[[], bool]
 Work = Callable[[Path, str, Stop], None]
-End = Literal["finished", "interrupted", "broke"]
+End = Literal["finished", "interrupted", "failed"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a runner receives: a study's folder, a trial's id, and what to call on it."""
+    """What a runner receives: a study's folder, a trial's id, the work's import path, a device."""
 
     study: str
     trial_id: str
@@ -46,10 +45,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended. ``finished`` means that the record is on disk, whatever it says.
+    """How an attempt ended. ``finished`` means that the record is on disk, whatever its status.
 
-    For ``broke``, ``kind`` is out-of-memory, data, disk-full, busy or crash, ``error`` one line,
-    and ``detail`` the end of the traceback or of the log.
+    If it ``failed``, ``kind`` is out-of-memory, data, disk-full, busy or crash, ``error`` is one
+    line, and ``detail`` the end of the traceback or of the log.
     """
 
     trial_id: str
@@ -60,7 +59,7 @@ class Outcome:
 
 
 def never() -> bool:
-    """A stop that is never asked for."""
+    """A `Stop` that never requests one."""
     return False
 
 
@@ -68,41 +67,38 @@ def resolve(work: str) -> Work:
     """The function named ``"package.module:function"``.
 
     Raises:
-        ValueError: for another form. ImportError or AttributeError when it is not there.
+        ValueError: ``work`` has another form.
+        ImportError, AttributeError: there is no such module or function.
     """
     module, colon, name = work.partition(":")
     if not (module and colon and name):
         raise ValueError(f"work is named 'package.module:function', got {work!r}")
-    found: Work = getattr(importlib.import_module(module), name)
-    return found
+    function: Work = getattr(importlib.import_module(module), name)
+    return function
 
 
-def attempt(job: Job, stop: Stop = never) -> Outcome:
-    """Work on the trial under its lock, unless it is finished; every failure becomes an outcome."""
+def run_attempt(job: Job, stop: Stop = never) -> Outcome:
+    """Work on the trial under its lock, unless it is finished; a failure becomes an outcome."""
     folder = StudyFolder(job.study).trial(job.trial_id)
     try:
         with folder.lock(ORPHAN_SECONDS):
-            if folder.glance() is None:
+            if folder.record_summary() is None:
                 remove_leftovers(folder.path)
                 resolve(job.work)(folder.path, job.device, stop)
-            if folder.glance() is None:
+            if folder.record_summary() is None:
                 raise RuntimeError(f"{job.work} returned without a record")
     except Interrupted:
         return Outcome(job.trial_id, "interrupted")
-    except Exception as error:  # noqa: BLE001  whatever it is, it is this trial's outcome
-        return broken(job.trial_id, error)
+    except Exception as error:  # noqa: BLE001  any exception is the outcome of this trial
+        text = "".join(traceback.format_exception(error))[-TAIL_CHARACTERS:]
+        line = f"{type(error).__name__}: {error}"[:TAIL_CHARACTERS]
+        return Outcome(job.trial_id, "failed", failure_kind(error), line, text)
     return Outcome(job.trial_id, "finished")
 
 
-def broken(trial_id: str, error: Exception) -> Outcome:
-    """The outcome of an attempt that raised ``error``."""
-    text = "".join(traceback.format_exception(error))
-    line = f"{type(error).__name__}: {error}"
-    return Outcome(trial_id, "broke", kind_of(error), line[:TAIL], text[-TAIL:])
-
-
-def kind_of(error: BaseException) -> str:
-    """Which failure it is. By name, so that torch and the data modules need no import here."""
+def failure_kind(error: BaseException) -> str:
+    """The kind of a failure. Types are compared by name, so that torch and the data modules need
+    not be imported."""
     chain = list(_causes(error))
     names = {kind.__name__ for link in chain for kind in type(link).__mro__}
     texts = [str(link) for link in chain]
@@ -125,10 +121,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 @contextmanager
 def output_to(path: Path) -> Iterator[None]:
-    """Send what this process prints, from C too, to the end of ``path``; an empty file goes."""
+    """Append all output of this process to ``path``, from C code too; an empty file is deleted."""
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
+    originals = os.dup(1), os.dup(2)
     log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -137,19 +133,19 @@ def output_to(path: Path) -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        for fd, saved in enumerate(kept, 1):
-            os.dup2(saved, fd)
-            os.close(saved)
+        for fd, original in enumerate(originals, 1):
+            os.dup2(original, fd)
+            os.close(original)
         if os.fstat(log).st_size == 0:
             path.unlink(missing_ok=True)
         os.close(log)
 
 
-def tail(path: Path) -> str:
-    """The end of a log, or nothing."""
+def log_tail(path: Path) -> str:
+    """The end of the log ``path``; empty without a file."""
     try:
         with path.open("rb") as file:
-            file.seek(-min(TAIL, path.stat().st_size), os.SEEK_END)
+            file.seek(-min(TAIL_CHARACTERS, path.stat().st_size), os.SEEK_END)
             return file.read().decode(errors="replace")
     except FileNotFoundError:
         return ""

@@ -1,7 +1,7 @@
-"""Plans that depend on results: a generator gives trials and receives their records.
+"""Plans that depend on results: a generator yields trials and receives their records.
 
-Such a plan keeps nothing of its own. Started again over the same records it asks for the same
-trials in the same order, so an interrupted run goes on where it was.
+Such a plan stores nothing. Restarted with the same records, it yields the same trials in the same
+order, so an interrupted run resumes where it stopped.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -12,32 +12,32 @@ from archsearch.study import Record, Trial
 Outcome = TypeVar("Outcome")
 
 Steps = Generator[tuple[Trial, ...], Mapping[str, Record], Outcome]
-"""Yields a batch of trials, is sent trial id -> record for all of them, returns the outcome."""
+"""Yields a batch of trials, receives trial id -> record for all of them, returns the outcome."""
 
 
-def no_run(_: Sequence[Trial]) -> None:
-    """Trains nothing: what the records already say."""
+def train_nothing(_: Sequence[Trial]) -> None:
+    """Do nothing: use only the records that exist."""
 
 
 def drive(
     steps: Steps[Outcome],
     record_of: Callable[[str], Record | None],
-    run: Callable[[tuple[Trial, ...]], object] = no_run,
+    run: Callable[[tuple[Trial, ...]], object] = train_nothing,
 ) -> Outcome | None:
-    """Take a plan to its end: ``run`` the trials that have no record yet, batch by batch.
+    """Run a plan batch by batch; ``run`` trains the trials of a batch that have no record yet.
 
-    ``record_of`` reads a trial's terminal record by its id. None if ``run`` came back before all
-    of its batch had a record (it was stopped): drive a new generator of the same plan to go on.
-    Without ``run`` this reads a finished plan's outcome again.
+    ``record_of`` returns a trial's terminal record by its id. Returns None if ``run`` stopped
+    before every trial of its batch had a record; to resume, drive a new generator of the same
+    plan. Without ``run`` this reads the outcome of a finished plan.
     """
     try:
         batch = next(steps)
         while True:
             if waiting := tuple(trial for trial in batch if record_of(trial.id) is None):
                 run(waiting)
-            found = {trial.id: record_of(trial.id) for trial in batch}
-            records = {key: record for key, record in found.items() if record is not None}
-            if len(records) < len(found):
+            by_id = {trial.id: record_of(trial.id) for trial in batch}
+            records = {key: record for key, record in by_id.items() if record is not None}
+            if len(records) < len(by_id):
                 return None
             batch = steps.send(records)
     except StopIteration as end:
@@ -45,11 +45,11 @@ def drive(
         return outcome
 
 
-class Streamed(Generic[Outcome]):
-    """A plan as `archsearch.running.run.run_study` takes it: give it `trials` and `heard`.
+class StreamedPlan(Generic[Outcome]):
+    """A plan for `archsearch.running.run.run_study`: pass it `trials` and `add_record`.
 
     One driver then runs all batches, and its workers stay warm between them. ``outcome`` is None
-    until the plan has come to its end.
+    until the plan has finished.
     """
 
     def __init__(self, steps: Steps[Outcome]) -> None:
@@ -57,12 +57,12 @@ class Streamed(Generic[Outcome]):
         self._records: dict[str, Record] = {}
         self.outcome: Outcome | None = None
 
-    def heard(self, trial: Trial, record: Record) -> None:
-        """A trial has its record."""
+    def add_record(self, trial: Trial, record: Record) -> None:
+        """Take the record of a finished trial."""
         self._records[trial.id] = record
 
     def trials(self) -> Iterator[Trial | None]:
-        """The trials of batch after batch; None while a batch is waited for."""
+        """Yield the trials of one batch after the other; None while a batch is not finished."""
         try:
             batch = next(self._steps)
             while True:

@@ -1,4 +1,6 @@
-"""``--seeds auto``: the planned seeds first, then more of them for the cells that are tied."""
+"""``--seeds auto``: the planned seeds first, then more seeds for the tied cells."""
+
+from collections.abc import Sequence
 
 from archsearch.core.family import Family
 from archsearch.core.metrics import Metric
@@ -9,33 +11,34 @@ from archsearch.study import Record, Study, Trial
 
 
 def more_seeds(study: Study, data: Data, max_seeds: int) -> Steps[SeedPlan[Family]]:
-    """The study's own trials, then seed after seed for the tied networks, up to ``max_seeds``.
+    """Yield the study's own trials, then one more seed at a time for the tied networks.
 
-    Drive it with `archsearch.searching.adaptive_plan.Streamed`.
+    No network gets more than ``max_seeds``. Drive it with
+    `archsearch.searching.adaptive_plan.StreamedPlan`.
     """
     records: dict[str, Record] = {}
-    asked, by = study.trials(data), study.task.metric(study.metric)
-    batch = asked
+    trials, by = study.trials(data), study.task.metric(study.metric)
+    batch = trials
     while True:
         records |= yield batch
         plan = next_seeds(
-            _table(asked, records, by),
+            _values_by_seed(trials, records, by),
             max_seeds,
             higher_is_better=by.higher_is_better,
         )
         if plan.done or plan.seed is None:
             return plan
         batch = tuple(study.trial(v, data, plan.seed) for v in plan.cells)
-        asked += batch
+        trials += batch
 
 
-def _table(
-    asked: tuple[Trial, ...], records: dict[str, Record], by: Metric
+def _values_by_seed(
+    trials: Sequence[Trial], records: dict[str, Record], by: Metric
 ) -> dict[Family, dict[int, float | None]]:
-    """What each network gave by seed; one that diverged is no candidate, as in the reports."""
-    diverged = {t.variant for t in asked if records[t.id].status == "diverged"}
-    table: dict[Family, dict[int, float | None]] = {}
-    for trial in asked:
+    """Return network -> seed -> value, without networks that diverged, as in the reports."""
+    diverged = {t.variant for t in trials if records[t.id].status == "diverged"}
+    values: dict[Family, dict[int, float | None]] = {}
+    for trial in trials:
         if trial.variant not in diverged:
-            table.setdefault(trial.variant, {})[trial.seed] = by.of(records[trial.id])
-    return table
+            values.setdefault(trial.variant, {})[trial.seed] = by.of(records[trial.id])
+    return values

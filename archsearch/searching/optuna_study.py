@@ -1,6 +1,6 @@
 """Trainings as an Optuna study in memory, for the search and for importances.
 
-The records are the truth; an Optuna study is made from them whenever one is needed.
+Only the records are stored; an Optuna study is built from them whenever one is needed.
 """
 
 import contextlib
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
 
 
 def objective(trial: Trial, record: Record | None, by: Metric) -> float | None:
-    """What a search compares: measured (None without a complete record) or counted."""
+    """Return the value that a search compares: counted, or measured (None if not complete)."""
     if by.source == "budget":
         return float(getattr(trial.variant.cost(), by.field) / by.scale)
     return by.of(record)
 
 
-def frozen(
+def optuna_trial(
     trial: Trial,
     record: Record | None,
     objectives: Sequence[Metric],
     distributions: Mapping[str, Any],
 ) -> "optuna.trial.FrozenTrial":
-    """One training as an Optuna trial: complete with its curve, failed, or waiting (enqueued).
+    """Return a training as an Optuna trial: complete with its curve, failed, or enqueued.
 
-    A diverged training counts as failed: it has no value, and none is made up.
+    A diverged training becomes a failed trial, because it has no value.
     """
     from optuna.trial import TrialState, create_trial
 
     params = {k: v for k, v in trial.variant.params().items() if k in distributions}
     attributes = {"trial": trial.id, "seed": trial.seed, "epochs": trial.recipe.epochs}
     if record is None:
-        waiting = {"fixed_params": params}
-        return create_trial(state=TrialState.WAITING, user_attrs=attributes, system_attrs=waiting)
+        fixed = {"fixed_params": params}
+        return create_trial(state=TrialState.WAITING, user_attrs=attributes, system_attrs=fixed)
     attributes |= {"status": record.status, "seconds": record.seconds, "error": record.error}
     values = [value for by in objectives if (value := objective(trial, record, by)) is not None]
     complete = record.status == "complete" and len(values) == len(objectives)
@@ -58,7 +58,7 @@ def _curve(record: Record, by: Metric) -> dict[int, float]:
 
 
 def distributions_of(variants: Iterable[Family]) -> dict[str, Any]:
-    """An Optuna distribution per number or switch that differs between these variants."""
+    """Return a distribution for every number or switch in which these variants differ."""
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     seen: dict[str, set[Any]] = {}
@@ -78,31 +78,33 @@ def memory_study(
     trials: Iterable[tuple[Trial, Record | None]],
     objectives: Sequence[Metric],
     distributions: Mapping[str, Any] | None = None,
-    **where: Any,
+    **create_options: Any,
 ) -> "optuna.Study":
-    """An Optuna study of these trainings, in memory unless ``where`` (storage, study_name) says
-    otherwise. ``distributions`` default to the numbers and switches that differ."""
+    """Return an Optuna study of these trainings, in memory by default.
+
+    ``create_options`` go to `optuna.create_study`: storage and study_name.
+    ``distributions`` default to the numbers and switches that differ.
+    """
     import optuna
 
     listed = list(trials)
-    found = (
-        distributions_of(t.variant for t, _ in listed) if distributions is None else distributions
-    )
+    if distributions is None:
+        distributions = distributions_of(t.variant for t, _ in listed)
     directions = ["maximize" if by.higher_is_better else "minimize" for by in objectives]
     with quiet():
-        study = optuna.create_study(directions=directions, **where)
-        study.add_trials([frozen(t, r, objectives, found) for t, r in listed])
+        study = optuna.create_study(directions=directions, **create_options)
+        study.add_trials([optuna_trial(t, r, objectives, distributions) for t, r in listed])
     return study
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without Optuna's line per study and trial."""
+    """Silence Optuna's log line per study and trial."""
     import optuna
 
-    before = optuna.logging.get_verbosity()
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         yield
     finally:
-        optuna.logging.set_verbosity(before)
+        optuna.logging.set_verbosity(verbosity)

@@ -1,7 +1,7 @@
-"""What `Study.plan` asks for beyond its cells and seeds, as the steps that do it.
+"""The steps of a study's plan: what it trains beyond its cells and seeds.
 
-Each ends with a sentence for the reader. Everything is read from the study and the records, so the
-same command goes on with the same plan.
+Each plan ends with a sentence for the reader. Everything is derived from the study and the
+records, so the same command resumes the same plan.
 """
 
 from dataclasses import replace
@@ -11,7 +11,7 @@ from archsearch.core.task import Data
 from archsearch.families.internimage_space import MAIN, twelve_numbers
 from archsearch.searching.adaptive_plan import Steps
 from archsearch.searching.adaptive_seeds import more_seeds
-from archsearch.searching.halving import Halving, Rung, cost_range, halving, rungs
+from archsearch.searching.halving import HalvingOutcome, Rung, cost_range, halving, rungs
 from archsearch.searching.search import search
 from archsearch.space.grid import Space
 from archsearch.space.search_space import Domain
@@ -20,7 +20,7 @@ from archsearch.study import Study
 
 
 def steps_of(study: Study, data: Data) -> Steps[str] | None:
-    """The steps of the study's plan; None where its cells and seeds are all."""
+    """Return the steps of the study's plan; None if it has only cells and seeds."""
     match study.plan:
         case MoreSeeds():
             return _more_seeds(study, data, study.plan)
@@ -31,27 +31,25 @@ def steps_of(study: Study, data: Data) -> Steps[str] | None:
     return None
 
 
-def announcement(study: Study) -> str:
-    """What the plan will train, said beforehand; empty where its cells and seeds are all."""
+def plan_text(study: Study) -> str:
+    """Return what the plan will train; an empty text if the study has only cells and seeds."""
     match study.plan:
         case MoreSeeds(max_seeds):
-            return f"Networks that are tied get more seeds, up to {max_seeds} each."
+            return f"Tied networks get more seeds, up to {max_seeds} each."
         case Search():
             plan = study.plan
             return f"Search: {plan.num_trials} variants, proposed by {plan.sampler}."
         case Halve():
-            return _cost_of_halving(study, study.plan)
+            return _halving_cost_text(study, study.plan)
     return ""
 
 
-def _cost_of_halving(study: Study, plan: Halve) -> str:
+def _halving_cost_text(study: Study, plan: Halve) -> str:
     networks = {c.variant for c in study.cells if c.variant is not None}
     least, most = cost_range(len(networks), _ladder(study, plan), len(study.seeds))
     grid = len(networks) * len(study.seeds)
-    verdict = (
-        "" if least < grid else ": it can save nothing here, for its pilot is too large a part"
-    )
-    return f"Halving takes {least:.3g} to {most:.3g} full trainings, the grid {grid}{verdict}."
+    warning = "" if least < grid else ": it cannot save anything here, because its pilot is large"
+    return f"Halving takes {least:.3g} to {most:.3g} full trainings, the grid {grid}{warning}."
 
 
 def _ladder(study: Study, plan: Halve) -> list[Rung]:
@@ -64,7 +62,7 @@ def _more_seeds(study: Study, data: Data, plan: MoreSeeds) -> Steps[str]:
 
 
 def _search(study: Study, data: Data, plan: Search) -> Steps[str]:
-    found = yield from search(
+    outcome = yield from search(
         domain_of(study, plan),
         study.recipe,
         data,
@@ -75,15 +73,16 @@ def _search(study: Study, data: Data, plan: Search) -> Steps[str]:
         seed=plan.seed,
         training_seed=study.seeds[0],
     )
-    num = len(found.trials)
-    end = "; that is every variant there is" if found.exhausted else ""
-    front = ", ".join(trial.variant.name for trial in found.front)
-    outcome = f"Not beaten: {front}" if front else "None gave a result"
-    return f"Search: {num} variant{'' if num == 1 else 's'} tried{end}. {outcome}."
+    num = len(outcome.trials)
+    end = "; these are all variants of the space" if outcome.exhausted else ""
+    names = ", ".join(trial.variant.name for trial in outcome.front)
+    front = "Best" if len(plan.objectives) == 1 else "Pareto front"
+    best = f"{front}: {names}" if names else "No variant gave a result"
+    return f"Search: {num} variant{'' if num == 1 else 's'} tried{end}. {best}."
 
 
 def domain_of(study: Study, plan: Search) -> Domain:
-    """What a search study searches."""
+    """Return the domain that a search study searches."""
     assert study.budget is not None, "a search has a budget"
     budget = replace(study.budget, tolerance=plan.tolerance)
     if plan.over == "twelve":
@@ -96,8 +95,8 @@ def _halving(study: Study, data: Data) -> Steps[str]:
     return "Halving: " + "; ".join(outcome.notes) + "."
 
 
-def halving_of(study: Study, data: Data) -> Steps[Halving]:
-    """The steps of a halving study, to what it did."""
+def halving_of(study: Study, data: Data) -> Steps[HalvingOutcome]:
+    """Return the steps of a halving study."""
     plan = study.plan
     assert isinstance(plan, Halve)
     return halving(

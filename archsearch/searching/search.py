@@ -1,8 +1,8 @@
 """Adaptive search under a budget: over the four numbers, or over all twelve hyper-parameters.
 
-Optuna proposes from the records so far; nothing else is remembered, so a search that was
-interrupted proposes the same again. What the rules or the budget forbid, or what was proposed
-before, is never trained.
+Optuna proposes variants from the records so far. Nothing else is stored, so an interrupted search
+makes the same proposals again. A variant that breaks a rule, misses the budget or was tried before
+is never trained.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,20 +27,20 @@ from archsearch.tasks.classification import CLASSIFICATION
 if TYPE_CHECKING:
     import optuna
 
-Done = Sequence[tuple[Trial, Record]]
+Records = Sequence[tuple[Trial, Record]]
 
-REFUSALS = 100
-"""Proposals in a row that may be unusable before the search takes what is left at random."""
+MAX_REFUSALS = 100
+"""After this many unusable proposals in a row the search picks an untried variant at random."""
 
-LISTABLE = 10_000
-"""Choices up to which a domain is small enough to be listed."""
+MAX_LISTED = 10_000
+"""A domain of at most this many choices can be listed."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search tried, in order, and which trainings no other one beats (`pareto`).
+class SearchOutcome:
+    """The trials of a search in order, and its Pareto front (`pareto`).
 
-    ``exhausted``: every variant of the domain has been tried.
+    ``exhausted`` means that every variant of the domain was tried.
     """
 
     trials: tuple[Trial, ...]
@@ -60,18 +60,18 @@ def search(
     seed: int = 0,
     batch: int = 4,
     training_seed: int = 0,
-) -> Steps[Found]:
-    """Propose variants in batches, each batch from the records of all batches before it.
+) -> Steps[SearchOutcome]:
+    """Propose variants in batches; each batch uses the records of all earlier batches.
 
-    ``objectives`` are metric names; several give a Pareto front. Waiting for a whole batch is
-    what makes proposals the same after an interruption and for any number of workers; it leaves
-    workers beyond ``batch`` idle. Each ask has a seed of its own, derived from ``seed``. Drive it
-    with `archsearch.searching.adaptive_plan.drive`.
+    ``objectives`` are metric names; several give a Pareto front. Because a batch must finish before
+    the next one, proposals are the same after an interruption and for any number of workers;
+    workers beyond ``batch`` are idle. Each proposal has its own seed, derived from ``seed``. Drive
+    it with `archsearch.searching.adaptive_plan.drive`.
 
     Raises:
-        ValueError: at the first step, naming all that is wrong; later if no variant is found.
+        ValueError: at the first step, naming every wrong argument; later if no variant is found.
     """
-    by = _checked(task, sampler, objectives or (task.chooses,), num_trials, batch)
+    by = _metrics(task, sampler, objectives or (task.ranking_metric,), num_trials, batch)
     done: list[tuple[Trial, Record]] = []
     exhausted = False
     while len(done) < num_trials and not exhausted:
@@ -82,32 +82,32 @@ def search(
         records = yield trials
         done += [(trial, records[trial.id]) for trial in trials]
     if not done:
-        raise ValueError(f"no variant of the space searched meets {domain.budget}: widen either")
-    return Found(tuple(t for t, _ in done), _front(done, by), exhausted)
+        raise ValueError(f"no variant of the search space meets {domain.budget}: widen either")
+    return SearchOutcome(tuple(t for t, _ in done), _front(done, by), exhausted)
 
 
-def _checked(
+def _metrics(
     task: Task, sampler: str, objectives: Sequence[str], num_trials: int, batch: int
 ) -> tuple[Metric, ...]:
-    problems = []
+    """Return the metrics of the objectives, or report every wrong argument."""
+    errors, metrics = [], []
     if sampler not in get_args(Sampler):
-        problems.append(f"sampler wants one of {', '.join(get_args(Sampler))}, got {sampler!r}")
+        errors.append(f"sampler must be one of {', '.join(get_args(Sampler))}, got {sampler!r}")
     if not objectives or len(set(objectives)) < len(objectives):
-        problems.append(f"objectives want different metrics, got {', '.join(objectives) or '-'}")
+        errors.append(f"objectives must be different metrics, got {', '.join(objectives) or '-'}")
     if num_trials < 1 or batch < 1:
-        problems.append(f"wanted one trial and a batch of one at least, got {num_trials}, {batch}")
-    found = []
+        errors.append(f"trials and batch must be at least 1, got {num_trials} and {batch}")
     for name in objectives:
         try:
-            found.append(task.metric(name))
+            metrics.append(task.metric(name))
         except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise ValueError("; ".join(problems))
-    return tuple(found)
+            errors.append(str(error))
+    if errors:
+        raise ValueError("; ".join(errors))
+    return tuple(metrics)
 
 
-def _front(done: Done, by: Sequence[Metric]) -> tuple[Trial, ...]:
+def _front(done: Records, by: Sequence[Metric]) -> tuple[Trial, ...]:
     points: dict[str, list[float]] = {}
     for trial, record in done:
         values = [value for m in by if (value := objective(trial, record, m)) is not None]
@@ -118,54 +118,57 @@ def _front(done: Done, by: Sequence[Metric]) -> tuple[Trial, ...]:
 
 
 def _propose(
-    domain: Domain, done: Done, by: Sequence[Metric], sampler: Sampler, seed: int, size: int
+    domain: Domain, done: Records, by: Sequence[Metric], sampler: Sampler, seed: int, size: int
 ) -> list[Family]:
-    """New variants that meet the budget: ``size`` of them, fewer where the domain ends."""
+    """Return ``size`` untried variants that meet the budget; fewer if the domain has no more."""
     with quiet():
         study = memory_study(done, by, _distributions(domain, done))
-        taken = {trial.variant for trial, _ in done}
-        fresh: list[Family] = []
+        tried = {trial.variant for trial, _ in done}
+        proposals: list[Family] = []
         for number in range(len(done), len(done) + size):
-            found = _ask(study, domain, taken, sampler, [seed, number])
-            if found is None:
+            variant = _propose_one(study, domain, tried, sampler, [seed, number])
+            if variant is None:
                 break
-            taken.add(found)
-            fresh.append(found)
-    return fresh
+            tried.add(variant)
+            proposals.append(variant)
+    return proposals
 
 
-def _ask(
-    study: "optuna.Study", domain: Domain, taken: set[Family], sampler: Sampler, seed: list[int]
+def _propose_one(
+    study: "optuna.Study", domain: Domain, tried: set[Family], sampler: Sampler, seed: list[int]
 ) -> Family | None:
-    """One proposal; it stays open in ``study``, which keeps the next ones away from it."""
+    """Return one proposal; it stays open in ``study``, so that the sampler avoids it next time."""
     from optuna.trial import TrialState
 
-    for attempt in range(REFUSALS):
+    for attempt in range(MAX_REFUSALS):
         study.sampler = _sampler(sampler, np.random.SeedSequence([*seed, attempt]))
         trial = study.ask()
         choice = {k: int(_suggest(trial, k, v)) for k, v in domain.choices.items()}
-        meeting = domain.meeting(choice)
-        if any(variant not in taken for variant in meeting):
-            return _nearest(trial, meeting, taken)
+        meeting = domain.variants_of(choice)
+        if any(variant not in tried for variant in meeting):
+            return _nearest(trial, meeting, tried)
         study.tell(trial, state=TrialState.FAIL)
-    return _left(domain, taken, np.random.default_rng([*seed, REFUSALS]))
+    return _random_untried(domain, tried, np.random.default_rng([*seed, MAX_REFUSALS]))
 
 
-def _nearest(trial: "optuna.Trial", meeting: Sequence[Family], taken: set[Family]) -> Family:
-    """The untried variant whose solved number is closest to the one that the sampler wants, among
-    those in the budget."""
-    wanted = trial.suggest_int(meeting[0].solved, meeting[0].solved_value, meeting[-1].solved_value)
-    return min((v for v in meeting if v not in taken), key=lambda v: abs(v.solved_value - wanted))
+def _nearest(trial: "optuna.Trial", meeting: Sequence[Family], tried: set[Family]) -> Family:
+    """Return the untried variant whose solved number is closest to the sampler's suggestion.
+
+    ``meeting`` are the variants within the budget, by their solved number.
+    """
+    first, last = meeting[0], meeting[-1]
+    target = trial.suggest_int(first.solved, first.solved_value, last.solved_value)
+    return min((v for v in meeting if v not in tried), key=lambda v: abs(v.solved_value - target))
 
 
-def _left(domain: Domain, taken: set[Family], rng: np.random.Generator) -> Family | None:
-    """One of the variants not tried yet, at random; None where all were."""
-    if domain.num_choices > LISTABLE:
+def _random_untried(domain: Domain, tried: set[Family], rng: np.random.Generator) -> Family | None:
+    """Return a random variant that was not tried yet; None if all were tried."""
+    if domain.num_choices > MAX_LISTED:
         raise ValueError(
-            f"{REFUSALS} proposals in a row did not meet {domain.budget} or were tried before: "
+            f"{MAX_REFUSALS} proposals in a row did not meet {domain.budget} or were tried before: "
             "widen the tolerance or the space"
         )
-    left = [variant for variant in domain.variants() if variant not in taken]
+    left = [variant for variant in domain.variants() if variant not in tried]
     return left[int(rng.integers(len(left)))] if left else None
 
 
@@ -179,7 +182,7 @@ def _sampler(kind: Sampler, seed: np.random.SeedSequence) -> Any:
 
 
 def _distribution(values: Sequence[int]) -> Any:
-    """Ordered where the values are evenly spaced, as C1 is; a choice among equals otherwise."""
+    """Return an ordered distribution for evenly spaced values such as C1's, else a categorical."""
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     steps = {b - a for a, b in pairwise(values)}
@@ -189,18 +192,18 @@ def _distribution(values: Sequence[int]) -> Any:
 
 
 def _suggest(trial: "optuna.Trial", name: str, values: Sequence[int]) -> Any:
-    found = _distribution(values)
-    if hasattr(found, "choices"):
-        return trial.suggest_categorical(name, found.choices)
-    return trial.suggest_int(name, found.low, found.high, step=found.step)
+    distribution = _distribution(values)
+    if hasattr(distribution, "choices"):
+        return trial.suggest_categorical(name, distribution.choices)
+    return trial.suggest_int(name, distribution.low, distribution.high, step=distribution.step)
 
 
 def _distributions(domain: Domain, done: Iterable[tuple[Trial, Record]]) -> dict[str, Any]:
     from optuna.distributions import IntDistribution
 
-    known = {name: _distribution(values) for name, values in domain.choices.items()}
+    distributions = {name: _distribution(values) for name, values in domain.choices.items()}
     variants = [trial.variant for trial, _ in done]
     if not variants:
-        return known
+        return distributions
     deepest = max(variant.params()[variants[0].solved] for variant in variants)
-    return {**known, variants[0].solved: IntDistribution(1, deepest)}
+    return {**distributions, variants[0].solved: IntDistribution(1, deepest)}

@@ -1,1 +1,1 @@
-"""Design spaces: the cells of a grid at a budget, a scaling ladder, what a search may propose."""
+"""Design spaces: the cells of a grid at a budget, scaling ladders, and search domains."""

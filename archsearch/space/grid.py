@@ -1,12 +1,12 @@
-"""A grid over a family's numbers at a budget, and what becomes of every cell of it.
+"""A grid over a family's numbers at a budget, with a fate for every cell.
 
-Discretize all numbers but one, and let that one bring each model to the budget (for InternImage
-L3: Section 3.2 and supplement C.1). The paper does not say what it did with cells that break its
-rules (48 and 80 are no multiples of 32, 16 is none of 32). Here every cell has a fate, stated with
-its reason: ``exact``, ``repaired`` or ``infeasible``; none disappears.
+All numbers but one are discretized; the remaining one is solved so that each model meets the budget
+(for InternImage L3: Section 3.2 and supplement C.1). The paper does not say what it did with cells
+that break its rules (C1 = 48, 80 and 16 are not multiples of C' = 32). Here every cell is kept and
+has a fate: ``exact``, ``repaired`` or ``infeasible``, the last two with a reason.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -25,7 +25,8 @@ class Space:
     """Values of every number but the solved one; ``like`` gives the family and the switches.
 
     Raises:
-        ValueError: naming every list that is missing, empty, repeats a value or holds one below 1.
+        ValueError: lists every number without values, with repeated values or with one below 1, and
+            every name that is not a number of the family.
     """
 
     like: Family
@@ -34,7 +35,7 @@ class Space:
     def __post_init__(self) -> None:
         names = self.names
         wrong = [
-            f"{self.like.label_of(name)} wants different whole numbers >= 1, got "
+            f"{self.like.label_of(name)} must be different whole numbers >= 1, got "
             f"{', '.join(map(str, values)) or '-'}"
             for name in names
             if not (values := self.values.get(name, ()))
@@ -42,7 +43,7 @@ class Space:
             or min(values) < 1
         ]
         wrong += [
-            f"{type(self.like).__name__} has no number {name}: there are {', '.join(names)}"
+            f"{type(self.like).__name__} has no number {name}; known: {', '.join(names)}"
             for name in self.values
             if name not in names
         ]
@@ -51,47 +52,48 @@ class Space:
 
     @property
     def names(self) -> list[str]:
-        """The numbers that a cell chooses, in the order of the family's fields."""
+        """The numbers that the grid discretizes, in the order of the family's fields."""
         return [n for n in self.like.number_names() if n != self.like.solved]
 
     def coordinates(self) -> Iterator[dict[str, int]]:
-        """The numbers of every cell, along the family's axes: the panel slowest, as Fig. A is
-        read."""
+        """The numbers of every cell. Along the family's axes the panel varies slowest, as in
+        Fig. A."""
         axes = self.like.axes or tuple(self.names)
         for values in product(*(self.values[axis] for axis in axes)):
             cell = dict(zip(axes, values, strict=True))
             yield {name: cell[name] for name in self.names}
 
     def with_values(self, **values: tuple[int, ...]) -> "Space":
-        """Other values for some of the numbers."""
+        """This space with other values for some of the numbers."""
         return replace(self, values={**self.values, **values})
 
 
 def solve(variant: V, budget: Budget) -> V:
     """The legal variant closest to the budget's target, whether or not within its tolerance.
 
-    Only the solved number changes. Cost grows with it, so the best value is next to where the cost
-    crosses the target; of two equally close the smaller. For InternImage's (64, 16, 4) at 30M that
-    is L3 = 18, the paper's origin model: hence closest to the budget is taken for its rule.
+    Only the solved number changes. Cost grows with it, so the best value is next to the one where
+    the cost crosses the target; of two equally close values the smaller is taken. For InternImage's
+    (64, 16, 4) at 30M this gives L3 = 18, the paper's origin model, so "closest to the budget" is
+    assumed to be the paper's rule.
     """
 
     @cache
     def value(solved: int) -> int:
         return budget.value(variant.with_solved(solved).cost())
 
-    least = variant.least()
-    above = first_above(value, least, budget.target)
-    if above > least and budget.target - value(above - 1) <= value(above) - budget.target:
+    start = variant.min_solved()
+    above = first_above(value, start, budget.target)
+    if above > start and budget.target - value(above - 1) <= value(above) - budget.target:
         above -= 1
     return variant.with_solved(above)
 
 
-def first_above(value: Any, least: int, target: float) -> int:
-    """The smallest number from ``least`` on whose value, which grows with it, reaches target."""
+def first_above(value: Callable[[int], int], start: int, target: float) -> int:
+    """The smallest number n >= ``start`` with ``value(n) >= target``; ``value`` must increase."""
     step = 1
-    while value(least + step - 1) < target:
+    while value(start + step - 1) < target:
         step *= 2
-    low, high = least + step // 2 - 1, least + step - 1  # value(low) < target <= value(high)
+    low, high = start + step // 2 - 1, start + step - 1  # value(low) < target <= value(high)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if value(middle) < target else (low, middle)
@@ -99,27 +101,28 @@ def first_above(value: Any, least: int, target: float) -> int:
 
 
 def plan(space: Space, budget: Budget, invalid: Invalid = "repair") -> tuple[Cell, ...]:
-    """One cell per coordinate of the space, in its order, each with its fate.
+    """One cell per coordinate of the space, in order, each with its fate.
 
-    ``invalid`` says what to do with coordinates that break a rule: ``repair`` takes the legal
-    numbers closest to them (`Family.repaired`) and solves again; ``skip`` makes them infeasible;
-    ``error`` refuses the space when any cell is not exact. A cell that no value of the solved
-    number brings within the budget's tolerance is infeasible in any case.
+    ``invalid`` says what to do with coordinates that break a rule: ``repair`` takes the closest
+    legal numbers (`Family.repaired`) and solves again; ``skip`` makes them infeasible; ``error``
+    raises if any cell is not exact. A cell that no value of the solved number brings within the
+    budget's tolerance is infeasible in any case.
 
     Raises:
-        ValueError: for an unknown ``invalid``; with ``error``, listing every cell not exact.
+        ValueError: ``invalid`` is unknown; or it is ``error`` and a cell is not exact, in which
+            case the message lists every such cell.
     """
     if invalid not in get_args(Invalid):
-        raise ValueError(f"invalid wants one of {', '.join(get_args(Invalid))}, got {invalid!r}")
+        raise ValueError(f"invalid must be one of {', '.join(get_args(Invalid))}, got {invalid!r}")
     cells = [_cell(values, space.like, budget, invalid) for values in space.coordinates()]
     if invalid == "error" and (bad := [cell for cell in cells if cell.fate != "exact"]):
-        lines = "\n".join(f"  {_place(cell, space.like)}: {cell.reason}" for cell in bad)
+        lines = "\n".join(f"  {_coordinates(cell, space.like)}: {cell.reason}" for cell in bad)
         raise ValueError(f"{len(bad)} of {len(cells)} cells are not exact:\n{lines}")
-    return tuple(_told_of_twin(cell, cells, space.like) for cell in cells)
+    return tuple(_with_duplicates_noted(cell, cells, space.like) for cell in cells)
 
 
 def _cell(values: Mapping[str, int], like: Family, budget: Budget, invalid: Invalid) -> Cell:
-    variant = _shallowest(like, values)
+    variant = smallest_variant(like, values)
     broken, repair = "; ".join(variant.problems()), ""
     if broken:
         repaired = variant.repaired() if invalid == "repair" else None
@@ -136,40 +139,40 @@ def _cell(values: Mapping[str, int], like: Family, budget: Budget, invalid: Inva
     return Cell(values, fate, variant, cost, repair, variant.published())
 
 
-def _shallowest(like: Family, values: Mapping[str, int]) -> Family:
-    """These numbers with the least of the solved one, legal or not."""
+def smallest_variant(like: Family, values: Mapping[str, int]) -> Family:
+    """The variant with these numbers and the smallest solved number, legal or not."""
     start = like.unchecked(**values)
-    return start.unchecked(**{like.solved: start.least()})
+    return start.unchecked(**{like.solved: start.min_solved()})
 
 
 def _closest(variant: Family) -> str:
-    """The model that comes closest to a budget it does not meet, in words."""
-    kind = "smallest legal" if variant.solved_value == variant.least() else "closest"
+    """Describe the model that comes closest to a budget that it does not meet."""
+    kind = "smallest legal" if variant.solved_value == variant.min_solved() else "closest"
     name = (variant.axes or variant.number_names())[-1]
     width = f"{variant.label_of(name)} = {variant.by_name[name]}"
     solved = f"{variant.label_of(variant.solved)} = {variant.solved_value}"
     return f"the {kind} model with {width} has {solved}"
 
 
-def _told_of_twin(cell: Cell, cells: list[Cell], like: Family) -> Cell:
-    """A repaired cell with the same variant as another says so: they share their trials."""
+def _with_duplicates_noted(cell: Cell, cells: list[Cell], like: Family) -> Cell:
+    """A repaired cell whose reason names the cells with the same variant; they share trials."""
     if cell.fate != "repaired":
         return cell
-    twins = [_place(c, like) for c in cells if c.variant == cell.variant and c is not cell]
-    if not twins:
+    same = [_coordinates(c, like) for c in cells if c.variant == cell.variant and c is not cell]
+    if not same:
         return cell
-    return replace(cell, reason=f"{cell.reason}; the same network as {', '.join(twins)}")
+    return replace(cell, reason=f"{cell.reason}; the same network as {', '.join(same)}")
 
 
-def _place(cell: Cell, like: Family) -> str:
+def _coordinates(cell: Cell, like: Family) -> str:
     return ", ".join(f"{like.label_of(name)} = {value}" for name, value in cell.requested.items())
 
 
 def plan_rows(cells: Iterable[Cell]) -> list[dict[str, Any]]:
-    """Cells as plain rows for JSON and tables; what an infeasible cell lacks is None.
+    """Cells as plain rows for JSON and tables; an infeasible cell has None for its costs.
 
-    Columns: the variant's numbers (an infeasible cell shows those requested), ``params, macs,
-    status, reason``, then the coordinates requested as ``asked_...`` and the paper's figures as
+    Columns: the variant's numbers (the requested ones for an infeasible cell), ``params, macs,
+    status, reason``, then the requested coordinates as ``asked_...`` and the paper's figures as
     ``paper_...``.
     """
     listed = list(cells)
@@ -197,7 +200,7 @@ def _numbers(cell: Cell, names: Iterable[str]) -> dict[str, Any]:
 
 
 def summary(cells: Iterable[Cell], axis: Axis = "params") -> str:
-    """One sentence: how many cells of which fate, and the spread of their sizes."""
+    """One line with the number of cells per fate and the range of their sizes."""
     listed = list(cells)
     fates = [cell.fate for cell in listed]
     fate_counts = ", ".join(

@@ -1,7 +1,7 @@
 """Ladders: an origin and the larger models that alpha, beta and phi make of it (Section 3.2).
 
-Every rung, the origin at phi = 0 included, keeps the origin's block, so that sizes compare. How a
-variant grows, and how the result is made legal, is the family's (`Family.grown`).
+Every rung, including the origin at phi = 0, has the origin's block, so that sizes are comparable.
+The family defines how a variant grows and how the result is made legal (`Family.grow`).
 """
 
 from itertools import count as count_from
@@ -15,7 +15,7 @@ BEST_PAIR = (1.09, 1.36)
 """(alpha, beta) that the paper found best (supplement C.2, Table C)."""
 
 DOUBLING_TOLERANCE = 0.05
-"""How far one step of phi may be from doubling before the report notes it."""
+"""The largest relative deviation of one step of phi from doubling that needs no note."""
 
 LADDER_BUDGET = Budget(100_000_000)
 """Where Table C's models end: "extending the -T model to -B models (100M)"."""
@@ -24,25 +24,25 @@ MAX_RUNGS = 64
 
 
 def growth_note(alpha: float, beta: float, origin: Family, axis: Axis = "params") -> str:
-    """A sentence where a step of phi is not close to doubling; empty where it is."""
-    step, formula = origin.growth(alpha, beta, axis)
+    """A note if one step of phi does not roughly double the cost; empty if it does."""
+    step, formula = origin.growth_factor(alpha, beta, axis)
     if abs(step / 2 - 1) <= DOUBLING_TOLERANCE:
         return ""
     return f"{formula} = {step:.2f}, not ~2: one step of phi multiplies the {axis} by that"
 
 
 def check_factors(alpha: float | None, beta: float | None) -> tuple[float, float]:
-    """Both factors, if they are what the rule wants.
+    """Both factors, validated.
 
     Raises:
-        ValueError: naming every factor that is missing or not a number >= 1.
+        ValueError: lists every factor that is missing or is not a number >= 1.
     """
     wrong = []
     for name, value in (("alpha", alpha), ("beta", beta)):
         if value is None:
             wrong.append(f"{name} is missing: the rule needs alpha and beta")
         elif not (isfinite(value) and value >= 1):
-            wrong.append(f"{name} wants a number >= 1 (Section 3.2), got {value:g}")
+            wrong.append(f"{name} must be a number >= 1 (Section 3.2), got {value:g}")
     if wrong or alpha is None or beta is None:
         raise ValueError("; ".join(wrong))
     return alpha, beta
@@ -55,14 +55,15 @@ def ladder(
     up_to: Budget = LADDER_BUDGET,
     rounding: str = "nearest",
 ) -> tuple[Cell, ...]:
-    """phi = 0, 1, 2, ... while the model stays within ``up_to`` and its tolerance.
+    """The models at phi = 0, 1, 2, ... up to the budget ``up_to`` and its tolerance.
 
-    Rungs are ``exact`` where nothing had to be rounded (phi = 0 always), else ``repaired``: the
-    reason says from what to what and by which policy, and whether a step is far from doubling.
+    A rung is ``exact`` if nothing had to be rounded (always at phi = 0), else ``repaired``. The
+    reason gives the values before and after rounding and the policy, and says if a step is far from
+    doubling.
 
     Raises:
-        ValueError: for factors below 1 or that hardly grow, an unknown rounding, or an origin that
-            is over the budget.
+        ValueError: a factor is below 1, the factors need more than `MAX_RUNGS` steps, the rounding
+            is unknown, or the origin is over the budget.
     """
     check_factors(alpha, beta)
     _check_growth(origin, alpha, beta, up_to)
@@ -80,9 +81,10 @@ def _check_growth(origin: Family, alpha: float, beta: float, up_to: Budget) -> N
     size = up_to.value(origin.cost())
     room = up_to.target * (1 + up_to.tolerance) / size
     if room < 1:
-        told = readable(size, up_to.axis)
-        raise ValueError(f"the origin {origin.name} has {told}, over the budget of {up_to}")
-    step, _ = origin.growth(alpha, beta, up_to.axis)
+        raise ValueError(
+            f"the origin {origin.name} has {readable(size, up_to.axis)}, over the budget of {up_to}"
+        )
+    step, _ = origin.growth_factor(alpha, beta, up_to.axis)
     if step**MAX_RUNGS < room:
         raise ValueError(
             f"alpha = {alpha:g}, beta = {beta:g} multiply the {up_to.axis} by {step:.3f} a step: "
@@ -94,12 +96,12 @@ def _check_growth(origin: Family, alpha: float, beta: float, up_to: Budget) -> N
 def scaled_cell(
     origin: Family, alpha: float, beta: float, phi: int, rounding: str, axis: Axis = "params"
 ) -> Cell:
-    """The variant ``phi`` steps above the origin, with what was rounded and by which policy.
+    """The cell ``phi`` steps above the origin; its reason says what was rounded and how.
 
     Raises:
-        ValueError: as `Family.grown`.
+        ValueError: as `Family.grow`.
     """
-    variant, rounded = origin.grown(alpha, beta, phi, rounding)
+    variant, rounded = origin.grow(alpha, beta, phi, rounding)
     note = growth_note(alpha, beta, origin, axis) if phi else ""
     return Cell(
         requested={"alpha": alpha, "beta": beta, "phi": phi},

@@ -1,4 +1,4 @@
-"""What a search may propose: numbers to choose, and the solved numbers that meet the budget."""
+"""Search domains: the numbers to choose, and the solved numbers that meet the budget."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -8,30 +8,30 @@ from itertools import product
 
 from archsearch.core.budget import Budget
 from archsearch.core.family import Family
-from archsearch.space.grid import Space, first_above
+from archsearch.space.grid import Space, first_above, smallest_variant
 
 Choice = Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Domain:
-    """What is searched: ``choices`` for every number but the solved one, and the budget.
+    """The domain of a search: ``choices`` for every number but the solved one, and the budget.
 
-    ``shallowest`` gives the variant of a choice with the least solved number, or None where the
+    ``smallest`` returns the variant of a choice with the smallest solved number, or None if the
     choice breaks a rule.
     """
 
     choices: Mapping[str, tuple[int, ...]]
-    shallowest: Callable[[Choice], Family | None]
+    smallest: Callable[[Choice], Family | None]
     budget: Budget
 
     @property
     def num_choices(self) -> int:
         return math.prod(map(len, self.choices.values()))
 
-    def meeting(self, choice: Choice) -> tuple[Family, ...]:
-        """The variants of this choice that meet the budget, by the solved number; may be empty."""
-        start = self.shallowest(choice)
+    def variants_of(self, choice: Choice) -> tuple[Family, ...]:
+        """The variants of this choice that meet the budget, by solved number; may be empty."""
+        start = self.smallest(choice)
         if start is None:
             return ()
 
@@ -40,22 +40,21 @@ class Domain:
             return self.budget.value(start.with_solved(solved).cost())
 
         target, slack = self.budget.target, self.budget.tolerance * self.budget.target
-        first = first_above(value, start.least(), target - slack)
+        first = first_above(value, start.min_solved(), target - slack)
         end = first_above(value, first, math.nextafter(target + slack, math.inf))
         return tuple(start.with_solved(solved) for solved in range(first, end))
 
     def variants(self) -> Iterator[Family]:
         """Every variant of the domain, in order."""
         for values in product(*self.choices.values()):
-            yield from self.meeting(dict(zip(self.choices, values, strict=True)))
+            yield from self.variants_of(dict(zip(self.choices, values, strict=True)))
 
 
 def domain_of(space: Space, budget: Budget) -> Domain:
-    """The numbers of the space and every solved number within the budget, under the rules."""
+    """The search domain of a space: its values, under the family's rules and the budget."""
 
-    def shallowest(choice: Choice) -> Family | None:
-        start = space.like.unchecked(**choice)
-        start = start.unchecked(**{start.solved: start.least()})
-        return None if start.problems() else start
+    def smallest(choice: Choice) -> Family | None:
+        variant = smallest_variant(space.like, choice)
+        return None if variant.problems() else variant
 
-    return Domain({n: tuple(sorted(space.values[n])) for n in space.names}, shallowest, budget)
+    return Domain({n: tuple(sorted(space.values[n])) for n in space.names}, smallest, budget)

@@ -1,1 +1,1 @@
-"""Intervals, ties with the best, who gets another seed, and the scaling law."""
+"""Statistics: intervals, ranking with ties, adaptive seeds and the scaling law."""

@@ -1,4 +1,4 @@
-"""Does a result go with any of the numbers at all, or is what is seen within chance?"""
+"""A permutation test of whether a result is associated with any of a network's numbers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,42 +12,42 @@ Array = NDArray[np.float64]
 def chance_of_no_association(
     columns: Mapping[str, Sequence[Any]], values: Sequence[float], draws: int = 1999
 ) -> float:
-    """The p-value of "these values have nothing to do with any of the columns", by permutation.
+    """The permutation p-value of "the values are not associated with any of the columns".
 
-    The statistic is the largest F over the columns: of a parabola through a column of numbers (a
-    best depth lies in the middle), of a mean per category otherwise. Taking the largest within
-    every permutation pays for having looked at several columns. Give one value per network: seeds
-    of one network are no independent evidence about its numbers. 1.0 where nothing can be tested.
+    The statistic is the largest F over the columns: of a parabola for a column of numbers (the best
+    depth may be in the middle), of a mean per category otherwise. Taking the largest F in every
+    permutation corrects for testing several columns. Give one value per network: seeds of one
+    network are not independent evidence about its numbers. Returns 1.0 if nothing can be tested.
 
     Raises:
-        ValueError: a column has another length than the values.
+        ValueError: a column and the values differ in length.
     """
     y = np.asarray(values, dtype=float)
     if wrong := [name for name, column in columns.items() if len(column) != len(y)]:
-        raise ValueError(f"{len(y)} values wanted in every column, other numbers in {wrong}")
+        raise ValueError(f"every column must have {len(y)} values, as the results; wrong: {wrong}")
     y = y - y.mean()
     bases = [b for c in columns.values() if 0 < (b := _basis(c)).shape[1] < len(y) - 1]
     if not bases or not y.any():
         return 1.0
     rng = np.random.default_rng(0)
-    shuffled = rng.permuted(np.tile(y, (draws, 1)), axis=1)
-    seen, chance = (max_f(bases, rows) for rows in (y[None], shuffled))
-    return float((1 + (chance >= seen[0] - 1e-12).sum()) / (draws + 1))
+    permuted = rng.permuted(np.tile(y, (draws, 1)), axis=1)
+    observed, null = (max_f(bases, rows) for rows in (y[None], permuted))
+    return float((1 + (null >= observed[0] - 1e-12).sum()) / (draws + 1))
 
 
 def max_f(bases: Sequence[Array], rows: Array) -> Array:
-    """(R, N) centred values -> (R,): the largest F over the columns."""
+    """(R, N) centered values -> (R,): the largest F over the columns."""
     total = (rows**2).sum(1)
-    found = []
+    f_values = []
     for basis in bases:
         k, explained = basis.shape[1], ((rows @ basis) ** 2).sum(1)
-        left = np.maximum(total - explained, 1e-12 * total)
-        found.append(explained / k / (left / (len(basis) - 1 - k)))
-    return np.asarray(np.max(found, axis=0))
+        residual = np.maximum(total - explained, 1e-12 * total)
+        f_values.append(explained / k / (residual / (len(basis) - 1 - k)))
+    return np.asarray(np.max(f_values, axis=0))
 
 
 def _basis(column: Sequence[Any]) -> Array:
-    """Orthonormal columns (N, k) that span what a column can explain, the mean taken out."""
+    """(N, k) orthonormal basis of what a column can explain, without the mean."""
     if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in column):
         x = np.asarray(column, dtype=float)
         x = (x - x.mean()) / (x.std() or 1.0)

@@ -1,4 +1,4 @@
-"""Which cells deserve another seed (``--seeds auto``)."""
+"""Adaptive seeds: the cells that need another seed (``--seeds auto``)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,9 +9,9 @@ from archsearch.stats.ranking import Key, Ranking, Table, Variance, tied_with_be
 
 @dataclass(frozen=True)
 class SeedPlan(Generic[Key]):
-    """Which cells need which seed next; ``done`` and the ``reason`` when none does.
+    """The cells that need ``seed`` next; if none does, ``done`` is True and ``reason`` says why.
 
-    ``ranking`` is the one to report: it pays for having looked more than once.
+    ``ranking`` is the one to report, since it is corrected for repeated testing.
     """
 
     cells: tuple[Key, ...]
@@ -28,45 +28,47 @@ def next_seeds(
     higher_is_better: bool = True,
     variance: Variance = "moderated",
 ) -> SeedPlan[Key]:
-    """Who gets another seed: every cell two, then only the tied ones, until the tie breaks.
+    """The next seed to train: every cell gets two, then only the tied cells until one is left.
 
-    A pure function of what was tried so far, so an interrupted study goes on as it would have.
-    A cell once shown to be worse stays out. Looking after every seed is testing several times:
-    each of the up to ``max_seeds - 1`` looks is made at ``1 - (1 - level) / (max_seeds - 1)``
-    (Bonferroni), so that the true best survives all of them with probability ``level``; do not
-    test the final table again as if its seeds had been fixed beforehand. Measured on synthetic
-    truth (800 studies a case, 3-8 cells, up to 5 seeds, noise up to threefold unequal): every
-    truly best cell survived in 95.5-100%. A seed tried without a value (None) is not asked for
-    again.
+    It depends only on the table, so a resumed study continues as an uninterrupted one. A cell that
+    was significantly worse once gets no more seeds. Testing after every seed is repeated testing:
+    each of the up to ``max_seeds - 1`` tests is at ``1 - (1 - level) / (max_seeds - 1)``
+    (Bonferroni), so that the true best cell stays tied in all of them with probability ``level``.
+    Do not test the final table again as if the number of seeds had been fixed. On synthetic data
+    (800 studies per case, 3-8 cells, up to 5 seeds, noise up to threefold unequal) all truly best
+    cells stay tied in 95.5-100%. A seed without a value (None) is not requested again.
     """
-    looks = max(1, max_seeds - 1)
-    seen = sorted({seed for row in table.values() for seed in row})
-    alive = tuple(table)
-    first = {k: {s: v for s, v in row.items() if s in seen[:1]} for k, row in table.items()}
-    ranking: Ranking[Key] = tied_with_best(first, level, higher_is_better)
+    num_tests = max(1, max_seeds - 1)
+    seeds = sorted({seed for row in table.values() for seed in row})
+    tied = tuple(table)
+    ranking: Ranking[Key] = tied_with_best(_of_seeds(table, seeds[:1]), level, higher_is_better)
     if len(table) < 2:
         return SeedPlan((), None, True, "there is nothing to compare", ranking)
     for count in range(1, max_seeds + 1):
-        seed = seen[count - 1] if count <= len(seen) else max(seen, default=-1) + 1
-        if waiting := tuple(key for key in alive if seed not in table[key]):
-            return SeedPlan(waiting, seed, False, "", ranking)
-        part = {k: {s: v for s, v in row.items() if s in seen[:count]} for k, row in table.items()}
-        found = tied_with_best(part, 1 - (1 - level) / looks, higher_is_better, variance)
-        ranking = _restricted(found, alive, level, looks)
-        alive = ranking.tied or alive
-        if ranking.can_rank and len(alive) == 1:
+        seed = seeds[count - 1] if count <= len(seeds) else max(seeds, default=-1) + 1
+        if missing := tuple(key for key in tied if seed not in table[key]):
+            return SeedPlan(missing, seed, False, "", ranking)
+        test_level = 1 - (1 - level) / num_tests
+        test = tied_with_best(
+            _of_seeds(table, seeds[:count]), test_level, higher_is_better, variance
+        )
+        ranking = _among(tied, test, level, num_tests)
+        tied = ranking.tied or tied
+        if ranking.can_rank and len(tied) == 1:
             return SeedPlan((), None, True, f"one cell is left after {count} seeds", ranking)
-    told = f"{len(alive)} cells are still tied" if ranking.means else "no cell has a value"
-    reason = f"{told} after {max_seeds} seeds"
-    return SeedPlan((), None, True, reason, ranking)
+    state = f"{len(tied)} cells are still tied" if ranking.means else "no cell has a value"
+    return SeedPlan((), None, True, f"{state} after {max_seeds} seeds", ranking)
 
 
-def _restricted(
-    found: Ranking[Key], alive: Sequence[Key], level: float, looks: int
-) -> Ranking[Key]:
-    """The ranking among the cells that every earlier look left in."""
-    tied = tuple(key for key in found.tied if key in alive)
-    tied = tied or tuple(key for key in found.means if key in alive)
-    note = f"tested after every seed, at most {looks} times, each at {100 * found.level:.4g}%"
-    notes = (*found.notes, note)
-    return replace(found, tied=tied, best=tied[0] if tied else None, level=level, notes=notes)
+def _of_seeds(table: Table[Key], seeds: Sequence[int]) -> Table[Key]:
+    """The part of the table with these seeds."""
+    return {key: {s: v for s, v in row.items() if s in seeds} for key, row in table.items()}
+
+
+def _among(cells: Sequence[Key], test: Ranking[Key], level: float, num_tests: int) -> Ranking[Key]:
+    """The ranking of a test, restricted to the cells that were tied in every earlier test."""
+    tied = tuple(key for key in test.tied if key in cells)
+    tied = tied or tuple(key for key in test.means if key in cells)
+    note = f"tested after every seed, at most {num_tests} times, each at {100 * test.level:.4g}%"
+    notes = (*test.notes, note)
+    return replace(test, tied=tied, best=tied[0] if tied else None, level=level, notes=notes)

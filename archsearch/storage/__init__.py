@@ -1,1 +1,1 @@
-"""A study on disk: files that survive crashes, locks, checkpoints, and where trials stand."""
+"""A study on disk: crash-safe files, locks, checkpoints, and the state of every trial."""

@@ -1,8 +1,8 @@
-"""Checkpoints of one trial: the two newest and the best, each named by its epoch and sha256.
+"""Checkpoints of one trial: the two newest and the best, named by optimizer steps and sha256.
 
-The hash is in the name, so a file and its hash appear in one rename, and the file stays one that
-`torch.load` reads. Nothing is ever unpickled: checkpoints hold tensors and plain Python, and load
-with ``weights_only=True``.
+With the hash in the name, one rename publishes file and hash together, and `torch.load` can read
+the file. Checkpoints hold tensors and plain Python values and are loaded with
+``weights_only=True``: nothing is ever unpickled.
 """
 
 import hashlib
@@ -19,35 +19,37 @@ from archsearch.storage.files import new_file, quarantine
 Which = Literal["newest", "best"]
 
 KEEP = 2
-"""One to continue from, and one more in case that one is damaged."""
+"""One to resume from, and another in case the first is damaged."""
 
 _NAME = re.compile(r"(checkpoint|best)-(\d+)-([0-9a-f]{64})\.pt")
 
 
 @dataclass(frozen=True, order=True)
 class Checkpoint:
-    """A checkpoint file. Ordered by epoch: file times lie after a copy or a clock jump."""
+    """A checkpoint file, ordered by steps: file times are wrong after a copy or a clock change."""
 
-    epoch: int
+    steps: int
     kind: str
     sha256: str
     path: Path
 
 
 def stored(folder: Path, kind: str = "checkpoint") -> list[Checkpoint]:
-    """The checkpoints of ``kind`` in ``folder``, newest first; an absent folder has none."""
+    """The checkpoints of ``kind`` in ``folder``, newest first; none if the folder is absent."""
     if not folder.is_dir():
         return []
     matches = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
-    found = [Checkpoint(int(m[2]), m[1], m[3], path) for m, path in matches if m and m[1] == kind]
-    return sorted(found, reverse=True)
+    all_kinds = [Checkpoint(int(m[2]), m[1], m[3], path) for m, path in matches if m]
+    return sorted((c for c in all_kinds if c.kind == kind), reverse=True)
 
 
-def save(folder: Path, state: Mapping[str, Any], epoch: int, best: bool = False) -> None:
-    """Save ``state`` as the checkpoint after ``epoch``; ``best`` keeps it beyond the two newest.
+def save(folder: Path, state: Mapping[str, Any], steps: int, best: bool = False) -> None:
+    """Save ``state`` as the checkpoint after ``steps`` optimizer steps; with ``best``, as best too.
+
+    The best is kept when newer checkpoints replace this one.
 
     Raises:
-        OSError: as the disk gave it, e.g. when it is full; the older checkpoints are then intact.
+        OSError: from the file system, e.g. when the disk is full; older checkpoints are intact.
     """
     import torch
 
@@ -58,8 +60,8 @@ def save(folder: Path, state: Mapping[str, Any], epoch: int, best: bool = False)
             if file.error is not None:
                 raise file.error from None
             raise
-        name = f"{epoch:05d}-{file.sha256.hexdigest()}.pt"
-        # The best first: whoever continues from this checkpoint counts on its best being there.
+        name = f"{steps:05d}-{file.sha256.hexdigest()}.pt"
+        # The best is published first: resuming from this checkpoint requires that its best exists.
         bests = [folder / f"best-{name}"] if best else []
         file.publish(folder / f"checkpoint-{name}", *bests)
     old_bests = [old for old in stored(folder, "best") if old.path not in bests] if best else []
@@ -68,26 +70,30 @@ def save(folder: Path, state: Mapping[str, Any], epoch: int, best: bool = False)
 
 
 def keep_newest(folder: Path) -> None:
-    """Delete what a finished trial needs no more: all but the newest, and the best if another."""
+    """Delete all checkpoints of a finished trial but the newest and the best."""
     for old in stored(folder)[1:]:
         old.path.unlink(missing_ok=True)
 
 
 def load(folder: Path, which: Which = "newest") -> tuple[int, dict[str, Any]] | None:
-    """The epoch and state of the newest (or best) checkpoint that is whole, on the CPU.
+    """The steps and state of the newest (or best) undamaged checkpoint, on the CPU.
 
-    A damaged one is renamed to ``*.corrupt``, told of, and the one before it is used.
+    A damaged one is renamed to ``*.corrupt`` with a warning, and the one before it is used.
     """
     for checkpoint in stored(folder, "checkpoint" if which == "newest" else "best"):
         try:
-            return checkpoint.epoch, _read(checkpoint)
+            return checkpoint.steps, _read(checkpoint)
         except ValueError as error:
             quarantine(checkpoint.path, str(error))
     return None
 
 
 def _read(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The state in a checkpoint; ValueError for one that is not what was saved."""
+    """The state in a checkpoint.
+
+    Raises:
+        ValueError: the file is not what was saved.
+    """
     import torch
 
     with checkpoint.path.open("rb") as file:

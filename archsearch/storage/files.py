@@ -1,8 +1,8 @@
-"""Files that are whole or absent, whatever happens: power cut, kill -9, full disk.
+"""Files that are complete or absent after a power cut, a kill -9 or a full disk.
 
-A file is written beside its place, flushed to the disk, then renamed over it. Lines are appended in
-one write; a torn last line is skipped by readers and closed off by the next append. Every byte goes
-through `os_write`, which the tests replace by a disk that fills up.
+A file is written under a temporary name, flushed to the disk, then renamed. Lines are appended in
+one write; readers skip an incomplete last line, and the next append ends it. Every byte passes
+through `os_write`, which tests replace by a disk that fills up.
 """
 
 import errno
@@ -28,13 +28,13 @@ os_write = os.write
 
 
 class Damaged(ValueError):
-    """A file that is there but cannot be what was written."""
+    """Raised for a file that exists but does not hold what was written."""
 
 
 class NewFile:
-    """A file in the making: write to it, then `publish` it under its name.
+    """A file under a temporary name: write to it, then `publish` it under its final name.
 
-    ``error`` keeps the first failed write, because torch.save hides it behind words of its own.
+    ``error`` is the first failed write, because torch.save raises another error instead.
     """
 
     def __init__(self, fd: int, temp: Path) -> None:
@@ -53,25 +53,26 @@ class NewFile:
         return len(view)
 
     def flush(self) -> None:
-        """Nothing is buffered here; torch.save asks."""
+        """Do nothing: there is no buffer, but torch.save calls this."""
 
     def publish(self, path: Path, *more: Path) -> None:
-        """Flush to the disk and appear as ``more``, then as ``path``, each in one step."""
+        """Flush to the disk, then appear as each of ``more`` and as ``path``, each in one step."""
         os.fsync(self.fd)
         for name in more:
             second = temporary(name.parent)
-            _same_bytes(self.temp, second)
+            _link_or_copy(self.temp, second)
             second.replace(name)
         self.temp.replace(path)
         sync_folder(path.parent)
 
 
 def temporary(folder: Path) -> Path:
+    """A new temporary path in ``folder``."""
     return folder / (TEMP_PREFIX + secrets.token_hex(8))
 
 
-def _same_bytes(source: Path, target: Path) -> None:
-    """A hard link; a copy where the file system has no links."""
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Make ``target`` a hard link to ``source``, or a copy if the file system has no links."""
     try:
         os.link(source, target)
     except OSError:
@@ -83,7 +84,7 @@ def _same_bytes(source: Path, target: Path) -> None:
 
 @contextmanager
 def new_file(folder: Path) -> Iterator[NewFile]:
-    """A file in ``folder`` that vanishes unless it is published."""
+    """A new file in ``folder``, deleted afterwards unless it was published."""
     temp = temporary(folder)
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
@@ -94,14 +95,14 @@ def new_file(folder: Path) -> Iterator[NewFile]:
 
 
 def write_all(fd: int, data: Any) -> None:
-    """``os.write`` may take only a part, as a filling disk does."""
+    """Write all of ``data``; one ``os.write`` may write only a part, as on a full disk."""
     view = memoryview(data).cast("B")
     while view:
         view = view[os_write(fd, view) :]
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in ``folder`` survive a power cut."""
+    """Flush renames in ``folder`` to the disk, so that they survive a power cut."""
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -110,13 +111,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Files that a killed writer left behind; call it only with the folder's lock held."""
+    """Delete the temporary files of a killed writer. The caller holds the folder's lock."""
     for path in folder.glob(TEMP_PREFIX + "*"):
         path.unlink(missing_ok=True)
 
 
 def to_json(value: object, indent: int | None = None) -> str:
-    """Strict JSON. NaN and infinity become null, since JSON has no word for them."""
+    """``value`` as strict JSON; NaN and infinity, which JSON does not have, become null."""
     separators = (",", ":") if indent is None else None
     try:
         return json.dumps(value, allow_nan=False, separators=separators, indent=indent)
@@ -135,17 +136,18 @@ def _finite(value: object) -> object:
 
 
 def write_json(path: Path, value: object, indent: int | None = None) -> None:
+    """Write ``value`` to ``path`` as JSON, in one step."""
     with new_file(path.parent) as file:
         file.write((to_json(value, indent) + "\n").encode())
         file.publish(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in ``path``.
+    """The JSON object in ``path``.
 
     Raises:
-        FileNotFoundError: when there is none.
-        Damaged: when it is not a whole JSON object.
+        FileNotFoundError: there is no such file.
+        Damaged: it does not hold a complete JSON object.
     """
     try:
         value = json.loads(path.read_bytes())
@@ -158,7 +160,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def well_formed(path: Path) -> Iterator[None]:
-    """Turn what a mapping without the wanted fields raises into Damaged."""
+    """Convert errors about missing or wrong fields of the file ``path`` to Damaged."""
     try:
         yield
     except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
@@ -166,32 +168,32 @@ def well_formed(path: Path) -> Iterator[None]:
 
 
 def append_json(path: Path, value: object) -> None:
-    """Add one line, flushed to the disk; a torn line before it stays a line of its own."""
+    """Append one line and flush it to the disk; an incomplete last line is ended first."""
     fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         size = os.fstat(fd).st_size
-        torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
-        write_all(fd, (("\n" if torn else "") + to_json(value) + "\n").encode())
+        incomplete = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+        write_all(fd, (("\n" if incomplete else "") + to_json(value) + "\n").encode())
         os.fsync(fd)
     finally:
         os.close(fd)
 
 
 def parse_lines(content: bytes) -> list[dict[str, Any]]:
-    """The objects of a file of lines, in order; lines that are torn or damaged are left out."""
-    found = []
+    """The JSON objects in ``content``, one per line, in order; damaged lines are left out."""
+    objects = []
     for line in content.split(b"\n"):
         try:
             value = json.loads(line)
         except (UnicodeDecodeError, json.JSONDecodeError):
             continue
         if isinstance(value, dict):
-            found.append(value)
-    return found
+            objects.append(value)
+    return objects
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """As `parse_lines`; an absent file has none."""
+    """The JSON objects in the file ``path``, as `parse_lines`; none if it is absent."""
     try:
         return parse_lines(path.read_bytes())
     except FileNotFoundError:
@@ -199,7 +201,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def quarantine(path: Path, reason: str) -> None:
-    """Keep a damaged file as ``*.corrupt``, out of the way, and say so."""
-    kept = path.with_name(path.name + ".corrupt")
-    path.replace(kept)
-    log.warning("%s: %s; kept as %s and not used", path, reason, kept.name)
+    """Rename a damaged file to ``*.corrupt`` and log a warning."""
+    corrupt = path.with_name(path.name + ".corrupt")
+    path.replace(corrupt)
+    log.warning("%s: %s; renamed to %s and not used", path, reason, corrupt.name)

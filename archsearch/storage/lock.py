@@ -1,7 +1,7 @@
-"""Who works in a folder: flock, which the kernel drops with its process, never by age.
+"""Locks on folders, by flock: the kernel releases them with their process; age does not matter.
 
-The lock file stays when the lock goes, for removing it would let two processes lock two files of
-one name. What is written in it is for messages; only the kernel's answer decides.
+The lock file is never removed, because two processes could then lock two files of one name. Its
+content is for error messages only; the kernel alone decides who holds the lock.
 """
 
 import errno
@@ -17,16 +17,17 @@ from pathlib import Path
 POLL_SECONDS = 0.02
 
 _held: set[int] = set()
+"""File descriptors of the locks that this process holds."""
 
 
 class Locked(ValueError):
-    """Another process holds the lock; the message says which."""
+    """Raised when another process holds the lock; the message names it."""
 
 
 def _release_in_child() -> None:
-    """A forked child (a data loader's worker) must not keep its parent's locks alive.
+    """Keep a forked child (a data loader's worker) from holding its parent's locks.
 
-    Closing is right here and LOCK_UN would be wrong: that would release the parent's lock too.
+    It closes the files: LOCK_UN would release the parent's lock too.
     """
     for fd in _held:
         os.close(fd)
@@ -38,19 +39,19 @@ os.register_at_fork(after_in_child=_release_in_child)
 
 @contextmanager
 def hold(path: Path, wait_seconds: float = 1.0) -> Iterator[None]:
-    """Hold the lock at ``path``, waiting for it at most ``wait_seconds``.
+    """Hold the lock at ``path``, after a wait of at most ``wait_seconds``.
 
-    The default wait covers `is_held`, which takes the lock for an instant to ask.
+    The default wait outlasts `is_held`, which takes the lock for an instant.
 
     Raises:
-        Locked: when another process keeps it.
-        OSError: when the file cannot be written, or its file system has no locks.
+        Locked: another process holds it.
+        OSError: the file cannot be written, or its file system has no locks.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     _held.add(fd)
     try:
         _acquire(fd, path, time.monotonic() + wait_seconds)
-        _sign(fd)
+        _write_holder(fd)
         yield
     finally:
         if fd in _held:  # else this is a forked child, which has closed it
@@ -73,15 +74,15 @@ def _acquire(fd: int, path: Path, deadline: float) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _sign(fd: int) -> None:
+def _write_holder(fd: int) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    with suppress(OSError):  # a full disk spoils the message, not the lock
+    with suppress(OSError):  # on a full disk the lock works, only the message is missing
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()} since {now}\n".encode(), 0)
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock at ``path``; no lock file means no."""
+    """Whether a running process holds the lock at ``path``; False without a lock file."""
     try:
         fd = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

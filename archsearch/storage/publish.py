@@ -1,7 +1,8 @@
-"""A run without its weights: all that its report is made of, small enough to publish.
+"""Copy a run without its weights: all that reports need, small enough to publish.
 
-What is copied is what `archsearch.results` reads, failures and their history included; checkpoints,
-logs and locks stay behind. The copy is a run: it can be reported, verified, compared and extended.
+The copy has the files that `archsearch.results` reads, including failures and their history, but
+no checkpoints, logs or locks. It is a run itself: it can be reported, verified, compared and
+extended.
 """
 
 import shutil
@@ -9,49 +10,53 @@ from pathlib import Path
 
 from archsearch.storage.study_folder import StudyFolder
 
-OF_STUDY = ("study.json", "quote.json")
-OF_TRIAL = ("spec.json", "record.json", "record.failed-*.json", "attempts*.jsonl")
-WHILE_UNFINISHED = ("events.jsonl",)
-"""A record holds its training's curve; until there is one, the events are all there is."""
+STUDY_FILES = ("study.json", "quote.json")
+TRIAL_FILES = ("spec.json", "record.json", "record.failed-*.json", "attempts*.jsonl")
+UNFINISHED_TRIAL_FILES = (*TRIAL_FILES, "events.jsonl")
+"""A record holds the curve of its training; without a record, only the events do."""
 
 
-def publish(run: Path, place: Path) -> int:
-    """Copy the run's study, specs and records to ``place``; again, to bring the copy up to date.
+def publish(run: Path, target: Path) -> int:
+    """Copy the run's study, specs and records to ``target``, or update an earlier copy there.
 
     Returns:
-        How many trials were copied.
+        The number of trials that were copied.
 
     Raises:
-        ValueError: ``run`` holds no study, or ``place`` holds anything but an earlier copy of it.
+        ValueError: ``run`` holds no study, or ``target`` holds anything but an earlier copy of it.
     """
     source = StudyFolder(run).open()
-    _check_place(source, place)
-    for name in OF_STUDY:
-        _copy(source.path / name, place)
+    _check_target(source, target)
+    for name in STUDY_FILES:
+        _copy(source.path / name, target)
     launched = source.launched()
     for trial_id in launched:
         trial = source.trial(trial_id)
-        wanted = OF_TRIAL if trial.record() else OF_TRIAL + WHILE_UNFINISHED
-        for path in (p for pattern in wanted for p in trial.path.glob(pattern)):
-            _copy(path, place / "trials" / trial_id)
+        patterns = TRIAL_FILES if trial.record() else UNFINISHED_TRIAL_FILES
+        for path in (p for pattern in patterns for p in trial.path.glob(pattern)):
+            _copy(path, target / "trials" / trial_id)
     return len(launched)
 
 
-def _check_place(source: StudyFolder, place: Path) -> None:
-    if not place.exists() or (place.is_dir() and not any(place.iterdir())):
+def _check_target(source: StudyFolder, target: Path) -> None:
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    same = (place / "study.json").exists() and _began(StudyFolder(place)) == _began(source)
-    if not same or place.resolve() == source.path.resolve():
-        raise ValueError(f"{place} is not empty and no copy of {source.path}: choose another place")
+    is_copy = (target / "study.json").exists() and _identity(StudyFolder(target)) == _identity(
+        source
+    )
+    if not is_copy or target.resolve() == source.path.resolve():
+        raise ValueError(
+            f"{target} is not empty and not a copy of {source.path}: choose another folder"
+        )
 
 
-def _began(folder: StudyFolder) -> tuple[object, object]:
-    """What tells one run from another of the same study."""
+def _identity(folder: StudyFolder) -> tuple[object, object]:
+    """Creation time and name, which distinguish runs of one study."""
     request = folder.request()
     return request.get("created"), request.get("name")
 
 
-def _copy(path: Path, place: Path) -> None:
+def _copy(path: Path, folder: Path) -> None:
     if path.exists():
-        place.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, place / path.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / path.name)

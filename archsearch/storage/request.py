@@ -1,4 +1,4 @@
-"""What study.json holds: what was request, the differences of two requests, and their union."""
+"""The request in study.json: conversion to and from a study, differences and union of two."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,23 +21,23 @@ from archsearch.tasks import task_from_dict
 T = TypeVar("T")
 
 STUDY_SCHEMAS = (1, 2)
-"""Layouts of study.json that are read; the last one is written."""
+"""Layouts of study.json that can be read; the last one is written."""
 
 GROWING = ("num_trials", "max_seeds")
-"""Numbers of a plan that extend it when they grow; any other change makes another plan."""
+"""Numbers of a plan that may grow when it is extended; any other change makes another plan."""
 
 
 def typed(values: Any, kind: type[T]) -> T:
-    """Plain JSON values as a value of ``kind``; fields that it does not have are left alone.
+    """Plain JSON values as a value of ``kind``; fields that it does not have are ignored.
 
     Raises:
-        ValueError: a field is missing or has the wrong type, named by its path.
+        ValueError: a field is missing or has the wrong type; the message has its path.
     """
     return msgspec.convert(values, kind, dec_hook=_variant)
 
 
 def migrated(values: dict[str, Any]) -> dict[str, Any]:
-    """What study.json holds, in the layout of this version.
+    """The content of study.json in the layout of this version.
 
     Layout 1 called a cell's requested coordinates ``asked``, and held the numbers that a search
     covers beside its other options.
@@ -48,8 +48,8 @@ def migrated(values: dict[str, Any]) -> dict[str, Any]:
     cells = [{names.get(k, k): v for k, v in cell.items()} for cell in values["cells"]]
     plan = dict(values.get("plan", {}))
     if plan.get("kind") == Search.kind:
-        known = {"kind", *(field.name for field in fields(Search))}
-        plan["space"] = {key: plan.pop(key) for key in list(plan) if key not in known}
+        options = {"kind", *(field.name for field in fields(Search))}
+        plan["space"] = {key: plan.pop(key) for key in list(plan) if key not in options}
     return {**values, "schema": max(STUDY_SCHEMAS), "cells": cells, "plan": plan}
 
 
@@ -60,27 +60,28 @@ def _variant(kind: type, values: Any) -> Family:
 
 
 def to_request(study: Study, data: Data) -> dict[str, Any]:
-    """The study as JSON would give it back, its data described, its trials' ids beside each cell.
+    """The study as plain JSON values, with its data's description and each cell's trial ids.
 
-    The ids stand there so that a later version, whose numerics give other ids, still finds them.
+    The ids are stored so that a later version, whose numerics give other ids, still finds the
+    trials.
     """
     ids = {seed: _ids(study, data, seed) for seed in study.seeds}
     request = study.to_dict()
     for i, cell in enumerate(request["cells"]):
         cell["trials"] = {str(seed): ids[seed][i] for seed in study.seeds if ids[seed][i]}
-    whole = {"schema": max(STUDY_SCHEMAS), "numerics": NUMERICS, **request, "data": asdict(data)}
-    plain: dict[str, Any] = json.loads(to_json(whole))
+    head = {"schema": max(STUDY_SCHEMAS), "numerics": NUMERICS}
+    plain: dict[str, Any] = json.loads(to_json({**head, **request, "data": asdict(data)}))
     return plain
 
 
 def _ids(study: Study, data: Data, seed: int) -> list[str]:
-    """A trial id per cell, "" for an infeasible one."""
+    """A trial id per cell, "" for an infeasible cell."""
     variants = (cell.variant for cell in study.cells)
     return ["" if v is None else study.trial(v, data, seed).id for v in variants]
 
 
 def study_of(request: Mapping[str, Any]) -> Study:
-    """The study that `to_request` wrote, or an earlier version.
+    """The study in a request, which this or an earlier version wrote.
 
     Raises:
         ValueError: a field is missing or wrong.
@@ -104,10 +105,10 @@ def study_of(request: Mapping[str, Any]) -> Study:
 
 
 def plan_of(values: Mapping[str, Any]) -> Plan | None:
-    """The plan that `archsearch.core.plans.plan_to_dict` wrote, or an earlier version.
+    """The plan that `archsearch.core.plans.plan_to_dict` wrote, or an earlier version of it.
 
     Raises:
-        ValueError: for a plan of a kind that this version does not know, or with wrong fields.
+        ValueError: the kind of plan is unknown to this version, or a field is wrong.
     """
     if not values:
         return None
@@ -120,7 +121,7 @@ def plan_of(values: Mapping[str, Any]) -> Plan | None:
 
 
 def trial_of(values: Mapping[str, Any]) -> Trial:
-    """The trial that `archsearch.study.Trial.to_dict` wrote, under the id that stands there.
+    """The trial that `archsearch.study.Trial.to_dict` wrote, with the stored id.
 
     Raises:
         KeyError, ValueError: a field is missing or wrong.
@@ -132,7 +133,7 @@ def trial_of(values: Mapping[str, Any]) -> Trial:
         seed=typed(values["seed"], int),
         task=task_from_dict(values.get("task", {})),
     )
-    return trial.called(typed(values["id"], str))
+    return trial.with_id(typed(values["id"], str))
 
 
 def record_of(values: Mapping[str, Any]) -> Record:
@@ -141,39 +142,41 @@ def record_of(values: Mapping[str, Any]) -> Record:
 
 
 def data_of(request: Mapping[str, Any]) -> Data:
+    """The description of the data in a request."""
     return typed(request["data"], Data)
 
 
 def ids_of(request: Mapping[str, Any]) -> tuple[str, ...]:
     """The distinct ids of the planned trials, in the order of `Study.trials`."""
     cells, seeds = request["cells"], request["seeds"]
-    found = (cell["trials"].get(str(seed)) for seed in seeds for cell in cells)
-    return tuple(dict.fromkeys(trial_id for trial_id in found if trial_id))
+    ids = (cell["trials"].get(str(seed)) for seed in seeds for cell in cells)
+    return tuple(dict.fromkeys(trial_id for trial_id in ids if trial_id))
 
 
 def trials_of(request: Mapping[str, Any]) -> tuple[Trial, ...]:
-    """The distinct planned trials, in the order of `ids_of` and under these ids."""
+    """The distinct planned trials with their stored ids, in the order of `ids_of`."""
     study, data = study_of(request), data_of(request)
-    found: dict[str, Trial] = {}
+    trials: dict[str, Trial] = {}
     for seed in study.seeds:
-        for cell, written in zip(study.cells, request["cells"], strict=True):
+        for cell, stored in zip(study.cells, request["cells"], strict=True):
             if cell.variant is not None:
-                trial_id = written["trials"][str(seed)]
+                trial_id = stored["trials"][str(seed)]
                 trial = study.trial(cell.variant, data, seed)
-                found.setdefault(trial_id, trial.called(trial_id))
-    return tuple(found.values())
+                trials.setdefault(trial_id, trial.with_id(trial_id))
+    return tuple(trials.values())
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One difference between two requests; ``extends`` when adding or leaving out explains it."""
+    """One difference of two requests; ``extends`` if one of them only has more than the other."""
 
     text: str
     extends: bool = False
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
-    """Every difference that changes what is trained; words (question) do not count."""
+    """Every difference of the folder's request ``old`` and the request ``new`` that changes what
+    is trained; texts such as the question do not count."""
     return [
         *_changed("", old, new, ("name", "numerics", "task")),
         *_changed("recipe.", old["recipe"], new["recipe"], _keys(old["recipe"], new["recipe"])),
@@ -182,24 +185,24 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differen
         *_members(
             "seed", dict.fromkeys(map(str, old["seeds"])), dict.fromkeys(map(str, new["seeds"]))
         ),
-        *_members("cell", _by_place(old), _by_place(new)),
+        *_members("cell", _by_coordinates(old), _by_coordinates(new)),
     ]
 
 
 def _keys(*mappings: Mapping[str, Any]) -> list[str]:
-    """Every key of either, in order; a recipe's name is a word, not a number."""
+    """Every key of any mapping, in order, but a recipe's name, which changes no number."""
     return list(dict.fromkeys(k for m in mappings for k in m if k != "name"))
 
 
 def _plan_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
-    was, now = (_plain_plan(request) for request in (old, new))
-    for difference in _changed("plan.", was, now, list(dict.fromkeys((*was, *now)))):
-        key = difference.text.partition(":")[0].removeprefix("plan.")
-        yield replace(difference, extends=key in GROWING)
+    old_plan, new_plan = _plain_plan(old), _plain_plan(new)
+    for key in dict.fromkeys((*old_plan, *new_plan)):
+        for difference in _changed("plan.", old_plan, new_plan, (key,)):
+            yield replace(difference, extends=key in GROWING)
 
 
 def _plain_plan(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan's fields as this version writes them, whichever wrote them."""
+    """The fields of the plan as this version writes them, even if another version wrote them."""
     plan = plan_of(request.get("plan", {}))
     if plan is None:
         return {}
@@ -212,40 +215,40 @@ def _changed(
     prefix: str, old: Mapping[str, Any], new: Mapping[str, Any], keys: Iterable[str]
 ) -> Iterator[Difference]:
     for key in keys:
-        was, now = old.get(key), new.get(key)
-        if was != now:
-            yield Difference(f"{prefix}{key}: {was!r} there, {now!r} asked")
+        if old.get(key) != new.get(key):
+            text = f"the folder has {old.get(key)!r}, requested {new.get(key)!r}"
+            yield Difference(f"{prefix}{key}: {text}")
 
 
-def _by_place(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Each cell's fate and variant, by its coordinates as text."""
+def _by_coordinates(request: Mapping[str, Any]) -> dict[str, str]:
+    """Each cell's fate and variant as text, by its coordinates as text."""
     return {
         ", ".join(f"{k}={v}" for k, v in cell["requested"].items()): (
-            cell["fate"],
-            canonical_json(cell["variant"]),
+            f"{cell['fate']} {canonical_json(cell['variant'])}"
         )
         for cell in request["cells"]
     }
 
 
-def _members(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
+def _members(
+    kind: str, old: Mapping[str, str | None], new: Mapping[str, str | None]
+) -> Iterator[Difference]:
     for key in new:
         if key not in old:
-            yield Difference(f"{what} {key}: not there, asked", extends=True)
+            yield Difference(f"{kind} {key}: requested, not in the folder", extends=True)
     for key in old:
         if key not in new:
-            yield Difference(f"{what} {key}: there, not asked", extends=True)
+            yield Difference(f"{kind} {key}: in the folder, not requested", extends=True)
         elif old[key] != new[key]:
-            yield Difference(f"{what} {key}: {_words(old[key])} there, {_words(new[key])} asked")
-
-
-def _words(fate_and_variant: tuple[str, str]) -> str:
-    return " ".join(fate_and_variant)
+            text = f"the folder has {old[key]}, requested {new[key]}"
+            yield Difference(f"{kind} {key}: {text}")
 
 
 def union(old: Study, new: Study) -> Study:
-    """The new study with the old one's cells and seeds kept, in their order, before what is new;
-    of a plan's number of trials or seeds, the larger."""
+    """The new study with the old one's cells and seeds kept, in their order, before the new ones.
+
+    Of a plan's number of trials or seeds it has the larger.
+    """
     cells = {canonical_json(dict(cell.requested)): cell for cell in (*old.cells, *new.cells)}
     return replace(
         new,

@@ -1,7 +1,7 @@
-"""Where a study stands, read off its folder: also while it runs, also on another machine.
+"""The state of a study, read from its folder, also while it runs or on another machine.
 
-Cheap by reading little: of a finished trial the first bytes of its record, of the others their
-lock and events. 10,000 finished trials take well under a second.
+It reads little: of a finished trial the first bytes of its record, of others their lock and events.
+10,000 finished trials take well under a second.
 """
 
 import shlex
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from archsearch.core.family import names_of
+from archsearch.core.family import variant_names
 from archsearch.core.metrics import Metric
 from archsearch.families import variant_from_dict
 from archsearch.storage import lock
@@ -20,11 +20,11 @@ from archsearch.tasks import task_from_dict
 
 
 @dataclass(frozen=True)
-class Status:
-    """A study at a glance. ``rows`` has a mapping per trial, in plan order.
+class StudyStatus:
+    """The state of a study and its trials. ``rows`` has a mapping per trial, in plan order.
 
-    ``running`` says whether a driver has the folder. ``best`` is the row with the best value of the
-    study's metric among the complete trials. ``command`` starts or continues the study.
+    ``running`` is whether a driver holds the folder. ``best`` is the row with the best value of
+    the study's metric among the complete trials. ``command`` starts or resumes the study.
     """
 
     name: str
@@ -41,59 +41,59 @@ class Status:
         return sum(self.counts.get(state, 0) for state in FINISHED)
 
 
-def overview(path: Path | str) -> Status:
-    """The state of every trial of the study in ``path``, and what follows from them.
+def study_status(path: Path | str) -> StudyStatus:
+    """The state of the study in ``path`` and of every trial.
+
+    A row has trial, network, seed, state, epoch, epochs, the metric and note.
 
     Raises:
-        ValueError: when there is no study.
+        ValueError: there is no study.
     """
     folder = StudyFolder(path)
     request = folder.request()
-    by = task_from_dict(request.get("task", {})).metric(metric := request["metric"])
-    rows = tuple(_rows(folder, request, by))
-    complete = [r for r in rows if r["state"] == "complete" and r[metric] is not None]
-    return Status(
+    metric = task_from_dict(request.get("task", {})).metric(request["metric"])
+    rows = tuple(_rows(folder, request, metric))
+    complete = [r for r in rows if r["state"] == "complete" and r[metric.name] is not None]
+    return StudyStatus(
         name=request["name"],
         question=request["question"],
-        metric=metric,
+        metric=metric.name,
         command=shlex.join(request["command"]),
         running=lock.is_held(folder.path / "lock"),
         counts=Counter(row["state"] for row in rows),
-        best=max(complete, key=lambda row: by.merit(row[metric]), default=None),
+        best=max(complete, key=lambda row: metric.merit(row[metric.name]), default=None),
         rows=rows,
     )
 
 
-def status(path: Path | str) -> list[dict[str, Any]]:
-    """The rows of `overview`: trial, network, seed, state, epoch, epochs, the metric, note."""
-    return [dict(row) for row in overview(path).rows]
-
-
-def _rows(folder: StudyFolder, request: Mapping[str, Any], by: Metric) -> Iterator[dict[str, Any]]:
+def _rows(
+    folder: StudyFolder, request: Mapping[str, Any], metric: Metric
+) -> Iterator[dict[str, Any]]:
     labels = _labels(request)
     launched = folder.launched()
     epochs = request["recipe"]["epochs"]
     for trial_id in dict.fromkeys((*labels, *launched)):
         network, seed = labels.get(trial_id) or _label(folder.trial(trial_id))
         row = {"trial": trial_id, "network": network, "seed": seed}
-        state = _where(folder, trial_id, by) if trial_id in launched else _nowhere(by)
+        pending = {"state": "pending", "epoch": 0, metric.name: None, "note": ""}
+        state = _launched_state(folder, trial_id, metric) if trial_id in launched else pending
         yield {**row, **state, "epochs": epochs}
 
 
 def _labels(request: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
     """Network and seed of each planned trial, in the order of the plan."""
-    found: dict[str, tuple[str, int]] = {}
+    labels: dict[str, tuple[str, int]] = {}
     variants = [variant_from_dict(c["variant"]) if c["variant"] else None for c in request["cells"]]
-    names = list(names_of(variants))
+    names = list(variant_names(variants))
     for seed in request["seeds"]:
         for cell, name in zip(request["cells"], names, strict=True):
             if trial_id := cell["trials"].get(str(seed)):
-                found.setdefault(trial_id, (name, seed))
-    return found
+                labels.setdefault(trial_id, (name, seed))
+    return labels
 
 
 def _label(trial: TrialFolder) -> tuple[str, int | None]:
-    """Of a trial beyond the plan, from its own spec."""
+    """Network and seed of a trial beyond the plan, from its spec."""
     try:
         spec = trial.trial()
     except (FileNotFoundError, ValueError):
@@ -101,19 +101,17 @@ def _label(trial: TrialFolder) -> tuple[str, int | None]:
     return spec.variant.name, spec.seed
 
 
-def _nowhere(by: Metric) -> dict[str, Any]:
-    return {"state": "pending", "epoch": 0, by.name: None, "note": ""}
-
-
-def _where(folder: StudyFolder, trial_id: str, by: Metric) -> dict[str, Any]:
-    """A finished trial by a glance at its record, a failed one by all of it; else its events."""
-    seen = folder.glance(trial_id)
-    if seen is not None and seen[0] != "failed":
-        return {"state": seen[0], "epoch": None, by.name: by.of_metrics(seen[1]), "note": ""}
+def _launched_state(folder: StudyFolder, trial_id: str, metric: Metric) -> dict[str, Any]:
+    """State, epoch, metric and note: from a record's summary, or if it failed from all of it; of
+    an unfinished trial from its events."""
+    summary = folder.record_summary(trial_id)
+    if summary is not None and summary[0] != "failed":
+        value = metric.of_metrics(summary[1])
+        return {"state": summary[0], "epoch": None, metric.name: value, "note": ""}
     trial = folder.trial(trial_id)
     last = dict(next(reversed(trial.curve()), {}))
     epoch = last.get("epoch", 0)
-    now = {"state": trial.state(), "epoch": epoch, by.name: by.of_metrics(last)}
-    record = trial.record() if seen is not None else None
+    row = {"state": trial.state(), "epoch": epoch, metric.name: metric.of_metrics(last)}
+    record = trial.record() if summary is not None else None
     note = "" if record is None else f"{record.kind}: {record.error.partition(chr(10))[0]}"
-    return {**now, "note": note}
+    return {**row, "note": note}

@@ -1,6 +1,6 @@
 """A study on disk: ``runs/<study>`` with study.json, a folder per trial, and one lock.
 
-Everything here reads and writes files of ours only; ids are checked before they become paths, and
+This module reads and writes only files of ours; ids are checked before they become paths, and
 nothing is ever unpickled.
 """
 
@@ -20,6 +20,7 @@ from archsearch.storage.files import DISK_FULL, Damaged, log, quarantine, well_f
 from archsearch.storage.lock import Locked
 from archsearch.storage.request import (
     STUDY_SCHEMAS,
+    Difference,
     data_of,
     differences,
     ids_of,
@@ -31,11 +32,11 @@ from archsearch.storage.request import (
 )
 from archsearch.storage.trial_folder import (
     FINISHED,
-    Glance,
+    RecordSummary,
     State,
     TrialFolder,
-    glance,
     read_checked,
+    record_summary,
 )
 from archsearch.study import Study, Trial
 
@@ -47,18 +48,20 @@ _TRIAL_ID = re.compile(r"[0-9a-f]{16}")
 
 
 def checked_name(name: str) -> str:
-    """``name``, fit to be a folder's name anywhere.
+    """``name`` in Unicode normal form, if it is valid as the name of a folder on any system.
 
     Raises:
-        ValueError: naming everything that is wrong with it.
+        ValueError: it is not; the message lists every problem.
     """
-    problems = [f"{c!r} is in it" for c in sorted(set(name)) if c in '/\\:*?"<>|' or _is_control(c)]
+    problems = [
+        f"it contains {c!r}" for c in sorted(set(name)) if c in '/\\:*?"<>|' or _is_control(c)
+    ]
     if not name.strip():
         problems.append("it is empty")
     if name.startswith((".", "-")) or name != name.strip() or name.endswith("."):
         problems.append("it begins with '.' or '-', ends with '.', or has spaces around it")
     if (size := len(os.fsencode(name)) if name.isprintable() else 0) > MAX_NAME_BYTES:
-        problems.append(f"it is {size} bytes long, at most {MAX_NAME_BYTES} are")
+        problems.append(f"it is {size} bytes long, more than {MAX_NAME_BYTES}")
     if problems:
         raise ValueError(f"{name!r} cannot be the name of a study: {'; '.join(problems)}")
     return unicodedata.normalize("NFC", name)
@@ -69,26 +72,26 @@ def _is_control(character: str) -> bool:
 
 
 class StudyFolder:
-    """One study's folder; making this object touches no file."""
+    """The folder of one study. Creating this object reads and writes no file."""
 
     def __init__(self, path: Path | str) -> None:
         if "\0" in str(path):
-            raise ValueError(f"a folder's name holds no NUL character, got {str(path)!r}")
+            raise ValueError(f"the path of a folder has no NUL character, got {str(path)!r}")
         self.path = Path(path)
         self._trials = self.path / "trials"
 
     def create(
         self, study: Study, data: Data, command: Iterable[str] = (), *, extend: bool = False
     ) -> "StudyFolder":
-        """Start the study here, or find that this very study was started here before.
+        """Create the study in this folder, or resume it if the folder holds the same study.
 
-        With ``extend``, new cells, seeds and trials of a plan are added, and ``command`` is the one
-        that goes on from then; nothing is ever taken away, and adding nothing is told.
+        With ``extend``, new cells, seeds and trials of a plan are added, and ``command`` resumes
+        the study from then on. Nothing is ever removed; a warning says if nothing is added.
 
         Raises:
-            ValueError: naming every difference to what was request here before; or when the folder
-                cannot be written, or the study's name could not name one.
-            archsearch.storage.lock.Locked: when another process works here.
+            ValueError: the folder holds another study (the message lists every difference) or
+                cannot be written, or the study's name is not valid for a folder.
+            archsearch.storage.lock.Locked: another process works in the folder.
         """
         checked_name(study.name)
         with self._writing():
@@ -97,17 +100,17 @@ class StudyFolder:
             try:
                 old = self._read()
             except FileNotFoundError:
-                self._begin(study, data, command)
+                self._write_new(study, data, command)
             except Damaged:
                 quarantine(self.path / "study.json", "it is damaged")
-                self._begin(study, data, command)
+                self._write_new(study, data, command)
             else:
-                self._go_on(old, study, data, command, extend)
+                self._resume(old, study, data, command, extend)
         return self
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Turn what the system says about the folder into words; a full disk stays one."""
+        """Convert system errors about the folder to ValueError, but not a full disk."""
         try:
             yield
         except OSError as error:
@@ -117,54 +120,58 @@ class StudyFolder:
                 f"cannot write in {self.path}: {error.strerror}. Choose another folder with --out"
             ) from error
 
-    def _begin(self, study: Study, data: Data, command: Iterable[str]) -> None:
+    def _write_new(self, study: Study, data: Data, command: Iterable[str]) -> None:
         created = datetime.now(UTC).isoformat(timespec="seconds")
         by = {"command": list(command), "created": created, "versions": versions()}
         with self._writing():
             write_json(self.path / "study.json", {**to_request(study, data), **by}, indent=1)
 
-    def _go_on(
+    def _resume(
         self, old: dict[str, Any], study: Study, data: Data, command: Iterable[str], extend: bool
     ) -> None:
-        found = differences(old, to_request(study, data))
-        refused = [d.text for d in found if not (extend and d.extends)]
-        if refused:
-            advice = "Choose another folder with --out" + (
-                ", or add to it with --extend" if all(d.extends for d in found) else ""
-            )
-            listed = "".join(f"\n  {text}" for text in refused)
-            raise ValueError(f"{self.path} holds another study than request for:{listed}\n{advice}")
-        by: dict[str, Any] = {
-            k: old[k] for k in ("command", "created", "versions", "commands_before") if k in old
-        }
+        self._refuse_other_study(differences(old, to_request(study, data)), extend)
         request = to_request(union(study_of(old), study), data)
+        history = ("command", "created", "versions", "commands_before")
+        new = {**request, **{key: old[key] for key in history if key in old}}
         if differences(old, request):  # the old command would be refused from now on
-            by["commands_before"] = [*old.get("commands_before", []), old["command"]]
-            by["command"] = list(command)
+            new["commands_before"] = [*old.get("commands_before", []), old["command"]]
+            new["command"] = list(command)
         elif extend:
             log.warning("--extend adds nothing: the plan in %s has all of this already", self.path)
-        new = {**request, **by}
         if new != old:
             with self._writing():
                 write_json(self.path / "study.json", new, indent=1)
 
+    def _refuse_other_study(self, all_differences: list[Difference], extend: bool) -> None:
+        refused = [d.text for d in all_differences if not (extend and d.extends)]
+        if not refused:
+            return
+        advice = "Choose another folder with --out"
+        if all(d.extends for d in all_differences):
+            advice += ", or add to the study with --extend"
+        lines = "".join(f"\n  {text}" for text in refused)
+        raise ValueError(
+            f"{self.path} holds another study than the requested one:{lines}\n{advice}"
+        )
+
     def open(self) -> "StudyFolder":
-        """This folder, known to hold a readable study; raises as `request`."""
+        """This folder, after a check that it holds a readable study; raises as `request`."""
         self.request()
         return self
 
     def request(self) -> dict[str, Any]:
-        """The whole of study.json, as plain values.
+        """The content of study.json as plain values.
 
         Raises:
-            ValueError: when there is no readable study, saying what is there instead.
+            ValueError: the folder holds no readable study; the message says why.
         """
         try:
             return self._read()
         except (FileNotFoundError, NotADirectoryError):
-            raise ValueError(f"{self.path} holds no study (study.json is not there)") from None
+            raise ValueError(f"{self.path} holds no study: it has no study.json") from None
         except Damaged as error:
-            raise ValueError(f"{error}. The command that started it writes it again") from error
+            advice = "The command that started the study writes the file again"
+            raise ValueError(f"{error}. {advice}") from error
 
     def _read(self) -> dict[str, Any]:
         return migrated(read_checked(self.path / "study.json", STUDY_SCHEMAS))
@@ -181,22 +188,22 @@ class StudyFolder:
         """Every planned trial in plan order, then those that a search launched beyond the plan."""
         with well_formed(self.path / "study.json"):
             planned = trials_of(self.request())
-        known = {trial.id for trial in planned}
-        more = (self.trial(i) for i in self.launched() if i not in known)
+        planned_ids = {trial.id for trial in planned}
+        more = (self.trial(i) for i in self.launched() if i not in planned_ids)
         return planned + tuple(folder.trial() for folder in more)
 
     def trial(self, trial_id: str) -> TrialFolder:
         """The folder of a trial.
 
         Raises:
-            ValueError: for what is no trial id: only ids become paths.
+            ValueError: ``trial_id`` is not a trial id: only ids become paths.
         """
         if not _TRIAL_ID.fullmatch(trial_id):
             raise ValueError(f"a trial's id is 16 hexadecimal digits, got {trial_id!r}")
         return TrialFolder(self._trials / trial_id)
 
     def launched(self) -> dict[str, None]:
-        """Ids of the trials that have a folder, in the order of the ids."""
+        """Ids of the trials that have a folder, sorted."""
         try:
             names = [path.name for path in self._trials.iterdir()]
         except FileNotFoundError:
@@ -204,29 +211,30 @@ class StudyFolder:
         return dict.fromkeys(sorted(name for name in names if _TRIAL_ID.fullmatch(name)))
 
     def ids(self) -> tuple[str, ...]:
-        """The ids of `trials`, without making a trial of each."""
+        """The ids of `trials`, without reading the trials."""
         return tuple(dict.fromkeys((*ids_of(self.request()), *self.launched())))
 
-    def glance(self, trial_id: str) -> Glance | None:
+    def record_summary(self, trial_id: str) -> RecordSummary | None:
         """A launched trial's status and metrics, at little cost; None while it has no record."""
-        return glance(f"{self._trials}/{trial_id}")
+        return record_summary(f"{self._trials}/{trial_id}")
 
     def states(self) -> dict[str, State]:
-        """Where every trial stands."""
+        """The state of every trial, by its id."""
         launched = self.launched()
         return {i: self._state(i) if i in launched else "pending" for i in self.ids()}
 
     def _state(self, trial_id: str) -> State:
-        seen = self.glance(trial_id)
-        return self.trial(trial_id).state() if seen is None else seen[0]
+        summary = self.record_summary(trial_id)
+        return self.trial(trial_id).state() if summary is None else summary[0]
 
     @contextmanager
     def lock(self, wait_seconds: float = 1.0) -> Iterator[None]:
-        """Hold the study: one driver per folder.
+        """Hold the folder's lock: one driver per folder.
 
         Raises:
-            archsearch.storage.lock.Locked: naming the process that has it, and what to do.
-            ValueError: when the folder cannot be written.
+            archsearch.storage.lock.Locked: another process holds it; the message names the process
+                and advises what to do.
+            ValueError: the folder cannot be written.
         """
         with ExitStack() as stack:
             with self._writing():

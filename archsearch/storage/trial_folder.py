@@ -1,8 +1,9 @@
-"""One trial on disk. Its state is read off the files, never stored.
+"""One trial on disk. Its state is derived from the files, never stored.
 
-``spec.json`` is written before launch, ``events.jsonl`` gets a line per epoch, ``attempts.jsonl`` a
-line per attempt that broke, and ``record.json`` comes once and at last. A record means finished; a
-held lock, running; a checkpoint or an event, interrupted; else the trial is pending.
+``spec.json`` is written before launch. ``events.jsonl`` gets a line per epoch, ``attempts.jsonl`` a
+line per failed attempt, and ``record.json`` is written once at the end. With a record the trial is
+finished; else with a held lock it is running; else with a checkpoint or an event it is interrupted;
+else it is pending.
 """
 
 import json
@@ -30,23 +31,25 @@ from archsearch.storage.request import record_of, trial_of
 from archsearch.study import SCHEMA, Record, Trial, canonical_json
 
 State = Literal["pending", "running", "interrupted", "complete", "diverged", "failed"]
-Glance = tuple[State, Mapping[str, float | int | None]]
 FINISHED: tuple[State, ...] = ("complete", "diverged", "failed")
+
+RecordSummary = tuple[State, Mapping[str, float | int | None]]
+"""Status and metrics of a record."""
 
 _RECORD_HEAD = re.compile(
     rf'{{"schema":{SCHEMA},"trial_id":"[0-9a-f]{{16}}",'
     r'"status":"(complete|diverged|failed)","metrics":'
 )
-_ASIDE = re.compile(r"record\.failed-(\d+)\.json")
+_EARLIER_RECORD = re.compile(r"record\.failed-(\d+)\.json")
 _HEAD_BYTES = 4096
 _JSON = json.JSONDecoder()
 
 
 def read_checked(path: Path, schemas: tuple[int, ...] = (SCHEMA,)) -> dict[str, Any]:
-    """A file of ours, of one of the layouts that this version reads.
+    """The content of one of our files, if this version can read its layout.
 
     Raises:
-        ValueError: for a newer layout, saying what to do.
+        ValueError: the layout is newer; the message advises what to do.
     """
     values = read_json(path)
     if (schema := values.get("schema")) not in schemas:
@@ -57,11 +60,11 @@ def read_checked(path: Path, schemas: tuple[int, ...] = (SCHEMA,)) -> dict[str, 
     return values
 
 
-def glance(folder: str) -> Glance | None:
-    """A trial's status and metrics from the first and last bytes of its record, None without one.
+def record_summary(folder: str) -> RecordSummary | None:
+    """Status and metrics from the first and last bytes of a trial's record; None without one.
 
-    A record is one line in which these come first; its curve may be long. 10,000 are asked at once,
-    so this goes without a `TrialFolder` and its paths.
+    A record is one line that begins with these; its curve may be long. A status command reads
+    10,000 of them, so this avoids a `TrialFolder` and its paths.
     """
     try:
         fd = os.open(folder + "/record.json", os.O_RDONLY)
@@ -69,10 +72,10 @@ def glance(folder: str) -> Glance | None:
         return None
     try:
         head = os.pread(fd, _HEAD_BYTES, 0).decode(errors="replace")
-        whole = os.pread(fd, 2, max(0, os.fstat(fd).st_size - 2)) == b"}\n"
+        complete = os.pread(fd, 2, max(0, os.fstat(fd).st_size - 2)) == b"}\n"
     finally:
         os.close(fd)
-    if whole and (begin := _RECORD_HEAD.match(head)):
+    if complete and (begin := _RECORD_HEAD.match(head)):
         with suppress(json.JSONDecodeError):
             return cast(State, begin[1]), _JSON.raw_decode(head, begin.end())[0]
     record = TrialFolder(folder).record()
@@ -80,7 +83,7 @@ def glance(folder: str) -> Glance | None:
 
 
 class TrialFolder:
-    """The files of one trial. Whoever changes them holds `lock`."""
+    """The files of one trial. A process that changes them holds `lock`."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -90,15 +93,15 @@ class TrialFolder:
         return self.path.name
 
     def lock(self, wait_seconds: float = 1.0) -> AbstractContextManager[None]:
-        """A context in which this process works on the trial; `Locked` when another does."""
+        """A context in which this process works on the trial; `Locked` if another process does."""
         return lock.hold(self.path / "lock", wait_seconds)
 
     def trial(self) -> Trial:
-        """What to train, from spec.json.
+        """The trial in spec.json.
 
         Raises:
-            FileNotFoundError: when it was never launched.
-            ValueError: when the file is damaged, or is not the spec of this folder.
+            FileNotFoundError: the trial was never launched.
+            ValueError: the file is damaged, or describes another trial.
         """
         path = self.path / "spec.json"
         with well_formed(path):
@@ -108,15 +111,15 @@ class TrialFolder:
         return trial
 
     def write_spec(self, trial: Trial) -> None:
-        """Write spec.json, unless it says the same already (data may have moved since).
+        """Write spec.json, unless it is the same already (its data may have moved).
 
         Raises:
-            ValueError: the trial's id is one of an earlier version, which trained it otherwise.
+            ValueError: an earlier version gave the trial its id, and trained it differently.
         """
         if replace(trial).id != trial.id:
             raise ValueError(
                 f"the trial {trial.id} was planned by another version of archsearch, whose results "
-                "differ: it can be read, and trained anew in another folder"
+                "differ: this version can read it; to train it again, use another folder"
             )
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / "spec.json"
@@ -126,21 +129,21 @@ class TrialFolder:
         write_json(path, trial.to_dict())
 
     def append_event(self, event: Mapping[str, Any]) -> None:
-        """Add a line to events.jsonl, on the disk when this returns. NaN becomes null."""
+        """Append a line to events.jsonl and flush it to the disk. NaN becomes null."""
         append_json(self.path / "events.jsonl", event)
 
     def events(self) -> list[dict[str, Any]]:
-        """Every whole event, in the order of writing; a torn line is left out."""
+        """Every event in the order of writing; an incomplete line is left out."""
         return read_lines(self.path / "events.jsonl")
 
     def curve(self) -> tuple[dict[str, Any], ...]:
-        """One event per epoch, in order: the last where an epoch was repeated after a crash."""
+        """One event per epoch, in order; the last one of an epoch repeated after a crash."""
         by_epoch = {event["epoch"]: event for event in self.events() if "epoch" in event}
         return tuple(by_epoch[epoch] for epoch in sorted(by_epoch))
 
-    def save_checkpoint(self, state: Mapping[str, Any], epoch: int, best: bool = False) -> None:
+    def save_checkpoint(self, state: Mapping[str, Any], steps: int, best: bool = False) -> None:
         """See `archsearch.storage.checkpoint.save`."""
-        checkpoint.save(self.path, state, epoch, best)
+        checkpoint.save(self.path, state, steps, best)
 
     def load_checkpoint(
         self, which: checkpoint.Which = "newest"
@@ -149,18 +152,20 @@ class TrialFolder:
         return checkpoint.load(self.path, which)
 
     def append_attempt(self, attempt: Mapping[str, Any]) -> None:
-        """Note an attempt that broke, so that a later driver counts on."""
+        """Store a failed attempt, so that a later driver counts it."""
         append_json(self.path / "attempts.jsonl", attempt)
 
     def attempts(self) -> list[dict[str, Any]]:
-        """The attempts that broke, oldest first."""
+        """The failed attempts, oldest first."""
         return read_lines(self.path / "attempts.jsonl")
 
     def write_record(self, record: Record) -> None:
-        """Finish the trial: once, in one step. Its attempts and damaged files are added.
+        """Finish the trial: write its record once, in one step.
+
+        The number of attempts and notes on damaged files and earlier failures are added.
 
         Raises:
-            RuntimeError: when the trial has a record.
+            RuntimeError: the trial has a record already.
         """
         path = self.path / "record.json"
         if self.record() is not None:
@@ -168,13 +173,13 @@ class TrialFolder:
         if path.exists():
             quarantine(path, "it is damaged")
         notes = (*record.notes, *self._history())
-        broke = len(self.attempts())  # a failure's last attempt is among them
-        attempts = max(1, broke) if record.status == "failed" else broke + 1
+        num_failed = len(self.attempts())  # includes the last attempt of a failed trial
+        attempts = max(1, num_failed) if record.status == "failed" else num_failed + 1
         full = replace(record, attempts=attempts, notes=notes)
         write_json(path, {"schema": SCHEMA, **full.to_dict()})
 
     def record(self) -> Record | None:
-        """What came of the trial, or None while nothing has (or the file is damaged: told)."""
+        """The trial's record; None without one, or with a warning if the file is damaged."""
         path = self.path / "record.json"
         try:
             with well_formed(path):
@@ -186,46 +191,46 @@ class TrialFolder:
             return None
 
     def _history(self) -> list[str]:
-        """What a reader of the record should know of the folder: damage, and earlier failures."""
-        earlier, damaged = self._earlier()
-        names = sorted([*(p.name for p in self.path.glob("*.corrupt")), *damaged])
-        broken = [f"damaged, not used: {name}" for name in names]
-        return broken + [f"failed before: {old.kind}" for old in earlier]
+        """Notes for the record: damaged files and earlier failures."""
+        earlier, damaged_records = self._earlier_records()
+        damaged = sorted([*(p.name for p in self.path.glob("*.corrupt")), *damaged_records])
+        notes = [f"damaged, not used: {name}" for name in damaged]
+        return notes + [f"failed before: {record.kind}" for record in earlier]
 
     def set_record_aside(self) -> None:
-        """Make a failed trial runnable again: its record and attempts stay, numbered."""
-        names = (_ASIDE.fullmatch(path.name) for path in self.path.iterdir())
+        """Make a failed trial runnable again: rename its record and attempts, numbered."""
+        names = (_EARLIER_RECORD.fullmatch(path.name) for path in self.path.iterdir())
         n = 1 + max((int(match[1]) for match in names if match), default=0)
-        for name in ("attempts.jsonl", "record.json"):  # the record last: it is what finishes
+        for name in ("attempts.jsonl", "record.json"):  # the record last: with it, it is finished
             path = self.path / name
             with suppress(FileNotFoundError):
                 path.replace(path.with_name(f"{path.stem}.failed-{n}{path.suffix}"))
         sync_folder(self.path)
 
     def earlier_records(self) -> list[Record]:
-        """The records that were set aside and can be read, in no order that matters."""
-        return self._earlier()[0]
+        """The undamaged records that were set aside, in no particular order."""
+        return self._earlier_records()[0]
 
-    def _earlier(self) -> tuple[list[Record], list[str]]:
-        """The records that were set aside, and the names of those that are damaged."""
-        found, damaged = list[Record](), list[str]()
+    def _earlier_records(self) -> tuple[list[Record], list[str]]:
+        """The records that were set aside, and the names of the damaged ones."""
+        records, damaged = list[Record](), list[str]()
         for path in self.path.glob("record.failed-*.json"):
             try:
                 with well_formed(path):
-                    found.append(record_of(read_checked(path)))
+                    records.append(record_of(read_checked(path)))
             except Damaged:
                 damaged.append(path.name)
-        return found, damaged
+        return records, damaged
 
-    def glance(self) -> Glance | None:
-        """See `glance`."""
-        return glance(str(self.path))
+    def record_summary(self) -> RecordSummary | None:
+        """See `record_summary`."""
+        return record_summary(str(self.path))
 
     def state(self) -> State:
-        """Where the trial stands, from its files and lock."""
-        if seen := self.glance():
-            return seen[0]
+        """The state of the trial, from its files and lock."""
+        if summary := self.record_summary():
+            return summary[0]
         if lock.is_held(self.path / "lock"):
             return "running"
-        begun = (self.path / "events.jsonl").exists() or checkpoint.stored(self.path)
-        return "interrupted" if begun else "pending"
+        started = (self.path / "events.jsonl").exists() or checkpoint.stored(self.path)
+        return "interrupted" if started else "pending"

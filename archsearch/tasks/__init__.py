@@ -1,4 +1,4 @@
-"""What a network is trained to do: labels, batches, loss, and how a split is measured."""
+"""Training tasks: labels, batches, loss and the measurement of a split."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +9,10 @@ from archsearch.tasks.classification import CLASSIFICATION
 
 
 def task_from_dict(values: Mapping[str, Any]) -> Task:
-    """The task that `archsearch.core.task.Task.to_dict` wrote; classification for nothing.
+    """The task that `archsearch.core.task.Task.to_dict` wrote; empty values mean classification.
 
     Raises:
-        ValueError: the task cannot be imported, or its options are not these.
+        ValueError: the task cannot be imported, or does not have these options.
     """
     if not values:
         return CLASSIFICATION
@@ -21,4 +21,4 @@ def task_from_dict(values: Mapping[str, Any]) -> Task:
         options = {name: value for name, value in values.items() if name != "task"}
         return class_at(path, Task)(**options)
     except TypeError as error:
-        raise ValueError(f"not the options of {path}: {error}") from None
+        raise ValueError(f"invalid options for {path}: {error}") from None

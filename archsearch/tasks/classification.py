@@ -1,6 +1,6 @@
 """Image classification: one label per image, cross entropy, top-1 accuracy.
 
-The only place that knows what accuracy is. Importing it loads no torch.
+No other module computes accuracy. Importing this module does not import torch.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """Top-1 classification of the images of `archsearch.training.data.load`."""
+    """Top-1 classification of the images that `archsearch.training.data.load` reads."""
 
-    chooses: ClassVar[str] = "val_accuracy"
+    ranking_metric: ClassVar[str] = "val_accuracy"
     error: ClassVar[str] = "val_error"
     measures: ClassVar[tuple[str, ...]] = ("accuracy", "loss")
     metrics: ClassVar[tuple[Metric, ...]] = (
@@ -34,7 +34,7 @@ class Classification(Task):
         Metric("val_loss", "Validation loss", "", False, "metrics", "val_loss", digits=3),
         Metric("test_loss", "Test loss", "", False, "metrics", "test_loss", digits=3),
     )
-    stored_unnamed: ClassVar[bool] = True
+    stored_without_path: ClassVar[bool] = True
 
     def describe(self, name: str, recipe: Recipe) -> Data:
         from archsearch.training.data import describe
@@ -42,16 +42,16 @@ class Classification(Task):
         return describe(name, recipe.val_fraction)
 
     def check(self, data: Data) -> None:
-        from archsearch.training.data import planned
+        from archsearch.training.data import load_verified
 
-        planned(data)
+        load_verified(data)
 
     def prepare(self, data: Data, recipe: Recipe, device: "torch.device") -> Splits:
         from archsearch.training.augmentation import Pipeline
-        from archsearch.training.data import planned, split
+        from archsearch.training.data import load_verified, split
         from archsearch.training.loader import indices, reader
 
-        dataset = planned(data)
+        dataset = load_verified(data)
         train, held_out = split(dataset.train.labels, recipe.val_fraction, recipe.data_fraction)
         return LabelledSplits(
             train=indices(train),
@@ -77,7 +77,7 @@ class Classification(Task):
     def measure(
         self, model: "nn.Module", batches: Iterable[Batch], group: Group
     ) -> Mapping[str, float] | None:
-        """Top-1 accuracy in percent, and the cross entropy per image, not smoothed."""
+        """Top-1 accuracy in percent, and the cross entropy per image without label smoothing."""
         import torch
 
         device = next(iter(model.parameters())).device
@@ -91,7 +91,7 @@ class Classification(Task):
 
 
 def _totals(logits: "Tensor", labels: "Tensor") -> "Tensor":
-    """Correct answers, summed loss and images, in float64."""
+    """(3,): the number of correct answers, the summed loss and the number of images, in float64."""
     import torch
     import torch.nn.functional as F
 
@@ -103,7 +103,7 @@ def _totals(logits: "Tensor", labels: "Tensor") -> "Tensor":
 
 @dataclass
 class LabelledSplits:
-    """Images with one label each; a batch is uint8 pixels ``(N, C, H, W)`` and labels ``(N,)``."""
+    """Splits of labeled images; a batch is uint8 pixels ``(N, C, H, W)`` and labels ``(N,)``."""
 
     train: "Tensor"
     val: "Tensor"
@@ -113,7 +113,7 @@ class LabelledSplits:
     pipeline: "Pipeline"
 
     def read(self, batches: "Sequence[Tensor]", seed: int | None = None) -> Iterator[Batch]:
-        """With a seed, photographs are cut at random where the recipe crops them."""
+        """With a seed, images are cropped at random if the recipe uses resized crops."""
         cropped = self.pipeline.recipe.crop == "resized"
         return self.reader(batches, seed if cropped else None)
 

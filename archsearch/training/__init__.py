@@ -1,1 +1,1 @@
-"""One trial: data, augmentation, the training loop, and full training over processes."""
+"""Train one network: data, augmentation, the training loop, and training over several processes."""

@@ -1,5 +1,8 @@
-"""Augmentation, batched on the device. Random numbers come from torch's global generators, which
-the training loop seeds at every step; kornia is imported only by a recipe that needs it."""
+"""Image augmentation, in batches on the device.
+
+Random numbers come from torch's global generators, which the training loop seeds before every
+step. kornia is imported only for recipes that need it.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,48 +15,51 @@ from torch import Tensor
 from archsearch.core.recipe import Recipe
 from archsearch.training.images import MIN_CROP_AREA, Dataset
 
-Change = Callable[[Tensor], Tensor]
+Transform = Callable[[Tensor], Tensor]
 
 RAND_AUGMENT = (2, 27)
-"""Operations, and magnitude out of 30: the released recipe's "rand-m9" counts to 10."""
+"""Number of operations, and magnitude out of 30: "rand-m9" of the released recipe counts to 10."""
 
 RAND_AUGMENT_GROUPS = 16
-"""kornia draws operations once per call; a batch is cut in so many parts to see more of them."""
+"""kornia draws its operations once per call, so a batch is split into this many groups to see more
+of them."""
 
 ERASED_AREA = (0.02, 1 / 3)
 ERASED_RATIO = (0.3, 1 / 0.3)
-"""Share of the area and ratio of the sides of random erasing, as its authors set them."""
+"""Random erasing: share of the area and aspect ratio, as its authors set them."""
 
 PAD = 1 / 8
 """Padding before a random crop, as a share of the side: 4 pixels at 32."""
 
 
 class Pipeline:
-    """From uint8 pixels to what the network takes, for one recipe and data set."""
+    """Converts uint8 pixels to network inputs, for one recipe and one data set."""
 
     def __init__(self, recipe: Recipe, dataset: Dataset, device: torch.device) -> None:
         self.recipe, self.num_classes = recipe, len(dataset.classes)
         self.mean = torch.tensor(dataset.mean, device=device).view(1, -1, 1, 1)
         self.std = torch.tensor(dataset.std, device=device).view(1, -1, 1, 1)
-        self.before, self.after = changes(recipe, cropped=dataset.train.pixels is None)
+        cropped = dataset.train.pixels is None
+        self.before_normalization, self.after_normalization = transforms(recipe, cropped)
 
     def plain(self, pixels: Tensor) -> Tensor:
-        """Images ``(N, 3, S, S)`` of zero mean and unit variance, of uint8 ``(N, C, H, W)``."""
+        """Images ``(N, 3, S, S)`` of zero mean and unit variance, from uint8 ``(N, C, H, W)``."""
         return (to_float(pixels, self.recipe.image_size) - self.mean) / self.std
 
     def augmented(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The same after augmentation, and labels ``(N,)`` or, if mixed, ``(N, classes)``."""
+        """Augmented images ``(N, 3, S, S)``, and labels ``(N,)`` or, if mixed, ``(N, classes)``."""
         images = to_float(pixels, self.recipe.image_size)
-        for change in self.before:
-            images = change(images)
+        for transform in self.before_normalization:
+            images = transform(images)
         images = (images - self.mean) / self.std
-        for change in self.after:
-            images = change(images)
+        for transform in self.after_normalization:
+            images = transform(images)
         return mix(images, labels, self.recipe, self.num_classes)
 
 
 def to_float(pixels: Tensor, image_size: int) -> Tensor:
-    """uint8 images of any size to float ``(N, 3, S, S)`` in 0..1; one grey channel to three."""
+    """Float images ``(N, 3, S, S)`` in 0..1 from uint8 images of any size; gray becomes three
+    equal channels."""
     x = pixels.float() / 255
     if x.shape[-2:] != (image_size, image_size):
         smaller = image_size < max(x.shape[-2:])
@@ -61,13 +67,13 @@ def to_float(pixels: Tensor, image_size: int) -> Tensor:
     return x.expand(-1, 3, -1, -1)
 
 
-def changes(recipe: Recipe, cropped: bool) -> tuple[list[Change], list[Change]]:
-    """What the recipe does to images in 0..1, and what it does to normalised ones.
+def transforms(recipe: Recipe, cropped: bool) -> tuple[list[Transform], list[Transform]]:
+    """The recipe's transforms of images in 0..1, and those of normalized images.
 
-    ``cropped`` says that decoding has cut the random part out already (photographs).
+    ``cropped`` means that decoding has already cut out a random part (photographs).
     """
     size = (recipe.image_size, recipe.image_size)
-    before: list[Change] = []
+    before: list[Transform] = []
     if recipe.flip:
         before.append(_kornia("RandomHorizontalFlip", p=0.5))
     if recipe.crop == "pad":
@@ -78,54 +84,55 @@ def changes(recipe: Recipe, cropped: bool) -> tuple[list[Change], list[Change]]:
         before.append(_rand_augment())
     if j := recipe.color_jitter:
         before.append(_kornia("ColorJitter", brightness=j, contrast=j, saturation=j))
-    after: list[Change] = []
+    after: list[Transform] = []
     if p := recipe.erasing:
         after.append(_kornia("RandomErasing", p=p, scale=ERASED_AREA, ratio=ERASED_RATIO))
     return before, after
 
 
-def _kornia(name: str, **options: Any) -> Change:
+def _kornia(name: str, **options: Any) -> Transform:
     import kornia.augmentation
 
-    return cast(Change, getattr(kornia.augmentation, name)(**options))
+    return cast(Transform, getattr(kornia.augmentation, name)(**options))
 
 
-def _rand_augment() -> Change:
+def _rand_augment() -> Transform:
     from kornia.augmentation.auto import RandAugment
 
     operation = RandAugment(*RAND_AUGMENT)
 
-    def change(images: Tensor) -> Tensor:
+    def transform(images: Tensor) -> Tensor:
         groups = images.tensor_split(min(RAND_AUGMENT_GROUPS, len(images)))
         return torch.cat([operation(group) for group in groups])
 
-    return change
+    return transform
 
 
 def mix(images: Tensor, labels: Tensor, recipe: Recipe, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Mixup or cutmix, one of the two per batch where the recipe has both.
+    """Images and labels after mixup or cutmix: one of the two per batch if the recipe has both.
 
-    Each image is mixed with the one opposite in the batch (batches are in random order). Labels
-    ``(N,)`` come back as they are where nothing is mixed, else as probabilities ``(N, classes)``.
+    Each image is mixed with the image at the opposite position of the batch (batches are in random
+    order). Labels ``(N,)`` are returned unchanged if the recipe mixes nothing, else as
+    probabilities ``(N, classes)``.
     """
-    ways = [partial(_mixup, alpha=recipe.mixup)] if recipe.mixup else []
-    ways += [partial(_cutmix, alpha=recipe.cutmix)] if recipe.cutmix else []
-    if not ways:
+    mixers = [partial(_mixup, alpha=recipe.mixup)] if recipe.mixup else []
+    mixers += [partial(_cutmix, alpha=recipe.cutmix)] if recipe.cutmix else []
+    if not mixers:
         return images, labels
-    way = ways[int(torch.randint(len(ways), ()))]
-    mixed, share = way(images, images.flip(0))
+    mixer = mixers[int(torch.randint(len(mixers), ()))]
+    mixed, share = mixer(images, images.flip(0))
     one_hot = F.one_hot(labels, num_classes).to(images.dtype)
     return mixed, torch.lerp(one_hot.flip(0), one_hot, share)
 
 
 def _mixup(images: Tensor, others: Tensor, alpha: float) -> tuple[Tensor, float]:
-    """Images blended with others, and the share that is their own."""
+    """Images blended with others, and the weight of the original images."""
     share = _beta(alpha)
     return torch.lerp(others, images, share), share
 
 
 def _cutmix(images: Tensor, others: Tensor, alpha: float) -> tuple[Tensor, float]:
-    """Images with one box filled from others, and the share of the area that is their own."""
+    """Images with one box filled from others, and the area share of the original images."""
     height, width = images.shape[-2:]
     side = (1 - _beta(alpha)) ** 0.5
     top, bottom = _span(height, side)
@@ -136,7 +143,8 @@ def _cutmix(images: Tensor, others: Tensor, alpha: float) -> tuple[Tensor, float
 
 
 def _span(length: int, share: float) -> tuple[int, int]:
-    """A part of ``length`` around a random centre, cut off at the edges."""
+    """Start and end of a span of ``share`` times ``length`` around a random center, clipped to the
+    image."""
     center, half = int(torch.randint(length, ())), int(length * share) // 2
     return max(center - half, 0), min(center + half, length)
 

@@ -1,4 +1,4 @@
-"""BatchNorm's statistics, which must be taken anew before a measurement means anything."""
+"""BatchNorm statistics, which must be recomputed before a network is measured."""
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -13,12 +13,14 @@ def calibrate(
     batches: Iterable[Tensor],
     autocast: Callable[[], AbstractContextManager[object]],
 ) -> None:
-    """Take BatchNorm's statistics from ``batches`` of training images; leaves evaluation mode on.
+    """Recompute BatchNorm's statistics from ``batches`` of training images.
 
-    The running average over the last ten steps lags behind a network that learns fast: a 30M model
-    with 96% on digits by its batches' own statistics was measured at 10 to 60% by the average,
-    after epochs of 18 steps. Averaged weights need this in any case (torch's `update_bn`, which
-    differs in that it leaves drop path on).
+    The model is in evaluation mode afterwards.
+
+    The running average over about the last ten steps lags behind a network that learns fast: a 30M
+    model with 96% on digits by the statistics of its batches measured only 10 to 60% by the
+    running average, after epochs of 18 steps. Averaged weights need the recomputation in any case.
+    torch's `update_bn` does the same but leaves drop path on.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
@@ -27,7 +29,7 @@ def calibrate(
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # torch's word for a plain mean over all batches
+        norm.momentum = None  # torch then takes the plain mean over all batches
         norm.train()
     for images in batches:
         with autocast():

@@ -1,4 +1,4 @@
-"""CIFAR-10, or any other small set of images of one size, read whole into memory."""
+"""Read CIFAR-10, or another small set of images of one size, into memory."""
 
 import io
 import pickle
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from archsearch.training.image_folder import classes_of, layout
+from archsearch.training.image_folder import classes_of, group_by_class
 from archsearch.training.images import (
     DATA_FOLDER_VARIABLE,
     SUFFIXES,
@@ -23,21 +23,21 @@ from archsearch.training.images import (
 
 
 def cifar10(name: str, path: str, root: Path) -> Dataset:
-    """CIFAR-10 as python batches, as image folders, or a tar archive of either.
+    """CIFAR-10 from Python batches, image folders, or a tar archive of either.
 
-    Image folders may hold any other small set, too, if all its images have one size.
+    Image folders may hold any other small set whose images all have one size.
     """
-    place = Path(path).expanduser() if path else _find_cifar10(root)
-    if not place.exists():
-        raise DataError(f"no such file or folder: {place}")
-    members = dict(sorted(_members(place)))
+    source = Path(path).expanduser() if path else _find_cifar10(root)
+    if not source.exists():
+        raise DataError(f"no such file or folder: {source}")
+    members = dict(sorted(_members(source)))
     if not members:
-        raise DataError(f"{place} is empty")
+        raise DataError(f"{source} is empty")
     if any(key.rpartition("/")[2].startswith("data_batch") for key in members):
-        classes, train, test = _python_batches(members, place)
+        classes, train, test = _python_batches(members, source)
     else:
-        classes, train, test = _image_tree(members, place)
-    return in_memory(name, str(place), classes, train, test)
+        classes, train, test = _image_tree(members, source)
+    return in_memory(name, str(source), classes, train, test)
 
 
 def _find_cifar10(root: Path) -> Path:
@@ -46,53 +46,53 @@ def _find_cifar10(root: Path) -> Path:
         if candidate.exists():
             return candidate
     raise DataError(
-        f"cifar10 is not in {root}/ ({', '.join(names)}): give its place as cifar10:PATH, or the "
-        f"folder that holds it in the environment variable {DATA_FOLDER_VARIABLE}"
+        f"cifar10 is not in {root}/ ({', '.join(names)}): give its path as cifar10:PATH, or set "
+        f"the environment variable {DATA_FOLDER_VARIABLE} to the folder that holds it"
     )
 
 
-def _members(place: Path) -> Iterator[tuple[str, bytes]]:
-    """Every visible file under a folder or in a tar archive: its path and content."""
-    if place.is_dir():
-        for file in place.rglob("*"):
+def _members(source: Path) -> Iterator[tuple[str, bytes]]:
+    """Path and content of every visible file in a folder or tar archive."""
+    if source.is_dir():
+        for file in source.rglob("*"):
             if file.is_file() and not file.name.startswith("."):
-                yield file.relative_to(place).as_posix(), read_file(file)
+                yield file.relative_to(source).as_posix(), read_file(file)
         return
     try:
-        with tarfile.open(place) as archive:
+        with tarfile.open(source) as archive:
             for member in archive:
                 stream = archive.extractfile(member) if member.isfile() else None
                 if stream and not member.name.rpartition("/")[2].startswith("."):
                     yield member.name.removeprefix("./"), stream.read()
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise DataError(f"cannot read {place}: {error}") from error
+        raise DataError(f"cannot read {source}: {error}") from error
 
 
-def _image_tree(members: dict[str, bytes], place: Path) -> tuple[tuple[str, ...], Images, Images]:
-    """Small images in ``train/CLASS/*`` and ``test/CLASS/*`` (or ``val``), decoded."""
-    names = layout((key for key in members if key.lower().endswith(SUFFIXES)), place)
-    classes = classes_of(names, place)
-    train, test = (_decoded(names[part], members, classes, place) for part in ("train", "test"))
+def _image_tree(members: dict[str, bytes], source: Path) -> tuple[tuple[str, ...], Images, Images]:
+    """Classes, training and test images of ``train/CLASS/*`` and ``test/CLASS/*`` (or ``val``)."""
+    keys = group_by_class((key for key in members if key.lower().endswith(SUFFIXES)), source)
+    classes = classes_of(keys, source)
+    train, test = (_decode_all(keys[part], members, classes, source) for part in ("train", "test"))
     return classes, train, test
 
 
-def _decoded(
-    names: dict[str, list[str]], members: dict[str, bytes], classes: tuple[str, ...], place: Path
+def _decode_all(
+    keys: dict[str, list[str]], members: dict[str, bytes], classes: tuple[str, ...], source: Path
 ) -> Images:
-    keys = [(key, label) for label, name in enumerate(classes) for key in names[name]]
-    pixels = [np.asarray(decode(members[key], f"{place}/{key}")) for key, _ in keys]
-    for (key, _), image in zip(keys, pixels, strict=True):
+    labeled = [(key, label) for label, name in enumerate(classes) for key in keys[name]]
+    pixels = [np.asarray(decode(members[key], f"{source}/{key}")) for key, _ in labeled]
+    for (key, _), image in zip(labeled, pixels, strict=True):
         if image.shape != pixels[0].shape:
             sizes = " and ".join(f"{p.shape[1]}x{p.shape[0]}" for p in (image, pixels[0]))
             raise DataError(
-                f"{place}/{key}: images of two sizes ({sizes}), which imagefolder:PATH can take"
+                f"{source}/{key}: the images have different sizes ({sizes}); use imagefolder:PATH"
             )
-    labels = np.array([label for _, label in keys], np.int64)
+    labels = np.array([label for _, label in labeled], np.int64)
     return Images(np.stack(pixels).transpose(0, 3, 1, 2).copy(), (), labels)
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """CIFAR's batches are pickles of byte strings and one array; nothing else may be built."""
+    """Loads pickles of byte strings and arrays, as CIFAR's batches are; refuses everything else."""
 
     ALLOWED = frozenset(
         {
@@ -106,24 +106,27 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not allowed")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def _python_batches(
-    members: dict[str, bytes], place: Path
+    members: dict[str, bytes], source: Path
 ) -> tuple[tuple[str, ...], Images, Images]:
-    """The layout of cs.toronto.edu/~kriz/cifar.html: data_batch_1..5, test_batch, batches.meta."""
+    """Classes, training and test images of data_batch_1..5, test_batch and batches.meta.
+
+    The layout is described at cs.toronto.edu/~kriz/cifar.html.
+    """
     by_name = {key.rpartition("/")[2]: key for key in members}
-    wanted = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"]
-    if missing := [n for n in wanted if n not in by_name]:
-        raise DataError(f"{place} lacks {', '.join(missing)}")
-    batches = {n: _batch(members[by_name[n]], f"{place}/{by_name[n]}") for n in wanted}
+    names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"]
+    if missing := [n for n in names if n not in by_name]:
+        raise DataError(f"{source} lacks {', '.join(missing)}")
+    batches = {n: _batch(members[by_name[n]], f"{source}/{by_name[n]}") for n in names}
     classes = tuple(name.decode() for name in batches["batches.meta"][b"label_names"])
-    train = [_batch_images(batches[n], f"{place}/{n}") for n in wanted[:5]]
+    train = [_batch_images(batches[n], f"{source}/{n}") for n in names[:5]]
     pixels = np.concatenate([part.pixels for part in train if part.pixels is not None])
     labels = np.concatenate([part.labels for part in train])
-    return classes, Images(pixels, (), labels), _batch_images(batches["test_batch"], str(place))
+    return classes, Images(pixels, (), labels), _batch_images(batches["test_batch"], str(source))
 
 
 def _batch(content: bytes, name: str) -> dict[bytes, Any]:

@@ -1,6 +1,7 @@
-"""Images to train on: found, checked, fingerprinted and split. No torch here, and no download.
+"""Find, check, fingerprint and split the images to train on.
 
-A new data set is a function that returns a `Dataset` and a row in `SOURCES`.
+This module does not import torch and downloads nothing. A new data set is a function that returns
+a `Dataset` and a row in `SOURCES`.
 """
 
 import os
@@ -26,16 +27,17 @@ from archsearch.training.images import (
 __all__ = ["SOURCES", "DataError", "Dataset", "Images", "describe", "load", "split"]
 
 SPLIT_SEED = 20230417
-"""One split for all trials, whatever their seeds, so that their accuracies can be compared."""
+"""All trials share one split, whatever their seeds, so that their accuracies can be compared."""
 
 
 def load(name: str) -> Dataset:
     """The data set ``digits``, ``cifar10``, ``cifar10:PATH`` or ``imagefolder:PATH``.
 
-    It is kept for the life of the process: workers train many trials on the same data.
+    The process keeps the last one in memory: workers train many trials on the same data.
 
     Raises:
-        DataError: no such data set, or missing, empty or unreadable files, named.
+        DataError: there is no such data set, or files are missing, empty or unreadable; the
+            message names them.
     """
     root = Path(os.environ.get(DATA_FOLDER_VARIABLE, "data"))
     return _load(name, root.expanduser().absolute())
@@ -45,15 +47,16 @@ def load(name: str) -> Dataset:
 def _load(name: str, root: Path) -> Dataset:
     kind, _, path = name.partition(":")
     if kind not in SOURCES:
-        raise DataError(f"no data set is called {name!r}: wanted {_KNOWN}")
+        raise DataError(f"no data set is called {name!r}: wanted {_NAMES}")
     return SOURCES[kind](name, path, root)
 
 
 def describe(name: str, val_fraction: float) -> Data:
-    """What ``name`` turns out to be, for records: counts after ``val_fraction`` is held out.
+    """The description of the data set ``name`` for records; counts after ``val_fraction`` is held
+    out.
 
     Raises:
-        DataError: as `load`, or a class too small to hold anything out of it.
+        DataError: as `load`, or a class is too small to hold out images of it.
     """
     dataset = load(name)
     train, val = split(dataset.train.labels, val_fraction)
@@ -69,11 +72,11 @@ def describe(name: str, val_fraction: float) -> Data:
     )
 
 
-def planned(data: Data) -> Dataset:
+def load_verified(data: Data) -> Dataset:
     """The data set that ``data`` describes.
 
     Raises:
-        DataError: it is missing or damaged, or other images are in its place.
+        DataError: it is missing or damaged, or its fingerprint differs.
     """
     dataset = load(data.name)
     if dataset.fingerprint != data.fingerprint:
@@ -90,7 +93,7 @@ def split(
     """Indices to train on and to validate on, stratified by class and the same for every trial.
 
     ``val_fraction`` of each class is held out; of the rest, ``data_fraction`` is trained on. A
-    smaller fraction is a subset of a larger one, and the validation split is not touched by it.
+    smaller ``data_fraction`` gives a subset of a larger one and leaves the validation split as is.
 
     Raises:
         DataError: a class has too few images to hold one out and keep one.
@@ -98,24 +101,26 @@ def split(
     train, val = [], []
     for label in range(int(labels.max()) + 1):
         members = _shuffled(np.flatnonzero(labels == label), label)
-        held = max(1, round(val_fraction * len(members))) if val_fraction else 0
-        if held >= len(members):
-            raise DataError(f"class {label} has {len(members)} images: too few to hold out {held}")
-        kept = max(1, round(data_fraction * (len(members) - held)))
-        val.append(members[:held])
-        train.append(members[held : held + kept])
+        num_val = max(1, round(val_fraction * len(members))) if val_fraction else 0
+        if num_val >= len(members):
+            raise DataError(
+                f"class {label} has {len(members)} images: too few to hold out {num_val}"
+            )
+        num_train = max(1, round(data_fraction * (len(members) - num_val)))
+        val.append(members[:num_val])
+        train.append(members[num_val : num_val + num_train])
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(val))
 
 
 def _shuffled(indices: NDArray[np.intp], label: int) -> NDArray[np.intp]:
-    # RandomState: numpy promises that its stream never changes; Generator's may.
+    # numpy guarantees that RandomState's stream never changes; Generator's may.
     return np.random.RandomState((SPLIT_SEED + label) % 2**32).permutation(indices)
 
 
 def _digits(name: str, path: str, root: Path) -> Dataset:  # noqa: ARG001
-    """UCI's handwritten digits, 8x8 in 16 grey levels, from inside scikit-learn.
+    """UCI's handwritten digits, 8x8 pixels in 16 gray levels, as included in scikit-learn.
 
-    They come without an official test split: a fifth of each class is set aside, always the same.
+    They have no official test split: a fixed fifth of each class is the test split.
     """
     if path:
         raise DataError(f"digits are built in and take no path, got {name!r}")
@@ -139,4 +144,4 @@ SOURCES: dict[str, Callable[[str, str, Path], Dataset]] = {
     "cifar10": cifar10,
     "imagefolder": image_folder,
 }
-_KNOWN = "digits, cifar10, cifar10:PATH or imagefolder:PATH"
+_NAMES = "digits, cifar10, cifar10:PATH or imagefolder:PATH"

@@ -1,4 +1,4 @@
-"""The device of a training: by name, its settings, and what a person calls it."""
+"""The device of a training: lookup by name, torch's settings for it, and its display name."""
 
 import platform
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def device_of(name: str) -> torch.device:
-    """``auto`` is the GPU if there is one.
+    """The device called ``name``; ``auto`` is the GPU if there is one, else the CPU.
 
     Raises:
-        ValueError: the device asked for is not on this machine.
+        ValueError: this machine does not have the device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -30,22 +30,22 @@ def device_of(name: str) -> torch.device:
 
 
 def devices_of(name: str) -> tuple[torch.device, int | None]:
-    """The device, or of ``TYPE*N`` the first one and N.
+    """The device called ``name`` and None, or for ``TYPE*N`` the first device and N.
 
     Raises:
-        ValueError: it is not on this machine, or not so often.
+        ValueError: this machine does not have the device, or has fewer than N.
     """
-    one, several, size = name.partition("*")
-    if several and (":" in one or not size.isdecimal() or int(size) < 1):
+    first_name, star, size = name.partition("*")
+    if star and (":" in first_name or not size.isdecimal() or int(size) < 1):
         raise ValueError(f"no device {name!r}: wanted a number after the *, such as cuda*4")
-    device = device_of(one)
-    if several and device.type == "cuda" and int(size) > torch.cuda.device_count():
+    device = device_of(first_name)
+    if star and device.type == "cuda" and int(size) > torch.cuda.device_count():
         raise ValueError(f"wanted {size} GPUs, there are {torch.cuda.device_count()}")
-    return device, int(size) if several else None
+    return device, int(size) if star else None
 
 
 def check_device(recipe: Recipe, name: str) -> None:
-    """Ask beforehand whether ``recipe`` can be trained on the device ``name``.
+    """Check that the device ``name`` can train ``recipe``.
 
     Raises:
         ValueError: as `devices_of`, or the device cannot compute in the recipe's precision.
@@ -54,7 +54,11 @@ def check_device(recipe: Recipe, name: str) -> None:
 
 
 def check_precision(recipe: Recipe, device: torch.device) -> None:
-    """Raise `ValueError` where ``device`` cannot compute as ``recipe`` asks."""
+    """Check that ``device`` can compute in the recipe's precision.
+
+    Raises:
+        ValueError: it cannot.
+    """
     if recipe.precision == "fp16" and device.type != "cuda":
         raise ValueError(f"precision fp16 needs a GPU, this is {device}: use fp32 or bf16")
     if recipe.precision == "bf16" and device.type == "cuda":
@@ -71,12 +75,15 @@ def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
 
 @contextmanager
 def settings(recipe: Recipe, device: torch.device) -> Iterator[None]:
-    """Threads, TF32 and random state as a training needs them, put back afterwards."""
+    """A context with the number of threads, TF32 and the random state that a training needs.
+
+    The previous settings are restored afterwards.
+    """
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         try:
             torch.set_num_threads(recipe.threads)
-            torch.set_float32_matmul_precision("high")  # TF32 on a GPU, nothing on a CPU
+            torch.set_float32_matmul_precision("high")  # TF32 on a GPU, no effect on a CPU
             yield
         finally:
             torch.set_num_threads(threads)
@@ -84,7 +91,7 @@ def settings(recipe: Recipe, device: torch.device) -> Iterator[None]:
 
 
 def device_name(device: torch.device) -> str:
-    """What a person calls it, e.g. ``NVIDIA H200`` or ``cpu (AMD EPYC)``."""
+    """The name of the hardware, e.g. ``NVIDIA H200`` or ``cpu (AMD EPYC)``."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:

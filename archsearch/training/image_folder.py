@@ -7,47 +7,54 @@ from pathlib import Path
 
 import numpy as np
 
-from archsearch.training.images import SUFFIXES, DataError, Dataset, Images
+from archsearch.training.images import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    SUFFIXES,
+    DataError,
+    Dataset,
+    Images,
+)
 
 MAX_HEADERS = 20_000
-"""Image headers read before training; larger folders are looked at in even steps."""
+"""Image headers that are checked before training; of larger folders every n-th file is checked."""
 
 
 def image_folder(name: str, path: str, root: Path) -> Dataset:  # noqa: ARG001
-    """Images of any size, decoded while training; ``test`` is preferred to ``val`` as test split.
+    """Images of any size, decoded during training; ``test`` is the test split, else ``val``.
 
-    Fingerprinted by the names and sizes of the files, not by their content.
+    The fingerprint covers the names and sizes of the files, not their content.
     """
-    place = Path(path).expanduser()
-    if not path or not place.is_dir():
+    source = Path(path).expanduser()
+    if not path or not source.is_dir():
         raise DataError(f"imagefolder wants a folder, imagefolder:PATH, got {name!r}")
-    found = sorted(p for p in place.glob("*/*/*") if p.suffix.lower() in SUFFIXES)
-    names = layout((p.relative_to(place).as_posix() for p in found), place)
-    classes = classes_of(names, place)
-    train, test = (_files(names[part], classes, place) for part in ("train", "test"))
+    files = sorted(p for p in source.glob("*/*/*") if p.suffix.lower() in SUFFIXES)
+    keys = group_by_class((p.relative_to(source).as_posix() for p in files), source)
+    classes = classes_of(keys, source)
+    train, test = (_images(keys[part], classes, source) for part in ("train", "test"))
     sizes = _checked_sizes((*train.files, *test.files))
-    listing = "\n".join(f"{p.relative_to(place).as_posix()} {s}" for p, s in sizes.items())
+    listing = "\n".join(f"{p.relative_to(source).as_posix()} {s}" for p, s in sizes.items())
     return Dataset(
         name,
-        str(place),
+        str(source),
         classes,
         3,
-        (0.485, 0.456, 0.406),  # ImageNet's, as everyone has them
-        (0.229, 0.224, 0.225),
+        IMAGENET_MEAN,
+        IMAGENET_STD,
         train,
         test,
         hashlib.sha256(listing.encode()).hexdigest()[:16],
     )
 
 
-def _files(names: dict[str, list[str]], classes: tuple[str, ...], place: Path) -> Images:
-    files = tuple(place / key for name in classes for key in names[name])
-    counts = [len(names[name]) for name in classes]
+def _images(keys: dict[str, list[str]], classes: tuple[str, ...], source: Path) -> Images:
+    files = tuple(source / key for name in classes for key in keys[name])
+    counts = [len(keys[name]) for name in classes]
     return Images(None, files, np.repeat(np.arange(len(classes), dtype=np.int64), counts))
 
 
 def _checked_sizes(files: tuple[Path, ...]) -> dict[Path, int]:
-    """Sizes in bytes, after a look at each file (its header only, and not all of a large set)."""
+    """Sizes in bytes, after a check that no file is empty and that image headers are readable."""
     sizes = {file: _size(file) for file in files}
     if empty := [file for file, size in sizes.items() if size == 0]:
         raise DataError(f"empty image files ({len(empty)}), the first is {empty[0]}")
@@ -72,27 +79,35 @@ def _check_header(file: Path) -> None:
         raise DataError(f"{file} cannot be read as an image: {error}") from error
 
 
-def layout(keys: Iterable[str], place: Path) -> dict[str, dict[str, list[str]]]:
-    """Image paths by split (train, test) and class, from their last three parts."""
-    found: dict[str, dict[str, list[str]]] = {}
+def group_by_class(keys: Iterable[str], source: Path) -> dict[str, dict[str, list[str]]]:
+    """Image paths by split (train, test) and class, read from the last three parts of each path.
+
+    Raises:
+        DataError: there are no training or no test images.
+    """
+    groups: dict[str, dict[str, list[str]]] = {}
     for key in keys:
         parts = key.split("/")
         if len(parts) >= 3:
-            found.setdefault(parts[-3], {}).setdefault(parts[-2], []).append(key)
-    test = found.get("test") or found.get("val")
-    if not found.get("train") or not test:
+            groups.setdefault(parts[-3], {}).setdefault(parts[-2], []).append(key)
+    test = groups.get("test") or groups.get("val")
+    if not groups.get("train") or not test:
         raise DataError(
-            f"wrong layout in {place}: wanted images in train/CLASS/ and in test/CLASS/ or "
-            f"val/CLASS/, got {', '.join(f'{f}/' for f in sorted(found)) or 'no images there'}"
+            f"wrong layout in {source}: wanted images in train/CLASS/ and in test/CLASS/ or "
+            f"val/CLASS/, got {', '.join(f'{f}/' for f in sorted(groups)) or 'no images'}"
         )
-    return {"train": found["train"], "test": test}
+    return {"train": groups["train"], "test": test}
 
 
-def classes_of(names: dict[str, dict[str, list[str]]], place: Path) -> tuple[str, ...]:
-    """Names of the classes, sorted: a class's label is its place in them."""
-    train, test = set(names["train"]), set(names["test"])
+def classes_of(keys: dict[str, dict[str, list[str]]], source: Path) -> tuple[str, ...]:
+    """Sorted class names; a label is the index of its class among them.
+
+    Raises:
+        DataError: a class has images in one split only.
+    """
+    train, test = set(keys["train"]), set(keys["test"])
     only = {"train": sorted(train - test), "test": sorted(test - train)}
-    problems = [f"only in {part}: {', '.join(found[:5])}" for part, found in only.items() if found]
+    problems = [f"only in {part}: {', '.join(names[:5])}" for part, names in only.items() if names]
     if problems:
-        raise DataError(f"{place} has classes without images on one side: {'; '.join(problems)}")
+        raise DataError(f"{source} has classes in one split only: {'; '.join(problems)}")
     return tuple(sorted(train))

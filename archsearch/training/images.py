@@ -1,4 +1,4 @@
-"""What a data set is in memory, and how an image file is read. No torch here."""
+"""Data sets in memory, and how image files are read. Does not import torch."""
 
 import hashlib
 import io
@@ -13,21 +13,24 @@ Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 DATA_FOLDER_VARIABLE = "ARCHSEARCH_DATA"
-"""Environment variable that names the folder where `cifar10` is looked for; ./data otherwise."""
+"""Environment variable with the folder that is searched for `cifar10`; ./data without it."""
 
 MIN_CROP_AREA = 0.08
-"""Smallest share of the area that a random resized crop takes, as everywhere on ImageNet."""
+"""Smallest share of the area that a random resized crop takes, as is usual on ImageNet."""
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Per channel of pixels scaled to 0..1, the values in general use."""
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 
 
 class DataError(ValueError):
-    """Data that cannot be trained on; the message names the file or folder."""
+    """Raised for data that cannot be trained on; the message names the file or folder."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled images of one split: pixels ``(N, C, H, W)`` in memory, or files to decode."""
+    """Labeled images of one split: pixels ``(N, C, H, W)`` in memory, or files to decode."""
 
     pixels: Pixels | None
     files: tuple[Path, ...]
@@ -39,7 +42,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set as it lies on disk, before a validation split is held out of ``train``.
+    """A data set as stored, before a validation split is held out of ``train``.
 
     ``mean`` and ``std`` are per channel, of pixels scaled to 0..1.
     """
@@ -56,6 +59,11 @@ class Dataset:
 
 
 def read_file(file: Path) -> bytes:
+    """The content of ``file``.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         return file.read_bytes()
     except OSError as error:
@@ -63,10 +71,10 @@ def read_file(file: Path) -> bytes:
 
 
 def decode(content: bytes, name: str) -> Any:
-    """A pillow image in RGB of a file's content.
+    """The RGB pillow image encoded in ``content``.
 
     Raises:
-        DataError: not an image, or cut short; names ``name``.
+        DataError: it is not an image, or truncated; the message names ``name``.
     """
     from PIL import Image
 
@@ -82,7 +90,7 @@ def decode(content: bytes, name: str) -> Any:
 def in_memory(
     name: str, source: str, classes: tuple[str, ...], train: Images, test: Images
 ) -> Dataset:
-    """A small set, fingerprinted by its pixels and labels: the same images are the same data."""
+    """A small data set whose fingerprint covers pixels and labels: equal images are equal data."""
     assert train.pixels is not None
     assert test.pixels is not None
     digest = hashlib.sha256()
@@ -104,7 +112,7 @@ def in_memory(
 
 
 def _statistics(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of pixels scaled to 0..1, from a histogram."""
+    """Mean and standard deviation per channel of pixels scaled to 0..1, from histograms."""
     values = np.arange(256) / 255
     counts = [np.bincount(pixels[:, c].ravel(), minlength=256) for c in range(pixels.shape[1])]
     means = [float(n @ values / n.sum()) for n in counts]

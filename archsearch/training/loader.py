@@ -1,4 +1,4 @@
-"""Batches of a split, as uint8 on the device: from one tensor there, or decoded by workers."""
+"""Batches of a split as uint8 on the device: from a tensor there, or decoded by processes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -11,36 +11,38 @@ from torch.utils.data import DataLoader, Dataset
 
 from archsearch.training.images import MIN_CROP_AREA, DataError, Images, decode, read_file
 from archsearch.training.machine import cores
-from archsearch.training.signals import leave_signals_to_parent, signals_held_back
+from archsearch.training.signals import leave_signals_to_parent, signals_blocked
 
-Labelled = tuple[Tensor, Tensor]
+LabeledBatch = tuple[Tensor, Tensor]
 """Images ``(N, C, H, W)`` uint8 and labels ``(N,)`` int64, both on the device."""
 
-Read = Callable[..., Iterator[Labelled]]
-"""``read(batches, crop_seed=None)``: batches of the given indices, in that order. With a seed,
-images that are decoded for it are cut at random; without, at the centre."""
+Read = Callable[..., Iterator[LabeledBatch]]
+"""``read(batches, crop_seed=None)`` yields batches of the given indices, in that order.
+
+Images that are decoded from files are cropped at random with a seed, at the center without one.
+"""
 
 MAX_WORKERS = 16
 EVAL_CROP = 0.875
-"""Share of the shorter side that the centre crop of a photograph keeps (224 of 256)."""
+"""Share of the shorter side that the center crop of a photograph keeps (224 of 256)."""
 
 
 def epoch_batches(indices: Tensor, batch_size: int, seed: int, epoch: int) -> list[Tensor]:
-    """The order of one epoch, decided by (seed, epoch), in `even_parts`."""
+    """The batches of one epoch, as `even_parts` in an order that (seed, epoch) determines."""
     generator = torch.Generator().manual_seed(mixed_seed(seed, epoch))
     return even_parts(indices[torch.randperm(len(indices), generator=generator)], batch_size)
 
 
 def even_parts(indices: Tensor, most: int) -> list[Tensor]:
-    """``indices`` in `num_parts` that differ by one; no parts of none."""
+    """``indices`` in `num_parts` parts whose sizes differ by at most one; no parts of none."""
     return list(indices.tensor_split(num_parts(len(indices), most))) if len(indices) else []
 
 
 def num_parts(num_images: int, most: int) -> int:
-    """Into how many even parts of at most ``most`` images to take them, of two at least.
+    """The number of even parts of at most ``most`` and at least two images.
 
-    BatchNorm cannot take a batch of one where the map is small, so an odd one is taken along: of
-    at most two, five images make parts of 3 and 2.
+    BatchNorm cannot take a batch of one image where the map is small, so a part may exceed
+    ``most`` by one: at most two, five images make parts of 3 and 2.
     """
     return max(1, min(-(-num_images // most), num_images // 2))
 
@@ -51,73 +53,76 @@ def indices(values: Sequence[int] | NDArray[np.intp]) -> Tensor:
 
 
 def mixed_seed(*numbers: int) -> int:
-    """One seed of several numbers, so that neighbours share nothing."""
+    """One seed from several numbers; neighboring numbers give unrelated seeds."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def reader(images: Images, image_size: int, device: torch.device) -> Read:
-    """How to read ``images``; those on disk come out square, of ``image_size``."""
+    """A function that reads ``images``; those in files become squares of ``image_size``."""
     if images.pixels is not None:
-        return _from_memory(images, device)
-    return _from_files(images, image_size, device)
+        return _memory_reader(images, device)
+    return _file_reader(images, image_size, device)
 
 
-def _from_memory(images: Images, device: torch.device) -> Read:
+def _memory_reader(images: Images, device: torch.device) -> Read:
     assert images.pixels is not None
     pixels = torch.from_numpy(images.pixels).to(device)
     labels = torch.from_numpy(images.labels).to(device)
 
-    def read(batches: Sequence[Tensor], crop_seed: int | None = None) -> Iterator[Labelled]:  # noqa: ARG001
-        for indices in batches:
-            here = indices.to(device)
-            yield pixels[here], labels[here]
+    def read(batches: Sequence[Tensor], crop_seed: int | None = None) -> Iterator[LabeledBatch]:  # noqa: ARG001
+        for batch in batches:
+            on_device = batch.to(device)
+            yield pixels[on_device], labels[on_device]
 
     return read
 
 
-def _from_files(images: Images, image_size: int, device: torch.device) -> Read:
-    """One pool of decoding processes for all epochs: which images, and how, is asked by key."""
+def _file_reader(images: Images, image_size: int, device: torch.device) -> Read:
+    """A reader with one pool of decoding processes for all epochs.
+
+    Keys tell the processes which image to decode and how to crop it.
+    """
     keys: list[list[_Key]] = []
     loader: DataLoader[Any] = DataLoader(
-        _Decoded(images, image_size),
+        _Photos(images, image_size),
         batch_sampler=keys,
         num_workers=min(MAX_WORKERS, cores()),
         pin_memory=device.type == "cuda",
         persistent_workers=True,
-        multiprocessing_context="spawn",  # fork after threads were started may hang
-        worker_init_fn=_leave_signals,
+        multiprocessing_context="spawn",  # a fork may hang once threads have started
+        worker_init_fn=_init_decoder,
     )
 
-    def read(batches: Sequence[Tensor], crop_seed: int | None = None) -> Iterator[Labelled]:
+    def read(batches: Sequence[Tensor], crop_seed: int | None = None) -> Iterator[LabeledBatch]:
         keys[:] = [[(i, crop_seed) for i in batch.tolist()] for batch in batches]
-        with signals_held_back():  # the first time, this starts the processes
-            found = iter(loader)
+        with signals_blocked():  # the first call starts the processes
+            decoded = iter(loader)
         try:
-            for pixels, labels in found:
+            for pixels, labels in decoded:
                 yield pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
         except DataError as error:
-            raise _in_its_own_words(error) from None
+            raise _without_traceback(error) from None
 
     return read
 
 
-def _leave_signals(_: int) -> None:
-    """The training still needs images until it has saved."""
+def _init_decoder(_: int) -> None:
+    """Leave signals to the training process, which needs images until it has saved."""
     leave_signals_to_parent()
 
 
-def _in_its_own_words(error: DataError) -> DataError:
-    """The error as a decoding process raised it: torch puts a traceback before its words."""
+def _without_traceback(error: DataError) -> DataError:
+    """The error as the decoding process raised it; torch prefixes its message with a traceback."""
     name = f"{DataError.__module__}.{DataError.__qualname__}: "
     return DataError(str(error).rpartition(name)[2].strip())
 
 
 _Key = tuple[int, int | None]
-"""An image's index and the seed of this epoch's crops; without one, the centre is cut out."""
+"""Index of an image, and the seed of this epoch's random crops, or None for center crops."""
 
 
-class _Decoded(Dataset[tuple[Tensor, int]]):
-    """Photographs, decoded and cut to ``size`` x ``size``."""
+class _Photos(Dataset[tuple[Tensor, int]]):
+    """Photographs, decoded and cropped to ``size`` x ``size``."""
 
     def __init__(self, images: Images, size: int) -> None:
         self.files, self.labels, self.size = images.files, images.labels, size
@@ -131,23 +136,27 @@ class _Decoded(Dataset[tuple[Tensor, int]]):
             box = center_box(photo.width, photo.height)
         else:
             box = random_box(photo.width, photo.height, mixed_seed(seed, index))
-        cut = photo.resize((self.size, self.size), Image.Resampling.BICUBIC, box, reducing_gap=2.0)
-        pixels = torch.from_numpy(np.asarray(cut).copy()).permute(2, 0, 1)
+        crop = photo.resize((self.size, self.size), Image.Resampling.BICUBIC, box, reducing_gap=2.0)
+        pixels = torch.from_numpy(np.asarray(crop).copy()).permute(2, 0, 1)
         return pixels.contiguous(), int(self.labels[index])
 
 
 Box = tuple[float, float, float, float]
+"""Left, top, right and bottom in pixels."""
 
 
 def center_box(width: int, height: int) -> Box:
-    """The middle square, `EVAL_CROP` of the shorter side."""
+    """The center square, `EVAL_CROP` of the shorter side."""
     side = EVAL_CROP * min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
     return left, top, left + side, top + side
 
 
 def random_box(width: int, height: int, seed: int) -> Box:
-    """A random part of 8 to 100% of the area, with sides 3:4 to 4:3 (the Inception crop)."""
+    """A random box of 8 to 100% of the area, with sides 3:4 to 4:3 (the Inception crop).
+
+    If ten draws do not fit inside the image, it is the center square.
+    """
     random = np.random.default_rng(seed)
     for _ in range(10):
         area = width * height * random.uniform(MIN_CROP_AREA, 1)

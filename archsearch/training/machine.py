@@ -1,4 +1,4 @@
-"""What this machine offers to workers: cores, memory, GPUs. Asked without torch."""
+"""Cores, memory and GPUs that this machine offers to workers. Does not import torch."""
 
 import os
 import shutil
@@ -8,12 +8,12 @@ from pathlib import Path
 CGROUP = Path("/sys/fs/cgroup")
 
 BYTES_PER_WORKER = 5 << 28
-"""1.25 GiB. Measured: a 30M network trained by the quick recipe takes 1.17 GB, libraries included;
-larger ones take more, which a failed trial then says."""
+"""1.25 GiB. A 30M network trained with the quick recipe was measured at 1.17 GB, libraries
+included. Larger networks take more; such a trial then fails with an out-of-memory error."""
 
 
 def cores() -> int:
-    """Cores this process may use: its affinity, or less where a container's quota says so."""
+    """Cores that this process may use: its affinity, or less if a container's quota is lower."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quota, _, period = _read(CGROUP / "cpu.max").partition(" ")
     if quota.isdigit() and int(period) > 0:
@@ -22,14 +22,17 @@ def cores() -> int:
 
 
 def memory() -> int | None:
-    """Bytes that processes can still get, or None where the system does not say."""
+    """Bytes that processes can still allocate, or None if the system does not report them."""
     lines = _read(Path("/proc/meminfo")).splitlines()
     free = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
     return min([*free, *_container_memory()], default=None)
 
 
 def _container_memory() -> list[int]:
-    """What control group v2 leaves, as in a container; cached files make room when asked."""
+    """Bytes left under the limit of control group v2, as in a container; empty without a limit.
+
+    Cached files count as free because the kernel drops them when memory is needed.
+    """
     limit, used = _read(CGROUP / "memory.max"), _read(CGROUP / "memory.current")
     if not (limit.isdigit() and used.isdigit()):
         return []
@@ -41,38 +44,40 @@ def _container_memory() -> list[int]:
 def _read(path: Path) -> str:
     try:
         return path.read_text().strip()
-    except OSError:  # another system than Linux, or a container without it
+    except OSError:  # not Linux, or a container without this file
         return ""
 
 
 def gpus() -> tuple[str, ...]:
-    """One entry per GPU, each fit for CUDA_VISIBLE_DEVICES; what that names, if it is set."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return tuple(name.strip() for name in named.split(",") if name.strip() not in ("", "-1"))
+    """One entry per GPU, valid in CUDA_VISIBLE_DEVICES; the GPUs it names if it is set."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
     if shutil.which("nvidia-smi") is None:
         return ()
     command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
-    listed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return tuple(listed.stdout.split()) if listed.returncode == 0 else ()
+    listing = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return tuple(listing.stdout.split()) if listing.returncode == 0 else ()
 
 
 def gpu(number: int) -> str:
-    """The GPU that torch calls ``cuda:number``, fit for CUDA_VISIBLE_DEVICES.
+    """The GPU that torch calls ``cuda:number``, as an entry of CUDA_VISIBLE_DEVICES.
 
     Raises:
-        ValueError: there are fewer.
+        ValueError: there are fewer GPUs.
     """
-    found, named = gpus(), "CUDA_VISIBLE_DEVICES" in os.environ
-    if (found or named) and number >= len(found):
-        raise ValueError(f"wanted the GPU cuda:{number}, there are {len(found)}")
-    return found[number] if named else str(number)  # CUDA's order, which nvidia-smi may not keep
+    names, restricted = gpus(), "CUDA_VISIBLE_DEVICES" in os.environ
+    if (names or restricted) and number >= len(names):
+        raise ValueError(f"wanted the GPU cuda:{number}, there are {len(names)}")
+    # Otherwise the number itself: nvidia-smi may list GPUs in another order than CUDA.
+    return names[number] if restricted else str(number)
 
 
 def default_workers(threads: int, num_gpus: int) -> int:
-    """One per GPU; else as many as have ``threads`` cores each, bounded by the free memory."""
+    """One worker per GPU; without GPUs, as many as the cores (``threads`` each) and the free
+    memory allow."""
     if num_gpus:
         return num_gpus
     free = memory()
-    room = cores() if free is None else free // BYTES_PER_WORKER
-    return max(1, min(cores() // max(1, threads), room))
+    most = cores() if free is None else free // BYTES_PER_WORKER
+    return max(1, min(cores() // max(1, threads), most))

@@ -1,4 +1,4 @@
-"""How many images fit at a time, and whether an error says that they did not."""
+"""Memory of a training: how many images fit at a time, out-of-memory errors, and the peak."""
 
 from pathlib import Path
 
@@ -9,44 +9,49 @@ from archsearch.core.recipe import Recipe
 from archsearch.training import machine
 
 BYTES_PER_ACTIVATION = {"fp32": 9, "bf16": 5, "fp16": 5}
-"""Peak of a training step per activation that the closed form counts: 7.1 to
-8.5 in fp32 and 2.9 to 4.4 in bf16 on InternImage-T at 32 and 224 pixels, rounded up."""
+"""Peak bytes of a training step per activation in the closed-form count: measured 7.1 to 8.5 in
+fp32 and 2.9 to 4.4 in bf16 on InternImage-T at 32 and 224 pixels, rounded up."""
 
 BYTES_PER_PARAMETER = 16
 """The weight, its gradient and AdamW's two moments, in fp32."""
 
+MIN_IMAGES = 2
+"""The fewest images that BatchNorm can take at a time."""
+
 
 def fitting_batch(recipe: Recipe, cost: Cost, device: torch.device) -> int:
-    """How many images at a time are expected to fit, at most the recipe's batch; two at least.
+    """How many images are expected to fit in memory at a time, from `MIN_IMAGES` to the batch size.
 
-    On a CPU only: a GPU raises an error that can be caught, a CPU's kernel kills the process.
+    Only a CPU is limited: a GPU raises an error that can be caught, but the kernel kills a process
+    that runs out of the CPU's memory.
     """
     available = machine.memory()
     if device.type != "cpu" or available is None:
         return recipe.batch_size
-    room = available - cost.params * BYTES_PER_PARAMETER
+    left = available - cost.params * BYTES_PER_PARAMETER
     per_image = cost.activations * BYTES_PER_ACTIVATION[recipe.precision]
-    return max(2, min(recipe.batch_size, room // per_image))
+    return max(MIN_IMAGES, min(recipe.batch_size, left // per_image))
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether ``error`` is a refused allocation, on a GPU or a CPU."""
+    """Whether ``error`` reports a failed allocation, on a GPU or a CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 class PeakMemory:
-    """Peak bytes since this was made: of the GPU's tensors, or of this process on Linux."""
+    """Peak bytes since creation: of the GPU's tensors, or of this process on Linux."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.known = True
+        self.measurable = True
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         else:
-            self.known = _reset_process_peak()
+            self.measurable = _reset_process_peak()
 
     def bytes(self) -> int | None:
-        if not self.known:
+        """The peak so far; None if this system cannot measure it."""
+        if not self.measurable:
             return None
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
@@ -55,7 +60,7 @@ class PeakMemory:
 
 
 def _reset_process_peak() -> bool:
-    # Writing 5 resets VmHWM (proc(5)): a warm worker's earlier trials must not count.
+    # Writing 5 resets VmHWM (proc(5)): earlier trials of the same worker must not count.
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

@@ -1,4 +1,4 @@
-"""Optimizer, learning rate and averaged weights."""
+"""Optimizer, learning rate schedule and averaged weights."""
 
 import math
 
@@ -9,8 +9,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from archsearch.core.recipe import Recipe
 
 
-def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW; weight decay is for matrices and kernels, not for norms, biases and layer scale."""
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices and kernels, not on norms, biases and layer scale."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     decayed = [p for p in parameters if p.ndim > 1]
     others = [p for p in parameters if p.ndim <= 1]
@@ -22,7 +22,7 @@ def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
 
 
-def rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
+def learning_rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
     """Learning rate of optimizer step ``step`` (from 0): linear warm-up, then a cosine to zero."""
     total = recipe.epochs * steps_per_epoch
     warmup = min(round(recipe.warmup_epochs * steps_per_epoch), total - 1)
@@ -31,13 +31,13 @@ def rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
 
 
-def set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = value
 
 
-def averaged(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
-    """The exponential moving average of the weights, if the recipe has one."""
+def averaged_model(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
+    """The exponential moving average of the weights; None if the recipe does not average."""
     if recipe.ema_decay is None:
         return None
     average = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]

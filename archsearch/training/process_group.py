@@ -1,4 +1,4 @@
-"""The processes that train one network together, and BatchNorm over all of their images."""
+"""The processes that train one network together, and BatchNorm over the images of all of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,55 +14,55 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process among those that train together; alone by default, and then all is a no-op.
+    """Rank of this process and number of processes; with one process every method is a no-op.
 
-    With more than one, torch's process group must be up, with gloo for CPU tensors.
+    With several, torch's process group must be initialized, with gloo for CPU tensors.
     """
 
     rank: int = 0
     size: int = 1
 
-    def part(self, indices: Tensor) -> Tensor:
-        """This process's share; shares differ by one at most."""
+    def share(self, indices: Tensor) -> Tensor:
+        """This process's share of ``indices``; shares differ by one at most."""
         return indices.tensor_split(self.size)[self.rank]
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over processes, on the device where ``values`` are."""
+        """The sum over processes, on the device of ``values``."""
         if self.size > 1:
             values = values.clone()
             dist.all_reduce(values)
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true in any process; they all get the same answer."""
+        """Whether ``flag`` is true in any process; all processes get the same answer."""
         return bool(self.sum(torch.tensor(int(flag)))) if self.size > 1 else flag
 
-    def after_first(self, task: Callable[[], T]) -> T:
-        """``task()``, done by the first process before the others begin."""
+    def first_process_first(self, task: Callable[[], T]) -> T:
+        """``task()`` in every process; the first process finishes before the others begin."""
         if self.size == 1:
             return task()
         if self.rank == 0:
-            done = task()
+            result = task()
             dist.barrier()
-            return done
+            return result
         dist.barrier()
         return task()
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """``model`` with gradients averaged and BatchNorm taken over all processes."""
+        """``model`` with gradients averaged and BatchNorm computed over all processes."""
         if self.size == 1:
             return model
         _share_batch_norm(model)
         return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
 
 
-ALONE = ProcessGroup()
+SINGLE_PROCESS = ProcessGroup()
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm whose batch is that of all processes, on any device.
+    """BatchNorm over the batches of all processes together, on any device.
 
-    torch's `SyncBatchNorm` refuses CPU tensors, where the equality with one process is tested.
+    torch's `SyncBatchNorm` refuses CPU tensors, but tests compare with one process on the CPU.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,14 +75,14 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         shape = (1, -1, 1, 1)
         count = _sum(x.new_tensor(x.numel() / x.shape[1]))
         mean = _sum(x.sum((0, 2, 3))) / count
-        # A second pass: the mean may be a hundred deviations, so E[x^2] - E[x]^2 would cancel.
+        # A second pass: E[x^2] - E[x]^2 would cancel if the mean is a hundred deviations.
         var = _sum((x - mean.view(shape)).square().sum((0, 2, 3))) / count
-        self._track(mean.detach(), var.detach() * count / (count - 1))
+        self._update_running(mean.detach(), var.detach() * count / (count - 1))
         y = (x - mean.view(shape)) * torch.rsqrt(var + self.eps).view(shape)
         return y * self.weight.view(shape) + self.bias.view(shape)
 
     @torch.no_grad()
-    def _track(self, mean: Tensor, unbiased_var: Tensor) -> None:
+    def _update_running(self, mean: Tensor, unbiased_var: Tensor) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -93,6 +93,8 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
 
 class _Sum(torch.autograd.Function):
+    """The sum over processes, whose gradient is the sum of the processes' gradients."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004
         total = x.clone()

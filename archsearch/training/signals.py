@@ -1,7 +1,7 @@
-"""Processes that are started here: they leave signals to this one, and end with it however it ends.
+"""Child processes leave signals to their parent, and always end with it.
 
-Ctrl-C in a terminal and a SIGTERM to the group reach all processes at once. Only one of them can
-answer, and it still needs its children until it has saved.
+Ctrl-C in a terminal and a SIGTERM to the process group reach all processes, but only the parent
+responds: it needs its children until it has saved.
 """
 
 import atexit
@@ -13,31 +13,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 
-OURS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 EXIT_ORPHAN = 75
 
 
 @contextmanager
-def signals_held_back() -> Iterator[None]:
-    """Signals wait, here and in what is started, which must not hear them before it can ignore
-    them (`leave_signals_to_parent`)."""
-    resource_tracker.ensure_running()  # comes with the first child, and would let signals through
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
+def signals_blocked() -> Iterator[None]:
+    """Block stop signals, here and in processes started inside.
+
+    Such a process calls `leave_signals_to_parent`, which ignores the signals before it unblocks
+    them.
+    """
+    resource_tracker.ensure_running()  # starts with the first child and would unblock signals
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def leave_signals_to_parent() -> None:
-    """To be called first in a process that `multiprocessing` started, by its main thread."""
-    for signum in OURS:
+    """Ignore stop signals, and end this process when its parent ends.
+
+    The main thread of a process that `multiprocessing` started calls this first.
+    """
+    for signum in STOP_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, OURS)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _die_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -45,8 +51,9 @@ def _die_with_parent() -> None:
 
 
 @atexit.register
-def _end_daemons() -> None:
-    """`multiprocessing` ends them by SIGTERM as the last thing, and then waits: they ignore it."""
+def _kill_daemons() -> None:
+    """Kill child processes at exit: `multiprocessing` would send SIGTERM, which they ignore, and
+    wait for them."""
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()

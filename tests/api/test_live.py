@@ -1,18 +1,18 @@
-"""What a reader sees while a study runs."""
+"""The progress that a reader sees while a study runs."""
 
 import io
 from typing import Any
 
 import pytest
 
-from archsearch.api.live import Lines, clock, headline, screen
-from archsearch.running.progress import Progress, Snapshot
+from archsearch.api.live import ProgressLines, clock, headline, screen
+from archsearch.running.progress import Snapshot, TrialProgress
 
 
 def snapshot(**changes: Any) -> Snapshot:
-    running = Progress("b" * 16, "running", 1, 2, 90.0, 55.0, "worker 1")
-    failed = Progress("c" * 16, "failed", 0, 2, note="out of memory")
-    done = Progress("a" * 16, "complete", 2, 2, 97.5)
+    running = TrialProgress("b" * 16, "running", 1, 2, 90.0, 55.0, "worker 1")
+    failed = TrialProgress("c" * 16, "failed", 0, 2, note="out of memory")
+    done = TrialProgress("a" * 16, "complete", 2, 2, 97.5)
     fields: dict[str, Any] = {
         "name": "grid", "metric": "val_accuracy", "total": 4,
         "counts": {"complete": 1, "running": 1, "failed": 1, "pending": 1},
@@ -25,17 +25,17 @@ def snapshot(**changes: Any) -> Snapshot:
 LABELS = {"a" * 16: "64-16-4-18", "b" * 16: "48-16-1-61", "c" * 16: "80-16-4-4"}
 
 
-def test_headline_says_progress_speed_time_left_and_best() -> None:
+def test_the_headline_has_progress_speed_time_left_and_best() -> None:
     assert headline(snapshot(), LABELS) == (
         "2/4 finished · 1 running · 1 failed · 55 images/s · 3m 12s, about 6m 40s left · "
         "best so far 64-16-4-18 97.50"
     )
 
 
-def test_an_open_ended_plan_says_what_is_sure() -> None:
-    told = headline(snapshot(open_ended=True), LABELS)
-    assert told.startswith("2/4+ finished")
-    assert "at least 6m 40s left" in told
+def test_an_open_ended_plan_gives_lower_bounds() -> None:
+    text = headline(snapshot(open_ended=True), LABELS)
+    assert text.startswith("2/4+ finished")
+    assert "at least 6m 40s left" in text
     assert headline(snapshot(total=None), LABELS).startswith("2/? finished")
 
 
@@ -49,13 +49,13 @@ def test_the_table_shows_running_and_failed_trials() -> None:
         assert word in text
 
 
-def test_lines_tell_each_change_once(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = Lines(LABELS)
-    lines.show(snapshot())
-    lines.show(snapshot())
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 3
-    assert "failed out of memory" in told[2]
+def test_each_change_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = ProgressLines(LABELS)
+    progress.show(snapshot())
+    progress.show(snapshot())
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert "failed out of memory" in lines[2]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(8, "8s"), (192, "3m 12s"), (7500, "2h 05m")])

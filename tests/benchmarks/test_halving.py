@@ -1,4 +1,4 @@
-"""The bench of halving: replayed choices, what they cost, and how they are judged."""
+"""The benchmark of halving: replayed choices, their cost, and how they are judged."""
 
 from functools import partial
 from itertools import combinations
@@ -23,7 +23,7 @@ LADDER = rungs(CIFAR)
 
 
 def replay_of(accuracy, seeds=(0, 1, 2)):
-    """Every training there is; ``accuracy(l3, seed, share of a full training)`` is what it gave."""
+    """Return a replay of all trainings; ``accuracy(l3, seed, share of a full training)``."""
     records = {}
     for rung in LADDER:
         for network in NETWORKS:
@@ -45,7 +45,7 @@ def misleading(l3, _seed, share):
 
 def test_a_faithful_ranking_saves_and_loses_nothing():
     choice = replay_of(faithful).halve((0,))
-    # 10 pilot cells at every rung, 20 more at the first, 10 - 3 and then 3 - 1 beyond the pilot.
+    # 10 pilot cells at every rung, 20 more at the first, then 10 - 3 and 3 - 1 beyond the pilot.
     spent = 10 * (0.1 + 0.35 + 1) + 20 * 0.1 + 7 * 0.35 + 2
     assert choice.epochs == pytest.approx(spent / 30)
     assert choice.seconds == pytest.approx(choice.epochs)
@@ -60,10 +60,10 @@ def test_a_misleading_ranking_costs_the_pilot_and_forcing_it_costs_accuracy():
     assert gated.loss == 0
     assert all("may not prune" in reason for reason in gated.gates)
     assert forced.epochs < gated.epochs
-    assert replay.halve((0, 1, 2), force=True).loss == 30 - 3  # the pilot's have one seed
+    assert replay.halve((0, 1, 2), force=True).loss == 30 - 3  # the pilot cells have one seed
 
 
-def test_what_one_seed_chose_is_judged_by_the_others():
+def test_a_choice_by_one_seed_is_judged_by_the_others():
     scores = {"a": {0: 9.0, 1: 1.0, 2: 3.0}, "b": {0: 5.0, 1: 5.0, 2: 5.0}}
     assert best(scores, (0,), ["a", "b"]) == "a"
     assert judged(scores, (0,), "a") == 2.0
@@ -76,33 +76,33 @@ def test_the_random_part_is_the_mean_over_all_draws():
 
     replay = replay_of(accuracy)
     scores = replay.scores(LADDER[-1])
-    found = replay.at_random((0,), epochs=3 / 30)
+    choice = replay.at_random((0,), epochs=3 / 30)
     draws = [judged(scores, (0,), best(scores, (0,), d)) for d in combinations(NETWORKS, 3)]
-    whole = judged(scores, (0,), best(scores, (0,), NETWORKS))
-    assert found.loss == pytest.approx(whole - fmean(draws))
-    assert found.epochs == 0.1
+    grid = judged(scores, (0,), best(scores, (0,), NETWORKS))
+    assert choice.loss == pytest.approx(grid - fmean(draws))
+    assert choice.epochs == 0.1
     assert replay.at_random((0,), epochs=1.2).loss == 0
 
 
-def test_every_way_has_a_repeat_per_seed_and_every_rung_its_tau():
+def test_every_method_has_a_repeat_per_seed_and_every_rung_a_tau():
     replay = replay_of(faithful)
-    found = compare(replay)
-    assert {len(choices) for choices in found.values()} == {3}
-    assert len(found) == 6
+    methods = compare(replay)
+    assert {len(choices) for choices in methods.values()} == {3}
+    assert len(methods) == 6
     assert [row["mean"] for row in agreement(replay)] == [1.0] * 6
     assert [row["mean"] for row in agreement(replay_of(misleading))] == [-1.0] * 6
 
 
-def test_the_run_s_own_trainings_are_used_and_only_the_others_made(tmp_path, monkeypatch):
+def test_trainings_of_the_run_are_used_and_only_missing_ones_are_trained(tmp_path, monkeypatch):
     by_toy = partial(run_module.run_study, work="tests.toy:train", runner="inline")
     folder = toy.create(tmp_path / "run", cells=3, seeds=(0,))
     by_toy(folder, folder.trials())
     monkeypatch.setattr(run_module, "run_study", by_toy)
     replay = read(tmp_path / "run", tmp_path / "out", range(2), "epochs", None, "cpu")
-    made = {path.parent.name for path in (tmp_path / "out").rglob("record.json")}
-    assert made == set(replay.records) - {trial.id for trial in folder.trials()}
-    assert len(made) == 2 * 3 * 1 + 3  # one cheap rung of two seeds, and the second seed in full
-    with pytest.raises(ValueError, match="two seeds and a grid of three networks"):
+    trained = {path.parent.name for path in (tmp_path / "out").rglob("record.json")}
+    assert trained == set(replay.records) - {trial.id for trial in folder.trials()}
+    assert len(trained) == 2 * 3 * 1 + 3  # one cheap rung of two seeds, and the second seed in full
+    with pytest.raises(ValueError, match="at least two seeds and a grid of three networks"):
         read(tmp_path / "run", tmp_path / "out", range(1), "epochs", None, "cpu")
 
 
@@ -110,11 +110,11 @@ def test_a_training_without_a_value_is_named(tmp_path, monkeypatch):
     by_toy = partial(run_module.run_study, work="tests.toy:diverge", runner="inline")
     folder = toy.create(tmp_path / "run", cells=3)
     monkeypatch.setattr(run_module, "run_study", by_toy)
-    with pytest.raises(ValueError, match="no value to compare by: 16-16-1-4 seed 0"):
+    with pytest.raises(ValueError, match="no value to compare: 16-16-1-4 seed 0"):
         read(folder.path, tmp_path / "out", range(2), "epochs", None, "cpu")
 
 
-def test_a_row_tells_mean_and_interval():
+def test_a_row_has_mean_and_interval():
     choices = [halving.Choice(e, e, 0.0, "x") for e in (0.4, 0.5, 0.6)]
     row = halving.row("gated", choices)
     assert row["epochs"].startswith("50% ± 25%")

@@ -1,4 +1,4 @@
-"""Timing a training step: with only torch and numpy, and with a baseline that fails."""
+"""Timing of a training step: with only torch and numpy, and with a baseline that fails."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ train_step.main(sys.argv[1:])
 """
 
 
-def test_a_step_is_timed_on_a_bare_machine(tmp_path: Path) -> None:
+def test_a_step_is_timed_without_optional_packages(tmp_path: Path) -> None:
     arguments = ["--device", "cpu", "--batch", "2", "--rounds", "1", "--precision", "fp32,bf16"]
     arguments += ["--out", str(tmp_path / "step.json")]
     subprocess.run([sys.executable, "-c", BARE, *arguments], check=True)
@@ -44,7 +44,7 @@ def test_a_step_is_timed_on_a_bare_machine(tmp_path: Path) -> None:
 
 
 def baseline(fails_in: str) -> Callable[..., Tensor]:
-    """The native operator by another name, without kernels for one dtype."""
+    """Return the native operator as a baseline that fails for one dtype."""
 
     def operator(x: Tensor, *tensors: Tensor, **arguments: Any) -> Tensor:
         if str(x.dtype) == f"torch.{fails_in}":
@@ -74,15 +74,14 @@ def test_a_failing_baseline_is_reported_and_does_not_stop_the_others(
     assert bf16["times_faster"] > 0
     ratio = fp32["seconds"]["A"] / fp32["seconds"]["native"]
     assert fp32["times_faster_than_baselines"]["A"] == ratio
-    said = capsys.readouterr()
-    assert "A          failed: RuntimeError: no kernel for bfloat16" in said.err
-    assert "times as fast as A" in said.out
-    assert "where it goes: rest -" in said.out
+    printed = capsys.readouterr()
+    assert "A          failed: RuntimeError: no kernel for bfloat16" in printed.err
+    assert "times as fast as A" in printed.out
+    assert "share of the time: rest -" in printed.out
 
 
 def test_wrong_sizes_and_precisions_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         train_step.main(["--image-size", "32,large", "--precision", "fp8"])
-    assert (
-        "wanted sizes in pixels and fp32, bf16 or fp16, got large, fp8" in capsys.readouterr().err
-    )
+    error = capsys.readouterr().err
+    assert "sizes are in pixels, precisions fp32, bf16 or fp16; got large, fp8" in error

@@ -1,4 +1,4 @@
-"""The command line as its user meets it: JSON for scripts, one clear message for bad input."""
+"""The command line: JSON for scripts, one clear message for wrong input."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from archsearch import cli
 
@@ -23,7 +24,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def archsearch(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Exit code of the command."""
+    """Run a command and return its exit code."""
     monkeypatch.setattr(sys, "argv", ["archsearch", *arguments])
     with pytest.raises(SystemExit) as end:
         cli.main()
@@ -33,7 +34,7 @@ def archsearch(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
-    """Run a command: (exit code, stdout, stderr)."""
+    """Return a function that runs a command and returns (exit code, stdout, stderr)."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
         code = archsearch(monkeypatch, *arguments)
@@ -51,6 +52,17 @@ def test_the_list_of_commands_cuts_no_sentence(run: Any, monkeypatch: pytest.Mon
     assert len(commands) == sum(len(module.COMMANDS) for module in MODULES)
     assert [line for line in commands if not line.endswith(".")] == []
     assert [line for line in commands if line.endswith("...")] == []
+
+
+def test_every_option_has_a_sentence_of_help() -> None:
+    group: Any = typer.main.get_command(cli.app)
+    helps = {
+        f"{name} {parameter.name}": parameter.help or ""
+        for name, command in group.commands.items()
+        for parameter in command.params
+    }
+    assert len(helps) > 100
+    assert [k for k, text in helps.items() if not (text[:1].isupper() and text[-1:] == ".")] == []
 
 
 def test_count_prints_the_published_figures(run: Any) -> None:
@@ -75,7 +87,7 @@ def test_count_takes_numbers_and_a_kernel(run: Any, arguments: list[str]) -> Non
     assert round(json.loads(out)["params"] / 1e6, 2) == 36.99  # Table D
 
 
-def test_count_of_h_and_a_published_gmacs(run: Any) -> None:
+def test_count_of_h_and_of_b_at_800_pixels(run: Any) -> None:
     _, out, _ = run("count", "H", "--format", "json")
     assert json.loads(out)["params"] == 1_089_636_760
     _, out, _ = run("count", "B", "--image-size", "800", "--format", "json")
@@ -110,10 +122,10 @@ BAD = {
     "nowhere": ["grid", "--data", "imagefolder:nowhere"],
     "no recipe": ["grid", "--recipe", "slow"],
     "did you mean": ["grid", "--set", "epoch=3"],
-    "seeds wants": ["grid", "--seeds", "none"],
-    "workers wants": ["grid", "--workers", "0"],
+    "seeds must be": ["grid", "--seeds", "none"],
+    "workers must be": ["grid", "--workers", "0"],
     "fp16 needs a GPU": ["grid", *SMALL, "--device", "cpu", "--set", "precision=fp16"],
-    "gpus_per_trial goes with": ["grid", "--gpus-per-trial", "0.5"],
+    "gpus_per_trial needs the runner ray": ["grid", "--gpus-per-trial", "0.5"],
     "not both": ["count", "T", "--c1", "64"],
     "missing": ["count", "--c1", "64"],
     "rule 2": ["count", "48-32-1-2"],
@@ -123,40 +135,40 @@ BAD = {
     "no legal variant": ["search", "--budget", "1M"],
     "wanted one of T, S, B": ["train", "Q"],
     "unknown metric": ["search", "--objectives", "beauty"],
-    "say where to": ["export", "somewhere"],
-    "gpus 2 is on GPUs": ["train", "T", "--gpus", "2", "--device", "cpu"],
-    "over='four' only": ["search", "--over", "twelve", "--c1", "16"],
+    "give a target": ["export", "somewhere"],
+    "gpus 2 needs the device cuda": ["train", "T", "--gpus", "2", "--device", "cpu"],
+    "only if over is four": ["search", "--over", "twelve", "--c1", "16"],
     "val_fraction above 0": ["grid", "--set", "val_fraction=0"],
 }
 
 
-@pytest.mark.parametrize("words", BAD)
-def test_bad_input_gets_one_clear_message_and_trains_nothing(
-    run: Any, words: str, tmp_path: Path
+@pytest.mark.parametrize("message", BAD)
+def test_wrong_input_gets_one_clear_message_and_trains_nothing(
+    run: Any, message: str, tmp_path: Path
 ) -> None:
-    code, out, err = run(*BAD[words])
+    code, out, err = run(*BAD[message])
     assert code == 2
     assert out == ""
-    assert words in err
+    assert message in err
     assert "Traceback" not in err
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_all_problems_are_told_at_once(run: Any) -> None:
+def test_all_errors_are_reported_together(run: Any) -> None:
     _, _, err = run("scale", "--budget", "banana", "--seeds", "x", "--alpha", "0.5", "--beta", "1")
-    assert err.startswith("archsearch: 3 things are wrong")
+    assert err.startswith("archsearch: 3 errors:")
     assert all(word in err for word in ("banana", "'x'", "0.5"))
 
 
-def test_a_read_only_folder_is_told_before_training(run: Any, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_fails_before_training(run: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     code, _, err = run("grid", *SMALL, "--out", "file/run")
     assert code == 2
     assert "cannot write" in err
 
 
-def test_grid_trains_reports_and_goes_on(run: Any, tmp_path: Path) -> None:
-    """One small cell from nothing to a page; the same command trains nothing again."""
+def test_grid_trains_writes_its_report_and_resumes(run: Any, tmp_path: Path) -> None:
+    """One small cell from training to report; repeating the command trains nothing."""
     command = ["grid", *SMALL, "--epochs", "1", "--runner", "inline", "--out", "one"]
     code, out, err = run(*command)
     assert (code, out) == (0, "")
@@ -170,9 +182,9 @@ def test_grid_trains_reports_and_goes_on(run: Any, tmp_path: Path) -> None:
 
     assert run("report", "one", "--verify")[0] == 0
     table = tmp_path / "one/reports/results.csv"
-    told = table.read_text()
-    table.write_text(told.replace("complete,16,8,2,4,1", "complete,16,8,2,4,2"))
-    assert table.read_text() != told
+    original = table.read_text()
+    table.write_text(original.replace("complete,16,8,2,4,1", "complete,16,8,2,4,2"))
+    assert table.read_text() != original
     assert run("report", "one", "--verify")[0] == 1
 
     code, out, _ = run("status", "one", "--format", "json")
@@ -183,21 +195,23 @@ def test_grid_trains_reports_and_goes_on(run: Any, tmp_path: Path) -> None:
     assert "recipe.lr" in err
 
 
-def test_a_second_ctrl_c_ends_a_training_at_once(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_ctrl_c_ends_a_training_immediately(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from archsearch.running import train_full
 
-    def deaf(*_: object, **__: object) -> None:
+    def ignores_stop(*_: object, **__: object) -> None:
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
         time.sleep(60)
 
-    monkeypatch.setattr(train_full, "train_full", deaf)
+    monkeypatch.setattr(train_full, "train_full", ignores_stop)
     code, _, err = run("train", "16-8-1-1", "--device", "cpu")
     assert code == 130
-    assert "ended at once by Ctrl-C; the same command goes on" in err
+    assert "ended immediately by Ctrl-C; the same command resumes" in err
 
 
-def test_a_runs_winner_is_trained_to_weights_that_load(run: Any, tmp_path: Path) -> None:
+def test_a_network_is_trained_in_full_to_weights_that_load(run: Any, tmp_path: Path) -> None:
     code, _, err = run("train", "16-8-1-1", "--epochs", "1", "--device", "cpu", "--out", "full")
     assert code == 0
     assert "epoch 1/1" in err
@@ -210,10 +224,10 @@ def test_a_runs_winner_is_trained_to_weights_that_load(run: Any, tmp_path: Path)
     assert "recipe.epochs was 1, now 2" in err
 
 
-def test_own_study_runs_from_a_file(
+def test_a_study_runs_from_a_file(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "own_study.py").write_text(
         "from archsearch.core.budget import Budget\n"
         "from archsearch.core.recipe import resolve\n"
         "from archsearch.studies import grid\n"
@@ -221,13 +235,13 @@ def test_own_study_runs_from_a_file(
         "    return grid.study(recipe=resolve('quick'), budget=Budget.parse('1M'),\n"
         "                      c1=(16,), group_channels=(8,), l1=(1, 2))\n"
     )
-    code, out, _ = run("run", "mine.py", "--plan", "--format", "json")
+    code, out, _ = run("run", "own_study.py", "--plan", "--format", "json")
     assert code == 0
     assert [row["l1"] for row in json.loads(out)] == [1, 2]
     (tmp_path / "bare.py").write_text(
         "from dataclasses import replace\n"
-        "from mine import study as made\n"
-        "study = replace(made(), budget=None)\n"
+        "from own_study import study as small_grid\n"
+        "study = replace(small_grid(), budget=None)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     code, out, err = run("run", "bare.py", "--plan")

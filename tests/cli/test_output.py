@@ -1,4 +1,4 @@
-"""Data on stdout: whatever the width, no figure is lost."""
+"""Results on stdout: no number is cut at any width."""
 
 import sys
 from typing import Any
@@ -24,8 +24,8 @@ def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not sys.stdout.isatty()
 
 
-@pytest.mark.parametrize("num", [1, 3, output.MOST_BLOCKS + 1])
-def test_a_narrow_place_loses_no_figure(num: int, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("num", [1, 3, output.MAX_BLOCKS + 1])
+def test_a_narrow_terminal_cuts_no_number(num: int, capsys: pytest.CaptureFixture[str]) -> None:
     print_rows(rows(num), "Sizes")
     out = capsys.readouterr().out
     assert out.startswith("Sizes\n")
@@ -33,27 +33,27 @@ def test_a_narrow_place_loses_no_figure(num: int, capsys: pytest.CaptureFixture[
     for row in rows(num):
         for name in COLUMNS:
             assert f"{row[name]:,}" in out
-    blocks = num <= output.MOST_BLOCKS
+    blocks = num <= output.MAX_BLOCKS
     assert (out.count("activations") == num) if blocks else (out.count("activations") == 1)
 
 
 @pytest.mark.parametrize("width", range(20, 80, 3))
-def test_headings_of_several_words_cost_no_figure(
+def test_headings_of_several_words_cut_no_number(
     width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(output, "PIPE_WIDTH", width)
     row = {"model": "T", "more than shared (%)": 61.8, "peak of unshared (GB)": 223.3}
-    print_rows([row] * (output.MOST_BLOCKS + 1), "Sharing")
+    print_rows([row] * (output.MAX_BLOCKS + 1), "Sharing")
     out = capsys.readouterr().out
-    assert out.count("61.8") == out.count("223.3") == output.MOST_BLOCKS + 1
+    assert out.count("61.8") == out.count("223.3") == output.MAX_BLOCKS + 1
     assert "more than shared (%)  peak of unshared (GB)" in out
 
 
-def test_a_table_that_fits_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_that_fit_are_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     print_rows([{"model": "T", "params": 29_918_424, "note": None}, {"model": "S", "params": 3}])
     assert capsys.readouterr().out == "model      params\nT      29,918,424\nS               3\n"
 
 
-def test_blocks_leave_out_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_blocks_leave_out_missing_values(capsys: pytest.CaptureFixture[str]) -> None:
     print_blocks([{"a": 1, "bc": None}, {"a": 2, "bc": "x"}])
     assert capsys.readouterr().out == "a   1\n\na   2\nbc  x\n"

@@ -1,4 +1,4 @@
-"""Reading a budget, and what it says of a cost."""
+"""Parsing a budget, and checking a cost against it."""
 
 import pytest
 from hypothesis import given
@@ -33,25 +33,25 @@ def test_parse(text: str, target: int, axis: str) -> None:
 @pytest.mark.parametrize(
     "text", ["banana", "", "30", "M", "-30M", "3e7", "30M bananas", "30T", "nan"]
 )
-def test_what_is_no_budget_is_told_what_one_looks_like(text: str) -> None:
+def test_an_invalid_text_raises_with_valid_examples(text: str) -> None:
     with pytest.raises(ValueError, match=r"like 30M \(parameters\), 5G \(multiply-adds\)") as error:
         Budget.parse(text)
     assert repr(text) in str(error.value)
 
 
-def test_flops_are_refused_as_ambiguous() -> None:
+def test_flops_are_rejected_as_ambiguous() -> None:
     with pytest.raises(ValueError, match="FLOPs are multiply-adds: write macs"):
         Budget.parse("5 GFLOPs")
 
 
-def test_all_problems_at_once() -> None:
+def test_all_wrong_fields_are_reported_together() -> None:
     with pytest.raises(ValueError, match="not a budget") as error:
         Budget(0, "flops", 1.5)  # type: ignore[arg-type]
-    for word in ("target", "axis", "tolerance"):
-        assert word in str(error.value)
+    for field in ("target", "axis", "tolerance"):
+        assert field in str(error.value)
 
 
-def test_tolerance_counts_on_both_sides_and_includes_its_end() -> None:
+def test_tolerance_applies_on_both_sides_and_includes_its_end() -> None:
     budget = Budget.parse("100M", tolerance=0.1)
     assert budget.refusal(cost(params=110_000_000)) is None
     assert budget.refusal(cost(params=90_000_000)) is None
@@ -67,7 +67,7 @@ def test_a_budget_limits_its_own_axis_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "axis", "words"),
+    ("value", "axis", "text"),
     [
         (29_918_424, "params", "29.9M params"),
         (36_000_000, "params", "36.0M params"),
@@ -77,11 +77,11 @@ def test_a_budget_limits_its_own_axis_only() -> None:
         (412, "macs", "412 macs"),
     ],
 )
-def test_readable(value: int, axis: str, words: str) -> None:
-    assert readable(value, axis) == words  # type: ignore[arg-type]
+def test_readable(value: int, axis: str, text: str) -> None:
+    assert readable(value, axis) == text  # type: ignore[arg-type]
 
 
 @given(st.integers(1, 10**12), st.sampled_from(("params", "macs")))
-def test_a_budget_reads_back_from_its_own_words(target: int, axis: str) -> None:
+def test_a_budget_parses_from_its_own_text(target: int, axis: str) -> None:
     budget = Budget(target, axis)  # type: ignore[arg-type]
     assert Budget.parse(str(budget)) == budget

@@ -1,4 +1,4 @@
-"""Recipes: every problem is named, Table B is the paper's, and --set is typed."""
+"""Recipes: errors list every wrong field, Table B equals the paper's, --set values are typed."""
 
 from dataclasses import fields, replace
 
@@ -38,17 +38,17 @@ COLUMNS = ("T", "S", "B", "L-pt", "L-ft", "XL-pt", "XL-ft", "H-224")
 
 
 @pytest.mark.parametrize("row", PRINTED)
-def test_table_b_is_the_papers(row):
+def test_table_b_equals_the_papers(row):
     assert tuple(getattr(TABLE_B[c], row) for c in COLUMNS) == PRINTED[row]
 
 
-def test_table_b_has_h_at_both_printed_sizes_and_says_what_it_cannot_hold():
+def test_table_b_has_h_at_both_printed_sizes_and_lists_rows_without_a_field():
     assert TABLE_B["H-640"] == replace(TABLE_B["H-224"], name="table-b-H-640", image_size=640)
     rows = {"optimizer", "LR schedule", "loss", "dropout", "repeated aug", "layer scale"}
     assert rows <= set(TABLE_B_NOT_IN_RECIPE)
 
 
-def test_table_b_goes_by_model():
+def test_table_b_uses_the_column_of_the_model():
     assert resolve("table-b") == TABLE_B["T"]
     assert resolve("table-b", model="XL") == TABLE_B["XL-pt"]
     assert resolve("table-b", model="64-16-4-18") == TABLE_B["T"]
@@ -75,15 +75,15 @@ def test_overrides_are_typed():
     assert recipe == replace(QUICK, layer_scale=None, **changed)
 
 
-def test_every_problem_of_the_overrides_is_named():
+def test_every_wrong_override_is_reported():
     overrides = {"epoch": "3", "flip": "maybe", "batch_size": "3.5", "nonsense": "1"}
     with pytest.raises(ValueError, match="no recipe") as error:
         resolve("fast", overrides)
-    said = str(error.value)
+    message = str(error.value)
     for part in ("'fast'", "quick, cifar, table-b", "'epoch' (did you mean epochs?)", "'maybe'"):
-        assert part in said
-    assert "batch_size wants a whole number, got '3.5'" in said
-    assert "no field 'nonsense': there are epochs" in said
+        assert part in message
+    assert "batch_size must be a whole number, got '3.5'" in message
+    assert "no field 'nonsense'; known: epochs" in message
 
 
 @pytest.mark.parametrize(
@@ -121,18 +121,18 @@ def test_every_problem_of_the_overrides_is_named():
         ("cutmix", float("inf")),
     ],
 )
-def test_a_bad_value_is_refused_by_name(field, bad):
+def test_a_wrong_value_is_rejected_by_field_name(field, bad):
     with pytest.raises(ValueError, match=f"quick.*{field}.*{bad}"):
         replace(QUICK, **{field: bad})
 
 
-def test_a_recipe_names_all_its_problems_at_once():
+def test_all_wrong_fields_of_a_recipe_are_reported_together():
     with pytest.raises(ValueError, match=r"epochs .*; batch_size .*; lr .*; crop "):
         Recipe(name="x", epochs=0, batch_size=0, image_size=32, lr=-1, crop="middle")
 
 
-def test_one_number_has_one_spelling():
-    """1 and 1.0 must make the same trial: JSON may give back either."""
+def test_whole_numbers_become_floats():
+    """1 and 1.0 must give the same trial: JSON may return either."""
     assert [type(getattr(replace(QUICK, lr=1), f.name)) for f in fields(Recipe)] == [
         type(getattr(replace(QUICK, lr=1.0), f.name)) for f in fields(Recipe)
     ]
@@ -143,6 +143,6 @@ def test_the_recipe_sets_layer_scale_only_where_the_variant_has_it():
     scaled = Variant(16, 8, 1, 1, norm="post", layer_scale=1e-5).config_for(10, CIFAR)
     assert (plain.layer_scale, scaled.layer_scale) == (None, CIFAR.layer_scale)
     assert (scaled.num_classes, scaled.drop_path) == (10, CIFAR.drop_path)
-    kept = replace(CIFAR, layer_scale=None)
+    unset = replace(CIFAR, layer_scale=None)
     variant = Variant(16, 8, 1, 1, norm="post", layer_scale=1e-5)
-    assert variant.config_for(10, kept).layer_scale == 1e-5
+    assert variant.config_for(10, unset).layer_scale == 1e-5

@@ -1,4 +1,4 @@
-"""Variants under the four stacking rules, and how they are named and read."""
+"""Variants under the four stacking rules: naming, parsing and storing."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archsearch.core.family import differing_switches, variant_to_dict, with_switches
+from archsearch.core.family import differing_switches, name_with_switches, variant_to_dict
 from archsearch.families.internimage import (
     ORIGIN,
     PUBLISHED,
@@ -30,30 +30,30 @@ def test_published_variants_are_the_published_networks(name: str) -> None:
     assert PUBLISHED[name].config(drop_path=config.drop_path) == config
 
 
-def test_the_four_rules_written_out() -> None:
+def test_the_four_rules_give_the_configuration() -> None:
     config = Variant(48, 16, 2, 7).config()
     assert config.channels == (48, 96, 192, 384)
     assert config.groups == (3, 6, 12, 24)
     assert config.depths == (2, 2, 7, 2)
 
 
-def test_networks_of_the_same_numbers_are_named_by_the_switches_they_differ_in() -> None:
+def test_names_include_the_switches_that_differ() -> None:
     kernels = [replace(ORIGIN, kernel_size=k) for k in (3, 5)]
     assert differing_switches(kernels) == ["kernel_size"]
-    assert with_switches("T", kernels[1], ["kernel_size"]) == "T kernel_size=5"
+    assert name_with_switches("T", kernels[1], ["kernel_size"]) == "T kernel_size=5"
     assert differing_switches([*kernels, SCALED_ORIGIN]) == ["kernel_size", "norm", "layer_scale"]
     assert differing_switches([ORIGIN]) == differing_switches([]) == []
-    assert with_switches("T", ORIGIN, []) == "T"
+    assert name_with_switches("T", ORIGIN, []) == "T"
 
 
-def test_origins_differ_in_their_block_only() -> None:
+def test_origins_differ_only_in_their_block() -> None:
     assert ORIGIN.numbers == SCALED_ORIGIN.numbers == (64, 16, 4, 18)
     assert (ORIGIN.norm, ORIGIN.layer_scale) == ("pre", None)
     assert (SCALED_ORIGIN.norm, SCALED_ORIGIN.layer_scale) == ("post", 1e-5)
     assert ORIGIN.depth == 30
 
 
-def test_every_broken_rule_is_named() -> None:
+def test_every_broken_rule_is_reported() -> None:
     broken = problems(49, 16, 5, 4)
     assert [p.split(":")[0] for p in broken] == [
         "C1 must be even (the stem halves it), got 49", "rule 2", "rule 4",
@@ -61,34 +61,34 @@ def test_every_broken_rule_is_named() -> None:
     with pytest.raises(ValueError, match=r"rule 2.*rule 4"):
         Variant(48, 32, 5, 4)
     assert problems(0, -1, 1, 1) == [
-        "C1 wants a whole number >= 1, got 0",
-        "C' wants a whole number >= 1, got -1",
+        "C1 must be a whole number >= 1, got 0",
+        "C' must be a whole number >= 1, got -1",
     ]
 
 
 @pytest.mark.parametrize("text", ["t", "T", " 64-16-4-18 "])
-def test_parse_the_origin(text: str) -> None:
+def test_parsing_the_origin(text: str) -> None:
     assert parse_variant(text) == ORIGIN
 
 
-def test_parse_takes_switches_from_like_for_numbers_only() -> None:
+def test_parsing_takes_switches_from_like_for_numbers_only() -> None:
     assert parse_variant("80-16-4-21", like=SCALED_ORIGIN) == PUBLISHED["S"]
     assert parse_variant("T", like=SCALED_ORIGIN) == ORIGIN
 
 
 @pytest.mark.parametrize("text", ["H", "U", "64-16-4", "64-16-4-18-1", "64-16-4-x", "64-16--4-18"])
-def test_parse_says_what_a_variant_looks_like(text: str) -> None:
+def test_parsing_an_invalid_text_shows_a_valid_variant(text: str) -> None:
     with pytest.raises(ValueError, match="four numbers C1-C'-L1-L3 like 64-16-4-18") as error:
         parse_variant(text)
     assert repr(text) in str(error.value)
 
 
-def test_parse_names_the_broken_rule() -> None:
+def test_parsing_reports_the_broken_rule() -> None:
     with pytest.raises(ValueError, match="rule 2: C1 = 48 is not a multiple of C' = 32"):
         parse_variant("48-32-1-9")
 
 
-def test_paper_figures_of_exactly_the_published_network() -> None:
+def test_paper_figures_belong_to_exactly_the_published_network() -> None:
     assert ORIGIN.published() == {"model": "T", "accuracy": 83.5}
     assert PUBLISHED["B"].published() == {"model": "B", "accuracy": 84.9}
     assert SCALED_ORIGIN.published() == {}
@@ -117,7 +117,7 @@ def test_free_variants_survive_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "message"),
     [
         (
             {"c1": 64, "group_channels": 16, "l1": 4, "l3": 18, "colour": 1},
@@ -128,6 +128,6 @@ def test_free_variants_survive_json() -> None:
         ({"channels": [1, 2, 4, 8], "groups": [1] * 4, "depths": [1] * 4}, "C1 must be even"),
     ],
 )
-def test_bad_values_are_refused(values: dict[str, object], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_wrong_values_are_rejected(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         variant_from_dict(values)

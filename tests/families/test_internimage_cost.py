@@ -1,4 +1,4 @@
-"""The closed form against what the paper prints and the released models hold."""
+"""The closed form against the paper's printed sizes and the released models."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ H = PRESETS["H"].config
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_parameters_of_published_models_to_the_digit(name: str) -> None:
+def test_parameters_of_published_models_are_exact(name: str) -> None:
     preset = PRESETS[name]
     assert count(preset.config).params == preset.params
 
@@ -41,16 +41,16 @@ def test_parameters_of_h_without_its_head() -> None:
         ("XL", 384, "163"),
     ],
 )
-def test_macs_round_to_what_the_paper_prints(name: str, image_size: int, gmacs: str) -> None:
+def test_macs_round_to_the_printed_figures(name: str, image_size: int, gmacs: str) -> None:
     preset = PRESETS[name]
-    got = count(preset.config, image_size).macs / 1e9
-    assert f"{got:.3g}" == gmacs
-    assert f"{got:.0f}G" == preset.printed_gmacs[image_size]
+    counted = count(preset.config, image_size).macs / 1e9
+    assert f"{counted:.3g}" == gmacs
+    assert f"{counted:.0f}G" == preset.printed_gmacs[image_size]
 
 
 @pytest.mark.parametrize(("image_size", "low", "high"), [(224, 181, 184), (640, 1480, 1494)])
-def test_macs_of_h_within_the_spread_of_its_heads(image_size: int, low: int, high: int) -> None:
-    """The two printed figures, 188 G and 1478 G, disagree with each other by the pixel ratio."""
+def test_macs_of_h_are_within_the_range_of_its_heads(image_size: int, low: int, high: int) -> None:
+    """The two printed figures, 188 G and 1478 G, contradict each other by the pixel ratio."""
     for head in ("plain", "attention"):
         assert low < count(replace(H, head=head), image_size).macs / 1e9 < high
 
@@ -86,14 +86,14 @@ def test_parts_add_up(config: ModelConfig) -> None:
     ]  # fmt: skip
 
 
-def test_the_classifier_is_the_last_linear_alone() -> None:
+def test_the_classifier_is_only_the_last_linear() -> None:
     """1.5 * 512 features in T, 768 in H: weights and a bias for every class."""
     for config in (T, H):
         assert count_parts(config)["classifier"] == Tally(769_000, 768_000, 1000)
 
 
 def test_operator_macs_are_five_per_sampled_element() -> None:
-    """T at 224, by hand: 5 * 9 * C * pixels * blocks of each stage."""
+    """T at 224, computed by hand: 5 * 9 * C * pixels * blocks of each stage."""
     by_hand = 5 * 9 * (64 * 56**2 * 4 + 128 * 28**2 * 4 + 256 * 14**2 * 18 + 512 * 7**2 * 4)
     assert operator_macs(T) == by_hand == 99_348_480
     assert operator_macs(replace(T, remove_center=True)) * 9 == by_hand * 8
@@ -107,8 +107,8 @@ def test_maps_are_halved_rounding_up(image_size: int, sides: tuple[int, ...]) ->
     assert map_pixels(image_size)[1:] == tuple(side**2 for side in sides)
 
 
-def test_an_image_of_no_pixels_is_refused() -> None:
-    with pytest.raises(ValueError, match="image size wants at least 1 pixel, got 0"):
+def test_an_image_without_pixels_is_rejected() -> None:
+    with pytest.raises(ValueError, match="image size must be at least 1 pixel, got 0"):
         count(T, 0)
 
 

@@ -1,4 +1,4 @@
-"""A family of one's own: solved, counted, trained, stored and read back, with no other edit."""
+"""A user-defined family is solved, counted, trained, stored and read back without other edits."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_the_cells_are_solved_by_counting_the_built_network() -> None:
     # (50,000 - 17 * 1000 - 49 * 16) / (145 * 16) = 13.9; (50,000 - 25,000 - 1,176) / 5,208 = 4.6
     assert [c.variant and c.variant.name for c in cells] == ["16-14", "24-5", None]
     assert [c.fate for c in cells] == ["exact", "exact", "infeasible"]
-    assert cells[2].reason == "width wants an even number, got 33"
+    assert cells[2].reason == "width must be even, got 33"
     cost = Net(16, 3).cost(32, num_classes=10)
     by_hand = 16 * (3 * 16 + 1) + 3 * 16 * (16 * 9 + 1) + 10 * 17
     assert cost.params == by_hand

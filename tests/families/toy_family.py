@@ -1,4 +1,4 @@
-"""A family in one file: what a researcher writes to bring a network of her own."""
+"""A user-defined family in one file."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from archsearch.core.family import Family
 
 
 class Block(nn.Module):
-    """``x + f(x)``, so that a deep one trains."""
+    """Residual block ``x + f(x)``, so that deep networks train."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Net(Family):
     solved = "depth"
 
     def rules(self) -> list[str]:
-        return [f"width wants an even number, got {self.width}"] if self.width % 2 else []
+        return [f"width must be even, got {self.width}"] if self.width % 2 else []
 
     def build(self, num_classes: int) -> nn.Module:
         return nn.Sequential(

@@ -1,4 +1,4 @@
-"""Closed form = built module = fvcore = FlopCounterMode, and what happens when they are not."""
+"""Closed form, built module, fvcore and FlopCounterMode agree; differences are reported."""
 
 from dataclasses import replace
 from random import Random
@@ -10,14 +10,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from archsearch.families.internimage_cost import count
 from archsearch.paper import cost_check as module
-from archsearch.paper.cost_check import Counted, Verification, measure, verify
+from archsearch.paper.cost_check import IndependentCount, Verification, verification, verify
 from cuda_ops import dcnv3
 from internimage.config import PRESETS, Head, ModelConfig, Norm, Operator
 from internimage.model import InternImage
 
 
 def random_config(seed: int) -> ModelConfig:
-    """Any network that the configuration can say, small; widths and groups of no common rule."""
+    """A random small network over all options, with widths and groups that follow no rule."""
     rng = Random(seed)
     pick = rng.choice
     groups = tuple(rng.randint(1, 3) for _ in range(4))
@@ -54,43 +54,45 @@ def test_parameters_of_five_hundred_networks() -> None:
 
 @pytest.mark.parametrize("seed", range(1568, 1576))
 def test_every_figure_of_random_networks(seed: int) -> None:
-    """Eight that hold every value of every switch, at sizes that are odd at some stage."""
+    """Eight seeds that cover every value of every switch, at sizes that are odd at some stage."""
     assert verify(random_config(seed), image_size=seed - 1535) == []
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_figure_of_published_models_at_the_largest_printed_size(name: str) -> None:
     preset = PRESETS[name]
-    found = measure(preset.config, max(preset.printed_gmacs))
-    assert found.differences() == []
-    assert [c.method for c in found.counts] == ["module", "fvcore", "FlopCounterMode"]
-    assert {c.params for c in found.counts} == {preset.params, None}
+    result = verification(preset.config, max(preset.printed_gmacs))
+    assert result.differences() == []
+    assert [c.method for c in result.counts] == ["module", "fvcore", "FlopCounterMode"]
+    assert {c.params for c in result.counts} == {preset.params, None}
 
 
 def test_an_operator_without_a_handle_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(module._HANDLES, "archsearch::dcnv3")
-    found = verify(PRESETS["T"].config, 32)
-    assert "fvcore has no handle for archsearch::dcnv3 (30 times)" in found
-    assert any(line.startswith("macs: closed form") and "fvcore" in line for line in found)
+    messages = verify(PRESETS["T"].config, 32)
+    assert "fvcore has no handle for archsearch::dcnv3 (30 times)" in messages
+    assert any(line.startswith("macs: closed form") and "fvcore" in line for line in messages)
 
 
-def test_differences_name_figure_method_and_both_values() -> None:
+def test_differences_show_figure_method_and_both_values() -> None:
     cost = count(PRESETS["T"].config)
-    off = Verification(cost, (Counted("module", params=cost.params - 4),))
-    assert off.differences() == [
+    wrong = Verification(cost, (IndependentCount("module", params=cost.params - 4),))
+    assert wrong.differences() == [
         "params: closed form 29,918,424, module 29,918,420 (-4)",
     ]
 
 
-def test_a_module_unlike_its_closed_form_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_differs_from_its_closed_form_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = replace(PRESETS["T"].config, depths=(1, 1, 1, 1))
     wider = replace(config, mlp_ratio=5.0)
     monkeypatch.setattr(module, "InternImage", lambda _: InternImage(wider))
     assert {line.split(":")[0] for line in verify(config, 32)} == {"params", "macs", "activations"}
 
 
-def test_flops_of_the_operator_alone() -> None:
-    """Lopsided on purpose: 2 images, 5 x 7 outputs, 6 channels in 2 groups, 9 points."""
+def test_flops_of_the_operator() -> None:
+    """All sizes differ: 2 images, 5 x 7 outputs, 6 channels in 2 groups, 9 points."""
     with FlopCounterMode(display=False) as counter, torch.device("meta"):
         dcnv3(torch.empty(2, 5, 7, 6), torch.empty(2, 5, 7, 36), torch.empty(2, 5, 7, 18), groups=2)
     assert counter.get_total_flops() == 2 * 5 * (2 * 5 * 7) * 9 * 6

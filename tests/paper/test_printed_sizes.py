@@ -1,8 +1,9 @@
-"""The printed sizes: every verdict follows from a count, an open ratio from all its readings."""
+"""The printed sizes: every verdict follows from a count; other readings say what was tried."""
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,19 +11,21 @@ import pytest
 import archsearch.paper.printed_sizes as module
 from archsearch import cli
 from archsearch.families.internimage import PUBLISHED
-from archsearch.paper.printed_sizes import Claim, as_printed, claims, exponent
-from archsearch.paper.unshared_weights import DESCRIBED_H, POINTS, SIDES, WEIGHTS, T, readings
+from archsearch.families.internimage_cost import count
+from archsearch.families.internimage_scaling import exponent
+from archsearch.paper.printed_sizes import Claim, as_printed, claims
+from archsearch.paper.weight_sharing import MODELS, extra_params
 from archsearch.reports.claims import claims_table, tally
 from internimage.config import PRESETS
 
 
 def of(source: str, model: str, quantity: str) -> Claim:
-    (found,) = (c for c in claims() if (c.source, c.model, c.quantity) == (source, model, quantity))
-    return found
+    (claim,) = (c for c in claims() if (c.source, c.model, c.quantity) == (source, model, quantity))
+    return claim
 
 
 @pytest.mark.parametrize(
-    ("value", "printed", "told"),
+    ("value", "printed", "ours"),
     [
         (29_918_424, "30M", "30M"),
         (1_089_636_760, "1.08B", "1.09B"),
@@ -32,75 +35,78 @@ def of(source: str, model: str, quantity: str) -> Claim:
         (1.9767, "1.99", "1.98"),
     ],
 )
-def test_ours_is_rounded_as_the_paper_rounds(value: float, printed: str, told: str) -> None:
-    assert as_printed(value, printed) == told
+def test_ours_is_rounded_like_the_papers(value: float, printed: str, ours: str) -> None:
+    assert as_printed(value, printed) == ours
 
 
-def test_a_figure_without_form_is_refused() -> None:
+def test_a_figure_of_another_form_is_rejected() -> None:
     with pytest.raises(ValueError, match="1478 G"):
         as_printed(1.0, "1478 G")
 
 
-def test_every_size_of_the_tables_comes_out_but_those_that_contradict_themselves() -> None:
+def test_every_size_is_recovered_except_those_that_contradict_each_other() -> None:
     verdicts = [c.verdict for c in claims()]
     assert len(verdicts) == 36
     assert verdicts.count("equal") == 29
-    open_ones = {(c.model, c.printed) for c in claims() if c.verdict == "not recovered"}
-    assert open_ones == {("H", "188G"), ("H", "1478G"), ("B, DCNv2", "313G")}
+    not_recovered = {(c.model, c.printed) for c in claims() if c.verdict == "not recovered"}
+    assert not_recovered == {("H", "188G"), ("H", "1478G"), ("B, DCNv2", "313G")}
     assert not any(c.broken for c in claims())
 
 
-def test_h_has_its_printed_size_only_as_described() -> None:
+def test_h_has_its_printed_size_only_as_the_paper_describes_it() -> None:
     claim = of("Tables 1, 2, A", "H", "parameters")
     assert claim.verdict == "equal"
     assert replace(claim, computed=PRESETS["H"].params).verdict == "not recovered"
 
 
-def test_one_reading_gives_both_ratios_of_unshared_weights() -> None:
-    every = list(readings())
-    assert len({r.text for r in every}) == len(every) == 1620
-    both = [r for r in every if r.gives_t and r.gives_h]
-    assert {r.text.split("; of")[0] for r in both} == {
-        "w_k in place of the output projection (8 C^2); a second modulation Linear (9 C G)"
-    }
-    blocks = zip(T.channels, T.groups, T.depths, strict=True)
-    more = sum(d * (8 * c * c + 9 * (c + 1) * g) for c, g, d in blocks)  # written out
-    assert both[0].more_at_t == pytest.approx(100 * more / PRESETS["T"].params)
+def layers_sum(model: str, per_layer: Callable[[int, int], int]) -> int:
+    """The sum over all layers of ``per_layer(C, G)``."""
+    config = MODELS[model]
+    stages = zip(config.channels, config.groups, config.depths, strict=True)
+    return sum(depth * per_layer(c, g) for c, g, depth in stages)
+
+
+def test_one_other_reading_gives_both_ratios_of_unshared_weights() -> None:
+    for model in ("T", "H"):
+        extra = layers_sum(model, lambda c, g: 8 * c * c + 9 * (c + 1) * g)
+        assert extra_params(model, second_modulation=True) == extra
+    more = of("Section 4.4 (Table 6)", "T", "more parameters, unshared")
+    saved = of("Section 4.4 (Fig. 4)", "H", "parameters saved by sharing")
+    t, h = (extra_params(m, second_modulation=True) for m in ("T", "H"))
+    assert more.found == pytest.approx(t / PRESETS["T"].params)
+    assert saved.found == pytest.approx(h / (h + count(MODELS["H"]).params))
     assert [c.verdict for c in claims() if c.source.startswith("Section 4.4")] == [
         "by another reading", "by another reading",
     ]  # fmt: skip
 
 
-def test_a_figure_found_by_trying_says_how_many_would_fit_by_chance() -> None:
-    every = list(readings())
-    near = {r.more_at_t for r in every if 65.1 < r.more_at_t < 67.1}
-    tried = of("Section 4.4 (Table 6)", "T", "more parameters, unshared").tried
-    assert "1,620 readings: 3 give T's figure, 9 give H's, 2 give both" in tried
-    assert f"may be chance, for {len(near)} readings of T lie within a point" in tried
+def test_the_other_reading_may_be_chance_and_says_so() -> None:
+    for claim in claims():
+        if claim.source.startswith("Section 4.4"):
+            assert "9 (C + 1) G more per layer give 66.13% for T and 42.01% for H" in claim.tried
+            assert claim.tried.endswith(
+                "One reading that the paper does not state gives both; it was found by trying "
+                "1,620, so it may be chance"
+            )
 
 
 def test_the_plain_reading_is_the_layer_that_is_built() -> None:
-    """Its extra parameters are `dcnv3-unshared`'s, which `archsearch.paper.cost_check` holds."""
-    from archsearch.families.internimage_cost import count
-
-    plain = next(readings())
-    for config, ratio in ((T, plain.more_at_t), (DESCRIBED_H, None)):
+    """Its extra parameters are those of `dcnv3-unshared`, 8 C^2 per layer."""
+    for model in ("T", "H"):
+        config = MODELS[model]
         extra = count(replace(config, operator="dcnv3-unshared")).params - count(config).params
-        per_layer = WEIGHTS["w_k in place of the output projection (8 C^2)"]
-        blocks = zip(config.channels, config.groups, config.depths, strict=True)
-        assert extra == sum(d * per_layer(c, g) for c, g, d in blocks)
-        if ratio is not None:
-            assert ratio == pytest.approx(100 * extra / count(config).params)
-    assert SIDES["one group"](64, 4) == -3 * POINTS * 65 * 3
+        assert extra == extra_params(model) == layers_sum(model, lambda c, _: 8 * c * c)
+    plain = extra_params("T") / count(MODELS["T"]).params
+    assert of("Section 4.4 (Table 6)", "T", "more parameters, unshared").computed == plain
 
 
-def test_the_exponent_is_that_of_larger_models() -> None:
+def test_larger_models_have_the_printed_exponent() -> None:
     assert round(exponent(PUBLISHED["T"]), 3) == 1.977
-    assert round(exponent(PUBLISHED["T"], without=("classifier",)), 3) == 1.995
+    assert round(exponent(PUBLISHED["T"], classifier=False), 3) == 1.995
     assert as_printed(exponent(PUBLISHED["B"]), "1.99") == "1.99"
 
 
-def test_the_table_keeps_the_papers_figures_in_a_column_of_their_own() -> None:
+def test_the_table_has_the_papers_figures_in_a_separate_column() -> None:
     table = claims_table(claims())
     paper, ours = table.header.index("Paper"), table.header.index("Ours")
     h = next(row for row in table.body if row[3] == "1478G")
@@ -115,7 +121,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(end.value.code or 0)  # type: ignore[arg-type]
 
 
-def test_verify_prints_json_and_fails_only_for_what_should_come_out(
+def test_verify_prints_json_and_fails_only_for_claims_that_must_be_equal(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "verify", "--format", "json") == 0
@@ -125,10 +131,13 @@ def test_verify_prints_json_and_fails_only_for_what_should_come_out(
     assert run(monkeypatch, "verify") == 1
     captured = capfd.readouterr()
     assert "205G" in captured.out
-    assert "1 should have come out and did not: Table F, B, FLOPs at 800" in captured.err
+    assert (
+        "1 size(s) should equal the printed ones and do not: Table F, B, FLOPs at 800"
+        in captured.err
+    )
 
 
-def test_recounting_planning_and_predicting_load_nothing_heavy() -> None:
+def test_recounting_planning_and_predicting_import_nothing_heavy() -> None:
     heavy = ("torch", "ray", "optuna", "pandas", "numpy", "matplotlib", "scipy", "kornia", "rich")
     for arguments in (["verify"], ["weight-sharing"], ["study", "ablation", "--plan"]):
         script = (
@@ -138,7 +147,7 @@ def test_recounting_planning_and_predicting_load_nothing_heavy() -> None:
             "try:\n    main()\nexcept SystemExit:\n    pass\n"
             f"sys.stderr.write('loaded: ' + ' '.join(m for m in {heavy!r} if m in sys.modules))\n"
         )
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", script], capture_output=True, text=True, check=True
         )
-        assert done.stderr.rstrip().endswith("loaded:"), arguments
+        assert process.stderr.rstrip().endswith("loaded:"), arguments

@@ -1,4 +1,4 @@
-"""Sampling locations land on the pixels that Eq. 2 and the network's strides give."""
+"""Sampling locations are the pixels given by Eq. 2 and the network's strides."""
 
 import numpy as np
 import pytest
@@ -23,15 +23,15 @@ def located(model, block=-1):
     return sampling_locations(model, torch.randn(1, 3, 64, 64), (0.5, 0.25), block)
 
 
-def test_without_offsets_the_grid_of_each_stage_lies_at_its_stride():
-    for found, stride in zip(located(network()), (4, 8, 16, 32), strict=True):
+def test_without_offsets_each_stage_samples_a_grid_with_its_stride():
+    for location, stride in zip(located(network()), (4, 8, 16, 32), strict=True):
         # 0.5 and 0.25 of 63 pixels, to the nearest multiple of the stride.
         query = (stride * round(31.5 / stride), stride * round(15.75 / stride))
-        assert found.center == query
-        wanted = [(query[0] + stride * i, query[1] + stride * j) for i, j in GRID]
-        for group in found.points:
-            assert group.tolist() == [list(map(float, point)) for point in wanted]
-        assert found.modulation == pytest.approx(1 / 9)
+        assert location.center == query
+        expected = [(query[0] + stride * i, query[1] + stride * j) for i, j in GRID]
+        for group in location.points:
+            assert group.tolist() == [list(map(float, point)) for point in expected]
+        assert location.modulation == pytest.approx(1 / 9)
 
 
 def test_hand_set_offsets_give_known_pixels():
@@ -42,26 +42,26 @@ def test_hand_set_offsets_give_known_pixels():
         offsets = dcn.offset.bias.view(2, 9, 2)  # group, point, (x, y)
         offsets[0, 0] = torch.tensor([0.5, -0.25])
         offsets[1, 5] = torch.tensor([0.0, 1.0])
-    found = located(model)[0]
-    x, y = found.center
+    location = located(model)[0]
+    x, y = location.center
     assert (x, y) == (32, 16)
-    assert found.points[0, 0].tolist() == [x + 4 * 2 * (-1 + 0.5), y + 4 * 2 * (-1 - 0.25)]
-    assert found.points[0, 1].tolist() == [x + 4 * 2 * -1, y]
-    assert found.points[1, 5].tolist() == [x, y + 4 * 2 * (1 + 1)]
-    assert found.points[1, 0].tolist() == [x - 8, y - 8]
+    assert location.points[0, 0].tolist() == [x + 4 * 2 * (-1 + 0.5), y + 4 * 2 * (-1 - 0.25)]
+    assert location.points[0, 1].tolist() == [x + 4 * 2 * -1, y]
+    assert location.points[1, 5].tolist() == [x, y + 4 * 2 * (1 + 1)]
+    assert location.points[1, 0].tolist() == [x - 8, y - 8]
 
 
 def test_modulation_is_of_the_point_and_group():
     model = network()
     with torch.no_grad():
         model.levels[1].blocks[0].dcn.mask.bias.view(2, 9)[1, 7] = np.log(8)
-    found = located(model)[1]
-    assert found.modulation[1, 7] == pytest.approx(8 / 16)
-    assert found.modulation[1, 0] == pytest.approx(1 / 16)
-    assert found.modulation[0] == pytest.approx(1 / 9)
+    location = located(model)[1]
+    assert location.modulation[1, 7] == pytest.approx(8 / 16)
+    assert location.modulation[1, 0] == pytest.approx(1 / 16)
+    assert location.modulation[0] == pytest.approx(1 / 9)
 
 
-def test_the_block_asked_for_is_the_one_seen():
+def test_the_requested_block_is_used():
     model = network()
     with torch.no_grad():
         model.levels[0].blocks[0].dcn.offset.bias.fill_(1.0)

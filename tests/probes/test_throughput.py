@@ -1,4 +1,4 @@
-"""Ratios are taken within rounds, counts agree with the models, the paper's figures stand apart."""
+"""Ratios are within rounds, counts agree with the models, the paper has its own columns."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ MACHINE = {"rounds": 3, "device": "cpu", "precision": "fp32", "threads": 1}
 
 
 class Clock:
-    """Time that passes only in calls, each of which takes ``seconds[name]`` times ``slow``."""
+    """Time that passes only in calls; a call takes its seconds times ``slow``."""
 
     def __init__(self):
         self.now, self.slow, self.order = 0.0, 1.0, []
@@ -36,29 +36,34 @@ class Clock:
 def test_calls_take_turns_and_the_first_of_each_is_not_timed():
     clock = Clock()
     calls = {"a": clock.call("a", 2.0), "b": clock.call("b", 4.0)}
-    found = interleaved(calls, batch=8, rounds=3, clock=clock)
+    timing = interleaved(calls, batch=8, rounds=3, clock=clock)
     assert "".join(clock.order) == "ab" + "ab" * 3
-    assert found["a"] == {"images_per_second": 4, "ratio": 1, "ratio_low": 1, "ratio_high": 1}
-    assert found["b"] == {"images_per_second": 2, "ratio": 0.5, "ratio_low": 0.5, "ratio_high": 0.5}
+    assert timing["a"] == {"images_per_second": 4, "ratio": 1, "ratio_low": 1, "ratio_high": 1}
+    assert timing["b"] == {
+        "images_per_second": 2,
+        "ratio": 0.5,
+        "ratio_low": 0.5,
+        "ratio_high": 0.5,
+    }
 
 
-def test_a_machine_that_slows_down_between_rounds_leaves_the_ratio():
+def test_a_slowdown_between_rounds_does_not_change_the_ratio():
     clock = Clock()
 
     def last():
         clock.now += 4.0 * clock.slow
         clock.slow *= 3
 
-    found = interleaved({"a": clock.call("a", 2.0), "b": last}, 8, 4, clock)
-    assert found["b"]["ratio"] == pytest.approx(0.5)
-    assert found["b"]["images_per_second"] != pytest.approx(2)
+    timing = interleaved({"a": clock.call("a", 2.0), "b": last}, 8, 4, clock)
+    assert timing["b"]["ratio"] == pytest.approx(0.5)
+    assert timing["b"]["images_per_second"] != pytest.approx(2)
 
 
 def test_a_ratio_is_the_median_over_rounds_not_of_medians():
-    """Rounds of 1:1, 2:8 and 9:9 seconds: two of three say that both are as fast."""
-    found = throughput._timing([1.0, 8.0, 9.0], first=[1.0, 2.0, 9.0], batch=4)
-    assert (found["ratio"], found["ratio_low"], found["ratio_high"]) == (1, 0.25, 1)
-    assert found["images_per_second"] == 0.5
+    """Rounds of 1:1, 2:8 and 9:9 seconds: in two of three both are equally fast."""
+    timing = throughput._timing([1.0, 8.0, 9.0], first=[1.0, 2.0, 9.0], batch=4)
+    assert (timing["ratio"], timing["ratio_low"], timing["ratio_high"]) == (1, 0.25, 1)
+    assert timing["images_per_second"] == 0.5
 
 
 def test_unshared_is_one_group_and_the_papers_146M():
@@ -71,12 +76,12 @@ def test_unshared_is_one_group_and_the_papers_146M():
         config_of("B:other")
 
 
-def test_a_network_of_ours_is_measured_and_timm_s_absence_is_told(monkeypatch):
+def test_our_networks_are_measured_and_missing_timm_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    said = []
+    messages = []
     names = ("8-8-1-1", "8-8-1-1:unshared", "convnext_base")
     monkeypatch.setattr(throughput, "peak_memory", lambda *_: 7)
-    ours, unshared, absent = measure(names, 32, 1, "cpu", rounds=1, say=said.append)
+    ours, unshared, absent = measure(names, 32, 1, "cpu", rounds=1, report=messages.append)
     config = config_of("8-8-1-1")
     assert config is not None
     assert (ours.params, ours.macs) == (count(config, 32).params, count(config, 32).macs)
@@ -85,16 +90,16 @@ def test_a_network_of_ours_is_measured_and_timm_s_absence_is_told(monkeypatch):
     assert unshared.params > ours.params
     assert unshared.ratio is not None
     assert absent.ratio is None
-    assert "timm does not import here" in absent.note
-    assert len(said) == 1
-    assert "convnext_base is left out" in said[0]
-    with pytest.raises(ValueError, match="held against it"):
-        measure(("convnext_base", "8-8-1-1"), 32, 1, "cpu", say=said.append)
+    assert "timm cannot be imported" in absent.note
+    assert len(messages) == 1
+    assert "convnext_base is left out" in messages[0]
+    with pytest.raises(ValueError, match="ratios are to this network"):
+        measure(("convnext_base", "8-8-1-1"), 32, 1, "cpu", report=messages.append)
 
 
 def test_a_network_of_timm_is_counted_in_our_convention(monkeypatch):
-    """3x3 convolution, 3 to 4 channels, on 8x8 without padding: 3*4*9 weights, 36 places. Its norm
-    has parameters, and is not counted."""
+    """3x3 convolution, 3 to 4 channels, on 8x8 without padding: 3*4*9 weights, 36 positions. Its
+    norm has parameters; its operations are not counted."""
     timm = ModuleType("timm")
     timm.list_models = lambda name: [name]
     timm.create_model = lambda name, pretrained: torch.nn.Sequential(  # noqa: ARG005
@@ -106,30 +111,30 @@ def test_a_network_of_timm_is_counted_in_our_convention(monkeypatch):
     assert row.uncounted == ""
 
 
-def test_operators_that_were_not_counted_are_in_the_remarks():
+def test_uncounted_operators_are_in_the_remarks():
     row = Row("net", 8, 1, counted_by="fvcore", uncounted="aten::fft 2", note="alone").to_dict()
     content = report.throughput_table([row, {**row, "uncounted": ""}], MACHINE)
     remarks = [line[content.header.index("Remarks")] for line in content.body]
     assert remarks == ["alone; not counted: aten::fft 2", "alone"]
 
 
-def test_a_count_of_ours_that_fvcore_does_not_confirm_is_no_count(monkeypatch):
-    """The operator's samples left out: what fvcore says of an operator without a handle."""
+def test_a_count_that_fvcore_does_not_confirm_is_an_error(monkeypatch):
+    """Here the operator's samples are left out, as fvcore does for an operator without a handle."""
     monkeypatch.setitem(cost_check._HANDLES, "archsearch::dcnv3", lambda *_: 0)
     with pytest.raises(AssertionError, match="macs: closed form"):
         throughput.counted(Row("8-8-1-1", 32, 1), throughput.build("8-8-1-1", 32))
 
 
-def test_peak_memory_holds_the_weights():
+def test_peak_memory_includes_the_weights():
     config = config_of("192-16-1-1")
     assert config is not None
     weights = 4 * count(config).params
-    found = throughput.peak_memory("192-16-1-1", 32, 1, torch.device("cpu"), "fp32")
-    # None where the system does not tell.
-    assert found is None or 0.7 * weights < found < 5 * weights
+    peak = throughput.peak_memory("192-16-1-1", 32, 1, torch.device("cpu"), "fp32")
+    # None if the system does not report it.
+    assert peak is None or 0.7 * weights < peak < 5 * weights
 
 
-def test_the_papers_figures_stand_in_their_own_columns(tmp_path):
+def test_the_papers_figures_have_their_own_columns(tmp_path):
     rows = [
         Row(name, 224, 2, params=p, macs=16_000_000_000, ratio=r, ratio_low=r, ratio_high=r,
             images_per_second=r, paper=throughput.PAPER[name, 224]).to_dict()
@@ -142,7 +147,7 @@ def test_the_papers_figures_stand_in_their_own_columns(tmp_path):
     assert line["Paper: speed"] == "0.40×"  # 311 over 775
     assert line["Paper: images/s"] == "311"
     assert line["#params"] == "146.3 M"
-    assert "Peak memory" not in line  # nothing was measured, nothing is shown
+    assert "Peak memory" not in line  # it was not measured
     assert json.loads(json_path.read_text())["rows"][1]["paper"]["flops"] == "24G"
     assert "0.25×" in md.read_text()
     assert "of 3 rounds in" in content.note

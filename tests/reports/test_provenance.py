@@ -359,7 +359,7 @@ def test_a_target_is_stored_told_and_verified(
 
 
 def test_wrong_options_are_refused_in_words(small: Path) -> None:
-    with pytest.raises(ValueError, match=r"--target wants parameters, .* got '5G'"):
+    with pytest.raises(ValueError, match=r"--target must be parameters, .* got '5G'"):
         report([small], target="5G")
     with pytest.raises(ValueError, match="a budget is a positive number"):
         report([small], target="large")

@@ -1,5 +1,5 @@
-"""Ray as the runner, beyond the contract that all runners keep (test_runners): how it is started,
-who can reach it, and what is said when there is none."""
+"""Ray as the runner, beyond the contract of all runners (test_runners): its start, its network
+access, and the errors if it is not available."""
 
 import os
 import socket
@@ -13,12 +13,14 @@ import pytest
 
 from archsearch.running import runners
 from archsearch.running.run import run_study
-from archsearch.running.runners import Place
-from archsearch.running.runners.on_ray import OnRay, needs_of, num_slots
+from archsearch.running.runners import RunnerOptions
+from archsearch.running.runners.on_ray import RayRunner, needs_of, num_slots
 from tests import toy
-from tests.running.test_run import wait_for
+from tests.running.toy_runs import wait_for
 
-ON_LINUX = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's tables")
+ON_LINUX = pytest.mark.skipif(
+    not Path("/proc/net/tcp").exists(), reason="reads Linux's tables of connections"
+)
 
 
 def python(code: str, **environment: str) -> "subprocess.Popen[str]":
@@ -30,9 +32,9 @@ def python(code: str, **environment: str) -> "subprocess.Popen[str]":
 
 STARTED_HERE = """
 import os, sys
-from archsearch.running.runners import Place
-from archsearch.running.runners.on_ray import OnRay, needs_of, num_slots
-runner = OnRay(Place(workers=2, device="cpu"))
+from archsearch.running.runners import RunnerOptions
+from archsearch.running.runners.on_ray import RayRunner, needs_of, num_slots
+runner = RayRunner(RunnerOptions(workers=2, device="cpu"))
 print(runner.slots, len(os.environ["RAY_AUTH_TOKEN"]), os.environ["RAY_AUTH_MODE"],
       os.environ["RAY_USAGE_STATS_ENABLED"], flush=True)
 sys.stdin.readline()
@@ -41,36 +43,36 @@ runner.close()
 
 
 @ON_LINUX
-def test_a_ray_of_our_own_listens_on_loopback_only_with_a_token_and_no_statistics(
+def test_a_ray_started_here_listens_on_loopback_only_with_a_token_and_no_statistics(
     tmp_path: Path,
 ) -> None:
     dead = {"RAY_ADDRESS": "127.0.0.1:1", "HOME": str(tmp_path)}
     with python(STARTED_HERE, **dead) as process:
         assert process.stdout is not None
-        told = process.stdout.readline().split()
+        settings = process.stdout.readline().split()
         tree = descendants(process.pid)
-        ours = listening(tree)
-        _, said = process.communicate("go\n", timeout=120)
-    assert told == ["2", "64", "token", "0"], said
+        addresses = listening(tree)
+        _, errors = process.communicate("go\n", timeout=120)
+    assert settings == ["2", "64", "token", "0"], errors
     assert process.returncode == 0
-    assert len(ours) >= 3
-    assert {address for address in ours if not is_loopback(address)} == set()
-    assert not list(tmp_path.iterdir())  # Ray would keep a token there
+    assert len(addresses) >= 3
+    assert {address for address in addresses if not is_loopback(address)} == set()
+    assert not list(tmp_path.iterdir())  # Ray would store a token there
 
 
 def descendants(pid: int) -> set[int]:
-    """The process and all below it."""
+    """The process, its children, and theirs."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue  # it has just ended
-    found, more = set[int](), {pid}
+    tree, more = set[int](), {pid}
     while more:
-        found |= more
-        more = {child for child, parent in parents.items() if parent in found} - found
-    return found
+        tree |= more
+        more = {child for child, parent in parents.items() if parent in tree} - tree
+    return tree
 
 
 def listening(pids: set[int]) -> list[str]:
@@ -89,88 +91,90 @@ def listening(pids: set[int]) -> list[str]:
 
 
 def is_loopback(address: str) -> bool:
-    """127.0.0.1, that within IPv6, or ::1, as /proc writes them."""
+    """127.0.0.1, the same in IPv6, or ::1, as /proc writes them."""
     return address.endswith("0100007F") or address == "0" * 24 + "01000000"
 
 
-def test_no_ray_is_told_with_the_way_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_ray_names_a_runner_that_needs_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ValueError, match=r"cannot be imported.*--runner local"):
-        OnRay(Place())
+        RayRunner(RunnerOptions())
 
 
 @pytest.mark.parametrize("address", ["banana", "ray://host", ":6379", "host:"])
-def test_what_is_no_address_is_told(address: str) -> None:
+def test_a_wrong_address_is_reported(address: str) -> None:
     with pytest.raises(ValueError, match=r"HOST:PORT.*got"):
-        OnRay(Place(ray_address=address))
+        RayRunner(RunnerOptions(ray_address=address))
 
 
-def test_a_dead_address_is_told_at_once() -> None:
+def test_a_dead_address_is_reported_immediately() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(ValueError, match=rf"no Ray answers at 127.0.0.1:{port}.*--runner local"):
-        OnRay(Place(ray_address=f"127.0.0.1:{port}"))
+        RayRunner(RunnerOptions(ray_address=f"127.0.0.1:{port}"))
 
 
 SILENT = """
 import sys
-from archsearch.running.runners import Place, on_ray
+from archsearch.running.runners import RunnerOptions, on_ray
 on_ray.START_SECONDS = 3.0
 try:
-    on_ray.OnRay(Place(ray_address=sys.stdin.readline().strip()))
+    on_ray.RayRunner(RunnerOptions(ray_address=sys.stdin.readline().strip()))
 except ValueError as error:
     print(error, flush=True)
 """
 
 
-def test_a_start_that_hangs_is_given_up() -> None:
+def test_a_start_that_hangs_is_abandoned() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, python(SILENT) as process:
         address = f"127.0.0.1:{server.getsockname()[1]}\n"
-        said, errors = process.communicate(address, timeout=120)
-    assert "Ray did not start" in said, errors
-    assert "--runner local" in said
+        output, errors = process.communicate(address, timeout=120)
+    assert "Ray did not start" in output, errors
+    assert "--runner local" in output
 
 
 @pytest.mark.parametrize(
-    ("place", "needs", "slots"),
+    ("options", "needs", "slots"),
     [
-        (Place(), (1, 1.0), 2),
-        (Place(gpus_per_trial=0.25), (1, 0.25), 8),
-        (Place(gpus_per_trial=0.25, workers=3), (1, 0.25), 3),
-        (Place(device="cpu", threads=2), (2, 0.0), 4),
+        (RunnerOptions(), (1, 1.0), 2),
+        (RunnerOptions(gpus_per_trial=0.25), (1, 0.25), 8),
+        (RunnerOptions(gpus_per_trial=0.25, workers=3), (1, 0.25), 3),
+        (RunnerOptions(device="cpu", threads=2), (2, 0.0), 4),
     ],
 )
-def test_a_cluster_is_filled(place: Place, needs: tuple[int, float], slots: int) -> None:
-    have = {"CPU": 8.0, "GPU": 2.0}
-    found = needs_of(place, have)
-    assert tuple(found.values()) == needs
-    assert num_slots(place, have, found) == slots
+def test_a_cluster_is_filled(options: RunnerOptions, needs: tuple[int, float], slots: int) -> None:
+    resources = {"CPU": 8.0, "GPU": 2.0}
+    by_name = needs_of(options, resources)
+    assert tuple(by_name.values()) == needs
+    assert num_slots(options, resources, by_name) == slots
 
 
-def test_a_cluster_too_small_is_told() -> None:
-    with pytest.raises(ValueError, match="no room for a trial"):
-        num_slots(Place(), {"CPU": 1.0}, {"num_cpus": 4, "num_gpus": 0})
+def test_a_cluster_that_is_too_small_is_reported() -> None:
+    with pytest.raises(ValueError, match="too little for a trial"):
+        num_slots(RunnerOptions(), {"CPU": 1.0}, {"num_cpus": 4, "num_gpus": 0})
 
 
 def test_a_node_that_does_not_see_the_folder_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nodes = [{"NodeID": node, "Alive": node != "c"} for node in "abc"]
-    runner = object.__new__(OnRay)
+    runner = object.__new__(RayRunner)
     runner._ray = SimpleNamespace(nodes=lambda: nodes)
 
-    def ask(node: str, path: Path) -> str:
+    def read(node: str, path: Path) -> str:
         return path.read_text() if node == "a" else f"{node}: No such file"
 
-    monkeypatch.setattr(runner, "_ask", ask)
-    with pytest.raises(ValueError, match=r"every node of the cluster.*; not so: b: No such file$"):
-        runner._probe(tmp_path)
+    monkeypatch.setattr(runner, "_read_on", read)
+    with pytest.raises(ValueError, match=r"every node .*; these do not: b: No such file$"):
+        runner._check_shared(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
 def test_an_existing_cluster_is_used_by_its_address(tmp_path: Path) -> None:
-    """In a process of its own, since Ray keeps its first settings for good."""
+    """In a separate process, because Ray keeps its first settings."""
     folder = toy.create(tmp_path / "toy")
     env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "TOY": str(folder.path)}
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -178,18 +182,16 @@ def test_an_existing_cluster_is_used_by_its_address(tmp_path: Path) -> None:
     options = ["--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}"]
     options += ["--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
     ray = str(Path(sys.executable).with_name("ray"))
-    nowhere = subprocess.DEVNULL
+    null = subprocess.DEVNULL
     command = [ray, "start", *options]
-    with subprocess.Popen(
-        command, env={**os.environ, **env}, stdout=nowhere, stderr=nowhere
-    ) as head:
+    with subprocess.Popen(command, env={**os.environ, **env}, stdout=null, stderr=null) as head:
         wait_for(lambda: answers(port))
-        run = "from tests.running import test_ray; test_ray.run_there()"
+        run = "from tests.running import test_ray; test_ray.run_on_cluster()"
         with python(run, **env, AT=f"127.0.0.1:{port}") as process:
-            said, errors = process.communicate(timeout=300)
+            output, errors = process.communicate(timeout=300)
         head.terminate()
-    assert said == "2 {'complete': 3}\n", errors
-    assert toy.metrics(folder) == toy.expected(folder)
+    assert output == "2 {'complete': 3}\n", errors
+    assert toy.results(folder) == toy.expected_results(folder)
 
 
 def answers(port: int) -> bool:
@@ -197,8 +199,10 @@ def answers(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def run_there() -> None:
+def run_on_cluster() -> None:
     folder = toy.create(Path(os.environ["TOY"]))
     options: Any = {"runner": "ray", "ray_address": os.environ["AT"], "work": "tests.toy:train"}
-    slots = runners.num_slots("ray", Place(ray_address=os.environ["AT"]))  # as the quote asks
+    slots = runners.num_slots(
+        "ray", RunnerOptions(ray_address=os.environ["AT"])
+    )  # as the estimate does
     print(slots, run_study(folder, folder.trials(), **options))

@@ -1,5 +1,5 @@
-"""The contract of the three runners: the same study gives the same records, and faults the same
-outcomes, in this process, in local workers and on Ray."""
+"""The contract of the three runners: in this process, in local workers and on Ray a study has the
+same records, and faults have the same outcomes."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from archsearch.running.run import StudyStopped, run_study
-from archsearch.running.runners import Place, choose, gpus_of, num_workers, pinned
-from archsearch.running.runners.local import Local
-from archsearch.running.runners.on_ray import OnRay
-from archsearch.running.work import kind_of, resolve
+from archsearch.running.runners import RunnerOptions, choose_runner, gpus_of, num_workers
+from archsearch.running.runners.local import LocalRunner, device_in_worker
+from archsearch.running.runners.on_ray import RayRunner
+from archsearch.running.work import failure_kind, resolve
 from archsearch.storage.study_folder import StudyFolder
 from archsearch.study import Record
 from archsearch.training import machine
@@ -24,17 +24,17 @@ IN_PROCESSES = ("local", "ray")
 
 @pytest.fixture(scope="module")
 def one_ray() -> Iterator[None]:
-    """A Ray for all tests here: what is started outside is used, and left running."""
-    runner = OnRay(Place(workers=2, device="cpu"))
+    """One Ray for all tests here: runners use a Ray that they find, and leave it running."""
+    runner = RayRunner(RunnerOptions(workers=2, device="cpu"))
     yield
     runner.close()
 
 
 @pytest.fixture
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """``run(work, cells) -> the folder`` after a run through the runner that the test names."""
+    """``run(work, cells)`` runs a study with the runner that the test names, in a new folder."""
 
-    def go(work: str, cells: int = 3, epochs: int = toy.EPOCHS, **options: Any) -> StudyFolder:
+    def run_toy(work: str, cells: int = 3, epochs: int = toy.EPOCHS, **options: Any) -> StudyFolder:
         if request.param == "ray":
             request.getfixturevalue("one_ray")
         folder = toy.create(tmp_path / "toy", cells, epochs=epochs)
@@ -43,7 +43,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
         run_study(folder, folder.trials(), work=f"tests.toy:{work}", **options)
         return folder
 
-    return go
+    return run_toy
 
 
 def record_of(folder: StudyFolder, index: int = 0) -> Record:
@@ -55,12 +55,12 @@ def record_of(folder: StudyFolder, index: int = 0) -> Record:
 @pytest.mark.parametrize("run", RUNNERS, indirect=True)
 def test_the_same_study_gives_the_same_records(run: Any) -> None:
     folder = run("train")
-    assert toy.metrics(folder) == toy.expected(folder)
+    assert toy.results(folder) == toy.expected_results(folder)
     assert {record_of(folder, i).attempts for i in range(3)} == {1}
 
 
 MEASURED = ("seconds", "images_per_second", "peak_memory_bytes")
-"""What a training takes, which no two runs have in common."""
+"""Measurements, which differ between runs."""
 
 
 @pytest.mark.slow
@@ -68,13 +68,13 @@ def test_real_trainings_give_the_same_records_through_every_runner(
     tmp_path: Path, one_ray: None
 ) -> None:
     del one_ray
-    found = [trained(tmp_path / runner, runner) for runner in RUNNERS]
-    assert len(found[0]) == 4
-    assert found[0] == found[1] == found[2]
+    by_runner = [trained(tmp_path / runner, runner) for runner in RUNNERS]
+    assert len(by_runner[0]) == 4
+    assert by_runner[0] == by_runner[1] == by_runner[2]
 
 
 def trained(path: Path, runner: Any) -> dict[str, Any]:
-    """Two small networks, two seeds, two epochs on the digits: all that is no measured time."""
+    """Metrics and curves, without measurements, of two small networks with two seeds on digits."""
     from archsearch.core.recipe import RECIPES
     from archsearch.training.data import describe
 
@@ -85,162 +85,172 @@ def trained(path: Path, runner: Any) -> dict[str, Any]:
     run_study(folder, folder.trials(), runner=runner, workers=workers, device="cpu")
     records = [folder.trial(i).record() for i in folder.ids()]
     assert all(record is not None and record.status == "complete" for record in records)
-    return {r.trial_id: [without(r.metrics), *map(without, r.curve)] for r in records if r}
+    return {
+        r.trial_id: [without_measurements(r.metrics), *map(without_measurements, r.curve)]
+        for r in records
+        if r
+    }
 
 
-def without(values: Mapping[str, Any]) -> dict[str, Any]:
+def without_measurements(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in MEASURED}
 
 
 @pytest.mark.parametrize("run", RUNNERS, indirect=True)
-def test_one_broken_trial_is_a_record_and_the_rest_goes_on(run: Any) -> None:
+def test_a_failed_trial_has_a_record_and_the_others_continue(run: Any) -> None:
     folder = run("crash_if_deep")
     assert list(folder.states().values()) == ["complete", "failed", "complete"]
-    broken = record_of(folder, 1)
-    assert (broken.kind, broken.attempts) == ("crash", 3)
-    assert broken.error.startswith("RuntimeError: too deep\nTraceback")
-    assert "crash_if_deep" in broken.error
-    assert broken.versions["python"]
+    failed = record_of(folder, 1)
+    assert (failed.kind, failed.attempts) == ("crash", 3)
+    assert failed.error.startswith("RuntimeError: too deep\nTraceback")
+    assert "crash_if_deep" in failed.error
+    assert failed.versions["python"]
 
 
 @pytest.mark.parametrize("run", RUNNERS, indirect=True)
 @pytest.mark.parametrize(
     ("work", "kind", "attempts"),
-    [("run_out_of_memory", "out-of-memory", 2), ("find_no_data", "data", 1)],
+    [("raise_out_of_memory", "out-of-memory", 2), ("raise_data_error", "data", 1)],
 )
 def test_failures_have_their_kind(run: Any, work: str, kind: str, attempts: int) -> None:
-    broken = record_of(run(work, cells=1))
-    assert (broken.status, broken.kind, broken.attempts) == ("failed", kind, attempts)
+    failed = record_of(run(work, cells=1))
+    assert (failed.status, failed.kind, failed.attempts) == ("failed", kind, attempts)
 
 
 @pytest.mark.parametrize("run", RUNNERS, indirect=True)
-def test_a_full_disk_pauses_the_study_and_loses_nothing(run: Any) -> None:
+def test_a_full_disk_stops_the_study_and_loses_nothing(run: Any) -> None:
     with pytest.raises(StudyStopped, match="the disk is full") as stopped:
-        run("fill_the_disk")
+        run("raise_disk_full")
     assert stopped.value.exit_code == 1
-    assert "Go on with: archsearch toy" in str(stopped.value)
+    assert "Resume with: archsearch toy" in str(stopped.value)
     assert "failed" not in run("train").states().values()
 
 
 @pytest.mark.parametrize("run", RUNNERS, indirect=True)
-def test_running_work_is_asked_to_stop_and_goes_on_later(run: Any) -> None:
-    with pytest.raises(StudyStopped, match="the time is up"):
-        run("patient", cells=1, max_hours=0.5 / 3600)
+def test_running_work_stops_on_request_and_resumes_later(run: Any) -> None:
+    with pytest.raises(StudyStopped, match="reached --max-hours"):
+        run("run_until_stopped", cells=1, max_hours=0.5 / 3600)
     folder = run("train", cells=1)
     assert (folder.trial(folder.ids()[0]).path / "stopped").exists()
-    assert record_of(folder).metrics == toy.expected(folder)[folder.ids()[0]][1]
+    assert record_of(folder).metrics == toy.expected_results(folder)[folder.ids()[0]][1]
 
 
 @pytest.mark.parametrize("run", IN_PROCESSES, indirect=True)
 def test_a_worker_that_dies_once_costs_an_attempt_and_no_epoch(run: Any) -> None:
     folder = run("die_once")
-    assert toy.metrics(folder) == toy.expected(folder)
+    assert toy.results(folder) == toy.expected_results(folder)
     assert [record_of(folder, i).attempts for i in range(3)] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("run", IN_PROCESSES, indirect=True)
-def test_a_worker_that_always_dies_is_given_up_with_its_last_words(run: Any) -> None:
+def test_a_trial_whose_worker_always_dies_fails_with_the_last_output(run: Any) -> None:
     folder = run("die", cells=1)
-    broken = record_of(folder)
-    assert (broken.kind, broken.attempts) == ("crash", 3)
-    assert broken.error.startswith("worker died: ")
-    assert f"last words of {folder.ids()[0]}" in broken.error
+    failed = record_of(folder)
+    assert (failed.kind, failed.attempts) == ("crash", 3)
+    assert failed.error.startswith("worker died: ")
+    assert f"last output of {folder.ids()[0]}" in failed.error
 
 
 @pytest.mark.parametrize("run", IN_PROCESSES, indirect=True)
-def test_progress_renews_the_attempts(run: Any) -> None:
+def test_progress_resets_the_count_of_attempts(run: Any) -> None:
     folder = run("die_later_each_time", cells=1, epochs=5)
-    broken_off = [attempt["epoch"] for attempt in folder.trial(folder.ids()[0]).attempts()]
-    assert broken_off == [1, 2, 3, 4]
+    epochs = [attempt["epoch"] for attempt in folder.trial(folder.ids()[0]).attempts()]
+    assert epochs == [1, 2, 3, 4]
     assert record_of(folder).status == "complete"
 
 
 @pytest.mark.parametrize("run", ["inline"], indirect=True)
-def test_progress_within_an_epoch_renews_the_attempts(run: Any) -> None:
+def test_progress_within_an_epoch_resets_the_count_of_attempts(run: Any) -> None:
     folder = run("crash_further_each_time", cells=1)
-    reached = [(a["epoch"], a["steps"]) for a in folder.trial(folder.ids()[0]).attempts()]
-    assert reached == [(0, steps) for steps in range(1, 6)]
+    positions = [(a["epoch"], a["steps"]) for a in folder.trial(folder.ids()[0]).attempts()]
+    assert positions == [(0, steps) for steps in range(1, 6)]
     assert record_of(folder).status == "complete"
 
 
 @pytest.mark.parametrize("run", IN_PROCESSES, indirect=True)
-def test_what_a_trial_prints_is_in_its_log(run: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_output_of_a_trial_is_in_its_log(run: Any, capfd: pytest.CaptureFixture[str]) -> None:
     folder = run("die", cells=1)
     log = folder.trial(folder.ids()[0]).path / "log.txt"
-    assert log.read_text().count("last words") == 3
-    assert "last words" not in capfd.readouterr().out
+    assert log.read_text().count("last output") == 3
+    assert "last output" not in capfd.readouterr().out
 
 
-def test_auto_takes_the_simplest_that_uses_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_the_simplest_runner_that_uses_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "gpus", tuple)
     monkeypatch.setattr(machine, "cores", lambda: 8)
-    assert choose("auto", Place(), num_trials=30) == "local"
-    assert choose("auto", Place(), num_trials=1) == "inline"
-    assert choose("auto", Place(workers=1), num_trials=30) == "inline"
-    assert choose("auto", Place(threads=8), num_trials=30) == "inline"
-    assert choose("ray", Place(), num_trials=1) == "ray"
+    assert choose_runner("auto", RunnerOptions(), num_trials=30) == "local"
+    assert choose_runner("auto", RunnerOptions(), num_trials=1) == "inline"
+    assert choose_runner("auto", RunnerOptions(workers=1), num_trials=30) == "inline"
+    assert choose_runner("auto", RunnerOptions(threads=8), num_trials=30) == "inline"
+    assert choose_runner("ray", RunnerOptions(), num_trials=1) == "ray"
 
 
-def test_all_wrong_options_are_told_at_once() -> None:
+def test_all_wrong_options_are_reported_together() -> None:
     with pytest.raises(ValueError, match=r"one of auto, inline.*workers wants.*for the runner ray"):
-        choose("slurm", Place(workers=0, ray_address="here:1"), None)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="inline has one worker, got 2: take local"):
-        choose("inline", Place(workers=2), None)
+        choose_runner("slurm", RunnerOptions(workers=0, ray_address="here:1"), None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="inline has one worker, got 2: use local"):
+        choose_runner("inline", RunnerOptions(workers=2), None)
 
 
-def test_each_worker_has_its_gpu_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_worker_sees_only_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "gpus", lambda: ("GPU-a", "GPU-b"))
-    runner = Local(Place(workers=3))
-    seats = [runner._seat(i) for i in range(3)]
-    assert [label for label, _ in seats] == ["gpu 0", "gpu 1", "gpu 0"]
-    assert [env["CUDA_VISIBLE_DEVICES"] for _, env in seats] == ["GPU-a", "GPU-b", "GPU-a"]
-    assert Local(Place()).slots == 2
+    runner = LocalRunner(RunnerOptions(workers=3))
+    workers = [runner._label_and_env(i) for i in range(3)]
+    assert [label for label, _ in workers] == ["gpu 0", "gpu 1", "gpu 0"]
+    assert [env["CUDA_VISIBLE_DEVICES"] for _, env in workers] == ["GPU-a", "GPU-b", "GPU-a"]
+    assert LocalRunner(RunnerOptions()).slots == 2
 
 
-def test_one_gpu_is_asked_for_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is pinned, so that the worker sees no other and calls it cuda."""
+def test_one_gpu_is_requested_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker sees no other GPU and calls it cuda."""
     monkeypatch.setattr(machine, "gpus", lambda: ("GPU-a", "GPU-b"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
-    runner = Local(Place(device="cuda:1"))
+    runner = LocalRunner(RunnerOptions(device="cuda:1"))
     assert runner.slots == 1
-    label, env = runner._seat(0)
-    assert (label, env["CUDA_VISIBLE_DEVICES"], pinned("cuda:1")) == ("gpu 1", "GPU-b", "cuda")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")  # then a number is CUDA's, not nvidia-smi's
-    assert gpus_of(Place(device="cuda:1")) == ("1",)
+    label, env = runner._label_and_env(0)
+    assert (label, env["CUDA_VISIBLE_DEVICES"], device_in_worker("cuda:1")) == (
+        "gpu 1",
+        "GPU-b",
+        "cuda",
+    )
+    monkeypatch.delenv(
+        "CUDA_VISIBLE_DEVICES"
+    )  # then the number is in CUDA's order, not nvidia-smi's
+    assert gpus_of(RunnerOptions(device="cuda:1")) == ("1",)
     with pytest.raises(ValueError, match="wanted the GPU cuda:2, there are 2"):
-        Local(Place(device="cuda:2"))
-    with pytest.raises(ValueError, match=r"Ray gives out GPUs itself.*--runner local"):
-        choose("ray", Place(device="cuda:1"), None)
+        LocalRunner(RunnerOptions(device="cuda:2"))
+    with pytest.raises(ValueError, match=r"Ray assigns GPUs itself.*--runner local"):
+        choose_runner("ray", RunnerOptions(device="cuda:1"), None)
 
 
-def test_a_pinned_worker_is_told_to_use_the_gpu_it_sees(run_pinned: StudyFolder) -> None:
-    assert record_of(run_pinned).device == "cuda, of 7"
+def test_a_worker_with_one_gpu_uses_the_gpu_it_sees(run_on_one_gpu: StudyFolder) -> None:
+    assert record_of(run_on_one_gpu).device == "cuda, of 7"
 
 
 @pytest.fixture
-def run_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFolder:
+def run_on_one_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFolder:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     folder = toy.create(tmp_path / "toy", cells=1)
-    options: Any = {"runner": "local", "device": "cuda:1", "work": "tests.toy:tell_device"}
+    options: Any = {"runner": "local", "device": "cuda:1", "work": "tests.toy:record_device"}
     run_study(folder, folder.trials(), **options)
     return folder
 
 
-def test_a_fraction_of_a_gpu_makes_room_for_more_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fraction_of_a_gpu_allows_more_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "gpus", lambda: ("GPU-a", "GPU-b"))
-    assert num_workers(Place(gpus_per_trial=0.25)) == 8
-    assert num_workers(Place(gpus_per_trial=2)) == 1
-    assert num_workers(Place()) == 2
+    assert num_workers(RunnerOptions(gpus_per_trial=0.25)) == 8
+    assert num_workers(RunnerOptions(gpus_per_trial=2)) == 1
+    assert num_workers(RunnerOptions()) == 2
 
 
 @pytest.mark.parametrize(
-    ("visible", "found"), [("0,2", ("0", "2")), ("", ()), ("-1", ()), (" GPU-a ", ("GPU-a",))]
+    ("visible", "names"), [("0,2", ("0", "2")), ("", ()), ("-1", ()), (" GPU-a ", ("GPU-a",))]
 )
-def test_visible_gpus_are_those_that_are_named(
-    monkeypatch: pytest.MonkeyPatch, visible: str, found: tuple[str, ...]
+def test_visible_gpus_are_those_of_cuda_visible_devices(
+    monkeypatch: pytest.MonkeyPatch, visible: str, names: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert machine.gpus() == found
+    assert machine.gpus() == names
 
 
 def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +288,7 @@ def test_workers_share_the_cores_and_the_memory(monkeypatch: pytest.MonkeyPatch)
 def test_the_kind_of_a_failure(error: Exception, kind: str) -> None:
     wrapped = RuntimeError("while saving")
     wrapped.__cause__ = error
-    assert kind_of(error) == kind_of(wrapped) == kind
+    assert failure_kind(error) == failure_kind(wrapped) == kind
 
 
 def test_work_is_named_by_module_and_function() -> None:

@@ -1,4 +1,4 @@
-"""The two main studies as values: what `archsearch grid` and `archsearch scale` will train."""
+"""The two main studies as values: what `archsearch grid` and `archsearch scale` train."""
 
 from dataclasses import replace
 
@@ -31,20 +31,20 @@ def test_the_grid_by_default() -> None:
 
 
 def test_cells_that_repair_to_one_network_share_its_trial() -> None:
-    """27 cells can be trained, 5 of them are repaired to a network that is there already."""
+    """27 cells can be trained; 5 of them are repaired to the network of another cell."""
     study = grid.study(recipe=QUICK, seeds=(0, 1))
     trained = [cell.variant for cell in study.cells if cell.variant]
     assert (len(trained), len(set(trained))) == (27, 22)
     assert len(study.trials(DATA)) == 44
 
 
-def test_a_study_that_nothing_could_choose_by_is_refused() -> None:
+def test_a_study_without_held_out_images_is_refused() -> None:
     with pytest.raises(ValueError, match="set val_fraction above 0"):
         grid.study(recipe=replace(QUICK, val_fraction=0))
 
 
-def test_more_seeds_follow_the_metric_s_own_direction() -> None:
-    """Error is read from accuracy, and less of it is better: the best network wins the seeds."""
+def test_more_seeds_follow_the_direction_of_the_metric() -> None:
+    """Error is derived from accuracy and lower is better: the best network is found."""
     study = replace(toy.study(cells=3, seeds=(0, 1)), metric="val_error")
     networks = [cell.variant for cell in study.cells[:3]]
     accuracies = dict(zip(networks, (60.0, 95.0, 70.0), strict=True))
@@ -55,13 +55,13 @@ def test_more_seeds_follow_the_metric_s_own_direction() -> None:
             value = accuracies[t.variant] + noise.normal(0, 0.1)
             records[t.id] = Record(t.id, "complete", {"val_accuracy": value})
 
-    found = drive(more_seeds(study, DATA, 5), records.get, run)
-    assert found is not None
-    assert found.ranking.tied == (networks[1],)
-    assert found.reason == "one cell is left after 2 seeds"
+    outcome = drive(more_seeds(study, DATA, 5), records.get, run)
+    assert outcome is not None
+    assert outcome.ranking.tied == (networks[1],)
+    assert outcome.reason == "one cell is left after 2 seeds"
 
 
-def test_the_supplement_and_ones_own_values() -> None:
+def test_the_supplement_with_other_values() -> None:
     study = grid.study(
         recipe=QUICK,
         budget=Budget.parse("1M", 0.1),
@@ -75,10 +75,10 @@ def test_the_supplement_and_ones_own_values() -> None:
     assert study.cells[0].reason == ""
 
 
-def test_the_grid_refuses_what_its_parts_refuse() -> None:
-    with pytest.raises(ValueError, match="space wants one of main, supplement"):
+def test_the_grid_refuses_wrong_arguments() -> None:
+    with pytest.raises(ValueError, match="space must be one of main, supplement"):
         grid.study(recipe=QUICK, preset="fig-a")
-    with pytest.raises(ValueError, match="C1 wants different whole numbers"):
+    with pytest.raises(ValueError, match="C1 must be different whole numbers"):
         grid.study(recipe=QUICK, c1=())
     with pytest.raises(ValueError, match="11 of 30 cells are not exact"):
         grid.study(recipe=QUICK, invalid="error")
@@ -93,7 +93,7 @@ def test_scale_without_factors_is_table_c() -> None:
     assert {cell.variant.norm for cell in study.cells if cell.variant} == {"post"}
 
 
-def test_table_c_from_ones_own_origin_is_rounded() -> None:
+def test_table_c_from_another_origin_is_rounded() -> None:
     study = scale.study(recipe=QUICK, origin=Variant(16, 4, 2, 6))
     assert "rounding 'nearest'" in study.cells[0].reason
     assert study.cells[0].paper["accuracy"] == 84.5
@@ -109,27 +109,27 @@ def test_scale_with_factors_is_a_ladder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("factors", "words"),
+    ("factors", "message"),
     [
-        ({"alpha": 0.5}, "alpha wants a number >= 1.*; beta is missing"),
+        ({"alpha": 0.5}, "alpha must be a number >= 1.*; beta is missing"),
         ({"beta": 1.36}, "alpha is missing"),
-        ({"alpha": 0.5, "beta": 0.5}, "alpha wants.*; beta wants"),
+        ({"alpha": 0.5, "beta": 0.5}, "alpha must be.*; beta must be"),
     ],
 )
-def test_one_message_for_every_bad_factor(factors: dict[str, float], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_one_message_for_every_bad_factor(factors: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         scale.study(recipe=QUICK, **factors)
 
 
 @pytest.mark.parametrize("study", [grid.study(recipe=QUICK), scale.study(recipe=QUICK)])
-def test_studies_survive_being_stored(study: Study) -> None:
+def test_a_stored_study_reads_back_equal(study: Study) -> None:
     back = study_of({**study.to_dict(), "data": {"name": study.data}})
     assert back == study
     assert plan_rows(back.cells) == plan_rows(study.cells)
 
 
 @pytest.mark.parametrize("module", [grid, scale])
-def test_a_study_says_what_it_asks(module) -> None:  # type: ignore[no-untyped-def]
+def test_the_question_of_a_study_is_its_docstring(module) -> None:  # type: ignore[no-untyped-def]
     assert module.ABOUT.question == (module.__doc__ or "").splitlines()[0]
     assert module.study(recipe=QUICK).question == module.ABOUT.question
     assert module.ABOUT.question.endswith("?")

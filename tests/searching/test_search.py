@@ -1,4 +1,4 @@
-"""Search under a budget: only what is allowed, nothing twice, the same again after a stop."""
+"""Search under a budget: only legal variants, none twice, the same proposals after a stop."""
 
 import math
 import re
@@ -62,10 +62,10 @@ class Trainer:
         return drive(steps, self.records.get, lambda trials: self.run(trials, stop))
 
 
-def test_the_four_numbers_hold_every_legal_variant_within_the_budget_and_no_other():
-    found = set(FOUR.variants())
-    assert len(found) > 300
-    brute = {
+def test_the_four_numbers_cover_exactly_the_legal_variants_within_the_budget():
+    variants = set(FOUR.variants())
+    assert len(variants) > 300
+    by_enumeration = {
         ORIGIN.with_numbers(c1, group, l1, l3)
         for c1 in (32, 48, 64)
         for group in (16, 32)
@@ -74,22 +74,22 @@ def test_the_four_numbers_hold_every_legal_variant_within_the_budget_and_no_othe
         if not ORIGIN.unchecked(c1=c1, group_channels=group, l1=l1, l3=l3).problems()
         and BUDGET.refusal(count(ORIGIN.with_numbers(c1, group, l1, l3).config())) is None
     }
-    assert brute == {v for v in found if v.c1 in (32, 48, 64) and v.l1 in (1, 4, 8)}
+    assert by_enumeration == {v for v in variants if v.c1 in (32, 48, 64) and v.l1 in (1, 4, 8)}
 
 
 @pytest.mark.parametrize("domain", [FOUR, TWELVE], ids=["four", "twelve"])
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_only_allowed_variants_are_proposed_and_none_twice(domain, sampler):
+def test_only_legal_variants_are_proposed_and_none_twice(domain, sampler):
     trainer = Trainer()
-    found = trainer.drive(domain, num_trials=30, sampler=sampler)
-    assert len(set(trainer.order)) == len(found.trials) == 30
-    assert not found.exhausted
-    (best,) = found.front[:1]
-    seen = [r.metrics["val_accuracy"] for r in trainer.records.values() if r.status == "complete"]
-    assert accuracy(best.variant) == max(seen)
+    outcome = trainer.drive(domain, num_trials=30, sampler=sampler)
+    assert len(set(trainer.order)) == len(outcome.trials) == 30
+    assert not outcome.exhausted
+    (best,) = outcome.front[:1]
+    values = [r.metrics["val_accuracy"] for r in trainer.records.values() if r.status == "complete"]
+    assert accuracy(best.variant) == max(values)
 
 
-def test_tpe_learns_where_random_does_not():
+def test_tpe_learns_and_random_does_not():
     """Mean accuracy of the second half of 60 proposals, over three searches."""
 
     def later(sampler, seed):
@@ -97,23 +97,23 @@ def test_tpe_learns_where_random_does_not():
         trainer.drive(TWELVE, num_trials=60, sampler=sampler, seed=seed)
         return sum(map(accuracy, trainer.order[30:])) / 30
 
-    tpe, blind = (sum(later(s, seed) for seed in range(3)) / 3 for s in ("tpe", "random"))
-    assert tpe > blind + 0.5
+    tpe, random = (sum(later(s, seed) for seed in range(3)) / 3 for s in ("tpe", "random"))
+    assert tpe > random + 0.5
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_an_interrupted_search_proposes_the_same(sampler):
-    whole, part = Trainer(), Trainer()
-    expected = whole.drive(FOUR, num_trials=24, sampler=sampler)
+    uninterrupted, interrupted = Trainer(), Trainer()
+    expected = uninterrupted.drive(FOUR, num_trials=24, sampler=sampler)
     for stop in (0, 1, 9, 15, math.inf):
-        found = part.drive(FOUR, num_trials=24, sampler=sampler, stop_after=stop)
-    assert part.order == whole.order
-    assert found == expected
-    longer = whole.drive(FOUR, num_trials=28, sampler=sampler)
+        outcome = interrupted.drive(FOUR, num_trials=24, sampler=sampler, stop_after=stop)
+    assert interrupted.order == uninterrupted.order
+    assert outcome == expected
+    longer = uninterrupted.drive(FOUR, num_trials=28, sampler=sampler)
     assert longer.trials[:24] == expected.trials
 
 
-def test_another_seed_is_another_search():
+def test_another_seed_gives_another_search():
     orders = []
     for seed in (0, 1):
         trainer = Trainer()
@@ -122,41 +122,41 @@ def test_another_seed_is_another_search():
     assert orders[0] != orders[1]
 
 
-def test_a_small_space_is_tried_in_full_and_once():
+def test_every_variant_of_a_small_space_is_tried_once():
     small = domain_of(MAIN.with_values(c1=(64,), l1=(4,)), BUDGET)
     trainer = Trainer()
-    found = trainer.drive(small, num_trials=60)
-    assert found.exhausted
+    outcome = trainer.drive(small, num_trials=60)
+    assert outcome.exhausted
     assert set(trainer.order) == set(small.variants())
     assert len(trainer.order) == len(set(trainer.order)) > 3
 
 
 def test_several_objectives_give_a_front():
     trainer = Trainer()
-    found = trainer.drive(FOUR, num_trials=16, objectives=("val_accuracy", "macs"))
+    outcome = trainer.drive(FOUR, num_trials=16, objectives=("val_accuracy", "macs"))
     points = {
         t.id: (accuracy(t.variant), count(t.variant.config()).macs)
-        for t in found.trials
+        for t in outcome.trials
         if trainer.records[t.id].status == "complete"
     }
-    assert tuple(t.id for t in found.front) == pareto(points, [True, False])
-    assert len(found.front) > 1
+    assert tuple(t.id for t in outcome.front) == pareto(points, [True, False])
+    assert len(outcome.front) > 1
 
 
-def test_what_cannot_be_searched_is_refused_in_words():
+def test_wrong_searches_are_refused():
     records = {}
     with pytest.raises(ValueError, match=r"no variant .* meets 1K params"):
         drive(search(domain_of(SEARCH_SPACE, Budget.parse("1K")), QUICK, DATA), records.get)
     with pytest.raises(ValueError, match="did not meet 1K params"):
         drive(search(twelve_numbers(Budget.parse("1K")), QUICK, DATA), records.get)
     wrong = search(FOUR, QUICK, DATA, sampler="grid", objectives=("speed",), batch=0)
-    with pytest.raises(ValueError, match=r"sampler wants.*'grid'; wanted one trial.*'speed'"):
+    with pytest.raises(ValueError, match=r"sampler must.*'grid'; trials and batch.*'speed'"):
         next(wrong)
 
 
 @pytest.fixture
 def run_dir(tmp_path):
-    """A grid of one seed: most cells complete, one diverged, one failed, two pending."""
+    """Write a grid of one seed: most cells complete, one diverged, one failed, two pending."""
     cells = plan(MAIN, BUDGET)
     study = Study("g", "?", "here", cells, QUICK)
     folder = StudyFolder(tmp_path / "odd name é").create(study, DATA)
@@ -172,7 +172,7 @@ def run_dir(tmp_path):
     return folder.path
 
 
-def test_a_run_is_exported_whole(run_dir, tmp_path):
+def test_all_trials_of_a_run_are_exported(run_dir, tmp_path):
     import optuna
 
     url = f"sqlite:///{tmp_path}/x.db"
@@ -200,7 +200,7 @@ def test_a_run_is_exported_whole(run_dir, tmp_path):
         ("mysql+absent://x", "absent"),
     ],
 )
-def test_a_database_that_cannot_be_written_is_told_in_words(run_dir, url, reason):
+def test_a_database_that_cannot_be_written_is_an_error(run_dir, url, reason):
     with pytest.raises(ValueError, match=rf"database '{re.escape(url)}' \(.*{reason}.*sqlite:///"):
         export_optuna(run_dir, url)
 
@@ -210,12 +210,14 @@ def test_a_database_that_cannot_be_written_is_told_in_words(run_dir, url, reason
     ["sqlite://", "sqlite:///", "sqlite+pysqlite:///", "sqlite:///:memory:",
      "sqlite:///file::memory:?uri=true", "sqlite:///file:x?mode=memory&uri=true"],
 )  # fmt: skip
-def test_a_database_in_memory_is_refused_for_it_would_be_gone(run_dir, url):
-    with pytest.raises(ValueError, match=rf"kept, got '{re.escape(url)}'.*sqlite:///runs.db"):
+def test_a_database_in_memory_is_refused(run_dir, url):
+    with pytest.raises(
+        ValueError, match=rf"must be a file, got '{re.escape(url)}'.*sqlite:///runs.db"
+    ):
         export_optuna(run_dir, url)
 
 
-def test_a_database_without_its_driver_is_told_in_words(run_dir, monkeypatch):
+def test_a_database_without_its_driver_is_an_error(run_dir, monkeypatch):
     def absent(*_, **__):
         raise ImportError("Failed to import DB access module")
 
@@ -224,23 +226,21 @@ def test_a_database_without_its_driver_is_told_in_words(run_dir, monkeypatch):
         export_optuna(run_dir, "mysql://x")
 
 
-def test_objectives_keep_their_direction_and_a_lost_training_has_no_value(run_dir):
+def test_objectives_keep_their_direction_and_failed_trainings_have_no_value(run_dir):
     trials = [(t.trial, t.record) for t in load(run_dir).trials]
     study = memory_study(
         trials, [CLASSIFICATION.metric("val_accuracy"), CLASSIFICATION.metric("macs")]
     )
     assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
-    counted = memory_study(
-        trials, [CLASSIFICATION.metric("macs")]
-    )  # known even where the training was lost
+    counted = memory_study(trials, [CLASSIFICATION.metric("macs")])
     assert [t.state.name for t in counted.trials[:3]] == ["FAIL", "FAIL", "COMPLETE"]
 
 
-def test_importances_find_what_matters(run_dir):
-    found = importances(load(run_dir))
-    assert sum(found.values()) == pytest.approx(1)
-    assert max(found, key=found.get) == "c1"
-    assert found == importances(load(run_dir))
+def test_importances_find_the_number_that_matters(run_dir):
+    shares = importances(load(run_dir))
+    assert sum(shares.values()) == pytest.approx(1)
+    assert max(shares, key=shares.get) == "c1"
+    assert shares == importances(load(run_dir))
     assert importances(load(run_dir), "test_accuracy") == {}  # never measured
 
 

@@ -33,12 +33,12 @@ def solve_l3(
 
 
 def cell_at(cells: tuple[Cell, ...], c1: int, group_channels: int, l1: int) -> Cell:
-    asked = {"c1": c1, "group_channels": group_channels, "l1": l1}
-    (found,) = [cell for cell in cells if cell.requested == asked]
-    return found
+    coordinates = {"c1": c1, "group_channels": group_channels, "l1": l1}
+    (cell,) = [cell for cell in cells if cell.requested == coordinates]
+    return cell
 
 
-def test_the_origin_is_what_the_budget_gives() -> None:
+def test_the_budget_of_30m_gives_the_origin() -> None:
     assert solve_l3(64, 16, 4, BUDGET) == ORIGIN
 
 
@@ -88,7 +88,7 @@ def test_thirty_cells_and_the_fate_of_each(
             assert bool(cell.reason) == (cell.fate == "repaired")
 
 
-def test_what_cannot_be_small_enough_says_so() -> None:
+def test_a_cell_that_cannot_be_small_enough_is_infeasible_with_a_reason() -> None:
     reason = cell_at(plan(SPACES["main"], BUDGET), 80, 16, 5).reason
     assert reason == (
         "the smallest legal model with C1 = 80 has L3 = 5: 36.0M params is 19.9% over the budget "
@@ -96,7 +96,7 @@ def test_what_cannot_be_small_enough_says_so() -> None:
     )
 
 
-def test_a_coarse_step_says_which_model_is_closest() -> None:
+def test_a_budget_between_two_depths_reports_the_closest_model() -> None:
     (cell,) = plan(space((64,), (16,), (1,)), Budget.parse("10M", tolerance=0.001))
     assert cell.fate == "infeasible"
     assert cell.reason == (
@@ -105,7 +105,7 @@ def test_a_coarse_step_says_which_model_is_closest() -> None:
     )
 
 
-def test_repair_goes_to_the_nearest_multiple_and_says_so() -> None:
+def test_repair_rounds_to_the_nearest_multiple_and_gives_the_reason() -> None:
     cell = cell_at(plan(SPACES["main"], BUDGET), 80, 32, 1)
     assert cell.fate == "repaired"
     assert cell.variant is not None
@@ -116,7 +116,7 @@ def test_repair_goes_to_the_nearest_multiple_and_says_so() -> None:
     )
 
 
-def test_a_repair_that_meets_another_cell_says_which() -> None:
+def test_a_repair_that_duplicates_another_cell_names_it() -> None:
     cells = plan(SPACES["main"], BUDGET)
     repaired, exact = cell_at(cells, 48, 32, 3), cell_at(cells, 64, 32, 3)
     assert repaired.variant == exact.variant
@@ -124,7 +124,7 @@ def test_a_repair_that_meets_another_cell_says_which() -> None:
     assert exact.reason == ""
 
 
-def test_a_repair_over_budget_names_both_reasons() -> None:
+def test_a_repair_over_budget_gives_both_reasons() -> None:
     reason = cell_at(plan(SPACES["main"], BUDGET), 80, 32, 5).reason
     assert reason.startswith("rule 2: C1 = 80")
     assert "C1 80 -> 96" in reason
@@ -149,12 +149,12 @@ def test_error_lists_every_cell_that_is_not_exact() -> None:
     assert plan(legal, BUDGET, "error") == plan(legal, BUDGET)
 
 
-def test_a_word_that_is_no_way_is_refused() -> None:
-    with pytest.raises(ValueError, match="invalid wants one of repair, skip, error, got 'drop'"):
+def test_an_unknown_invalid_policy_is_rejected() -> None:
+    with pytest.raises(ValueError, match="invalid must be one of repair, skip, error, got 'drop'"):
         plan(SPACES["main"], BUDGET, "drop")  # type: ignore[arg-type]
 
 
-def test_the_block_changes_the_count_and_is_kept() -> None:
+def test_the_block_of_the_template_is_kept() -> None:
     (cell,) = plan(space((64,), (16,), (4,), like=SCALED_ORIGIN), BUDGET)
     assert cell.variant == SCALED_ORIGIN
 
@@ -180,19 +180,19 @@ def test_a_budget_of_multiply_adds() -> None:
 def test_no_other_l3_is_closer(
     width: int, group_channels: int, l1: int, target: int, axis: Axis, like: Variant
 ) -> None:
-    """Against trying every L3 in reach; ties go to the shallower."""
+    """Compares with trying every L3 in a range; ties go to the shallower model."""
     budget = Budget(target * (150 if axis == "macs" else 1), axis)
-    found = solve_l3(width * group_channels, group_channels, l1, budget, like)
+    solved = solve_l3(width * group_channels, group_channels, l1, budget, like)
 
     def gap(l3: int) -> int:
-        return abs(budget.value(count(replace(found, l3=l3).config())) - budget.target)
+        return abs(budget.value(count(replace(solved, l3=l3).config())) - budget.target)
 
-    reach = range(max(l1, found.l3 - 30), found.l3 + 30)
-    assert min(reach, key=lambda l3: (gap(l3), l3)) == found.l3
-    assert gap(l1) >= gap(found.l3)
+    nearby = range(max(l1, solved.l3 - 30), solved.l3 + 30)
+    assert min(nearby, key=lambda l3: (gap(l3), l3)) == solved.l3
+    assert gap(l1) >= gap(solved.l3)
 
 
-def test_of_two_equally_close_the_shallower() -> None:
+def test_of_two_equally_close_models_the_shallower_is_taken() -> None:
     near, far = (count(replace(ORIGIN, l3=l3).config()).macs for l3 in (18, 19))
     assert (near + far) % 2 == 0
     assert solve_l3(64, 16, 4, Budget((near + far) // 2, "macs")).l3 == 18
@@ -225,15 +225,15 @@ def test_an_odd_group_width_is_repaired_to_an_even_width() -> None:
     assert "nearest even multiple of C'" in cell.reason
 
 
-def test_every_wrong_list_of_a_space_is_named() -> None:
+def test_every_wrong_list_of_a_space_is_reported() -> None:
     with pytest.raises(ValueError, match="not a space") as error:
         space((), (16, 16), (0,))
-    assert "C1 wants" in str(error.value)
-    assert "C' wants different whole numbers >= 1, got 16, 16" in str(error.value)
-    assert "L1 wants" in str(error.value)
+    assert "C1 must be" in str(error.value)
+    assert "C' must be different whole numbers >= 1, got 16, 16" in str(error.value)
+    assert "L1 must be" in str(error.value)
 
 
-def test_an_unknown_preset_names_the_known() -> None:
+def test_an_unknown_space_name_lists_the_known_names() -> None:
     with pytest.raises(ValueError, match="one of main, supplement, got 'appendix'"):
         named_space("appendix")
     assert named_space("supplement") == space((16, 32, 64), (16, 32), (1, 2, 3, 4, 5))
@@ -249,13 +249,13 @@ def test_rows_for_scripts() -> None:
     assert origin["macs"] == 4_885_100_544
     repaired = next(r for r in rows if r["status"] == "repaired")
     assert (repaired["asked_c1"], repaired["c1"]) == (48, 64)
-    lost = next(r for r in rows if r["status"] == "infeasible")
-    assert (lost["l3"], lost["params"], lost["macs"]) == (None, None, None)
-    assert (lost["c1"], lost["group_channels"], lost["l1"]) == (80, 16, 5)
+    infeasible = next(r for r in rows if r["status"] == "infeasible")
+    assert (infeasible["l3"], infeasible["params"], infeasible["macs"]) == (None, None, None)
+    assert (infeasible["c1"], infeasible["group_channels"], infeasible["l1"]) == (80, 16, 5)
 
 
-def test_summary_counts_fates_and_gives_the_spread() -> None:
+def test_summary_counts_fates_and_gives_the_range_of_sizes() -> None:
     text = summary(plan(SPACES["main"], BUDGET))
     assert text == "30 cells: 19 exact, 8 repaired, 3 infeasible; 29.6M params to 31.2M params"
-    nothing = plan(space((80,), (16,), (5,)), BUDGET)
-    assert summary(nothing) == "1 cell: 1 infeasible"
+    infeasible = plan(space((80,), (16,), (5,)), BUDGET)
+    assert summary(infeasible) == "1 cell: 1 infeasible"

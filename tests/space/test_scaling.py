@@ -26,7 +26,7 @@ BEST = (1.09, 1.36)
         ("macs", {"operator": False}, 1.995),
     ],
 )
-def test_the_exponent_near_the_printed_199(
+def test_the_exponent_is_near_the_printed_1_99(
     axis: Axis, options: dict[str, bool], expected: float
 ) -> None:
     assert round(exponent(ORIGIN, axis, **options), 3) == expected
@@ -40,11 +40,11 @@ def test_doubling_the_depth_gives_191_times_the_parameters() -> None:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_every_printed_pair_doubles(row: Row) -> None:
-    assert SCALED_ORIGIN.growth(row.alpha, row.beta)[0] == pytest.approx(2, rel=0.01)
+    assert SCALED_ORIGIN.growth_factor(row.alpha, row.beta)[0] == pytest.approx(2, rel=0.01)
     assert growth_note(row.alpha, row.beta, SCALED_ORIGIN) == ""
 
 
-def test_a_step_far_from_doubling_is_said() -> None:
+def test_a_step_far_from_doubling_gets_a_note() -> None:
     assert growth_note(1.5, 1.0, SCALED_ORIGIN) == (
         "alpha * beta^1.976 = 1.50, not ~2: one step of phi multiplies the params by that"
     )
@@ -55,7 +55,7 @@ def test_a_step_far_from_doubling_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("alpha", "beta", "named"),
+    ("alpha", "beta", "reported"),
     [
         (0.5, 1.0, ["alpha"]),
         (1.0, 0.99, ["beta"]),
@@ -63,11 +63,13 @@ def test_a_step_far_from_doubling_is_said() -> None:
         (float("inf"), None, ["alpha", "beta is missing"]),
     ],
 )
-def test_every_bad_factor_is_named(alpha: float, beta: float | None, named: list[str]) -> None:
-    with pytest.raises(ValueError, match="wants a number >= 1") as error:
+def test_every_wrong_factor_is_reported(
+    alpha: float, beta: float | None, reported: list[str]
+) -> None:
+    with pytest.raises(ValueError, match="must be a number >= 1") as error:
         check_factors(alpha, beta)
-    assert len(str(error.value).split("; ")) == len(named)
-    assert all(name in str(error.value) for name in named)
+    assert len(str(error.value).split("; ")) == len(reported)
+    assert all(name in str(error.value) for name in reported)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_roundings_from_t_with_the_best_pair(rounding: str, phi: int, name: str)
 
 
 def test_floor_never_goes_up() -> None:
-    """C1' = 125.4, D' = 31.8 (Table C's first row): 128 would be nearer."""
+    """C1' = 125.4, D' = 31.8 (first row of Table C): 128 is nearer."""
     assert scale(SCALED_ORIGIN, 1.03, 1.40, 2, "floor").name == "112-16-4-19"
 
 
@@ -94,13 +96,12 @@ def test_nearest_at_phi_one_is_s() -> None:
     assert scale(SCALED_ORIGIN, *BEST, 1) == PUBLISHED["S"]
 
 
-def test_rounding_by_budget_keeps_the_promised_size() -> None:
+def test_rounding_by_budget_keeps_the_size_before_rounding() -> None:
     for row in ROWS:
-        promised = (
-            count(SCALED_ORIGIN.config()).params * SCALED_ORIGIN.growth(row.alpha, row.beta)[0] ** 2
-        )
+        factor, _ = SCALED_ORIGIN.growth_factor(row.alpha, row.beta)
+        target = count(SCALED_ORIGIN.config()).params * factor**2
         size = count(scale(SCALED_ORIGIN, row.alpha, row.beta, 2, "budget").config()).params
-        assert size == pytest.approx(promised, rel=0.02)
+        assert size == pytest.approx(target, rel=0.02)
 
 
 @settings(max_examples=100, deadline=None)
@@ -111,17 +112,17 @@ def test_rounding_by_budget_keeps_the_promised_size() -> None:
 def test_scaled_models_are_legal_and_keep_block_and_groups(
     alpha: float, beta: float, phi: int, rounding: str, origin: Variant
 ) -> None:
-    found = scale(origin, alpha, beta, phi, rounding)
-    assert found.group_channels == origin.group_channels
-    assert found.l1 == origin.l1
-    assert found.with_numbers(*origin.numbers) == origin
+    scaled = scale(origin, alpha, beta, phi, rounding)
+    assert scaled.group_channels == origin.group_channels
+    assert scaled.l1 == origin.l1
+    assert scaled.with_numbers(*origin.numbers) == origin
     step = 10 if origin.group_channels == 5 else origin.group_channels
-    assert abs(found.c1 - beta**phi * origin.c1) <= (step if rounding == "floor" else step / 2)
+    assert abs(scaled.c1 - beta**phi * origin.c1) <= (step if rounding == "floor" else step / 2)
     if rounding != "budget":
-        assert abs(found.depth - alpha**phi * origin.depth) <= 1
+        assert abs(scaled.depth - alpha**phi * origin.depth) <= 1
 
 
-def test_products_without_a_remainder_are_exact_whatever_floats_say() -> None:
+def test_whole_products_are_exact_despite_floating_point() -> None:
     """1.1 * 30 is 33.00000000000000355 in floating point, 1.1^2 * 100 is 121.00000000000001."""
     for rounding in ("nearest", "floor"):
         cell = scaled_cell(Variant(64, 16, 4, 18), 1.1, 1.25, 1, rounding)
@@ -131,15 +132,15 @@ def test_products_without_a_remainder_are_exact_whatever_floats_say() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
-        ((1.09, 1.36, -1), "phi wants a whole number >= 0, got -1"),
-        ((1.09, 1.36, 1, "up"), "rounding wants one of nearest, floor, budget, got 'up'"),
-        ((0.9, 1.36, 1), "alpha wants a number >= 1"),
+        ((1.09, 1.36, -1), "phi must be a whole number >= 0, got -1"),
+        ((1.09, 1.36, 1, "up"), "rounding must be one of nearest, floor, budget, got 'up'"),
+        ((0.9, 1.36, 1), "alpha must be a number >= 1"),
     ],
 )
-def test_bad_scaling_is_refused(arguments: tuple[Any, ...], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_wrong_scaling_arguments_are_rejected(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         scale(SCALED_ORIGIN, *arguments)
 
 
@@ -164,13 +165,13 @@ def test_the_ladder_ends_with_its_budget_and_tolerance() -> None:
     assert len(ladder(SCALED_ORIGIN, up_to=Budget.parse("1B"))) > 4
 
 
-def test_an_origin_over_the_budget_is_refused() -> None:
+def test_an_origin_over_the_budget_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"has 29\.9M params, over the budget of 20M"):
         ladder(SCALED_ORIGIN, up_to=Budget.parse("20M"))
 
 
 @pytest.mark.parametrize("factors", [(1.0, 1.0), (1.0001, 1.0)])
-def test_a_ladder_that_hardly_climbs_is_refused(factors: tuple[float, float]) -> None:
+def test_a_ladder_of_too_many_steps_is_rejected(factors: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="more than 64 steps to 100M params"):
         ladder(SCALED_ORIGIN, *factors)
 
@@ -190,7 +191,7 @@ def test_recovered_configurations_have_the_printed_parameters() -> None:
     assert cells[2].paper["model"] == "B"
 
 
-def test_table_c_by_a_rounding_keeps_the_papers_figures_beside() -> None:
+def test_table_c_by_a_rounding_keeps_the_papers_figures() -> None:
     cells = table_c(rounding="nearest")
     assert [cell.variant and cell.variant.name for cell in cells] == [
         "128-16-4-20", "128-16-4-22", "112-16-4-24", "112-16-4-26", "112-16-4-28",
@@ -199,7 +200,7 @@ def test_table_c_by_a_rounding_keeps_the_papers_figures_beside() -> None:
     assert "recovered" not in cells[4].reason
 
 
-def test_table_c_from_another_origin_has_nothing_to_recover() -> None:
+def test_table_c_is_recovered_from_the_papers_origin_only() -> None:
     small = Variant(16, 4, 2, 6)
     with pytest.raises(ValueError, match="start from 64-16-4-18; from 16-4-2-6 take a rounding"):
         table_c(small)
@@ -208,15 +209,16 @@ def test_table_c_from_another_origin_has_nothing_to_recover() -> None:
         table_c(small, "up")
 
 
-def test_no_single_rounding_gives_all_five() -> None:
+def test_no_rounding_gives_all_five_sizes() -> None:
     printed = [row.params for row in ROWS]
     for rounding in ROUNDINGS:
         sizes = [c.cost and round(c.cost.params / 1e6) for c in table_c(rounding=rounding)]
         assert sizes != printed
 
 
-def test_the_contradiction_holds_for_every_split_of_the_depth() -> None:
-    """At the width 112, 95M means fewer than the 33 blocks of row 3, unless L1 is below T's."""
+def test_95m_at_width_112_needs_fewer_blocks_for_every_split_of_the_depth() -> None:
+    """Rows 2 and 3 of Table C contradict each other: 95M at width 112 needs fewer than row 3's 33
+    blocks, unless L1 is below T's."""
     for l1 in range(4, 8):
         for l3 in range(l1, 40):
             variant = SCALED_ORIGIN.with_numbers(112, 16, l1, l3)

@@ -1,4 +1,4 @@
-"""The permutation test of whether a result goes with any number, on synthetic truth."""
+"""The permutation test of association between a result and any number, on synthetic data."""
 
 import numpy as np
 import pytest
@@ -13,27 +13,28 @@ COLUMNS = {
 }
 
 
-def test_noise_passes_as_often_as_it_should():
+def test_p_values_of_noise_are_uniform():
     rng = np.random.default_rng(0)
-    found = [chance_of_no_association(COLUMNS, rng.normal(size=22), 199) for _ in range(400)]
-    assert 0.02 < np.mean([p <= 0.05 for p in found]) < 0.085  # 0.05 within three of its errors
-    assert 0.4 < np.mean(found) < 0.6
+    p_values = [chance_of_no_association(COLUMNS, rng.normal(size=22), 199) for _ in range(400)]
+    # 0.05 within three standard errors
+    assert 0.02 < np.mean([p <= 0.05 for p in p_values]) < 0.085
+    assert 0.4 < np.mean(p_values) < 0.6
 
 
 @pytest.mark.parametrize(
     "effect",
     [
         lambda i: 0.1 * COLUMNS["c1"][i],
-        lambda i: -abs(COLUMNS["l1"][i] - 3),  # best in the middle: no rank correlation sees it
+        lambda i: -abs(COLUMNS["l1"][i] - 3),  # best in the middle: no rank correlation
         lambda i: 2.0 * (COLUMNS["operator"][i] == "dcnv3"),
     ],
 )
-def test_a_real_effect_is_seen(effect):
+def test_a_real_effect_is_detected(effect):
     values = [effect(i) + 0.3 * z for i, z in enumerate(np.random.default_rng(1).normal(size=22))]
     assert chance_of_no_association(COLUMNS, values) < 0.01
 
 
-def test_what_cannot_be_tested_is_chance():
+def test_what_cannot_be_tested_has_a_p_value_of_one():
     values = list(range(22))
     assert chance_of_no_association({}, values) == 1.0
     assert chance_of_no_association({"l1": [4] * 22}, values) == 1.0
@@ -43,6 +44,6 @@ def test_what_cannot_be_tested_is_chance():
         chance_of_no_association({"l1": [1, 2]}, values)
 
 
-def test_it_is_the_same_every_time():
+def test_it_is_deterministic():
     values = np.random.default_rng(5).normal(size=22)
     assert chance_of_no_association(COLUMNS, values) == chance_of_no_association(COLUMNS, values)

@@ -1,3 +1,5 @@
+"""Intervals, tau, error distributions and Pareto fronts, with coverage on synthetic data."""
+
 import math
 
 import numpy as np
@@ -11,64 +13,63 @@ from archsearch.stats.intervals import (
     interval,
     kendall_tau,
     mean_of_means,
-    next_value,
     pareto,
-    regret,
+    prediction_interval,
 )
 
 
 def test_student_interval_is_the_textbook_one():
     # 79, 80, 81, 82: mean 80.5, standard error sqrt(5/3)/2, t(0.975, 3) = 3.1824
-    found = interval([79, 80, 81, 82])
+    result = interval([79, 80, 81, 82])
     half = 3.18244630528 * math.sqrt(5 / 3) / 2
-    assert (found.mean, found.n, found.method) == (80.5, 4, "student")
-    assert found.low == pytest.approx(80.5 - half)
-    assert found.half_width == pytest.approx(half)
-    assert 80.5 in found
-    assert 85.0 not in found
+    assert (result.mean, result.n, result.method) == (80.5, 4, "student")
+    assert result.low == pytest.approx(80.5 - half)
+    assert result.half_width == pytest.approx(half)
+    assert 80.5 in result
+    assert 85.0 not in result
 
 
 def test_one_repeat_has_no_interval():
-    found = interval([80.0])
-    assert (found.mean, found.low, found.high, found.half_width) == (80.0, None, None, None)
-    assert 80.0 not in found
+    single = interval([80.0])
+    assert (single.mean, single.low, single.high, single.half_width) == (80.0, None, None, None)
+    assert 80.0 not in single
 
 
-def test_student_interval_covers_the_truth_as_often_as_it_says():
+def test_student_interval_has_its_nominal_coverage():
     rng = np.random.default_rng(1)
     for level in (0.8, 0.95):
         hits = sum(3.0 in interval(row, level) for row in rng.normal(3.0, 2.0, (2000, 3)))
         assert hits / 2000 == pytest.approx(level, abs=4 * math.sqrt(level * (1 - level) / 2000))
 
 
-def test_bootstrap_interval_holds_for_many_skewed_values_and_repeats_itself():
+def test_bootstrap_interval_covers_many_skewed_values_and_is_deterministic():
     rng = np.random.default_rng(2)
     rows = rng.exponential(1.0, (150, 40))
     hits = sum(1.0 in interval(row, method="bootstrap") for row in rows)
-    assert hits / 150 > 0.95 - 0.02 - 4 * math.sqrt(0.05 * 0.95 / 150)  # 0.93 is its known level
+    assert hits / 150 > 0.95 - 0.02 - 4 * math.sqrt(0.05 * 0.95 / 150)  # its known coverage is 0.93
     assert interval(rows[0], method="bootstrap") == interval(rows[0], method="bootstrap")
 
 
 @pytest.mark.parametrize(
-    ("values", "level", "words"),
+    ("values", "level", "message"),
     [
         ([], 0.95, "at least one finite number"),
         ([1.0, math.nan], 0.95, "nan"),
         ([1.0], 95, "between 0 and 1"),
     ],
 )
-def test_interval_refuses_in_words(values, level, words):
-    with pytest.raises(ValueError, match=words):
+def test_interval_rejects_wrong_values(values, level, message):
+    with pytest.raises(ValueError, match=message):
         interval(values, level)
 
 
-def test_tau_is_scipys_with_ties():
+def test_tau_equals_scipys_with_ties():
     a, b = [1, 2, 2, 3, 5, 4], [2, 1, 3, 3, 6, 4]
     assert kendall_tau(a, b).mean == pytest.approx(sps.kendalltau(a, b).statistic)
     assert kendall_tau(a, [-v for v in a]).mean == pytest.approx(-1)
 
 
-def test_a_perfect_order_of_few_cells_is_no_certainty():
+def test_a_perfect_order_of_few_cells_has_a_wide_interval():
     five, twelve = (kendall_tau(range(n), range(n)) for n in (5, 12))
     assert five.mean == twelve.mean == 1
     assert five.low < 0.4 < twelve.low < 1
@@ -78,7 +79,7 @@ def test_a_perfect_order_of_few_cells_is_no_certainty():
 
 
 @pytest.mark.parametrize(("cells", "tau"), [(5, 0.9), (8, 0.7), (12, 0.0)])
-def test_taus_interval_holds_the_truth_with_few_cells(cells, tau):
+def test_taus_interval_covers_the_truth_with_few_cells(cells, tau):
     runs, rng, rho = 150, np.random.default_rng(3), math.sin(math.pi / 2 * tau)
     x, e = rng.normal(size=(2, runs, cells))
     y = rho * x + math.sqrt(1 - rho**2) * e
@@ -86,43 +87,34 @@ def test_taus_interval_holds_the_truth_with_few_cells(cells, tau):
     assert hits / runs >= 0.95 - 4 * math.sqrt(0.05 * 0.95 / runs)
 
 
-def test_tau_refuses_what_has_no_order():
-    with pytest.raises(ValueError, match="all cells score the same"):
+def test_tau_rejects_scores_without_an_order():
+    with pytest.raises(ValueError, match="all cells have the same score"):
         kendall_tau([1, 1, 1], [1, 2, 3])
     with pytest.raises(ValueError, match="got 2 and 3"):
         kendall_tau([1, 2], [1, 2, 3])
 
 
-def test_edf_counts_and_its_band_holds_everywhere_at_once():
-    found = edf([3.0, 1.0, 2.0, 2.0])
-    assert found.error == (1.0, 2.0, 2.0, 3.0)
-    assert found.share == (0.25, 0.5, 0.75, 1.0)
+def test_edf_counts_and_its_band_covers_the_complete_curve():
+    result = edf([3.0, 1.0, 2.0, 2.0])
+    assert result.error == (1.0, 2.0, 2.0, 3.0)
+    assert result.share == (0.25, 0.5, 0.75, 1.0)
     rng = np.random.default_rng(4)
-    held = 0
+    covered = 0
     for row in rng.uniform(size=(400, 50)):
         band = edf(row)
         x, low, high = (np.array(v) for v in (band.error, band.low, band.high))
-        held += bool((low <= x).all() and (high >= x - 1 / 50).all())  # F(x) = x
-    assert held / 400 >= 0.95
+        covered += bool((low <= x).all() and (high >= x - 1 / 50).all())  # F(x) = x
+    assert covered / 400 >= 0.95
     assert band.low[-1] == pytest.approx(1 - math.sqrt(math.log(40) / 100))
 
 
-def test_pareto_keeps_what_nothing_beats():
+def test_pareto_keeps_undominated_points():
     points = {"a": (90, 5), "b": (80, 4), "c": (85, 5), "d": (80, 4), "e": (95, 9)}
     assert pareto(points, [True, False]) == ("e", "a", "b", "d")
     assert pareto(points, [True, True]) == ("e",)
     assert pareto({}, [True]) == ()
     with pytest.raises(ValueError, match="other numbers at: x"):
         pareto({"x": (1, 2)}, [True])
-
-
-def test_regret_is_the_distance_to_the_best():
-    values = {"a": 90.0, "b": 92.5}
-    assert regret("a", values) == 2.5
-    assert regret("b", values) == 0
-    assert regret("b", values, higher_is_better=False) == 2.5
-    with pytest.raises(ValueError, match="'c' has no value"):
-        regret("c", values)
 
 
 def test_the_winner_of_one_seed_is_the_best_half_of_the_time():
@@ -133,16 +125,16 @@ def test_the_winner_of_one_seed_is_the_best_half_of_the_time():
     assert chance_winner_is_best(gap=10).mean == 1
 
 
-def test_next_value_covers_one_more_repeat() -> None:
-    """At n = 3 its half is t(2) * s * sqrt(1 + 1/3); simulated coverage is the level."""
+def test_prediction_interval_covers_one_more_repeat() -> None:
+    """At n = 3 the half width is t(2) * s * sqrt(1 + 1/3); simulated coverage is the level."""
     values = [1.0, 2.0, 4.0]
     half = 4.302653 * np.std(values, ddof=1) * np.sqrt(4 / 3)
-    found = next_value(values)
-    assert found.half_width == pytest.approx(half, rel=1e-6)
+    result = prediction_interval(values)
+    assert result.half_width == pytest.approx(half, rel=1e-6)
     draws = np.random.default_rng(0).normal(size=(2000, 4))
-    inside = np.mean([row[3] in next_value(row[:3]) for row in draws])
+    inside = np.mean([row[3] in prediction_interval(row[:3]) for row in draws])
     assert inside == pytest.approx(0.95, abs=0.015)  # three standard errors
-    assert next_value([1.0]).low is None
+    assert prediction_interval([1.0]).low is None
 
 
 @pytest.mark.parametrize(
@@ -159,10 +151,10 @@ def test_the_mean_of_means_covers_the_truth(groups, repeats, spread):
     assert 0.935 < inside / runs <= 1
 
 
-def test_the_mean_of_means_is_what_scipy_gives_for_one_group():
+def test_the_mean_of_means_of_one_group_is_its_interval():
     values = [1.0, 2.0, 4.5]
-    found, one = mean_of_means([values]), interval(values)
-    assert (found.low, found.high) == (pytest.approx(one.low), pytest.approx(one.high))
+    group, plain = mean_of_means([values]), interval(values)
+    assert (group.low, group.high) == (pytest.approx(plain.low), pytest.approx(plain.high))
     assert mean_of_means([[1.0, 1.0], [3.0, 3.0]]) == Interval(2.0, 2.0, 2.0, 4, "student")
     with pytest.raises(ValueError, match="two repeats"):
         mean_of_means([[1.0], [2.0, 3.0]])

@@ -1,4 +1,4 @@
-"""Ties with the best, checked on synthetic truth: coverage, power, gaps in the table."""
+"""Ties with the best on synthetic data: coverage, power and missing values."""
 
 import math
 
@@ -24,7 +24,7 @@ TRUTHS = {
 
 
 def study(rng, truth, noise, seeds, seed_effect=0.3):
-    """(cells, seeds) values: the seed's effect is shared by the cells."""
+    """(cells, seeds) values; the effect of a seed is shared by the cells."""
     k = len(truth)
     shared = rng.normal(0, seed_effect, seeds)
     return truth[:, None] + shared + rng.normal(size=(k, seeds)) * noise[:, None]
@@ -35,30 +35,30 @@ def as_table(y):
 
 
 def coverage(truth_name, noise_name, cells, seeds, runs, **options):
-    """Share of studies that keep every truly best cell, and the mean number of cells kept."""
+    """Share of studies in which every truly best cell is tied, and the mean number of ties."""
     rng = np.random.default_rng(5)
     truth = TRUTHS[truth_name](cells)
     best = np.flatnonzero(truth == truth.max()).tolist()
-    kept = size = 0
+    covered = size = 0
     for _ in range(runs):
         y = study(rng, truth, NOISES[noise_name](rng, cells), seeds)
         tied = tied_with_best(as_table(y), draws=2000, **options).tied
-        kept += set(best) <= set(tied)
+        covered += set(best) <= set(tied)
         size += len(tied)
-    return kept / runs, size / runs
+    return covered / runs, size / runs
 
 
 def at_least(level, runs):
-    """The level less four standard errors of the simulation."""
+    """The level minus four standard errors of the simulation."""
     return level - 4 * math.sqrt(level * (1 - level) / runs)
 
 
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("truth", TRUTHS)
 @pytest.mark.parametrize(("cells", "seeds"), [(30, 2), (5, 3)])
-def test_the_truly_best_cells_are_kept(truth, noise, cells, seeds):
-    kept, _ = coverage(truth, noise, cells, seeds, runs=150)
-    assert kept >= at_least(0.95, 150)
+def test_the_truly_best_cells_are_tied(truth, noise, cells, seeds):
+    share, _ = coverage(truth, noise, cells, seeds, runs=150)
+    assert share >= at_least(0.95, 150)
 
 
 @pytest.mark.slow
@@ -66,16 +66,16 @@ def test_the_truly_best_cells_are_kept(truth, noise, cells, seeds):
 @pytest.mark.parametrize("truth", TRUTHS)
 @pytest.mark.parametrize("cells", [3, 10, 30])
 @pytest.mark.parametrize("seeds", [2, 5])
-def test_the_truly_best_cells_are_kept_in_many_studies(truth, noise, cells, seeds):
-    """0.93 is the lowest that `tied_with_best` owns up to: all equal, unequal noise."""
-    kept, _ = coverage(truth, noise, cells, seeds, runs=800)
+def test_the_truly_best_cells_are_tied_in_many_studies(truth, noise, cells, seeds):
+    """0.93 is the lowest coverage that `tied_with_best` states: all equal, unequal noise."""
+    share, _ = coverage(truth, noise, cells, seeds, runs=800)
     hard = truth in ("all equal", "two best") and noise != "equal"
-    assert kept >= at_least(0.93 if hard else 0.95, 800)
+    assert share >= at_least(0.93 if hard else 0.95, 800)
 
 
-def test_pooling_is_exact_for_equal_noise_and_too_sure_for_unequal():
-    kept, _ = coverage("all equal", "equal", 30, 5, runs=400, variance="pooled")
-    assert kept == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / 400))
+def test_pooling_is_exact_for_equal_noise_and_anti_conservative_for_unequal():
+    share, _ = coverage("all equal", "equal", 30, 5, runs=400, variance="pooled")
+    assert share == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / 400))
     unequal, _ = coverage("all equal", "threefold", 30, 5, runs=400, variance="pooled")
     assert unequal < 0.85
 
@@ -88,32 +88,32 @@ def test_more_seeds_leave_fewer_ties():
 
 
 def test_seeds_are_paired():
-    """A gap of 0.5 at noise 0.1 shows, though seeds move all cells by 5."""
+    """A difference of 0.5 at noise 0.1 is significant, although seeds move all cells by 5."""
     rng = np.random.default_rng(6)
     y = study(rng, np.array([0.5, 0.0, 0.0, 0.0]), np.full(4, 0.1), 3, seed_effect=5.0)
-    found = tied_with_best(as_table(y))
-    assert found.tied == (0,)
-    assert found.means[0] - found.means[1] == pytest.approx(0.5, abs=0.4)
+    ranking = tied_with_best(as_table(y))
+    assert ranking.tied == (0,)
+    assert ranking.means[0] - ranking.means[1] == pytest.approx(0.5, abs=0.4)
 
 
-def test_two_cells_are_the_paired_t_test():
+def test_for_two_cells_it_is_the_paired_t_test():
     rng = np.random.default_rng(7)
     y = study(rng, np.array([0.1, 0.0]), np.array([0.1, 0.2]), 5)
     d = y[1] - y[0]
     t = d.mean() / (d.std(ddof=1) / math.sqrt(5))
-    found = tied_with_best(as_table(y), draws=40_000)
-    # the worse of the two is out if |t| passes the two-sided limit: both are under test
-    assert found.p_values[1] == pytest.approx(2 * sps.t.sf(abs(t), 4), abs=0.01)
+    ranking = tied_with_best(as_table(y), draws=40_000)
+    # both cells are tested, so the worse one is rejected if |t| exceeds the two-sided limit
+    assert ranking.p_values[1] == pytest.approx(2 * sps.t.sf(abs(t), 4), abs=0.01)
 
 
-def test_no_cell_is_out_before_a_less_plausible_one():
-    """Stage 1 cannot reject the worse cell, so stage 2, which alone could, is not reached."""
+def test_no_cell_is_rejected_before_a_less_plausible_one():
+    """Step 1 cannot reject the worse cell, so step 2, which would reject, is not reached."""
     null = np.column_stack([np.full(99, 3.0), np.zeros(99)])
     assert step_down(np.array([2.0, 1.0]), null).tolist() == [1.0, 1.0]
     assert step_down(np.array([4.0, 1.0]), null).tolist() == [0.01, 0.01]
 
 
-def test_lower_is_better_turns_the_order_around():
+def test_lower_is_better_reverses_the_order():
     table = {"a": {0: 1.0, 1: 1.1}, "b": {0: 5.0, 1: 5.2}, "c": {0: 5.1, 1: 5.1}}
     down, up = tied_with_best(table, higher_is_better=False), tied_with_best(table)
     assert (down.best, down.tied) == ("a", ("a",))
@@ -121,41 +121,41 @@ def test_lower_is_better_turns_the_order_around():
 
 
 def test_one_seed_cannot_rank_and_says_so():
-    found = tied_with_best({"a": {0: 90.0}, "b": {0: 80.0}, "c": {0: None}})
-    assert not found.can_rank
-    assert "one seed per cell" in found.reason
-    assert "at least two seeds" in found.reason
-    assert (found.best, found.tied) == ("a", ("a", "b"))
-    assert found.notes == ("c: no value, not ranked",)
+    ranking = tied_with_best({"a": {0: 90.0}, "b": {0: 80.0}, "c": {0: None}})
+    assert not ranking.can_rank
+    assert "one seed per cell" in ranking.reason
+    assert "at least two seeds" in ranking.reason
+    assert (ranking.best, ranking.tied) == ("a", ("a", "b"))
+    assert ranking.notes == ("c: no value, not ranked",)
 
 
 @pytest.mark.parametrize(
-    ("table", "words"),
+    ("table", "reason"),
     [
         ({}, "got 0"),
         ({"a": {0: 1.0, 1: 2.0}}, "two cells with values are needed, got 1"),
-        ({"a": {0: 1.0, 1: 1.0}, "b": {0: 3.0, 1: 3.0}}, "no spread at all"),
+        ({"a": {0: 1.0, 1: 1.0}, "b": {0: 3.0, 1: 3.0}}, "all seeds give the same values"),
     ],
 )
-def test_what_cannot_be_ranked_says_why(table, words):
-    found = tied_with_best(table)
-    assert not found.can_rank
-    assert words in found.reason
+def test_a_table_that_cannot_be_ranked_has_a_reason(table, reason):
+    ranking = tied_with_best(table)
+    assert not ranking.can_rank
+    assert reason in ranking.reason
 
 
-def test_gaps_are_filled_by_the_paired_model_and_told():
+def test_missing_values_are_adjusted_by_the_paired_model_and_noted():
     y = study(np.random.default_rng(8), np.array([0, 0, -5.0, 0]), np.full(4, 0.01), 3, 2.0)
     table = as_table(y)
     table[0][2] = math.nan
     del table[1][0]
     table["lost"] = {0: None}
     table["apart"] = {9: 100.0}
-    found = tied_with_best(table)
-    assert set(found.means) == {0, 1, 2, 3}
-    assert 2 not in found.tied
-    for i in (0, 1, 3):  # seeds differ by 2 on average: an unadjusted mean would be far off
-        assert found.means[i] - found.means[2] == pytest.approx(5.0, abs=0.1)
-    assert found.notes == (
+    ranking = tied_with_best(table)
+    assert set(ranking.means) == {0, 1, 2, 3}
+    assert 2 not in ranking.tied
+    for i in (0, 1, 3):  # seeds differ by 2 on average, so unadjusted means would be far off
+        assert ranking.means[i] - ranking.means[2] == pytest.approx(5.0, abs=0.1)
+    assert ranking.notes == (
         "lost: no value, not ranked",
         "apart: shares no seed with the others, not ranked",
         "0: 2 of 3 seeds have a value",
@@ -163,18 +163,18 @@ def test_gaps_are_filled_by_the_paired_model_and_told():
     )
 
 
-def test_coverage_holds_with_gaps():
-    rng, kept = np.random.default_rng(9), 0
-    gone = rng.random((12, 4)) < 0.25
+def test_coverage_holds_with_missing_values():
+    rng, covered = np.random.default_rng(9), 0
+    missing = rng.random((12, 4)) < 0.25
     for _ in range(300):
         y = study(rng, TRUTHS["all equal"](12), NOISES["threefold"](rng, 12), 4)
-        y[gone] = np.nan
-        found = tied_with_best(as_table(y))
-        kept += set(found.means) == set(found.tied)
-    assert kept / 300 >= at_least(0.95, 300)
+        y[missing] = np.nan
+        ranking = tied_with_best(as_table(y))
+        covered += set(ranking.means) == set(ranking.tied)
+    assert covered / 300 >= at_least(0.95, 300)
 
 
-def test_the_order_of_the_table_changes_nothing():
+def test_the_order_of_the_table_does_not_matter():
     y = study(np.random.default_rng(10), np.zeros(6), np.full(6, 0.1), 3)
     table = as_table(y)
     shuffled = {k: dict(reversed(table[k].items())) for k in table}
@@ -187,42 +187,42 @@ def test_a_level_is_a_fraction():
 
 
 def play(y, max_seeds):
-    """Ask for seeds and give them until the plan is done."""
+    """Add the requested seeds until the plan is done: the plan, the requests and the table."""
     table = {i: {} for i in range(len(y))}
-    asked = []
+    requests = []
     while not (plan := next_seeds(table, max_seeds)).done:
-        asked.append((plan.seed, plan.cells))
+        requests.append((plan.seed, plan.cells))
         for cell in plan.cells:
             table[cell][plan.seed] = y[cell][plan.seed]
-    return plan, asked, table
+    return plan, requests, table
 
 
-def test_extra_seeds_go_to_tied_cells_only_until_the_tie_breaks():
+def test_only_tied_cells_get_more_seeds_until_one_is_left():
     noise = np.array([0.02, 0.02, 0.02, 0.02])
     y = study(np.random.default_rng(11), np.array([0.1, 0.0, -5, -5]), noise, 6)
-    plan, asked, table = play(y, 6)
-    assert asked[:2] == [(0, (0, 1, 2, 3)), (1, (0, 1, 2, 3))]
-    assert all(set(cells) == {0, 1} for _, cells in asked[2:])
+    plan, requests, table = play(y, 6)
+    assert requests[:2] == [(0, (0, 1, 2, 3)), (1, (0, 1, 2, 3))]
+    assert all(set(cells) == {0, 1} for _, cells in requests[2:])
     assert plan.ranking.tied == (0,)
     assert plan.reason == f"one cell is left after {len(table[0])} seeds"
     assert 3 <= len(table[0]) < 6
     assert len(table[2]) == 2
 
 
-def test_seeds_end_with_the_tie_told():
-    plan, asked, _ = play(study(np.random.default_rng(12), np.zeros(3), np.full(3, 0.1), 3), 3)
-    assert len(asked) == 3
+def test_the_plan_ends_at_the_largest_number_of_seeds_and_reports_the_tie():
+    plan, requests, _ = play(study(np.random.default_rng(12), np.zeros(3), np.full(3, 0.1), 3), 3)
+    assert len(requests) == 3
     assert plan.reason == "3 cells are still tied after 3 seeds"
     assert "at most 2 times, each at 97.5%" in plan.ranking.notes[-1]
 
 
-def test_a_failed_seed_is_not_asked_for_again_and_a_running_round_is_finished_first():
+def test_a_failed_seed_is_not_requested_again_and_a_running_round_is_finished_first():
     table = {"a": {0: 1.0, 1: None}, "b": {0: 1.1, 1: 1.2}, "c": {0: 1.05}}
     plan = next_seeds(table)
     assert (plan.seed, plan.cells) == (1, ("c",))
 
 
-def test_before_the_first_round_is_whole_nothing_is_ranked_but_what_is_there_is_told():
+def test_an_incomplete_first_round_has_means_but_no_ranking():
     plan = next_seeds({"a": {0: 1.0}, "b": {0: 2.0, 1: 2.1}, "c": {}})
     assert (plan.seed, plan.cells) == (0, ("c",))
     assert not plan.ranking.can_rank
@@ -230,16 +230,16 @@ def test_before_the_first_round_is_whole_nothing_is_ranked_but_what_is_there_is_
     assert plan.ranking.best == "b"
 
 
-def test_where_there_is_nothing_to_compare_no_seed_is_asked_for():
+def test_without_anything_to_compare_no_seed_is_requested():
     assert next_seeds({"a": {0: 1.0, 1: 1.1}}).done
     lost = next_seeds({k: dict.fromkeys(range(5)) for k in "ab"})
     assert (lost.done, lost.reason) == (True, "no cell has a value after 5 seeds")
 
 
-def test_the_best_cell_survives_all_looks():
-    rng, kept, runs = np.random.default_rng(13), 0, 150
+def test_the_best_cells_stay_tied_in_all_tests():
+    rng, covered, runs = np.random.default_rng(13), 0, 150
     for _ in range(runs):
         y = study(rng, TRUTHS["all equal"](5), NOISES["spread"](rng, 5), 4)
         plan, _, _ = play(y, 4)
-        kept += set(plan.ranking.tied) == set(range(5))
-    assert kept / runs >= at_least(0.95, runs)
+        covered += set(plan.ranking.tied) == set(range(5))
+    assert covered / runs >= at_least(0.95, runs)

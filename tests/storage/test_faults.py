@@ -1,7 +1,7 @@
-"""Faults on purpose: killed drivers and workers, damaged files, full disks.
+"""Injected faults: killed drivers and workers, damaged files, full disks.
 
-Nothing is lost, nothing is trained twice, and the records are those of an undisturbed run. The long
-ones are marked slow.
+Nothing is lost, nothing is trained twice, and the records equal those of a run without faults. The
+long tests are marked slow.
 """
 
 import errno
@@ -21,7 +21,7 @@ from archsearch.running.run import StudyStopped, run_study
 from archsearch.storage import files
 from archsearch.storage.study_folder import StudyFolder
 from tests import toy
-from tests.running.test_run import drive, gone, wait_for
+from tests.running.toy_runs import drive, has_ended, wait_for
 
 
 def run(folder: StudyFolder, work: str = "train") -> Any:
@@ -29,14 +29,14 @@ def run(folder: StudyFolder, work: str = "train") -> Any:
 
 
 def kill_until_done(folder: StudyFolder, runner: str, seed: int) -> int:
-    """Start the driver again and again, killing it after some epochs; how often it was killed."""
-    chance = random.Random(seed)
+    """Start the driver repeatedly and kill it after some epochs; returns the number of kills."""
+    generator = random.Random(seed)
     for kills in range(50):
-        enough = num_epochs(folder) + chance.randint(1, 4)
-        with drive(folder, runner, "slow") as process:
+        enough = num_epochs(folder) + generator.randint(1, 4)
+        with drive(folder, runner, "train_slowly") as process:
             while process.poll() is None and num_epochs(folder) < enough:
                 time.sleep(0.005)
-            time.sleep(chance.uniform(0, 0.1))
+            time.sleep(generator.uniform(0, 0.1))
             process.kill()
         if process.returncode == 0:
             return kills
@@ -50,7 +50,7 @@ def num_epochs(folder: StudyFolder) -> int:
 def test_a_driver_killed_at_random_points_loses_nothing(tmp_path: Path) -> None:
     folder = toy.create(tmp_path / "toy", cells=4)
     assert kill_until_done(folder, "local", seed=1) > 0
-    assert toy.metrics(folder) == toy.expected(folder)
+    assert toy.results(folder) == toy.expected_results(folder)
 
 
 @pytest.mark.slow
@@ -59,11 +59,11 @@ def test_a_driver_killed_at_random_points_loses_nothing(tmp_path: Path) -> None:
 def test_no_kill_of_the_driver_loses_anything(tmp_path: Path, runner: str, seed: int) -> None:
     folder = toy.create(tmp_path / "toy", cells=4)
     kill_until_done(folder, runner, seed)
-    assert toy.metrics(folder) == toy.expected(folder)
+    assert toy.results(folder) == toy.expected_results(folder)
 
 
 def in_a_child(action: Callable[[], object]) -> bool:
-    """Do it in a fork of this process; whether it came to its end."""
+    """Run ``action`` in a fork of this process; returns whether it finished."""
     child = os.fork()
     if child == 0:
         try:
@@ -75,17 +75,17 @@ def in_a_child(action: Callable[[], object]) -> bool:
 
 
 def check_power_cuts(tmp_path: Path, cells: int) -> int:
-    """Power is cut at the n-th write, flush or rename, for every n; a write is then half done."""
+    """Cut the power at the n-th write, flush or rename, for every n; that write is half done."""
     for n in range(1000):
         path = tmp_path / str(n)
-        done = in_a_child(partial(run_until_cut, path, cells, n))
+        finished = in_a_child(partial(run_until_cut, path, cells, n))
         folder = toy.create(path, cells)
         assert run(folder) == {"complete": cells}
-        assert toy.metrics(folder) == toy.expected(folder), n
+        assert toy.results(folder) == toy.expected_results(folder), n
         assert not list(path.rglob(files.TEMP_PREFIX + "*")), n
-        if done:
+        if finished:
             return n
-    raise AssertionError("it never got through")
+    raise AssertionError("it never finished")
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -118,48 +118,51 @@ def run_until_cut(path: Path, cells: int, n: int) -> None:
     run(toy.create(path, cells))
 
 
-def test_workers_of_a_killed_driver_go_and_free_their_trials(tmp_path: Path) -> None:
+def test_workers_of_a_killed_driver_exit_and_release_their_trials(tmp_path: Path) -> None:
     folder = toy.create(tmp_path / "toy", cells=4)
-    with drive(folder, "local", "deaf") as process:
+    with drive(folder, "local", "ignore_stop") as process:
         pids = wait_for(lambda: pids_of(folder, 2))
         process.kill()
-    wait_for(lambda: all(gone(pid) for pid in pids))
+    wait_for(lambda: all(has_ended(pid) for pid in pids))
     assert "running" not in folder.states().values()
     assert run(folder) == {"complete": 4}
 
 
 def pids_of(folder: StudyFolder, num: int) -> list[int]:
-    found = [path.read_text() for path in folder.path.glob("trials/*/pid")]
-    return [int(pid) for pid in found if pid] if len(found) >= num else []
+    pids = [path.read_text() for path in folder.path.glob("trials/*/pid")]
+    return [int(pid) for pid in pids if pid] if len(pids) >= num else []
 
 
-def test_a_worker_killed_from_outside_is_replaced(tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
     folder = toy.create(tmp_path / "toy", cells=4)
     killed: set[int] = set()
-    with drive(folder, "local", "slow_the_second_time") as process:
+    with drive(folder, "local", "train_slowly_the_second_time") as process:
         while len(killed) < 4:
             for pid in wait_for(lambda: set(pids_of(folder, 1)) - killed):
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
         process.communicate(timeout=60)
     assert process.returncode == 0
-    assert toy.metrics(folder) == toy.expected(folder)
+    assert toy.results(folder) == toy.expected_results(folder)
     records = [folder.trial(i).record() for i in folder.ids()]
     assert [record and record.attempts for record in records] == [2, 2, 2, 2]
 
 
-def test_of_two_drivers_one_works_and_the_other_says_why_not(tmp_path: Path) -> None:
+def test_of_two_drivers_one_works_and_the_other_reports_the_lock(tmp_path: Path) -> None:
     folder = toy.create(tmp_path / "toy", cells=4)
-    with drive(folder, "local", "slow") as one, drive(folder, "local", "slow") as other:
-        said = [process.communicate(timeout=60)[1] for process in (one, other)]
+    with (
+        drive(folder, "local", "train_slowly") as one,
+        drive(folder, "local", "train_slowly") as other,
+    ):
+        errors = [process.communicate(timeout=60)[1] for process in (one, other)]
     codes = sorted((one.returncode, other.returncode))
-    assert codes in ([0, 1], [0, 0])  # both 0: the second came when the first had finished
-    assert codes == [0, 0] or "is in use by process" in "".join(said)
-    assert toy.metrics(folder) == toy.expected(folder)
+    assert codes in ([0, 1], [0, 0])  # both 0: the second started after the first had finished
+    assert codes == [0, 0] or "is in use by process" in "".join(errors)
+    assert toy.results(folder) == toy.expected_results(folder)
 
 
 class FillingDisk:
-    """Takes so many writes, half of the next, and then none until it is freed."""
+    """Accepts a number of writes, half of the next, and then none until it is free."""
 
     def __init__(self, writes: int) -> None:
         self.left = writes
@@ -175,10 +178,10 @@ class FillingDisk:
 
 
 WRITES_TO_BEGIN = 1
-"""study.json; after it, a study that has begun ends in its own words, not in the system's."""
+"""study.json; a study that has started stops with its own message, not the system's."""
 
 
-def how_it_ends(path: Path, work: str) -> str:
+def final_message(path: Path, work: str) -> str:
     try:
         folder = toy.create(path, cells=2)
     except OSError as error:
@@ -187,26 +190,26 @@ def how_it_ends(path: Path, work: str) -> str:
         run(folder, work)
     except StudyStopped as stopped:
         return str(stopped)
-    return "done"
+    return "finished"
 
 
 def check_full_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str, step: int) -> int:
-    """A disk that fills at every ``step``-th write, then is freed; how many writes there were."""
+    """Fill the disk at every ``step``-th write, then free it; returns the number of writes."""
     for writes in range(0, 10_000, step):
         disk = FillingDisk(writes)
         monkeypatch.setattr(files, "os_write", disk.write)
         path = tmp_path / str(writes)
-        said = how_it_ends(path, work)
-        assert said == "done" or "the disk is full" in said or writes < WRITES_TO_BEGIN
+        message = final_message(path, work)
+        assert message == "finished" or "the disk is full" in message or writes < WRITES_TO_BEGIN
         assert not list(path.glob("trials/*/attempts.jsonl"))
         disk.free = True
         folder = toy.create(path, cells=2)
         run(folder, work)
-        assert toy.metrics(folder) == toy.expected(folder), writes
+        assert toy.results(folder) == toy.expected_results(folder), writes
         assert not list(path.rglob(files.TEMP_PREFIX + "*")), writes
-        if said == "done":
+        if message == "finished":
             return writes
-    raise AssertionError("it never got through")
+    raise AssertionError("it never finished")
 
 
 def test_a_disk_that_fills_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,25 +225,25 @@ def test_a_disk_that_fills_at_any_write_of_a_checkpoint_loses_nothing(
 
 
 def check_truncations(tmp_path: Path, step: int) -> None:
-    """Every file of a finished and of an interrupted trial, and of the study."""
+    """Truncate every file of a study with a finished and an interrupted trial."""
     folder = toy.create(tmp_path / "toy", cells=2)
-    finished, begun = folder.trials()
+    finished, interrupted = folder.trials()
     run_study(folder, [finished], runner="inline", work="tests.toy:train_with_torch")
-    break_off(folder, begun.id)
-    keep = snapshot(folder.path)
-    for name in sorted(keep):
+    interrupt(folder, interrupted.id)
+    contents = snapshot(folder.path)
+    for name in sorted(contents):
         if name.endswith("lock"):
             continue
-        for size in range(0, len(keep[name]), step):
-            restore(folder.path, keep)
-            (folder.path / name).write_bytes(keep[name][:size])
+        for size in range(0, len(contents[name]), step):
+            restore(folder.path, contents)
+            (folder.path / name).write_bytes(contents[name][:size])
             again = toy.create(folder.path, cells=2)
             assert run(again, "train_with_torch") == {"complete": 2}, (name, size)
-            assert toy.metrics(again) == toy.expected(again), (name, size)
+            assert toy.results(again) == toy.expected_results(again), (name, size)
 
 
-def break_off(folder: StudyFolder, trial_id: str) -> None:
-    """The trial as a power cut after its second epoch leaves it, with an attempt that broke."""
+def interrupt(folder: StudyFolder, trial_id: str) -> None:
+    """Leave the trial as a power cut after its second epoch, with a failed attempt."""
     calls = iter((False, False, True))
     trial = folder.trial(trial_id)
     trial.write_spec(next(t for t in folder.trials() if t.id == trial_id))
@@ -250,22 +253,23 @@ def break_off(folder: StudyFolder, trial_id: str) -> None:
 
 
 def snapshot(path: Path) -> dict[str, bytes]:
-    found = (file for file in path.rglob("*") if file.is_file())
-    return {str(file.relative_to(path)): file.read_bytes() for file in found}
+    return {
+        str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()
+    }
 
 
-def restore(path: Path, keep: dict[str, bytes]) -> None:
+def restore(path: Path, contents: dict[str, bytes]) -> None:
     for file in path.rglob("*"):
         if file.is_file():
             file.unlink()
-    for name, content in keep.items():
+    for name, content in contents.items():
         (path / name).write_bytes(content)
 
 
-def test_truncated_files_brick_nothing(tmp_path: Path) -> None:
+def test_truncated_files_are_recovered(tmp_path: Path) -> None:
     check_truncations(tmp_path, step=397)
 
 
 @pytest.mark.slow
-def test_no_truncation_of_any_file_bricks_anything(tmp_path: Path) -> None:
+def test_every_truncation_of_any_file_is_recovered(tmp_path: Path) -> None:
     check_truncations(tmp_path, step=7)

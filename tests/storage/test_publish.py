@@ -1,4 +1,4 @@
-"""A run copied without its weights: everything a report reads is there, and it is still a run."""
+"""Copies of a run without weights: they hold everything that reports read, and are runs."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.golden import golden_results, write_run
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """Every kind of ending, with checkpoints and locks as a real run leaves them."""
+    """Trials of every status, with checkpoints and locks as in a real run."""
     folder = write_run(golden_results(2), tmp_path / "run")
     (folder / "quote.json").write_text('{"seconds": {}}')
     for trial in (folder / "trials").iterdir():
@@ -24,17 +24,17 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_copy_says_what_the_run_says(run: Path, tmp_path: Path) -> None:
-    num = publish(run, tmp_path / "copy")
-    assert num == len(StudyFolder(run).launched())
-    theirs, ours = load(run), load(tmp_path / "copy")
-    assert ours.rows() == theirs.rows()
-    assert ours.seed_rows() == theirs.seed_rows()
-    assert {c.state for c in ours.cells} >= {"failed", "diverged", "interrupted", "infeasible"}
+def test_a_copy_has_the_results_of_the_run(run: Path, tmp_path: Path) -> None:
+    num_copied = publish(run, tmp_path / "copy")
+    assert num_copied == len(StudyFolder(run).launched())
+    original, copy = load(run), load(tmp_path / "copy")
+    assert copy.rows() == original.rows()
+    assert copy.seed_rows() == original.seed_rows()
+    assert {c.state for c in copy.cells} >= {"failed", "diverged", "interrupted", "infeasible"}
     assert (tmp_path / "copy/quote.json").exists()
 
 
-def test_weights_logs_and_locks_stay_behind(run: Path, tmp_path: Path) -> None:
+def test_weights_logs_and_locks_are_not_copied(run: Path, tmp_path: Path) -> None:
     publish(run, tmp_path / "copy")
     names = {path.name for path in (tmp_path / "copy").rglob("*") if path.is_file()}
     assert names == {"study.json", "quote.json", "spec.json", "record.json", "events.jsonl"}
@@ -42,7 +42,7 @@ def test_weights_logs_and_locks_stay_behind(run: Path, tmp_path: Path) -> None:
     assert not any((folder / "events.jsonl").exists() for folder in finished)
 
 
-def test_a_copy_is_brought_up_to_date_and_its_report_is_proven(tmp_path: Path) -> None:
+def test_a_copy_is_updated_and_its_report_verified(tmp_path: Path) -> None:
     folder = toy.create(tmp_path / "run")
     first, *others = folder.trials()
     folder.trial(first.id).write_spec(first)
@@ -56,7 +56,7 @@ def test_a_copy_is_brought_up_to_date_and_its_report_is_proven(tmp_path: Path) -
     assert verify(tmp_path / "copy").differences == ()
 
 
-def test_history_of_failures_goes_with_it(tmp_path: Path) -> None:
+def test_the_history_of_failures_is_copied(tmp_path: Path) -> None:
     folder = toy.create(tmp_path / "run", cells=1)
     trial = folder.trial(folder.ids()[0])
     trial.write_spec(folder.trials()[0])
@@ -69,12 +69,12 @@ def test_history_of_failures_goes_with_it(tmp_path: Path) -> None:
     assert {"record.failed-1.json", "attempts.failed-1.jsonl", "record.json"} <= names
 
 
-def test_nothing_else_is_overwritten(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/thesis.txt").write_text("years")
+def test_only_an_earlier_copy_is_overwritten(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/thesis.txt").write_text("text")
     other = toy.create(tmp_path / "other").path
-    for place in (tmp_path / "mine", other, run):
-        with pytest.raises(ValueError, match="choose another place"):
-            publish(run, place)
+    for target in (tmp_path / "own", other, run):
+        with pytest.raises(ValueError, match="choose another folder"):
+            publish(run, target)
     with pytest.raises(ValueError, match="holds no study"):
-        publish(tmp_path / "mine", tmp_path / "copy")
+        publish(tmp_path / "own", tmp_path / "copy")

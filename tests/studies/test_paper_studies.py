@@ -1,4 +1,4 @@
-"""The paper's other studies: each changes what it says and nothing else, and reports it apart."""
+"""The paper's other studies: each changes only what it names, and has reports of its own."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from archsearch import cli
 from archsearch.core.recipe import QUICK, Recipe
 from archsearch.families.internimage import ORIGIN, FreeVariant, Variant
 from archsearch.paper.printed_sizes import as_printed
-from archsearch.paper.weight_sharing import sharing
+from archsearch.paper.weight_sharing import sharing_rows
 from archsearch.reports import page
 from archsearch.reports.card import CardContent
 from archsearch.reports.context import Context
@@ -58,7 +58,7 @@ def test_kernels_change_operator_and_side_branch_as_table_d_counts() -> None:
     assert [cell.paper["accuracy"] for cell in study.cells] == [83.5, 83.6, 82.8]
 
 
-def test_an_ablation_takes_one_thing_away() -> None:
+def test_an_ablation_removes_one_change() -> None:
     study = ablation.study(recipe=QUICK, size="full")
     plain, unshared, one_group, sigmoid = (cell.variant for cell in study.cells)
     assert plain == ORIGIN
@@ -73,7 +73,7 @@ def test_an_ablation_takes_one_thing_away() -> None:
         ablation.without(ORIGIN, "layers")
 
 
-def test_deformable_attention_has_no_side_branch_to_pay_for() -> None:
+def test_deformable_attention_has_no_depthwise_branch() -> None:
     study = deformable_attention.study(recipe=QUICK, size="full")
     dcnv3, attention = (cell.cost for cell in study.cells)
     assert dcnv3 is not None
@@ -83,10 +83,10 @@ def test_deformable_attention_has_no_side_branch_to_pay_for() -> None:
     assert [cell.paper["accuracy"] for cell in study.cells] == [83.5, 81.9]
 
 
-def test_shares_are_nested_stratified_and_trials_of_their_own() -> None:
-    found = data_scale.studies(recipe=QUICK, seeds=(0, 1))
-    assert [s.recipe.data_fraction for s in found] == [0.01, 0.1, 1.0]
-    assert [c.paper["accuracy"] for s in found for c in s.cells] == [
+def test_shares_are_nested_and_stratified_and_have_separate_trials() -> None:
+    studies = data_scale.studies(recipe=QUICK, seeds=(0, 1))
+    assert [s.recipe.data_fraction for s in studies] == [0.01, 0.1, 1.0]
+    assert [c.paper["accuracy"] for s in studies for c in s.cells] == [
         5.9,
         4.1,
         56.0,
@@ -94,11 +94,11 @@ def test_shares_are_nested_stratified_and_trials_of_their_own() -> None:
         83.5,
         81.9,
     ]
-    ids = [t.id for s in found for t in s.trials(DATA)]
+    ids = [t.id for s in studies for t in s.trials(DATA)]
     assert len(set(ids)) == len(ids) == 12
-    assert len({s.name for s in found}) == 3
+    assert len({s.name for s in studies}) == 3
     labels = load("digits").train.labels
-    parts = [split(labels, QUICK.val_fraction, s.recipe.data_fraction) for s in found]
+    parts = [split(labels, QUICK.val_fraction, s.recipe.data_fraction) for s in studies]
     for (small, val_small), (large, val_large) in pairwise(parts):
         assert set(small) < set(large)
         assert np.array_equal(val_small, val_large)
@@ -108,8 +108,8 @@ def test_shares_are_nested_stratified_and_trials_of_their_own() -> None:
 @pytest.mark.parametrize(
     "module", [kernel_size, ablation, deformable_attention, data_scale], ids=lambda m: m.__name__
 )
-def test_small_is_the_same_question_at_a_thirtieth(module: Any) -> None:
-    make = getattr(module, "studies", None) or (lambda **asked: (module.study(**asked),))
+def test_the_small_study_has_the_same_cells_at_a_thirtieth_of_the_size(module: Any) -> None:
+    make = getattr(module, "studies", None) or (lambda **options: (module.study(**options),))
     small, full = make(recipe=QUICK), make(recipe=QUICK, size="full")
     for a, b in zip(small, full, strict=True):
         assert [c.requested for c in a.cells] == [c.requested for c in b.cells]
@@ -119,7 +119,7 @@ def test_small_is_the_same_question_at_a_thirtieth(module: Any) -> None:
             assert x.cost.params < 0.1 * y.cost.params
 
 
-def test_the_papers_figures_stand_in_columns_of_their_own() -> None:
+def test_the_papers_figures_are_in_separate_columns() -> None:
     run = results(kernel_size.study(recipe=QUICK), lambda t: 90.0 + t.variant.kernel_size)
     table = paper_table(Context.of(run))
     columns = {head: [row[i] for row in table.body] for i, head in enumerate(table.header)}
@@ -170,8 +170,8 @@ def by_share(trial: Trial) -> float:
     return accuracy - 5 * (trial.variant.operator == "deformable-attention")
 
 
-def data_scale_runs(recipe: Recipe = QUICK, **asked: Any) -> list[Results]:
-    return [results(s, by_share) for s in data_scale.studies(recipe=recipe, **asked)]
+def data_scale_runs(recipe: Recipe = QUICK, **options: Any) -> list[Results]:
+    return [results(s, by_share) for s in data_scale.studies(recipe=recipe, **options)]
 
 
 def data_scale_contents(runs: Sequence[Results]) -> list[CardContent]:
@@ -221,37 +221,36 @@ def test_data_scale_sets_shares_side_by_side(tmp_path: Path) -> None:
     assert data_scale_tables(other) == []
 
 
-def test_data_scale_runs_that_do_not_belong_together_have_a_table_each(tmp_path: Path) -> None:
-    """Another recipe and another data set: nothing is merged, and each table says what is not in
-    it."""
-    mine, slow = data_scale_runs(), data_scale_runs(replace(QUICK, epochs=9, name="slow"))
+def test_data_scale_runs_that_are_not_comparable_have_separate_tables(tmp_path: Path) -> None:
+    """Runs with another recipe or data set are not merged; each table lists what it leaves out."""
+    quick, slow = data_scale_runs(), data_scale_runs(replace(QUICK, epochs=9, name="slow"))
     slow = [replace(r, name=f"slow-{r.name}") for r in slow]
-    other = replace(mine[1], name="other", data=replace(DATA, name="else", fingerprint="else"))
-    tables = data_scale_tables([slow[0], *mine, other, *slow[1:]])
+    other = replace(quick[1], name="other", data=replace(DATA, name="else", fingerprint="else"))
+    tables = data_scale_tables([slow[0], *quick, other, *slow[1:]])
     assert [(t.name, {row["run"] for row in t.rows}) for t in tables] == [
         ("data-scale", {r.name for r in slow}),
-        ("data-scale-2", {r.name for r in mine}),
+        ("data-scale-2", {r.name for r in quick}),
     ]
     assert "9 epochs" in tables[0].note
     assert (
         "Not in this table, since the runs differ in data (digits, else) and epochs (9, 2): "
         "data-scale-1-percent, data-scale-10-percent, data-scale-100-percent and other."
     ) in tables[0].note
-    found = written([*mine, *slow], tmp_path)
+    found = written([*quick, *slow], tmp_path)
     assert {f"data-scale{n}.{s}" for n in ("", "-2") for s in ("png", "svg", "csv")} <= found
-    assert data_scale_tables([mine[0], other]) == data_scale_tables([mine[0], slow[1]]) == []
-    note = next(t.note for t in across([mine[0], slow[1]]) if t.name == "runs")
+    assert data_scale_tables([quick[0], other]) == data_scale_tables([quick[0], slow[1]]) == []
+    note = next(t.note for t in across([quick[0], slow[1]]) if t.name == "runs")
     assert "They have epochs (2, 9) and data fraction (0.01, 0.1)." in note
 
 
-def test_the_name_of_a_recipe_is_no_difference() -> None:
+def test_the_name_of_a_recipe_is_not_a_difference() -> None:
     first, *rest = data_scale_runs()
-    study = replace(first.study, recipe=replace(first.study.recipe, name="mine"))
+    study = replace(first.study, recipe=replace(first.study.recipe, name="renamed"))
     (table,) = data_scale_tables([replace(first, study=study), *rest])
     assert len({row["share"] for row in table.rows}) == 3
 
 
-def test_two_runs_of_one_share_are_both_kept_and_told() -> None:
+def test_two_runs_of_one_share_are_both_shown() -> None:
     runs = data_scale_runs()
     again = [replace(r, name="again") for r in data_scale_runs(seeds=(100, 101))][1]
     (table,) = data_scale_tables([*runs, again])
@@ -261,8 +260,8 @@ def test_two_runs_of_one_share_are_both_kept_and_told() -> None:
         "1%": 30, "10%, data-scale-10-percent": 80, "10%, again": 81, "100%": 97,
     }  # fmt: skip
     assert sum("paper" in h for h in columns) == 3
-    words = "Several runs of one share, a column each: 10%: data-scale-10-percent and again."
-    assert words in table.note
+    note = "Several runs of one share, a column each: 10%: data-scale-10-percent and again."
+    assert note in table.note
     assert {row["run"] for row in table.rows} == {r.name for r in [*runs, again]}
     (content,) = data_scale_contents([*runs, again])
     assert content.figure is not None
@@ -271,8 +270,8 @@ def test_two_runs_of_one_share_are_both_kept_and_told() -> None:
     assert len(points) == 2 * 4
 
 
-def test_networks_of_one_operator_have_rows_of_their_own() -> None:
-    """The small study at one share and the full one at another are not one network."""
+def test_networks_with_the_same_operator_have_separate_rows() -> None:
+    """The small study at one share and the full one at another have different networks."""
     small, full = data_scale_runs()[:1], data_scale_runs(size="full")[1:2]
     (table,) = data_scale_tables([*small, *full])
     assert columns_of(table)["Core operator or network"][:4] == [
@@ -313,8 +312,8 @@ def test_a_study_is_planned_trained_and_reported(run: Any, tmp_path: Path) -> No
     assert "8-4-1-1 operator=dcnv3-sigmoid: complete" in err
     _, out, _ = run("status", "runs/ablation-digits", "--format", "json")
     assert len({row["network"] for row in json.loads(out)}) == 4
-    made = {p.name for p in (tmp_path / "runs/ablation-digits/reports").iterdir()}
-    assert {"paper.csv", "gradients.png", "gradients.csv"} <= made
+    files = _names(tmp_path / "runs/ablation-digits/reports")
+    assert {"paper.csv", "gradients.png", "gradients.csv"} <= files
     assert run("report", "runs/ablation-digits", "--verify")[0] == 0
 
 
@@ -341,20 +340,22 @@ def _names(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "parts"),
     [
         (["study", "ablation", "--full"], ["--data imagefolder:PATH"]),
-        (["study", "ablation", "--full", "--seeds", "x"], ["2 things", "--data", "'x'"]),
+        (["study", "ablation", "--full", "--seeds", "x"], ["2 errors", "--data", "'x'"]),
         (["weight-sharing", "--measure", "T,W"], ["no model is called W"]),
     ],
 )
-def test_bad_input_is_told_in_words(run: Any, arguments: Sequence[str], words: list[str]) -> None:
+def test_bad_input_gets_a_clear_message(
+    run: Any, arguments: Sequence[str], parts: list[str]
+) -> None:
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
-    assert all(word in err for word in words)
+    assert all(part in err for part in parts)
 
 
-def test_weight_sharing_prints_json_and_draws(run: Any, tmp_path: Path) -> None:
+def test_weight_sharing_prints_json_and_writes_a_report(run: Any, tmp_path: Path) -> None:
     code, out, _ = run("weight-sharing", "--format", "json", "--out", "ws")
     rows = {row["model"]: row for row in json.loads(out)}
     assert code == 0
@@ -364,8 +365,8 @@ def test_weight_sharing_prints_json_and_draws(run: Any, tmp_path: Path) -> None:
     assert {"weight-sharing.png", "weight-sharing.csv"} <= _names(tmp_path / "ws")
 
 
-def test_what_was_not_measured_has_no_columns() -> None:
-    row = sharing(["T"])[0]
+def test_unmeasured_quantities_have_no_columns() -> None:
+    row = sharing_rows(["T"])[0]
     heads = sharing_table([row], 32, 224).header
     assert not any("measured" in head for head in heads)
     body = columns_of(
@@ -379,17 +380,17 @@ def test_what_was_not_measured_has_no_columns() -> None:
 def test_every_study_is_listed_with_a_command_that_exists(run: Any) -> None:
     _, out, _ = run("studies", "--format", "json")
     listed = {row["study"]: row["command"].split()[1] for row in json.loads(out)}
-    mine = {"claims", "kernel_size", "ablation", "weight_sharing", "data_scale"}
-    assert mine | {"deformable_attention"} <= set(listed)
+    names = {"claims", "kernel_size", "ablation", "weight_sharing", "data_scale"}
+    assert names | {"deformable_attention"} <= set(listed)
     commands = {command.__name__.replace("_", "-") for command in cli.paper.COMMANDS}
-    assert {listed[name] for name in mine} <= commands
+    assert {listed[name] for name in names} <= commands
 
 
-def test_the_papers_table_says_which_mean_it_shows_where_seeds_differ() -> None:
+def test_the_papers_table_notes_that_seeds_differ() -> None:
     study = kernel_size.study(recipe=QUICK, seeds=(0, 1, 2))
-    whole = results(study, lambda t: 90.0 + t.variant.kernel_size)
-    kept = tuple(t for c in whole.cells for t in c.trials if c.index or t.trial.seed)
-    uneven = assemble(study.name, study, DATA, {"command": ["archsearch"]}, kept)
-    for run, told in ((whole, False), (uneven, True)):
+    complete = results(study, lambda t: 90.0 + t.variant.kernel_size)
+    trials = tuple(t for c in complete.cells for t in c.trials if c.index or t.trial.seed)
+    uneven = assemble(study.name, study, DATA, {"command": ["archsearch"]}, trials)
+    for run, noted in ((complete, False), (uneven, True)):
         table = paper_table(Context.of(run))
-        assert ("Cells differ in their seeds" in table.note) is told
+        assert ("Cells differ in their seeds" in table.note) is noted

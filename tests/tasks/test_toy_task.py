@@ -1,4 +1,4 @@
-"""A task of one's own: trained, measured, ranked and resumed, with no other edit."""
+"""A user-defined task is trained, measured, ranked and resumed without other edits."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_the_file_is_short() -> None:
     assert len(Path(__file__).with_name("toy_task.py").read_text().splitlines()) <= 40
 
 
-def test_it_trains_and_its_own_number_chooses(tmp_path: Path) -> None:
+def test_it_trains_and_its_own_metric_ranks(tmp_path: Path) -> None:
     folder = create(tmp_path / "toy")
     run_study(folder, folder.trials(), runner="inline", device="cpu")
     results = load(folder.path)
@@ -48,14 +48,14 @@ def test_it_trains_and_its_own_number_chooses(tmp_path: Path) -> None:
         results.compare("val_accuracy")
 
 
-def test_it_resumes_to_the_same_bits(tmp_path: Path) -> None:
-    whole, broken = (first_trial(tmp_path / name) for name in ("whole", "broken"))
-    train_trial(whole.path, "cpu")
+def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    once, resumed = (first_trial(tmp_path / name) for name in ("once", "resumed"))
+    train_trial(once.path, "cpu")
     calls = iter(range(2))
     with pytest.raises(Interrupted):
-        train_trial(broken.path, "cpu", lambda: next(calls, None) is None)
-    train_trial(broken.path, "cpu")
-    curves = [[(row["train_loss"], row["val_error"]) for row in f.curve()] for f in (whole, broken)]
+        train_trial(resumed.path, "cpu", lambda: next(calls, None) is None)
+    train_trial(resumed.path, "cpu")
+    curves = [[(row["train_loss"], row["val_error"]) for row in f.curve()] for f in (once, resumed)]
     assert len(curves[0]) == 2
     assert curves[0] == curves[1]
 

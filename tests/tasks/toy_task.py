@@ -1,4 +1,4 @@
-"""A task in one file: the mean brightness of an image, by its squared error."""
+"""A user-defined task in one file: predict the mean brightness of an image, by squared error."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from archsearch.tasks.classification import Classification
 
 @dataclass(frozen=True)
 class Brightness(Classification):
-    """Data, batches and augmentation are classification's; labels, loss and score are not."""
+    """Uses classification's data, batches and augmentation, with its own target, loss and score."""
 
-    chooses: ClassVar[str] = "val_error"
+    ranking_metric: ClassVar[str] = "val_error"
     measures: ClassVar[tuple[str, ...]] = ("error",)
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("val_error", "Validation error", "", False, "metrics", "val_error", digits=4),
         Metric("test_error", "Test error", "", False, "metrics", "test_error", digits=4),
     )
-    stored_unnamed: ClassVar[bool] = False
+    stored_without_path: ClassVar[bool] = False
 
     def loss(self, model: nn.Module, batch: Batch, recipe: Recipe) -> tuple[Tensor, Tensor]:
         del recipe

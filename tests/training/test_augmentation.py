@@ -1,4 +1,4 @@
-"""Augmentation: each switch does what it says, on every image, repeatably."""
+"""Augmentation: each option does what it says, on every image, repeatably."""
 
 from dataclasses import replace
 
@@ -16,25 +16,25 @@ BATCH = RAMP.round().to(torch.uint8).expand(64, 1, 32, 32)
 LABELS = torch.arange(64) % 10
 
 
-def augmented(recipe, seed=0, pixels=BATCH):
+def augment(recipe, seed=0, pixels=BATCH):
     torch.manual_seed(seed)
     return Pipeline(recipe, load("digits"), CPU).augmented(pixels, LABELS[: len(pixels)])
 
 
 def changed_share(recipe):
-    """Share of the images that an augmentation alters."""
-    plain, _ = augmented(OFF)
-    images, _ = augmented(recipe)
+    """Share of the images that an augmentation changes."""
+    plain, _ = augment(OFF)
+    images, _ = augment(recipe)
     return (images != plain).flatten(1).any(1).float().mean().item()
 
 
-def test_nothing_asked_nothing_done():
-    images, labels = augmented(OFF)
+def test_a_recipe_without_augmentation_changes_nothing():
+    images, labels = augment(OFF)
     assert torch.equal(images, Pipeline(OFF, load("digits"), CPU).plain(BATCH))
     assert torch.equal(labels, LABELS)
 
 
-def test_digits_become_three_normalised_channels_at_the_size_asked_for():
+def test_digits_become_three_normalized_channels_at_the_recipe_size():
     data = load("digits")
     images = Pipeline(OFF, data, CPU).plain(torch.from_numpy(data.train.pixels))
     assert images.shape == (len(data.train), 3, 32, 32)
@@ -46,8 +46,8 @@ def test_digits_become_three_normalised_channels_at_the_size_asked_for():
     assert abs(at_8.std().item() - 1) < 1e-3
 
 
-def test_shrinking_averages_rather_than_skips():
-    """Of four columns the middle two are white: picking the nearest would see white alone."""
+def test_shrinking_averages_pixels():
+    """Of four columns the middle two are white: nearest-neighbor sampling would give only white."""
     row = torch.tensor([0, 255, 255, 0], dtype=torch.uint8).repeat(8)
     stripes = row.expand(1, 1, 32, 32)
     assert (to_float(stripes, 8)[..., 1:-1] - 0.5).abs().max() < 0.2
@@ -66,9 +66,9 @@ def test_shrinking_averages_rather_than_skips():
         ({"cutmix": 1.0}, 0.0, 1.0),
     ],
 )
-def test_each_switch_alters_images_and_repeats_with_its_seed(change, least, most):
+def test_each_option_changes_images_and_repeats_with_its_seed(change, least, most):
     recipe = replace(OFF, **change)
-    first, again, other = (augmented(recipe, seed) for seed in (0, 0, 1))
+    first, again, other = (augment(recipe, seed) for seed in (0, 0, 1))
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
     assert first[0].shape == (64, 3, 32, 32)
@@ -79,24 +79,24 @@ def test_each_switch_alters_images_and_repeats_with_its_seed(change, least, most
 
 
 def test_a_flip_is_a_mirror():
-    images, _ = augmented(replace(OFF, flip=True))
-    plain, _ = augmented(OFF)
+    images, _ = augment(replace(OFF, flip=True))
+    plain, _ = augment(OFF)
     same = (images == plain).flatten(1).all(1)
     mirrored = (images == plain.flip(-1)).flatten(1).all(1)
     assert (same | mirrored).all()
 
 
-def test_a_padded_crop_moves_by_an_eighth_at_most():
-    images, _ = augmented(replace(OFF, crop="pad"))
-    plain = augmented(OFF)[0][0, 0]
-    corner = images[:, 0, 16, 16]
+def test_a_padded_crop_moves_by_at_most_an_eighth():
+    images, _ = augment(replace(OFF, crop="pad"))
+    plain = augment(OFF)[0][0, 0]
+    center = images[:, 0, 16, 16]
     near = plain[12:21, 12:21]
-    assert all((near - value).abs().min() < 1e-4 for value in corner)
-    assert len(set(corner.tolist())) > 20
+    assert all((near - value).abs().min() < 1e-4 for value in center)
+    assert len(set(center.tolist())) > 20
 
 
 def mixed(change, seed):
-    """A batch of four constant images and their labels, mixed."""
+    """Images and targets of a mixed batch of four constant images, and the images' values."""
     torch.manual_seed(seed)
     values = torch.tensor([0.0, 1.0, 2.0, 3.0])
     images = values.view(4, 1, 1, 1).expand(4, 3, 32, 32)
@@ -112,7 +112,7 @@ def test_mixup_blends_labels_in_the_proportion_of_the_pixels(seed):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_cutmix_gives_labels_the_share_of_the_area(seed):
+def test_cutmix_weights_labels_by_the_share_of_the_area(seed):
     images, targets, values = mixed({"cutmix": 1.0}, seed)
     assert torch.allclose(targets.sum(1), torch.ones(4))
     assert torch.allclose(images.mean((1, 2, 3)), targets @ values, atol=1e-5)
@@ -120,7 +120,7 @@ def test_cutmix_gives_labels_the_share_of_the_area(seed):
         assert set(image.unique().tolist()) <= {value, 3 - value}
 
 
-def test_with_both_each_batch_takes_one_of_the_two():
+def test_with_mixup_and_cutmix_each_batch_gets_one_of_them():
     blended = [
         mixed({"mixup": 0.8, "cutmix": 1.0}, seed)[0][0].unique().tolist() for seed in range(40)
     ]

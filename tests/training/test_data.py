@@ -1,4 +1,4 @@
-"""Data: found, refused in words, split the same way every time, fingerprinted by content."""
+"""Data: lookup, errors, repeatable splits, and fingerprints of the content."""
 
 import io
 import math
@@ -28,7 +28,7 @@ CLASSES = ("cat", "dog")
 
 @pytest.fixture
 def tree(tmp_path):
-    """A small image set in folders, eight training and three test images per class."""
+    """A small set of image folders, eight training and three test images per class."""
     return write_tree(tmp_path / "set", {"train": 8, "test": 3})
 
 
@@ -50,7 +50,7 @@ def tar(folder, path, inside=""):
     return path
 
 
-def test_digits_are_real_and_complete():
+def test_digits_are_complete():
     data = describe("digits", 0.2)
     assert data.num_train + data.num_val + data.num_test == 1797
     assert (data.num_classes, data.channels) == (10, 1)
@@ -66,7 +66,7 @@ def test_a_split_is_stratified_disjoint_and_always_the_same():
     assert [a.tolist() for a in split(labels, 0.2)] == [train.tolist(), val.tolist()]
 
 
-def test_smaller_fractions_are_inside_larger_ones_and_leave_validation_alone():
+def test_smaller_fractions_are_subsets_of_larger_ones_with_the_same_validation_split():
     labels = np.repeat(np.arange(4), 250)
     parts = {f: split(labels, 0.1, f) for f in (0.01, 0.1, 0.5, 1.0)}
     trains = [set(train.tolist()) for train, _ in parts.values()]
@@ -81,7 +81,7 @@ def test_a_class_too_small_to_split_is_refused():
     assert len(split(np.array([0, 0, 0, 1]), 0.0)[1]) == 0
 
 
-def test_the_same_images_are_the_same_data_wherever_they_lie(tree, tmp_path):
+def test_equal_images_are_equal_data_in_folders_and_archives(tree, tmp_path):
     packed = tar(tree, tmp_path / "set.tar.gz", inside="some/where")
     names = [f"cifar10:{tree}", f"cifar10:{packed}"]
     folder, archive = (describe(name, 0.25) for name in names)
@@ -93,7 +93,9 @@ def test_the_same_images_are_the_same_data_wherever_they_lie(tree, tmp_path):
     assert describe(names[0], 0.25).fingerprint != folder.fingerprint
 
 
-def test_cifar10_is_found_by_the_environment_and_asked_for_in_words(tree, tmp_path, monkeypatch):
+def test_cifar10_is_found_by_the_environment_variable_which_the_error_names(
+    tree, tmp_path, monkeypatch
+):
     monkeypatch.setenv(DATA_FOLDER_VARIABLE, str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match=rf"nowhere.*cifar10:PATH.*{DATA_FOLDER_VARIABLE}"):
         load("cifar10")
@@ -102,27 +104,27 @@ def test_cifar10_is_found_by_the_environment_and_asked_for_in_words(tree, tmp_pa
     assert load("cifar10").classes == CLASSES
 
 
-def python_batches(folder, spoil=None):
+def python_batches(folder, content=None):
     """CIFAR's own layout, two images a batch."""
     folder.mkdir()
     pixels = np.arange(2 * 3072, dtype=np.uint32).reshape(2, 3072).astype(np.uint8)
     names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
     for i, name in enumerate(names):
         batch = {b"data": pixels + np.uint8(i), b"labels": [0, 1]}
-        (folder / name).write_bytes(spoil or pickle.dumps(batch, protocol=2))
+        (folder / name).write_bytes(content or pickle.dumps(batch, protocol=2))
     meta = {b"label_names": [name.encode() for name in CLASSES]}
     (folder / "batches.meta").write_bytes(pickle.dumps(meta, protocol=2))
     return folder
 
 
-def test_python_batches_are_read_as_rows_of_red_green_blue(tmp_path):
+def test_python_batches_are_read_as_planes_of_red_green_and_blue(tmp_path):
     data = load(f"cifar10:{python_batches(tmp_path / 'b')}")
     assert data.train.pixels.shape == (10, 3, 32, 32)
     assert data.train.pixels[0].ravel().tolist() == [v % 256 for v in range(3072)]
     assert (data.train.labels.tolist(), data.classes) == ([0, 1] * 5, CLASSES)
 
 
-class Evil:
+class Malicious:
     def __reduce__(self):
         return (print, ("executed",))
 
@@ -130,16 +132,16 @@ class Evil:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (pickle.dumps(Evil()), "asks for .*print"),
+        (pickle.dumps(Malicious()), r"refers to builtins\.print, which is not allowed"),
         (b"junk", "is not a CIFAR batch"),
         (pickle.dumps([1]), "holds a list"),
         (pickle.dumps({b"data": np.zeros((2, 5), np.uint8), b"labels": [0, 1]}), "not a CIFAR"),
     ],
-    ids=["evil", "junk", "list", "misshapen"],
+    ids=["malicious", "junk", "list", "misshapen"],
 )
-def test_a_bad_python_batch_is_refused_and_never_executed(tmp_path, capsys, content, reason):
+def test_a_damaged_python_batch_is_refused_and_never_executed(tmp_path, capsys, content, reason):
     with pytest.raises(DataError, match=reason):
-        load(f"cifar10:{python_batches(tmp_path / 'b', spoil=content)}")
+        load(f"cifar10:{python_batches(tmp_path / 'b', content=content)}")
     assert "executed" not in capsys.readouterr().out
 
 
@@ -159,7 +161,7 @@ def test_missing_batches_are_named(tmp_path):
     ],
     ids=["empty", "junk"],
 )
-def test_a_bad_image_is_named_before_anything_trains(tree, kind, damage, reason):
+def test_a_damaged_image_is_named_before_training(tree, kind, damage, reason):
     file = tree / "train" / "dog" / "3.png"
     damage(file)
     with pytest.raises(DataError, match=reason) as error:
@@ -184,13 +186,13 @@ def test_a_truncated_image_is_named(tree):
         ("imagefolder:nowhere", "imagefolder:PATH"),
     ],
 )
-def test_what_is_not_there_is_said(name, reason):
+def test_missing_data_is_reported(name, reason):
     with pytest.raises(DataError, match=reason):
         load(name)
 
 
 @pytest.mark.parametrize("kind", ["cifar10", "imagefolder"])
-def test_a_wrong_layout_is_described(tmp_path, kind):
+def test_a_wrong_layout_is_reported(tmp_path, kind):
     write_tree(tmp_path / "set", {"training": 1, "test": 1})
     with pytest.raises(DataError, match=r"wanted images in train/CLASS/.*got test/, training/"):
         load(f"{kind}:{tmp_path / 'set'}")
@@ -199,13 +201,13 @@ def test_a_wrong_layout_is_described(tmp_path, kind):
         load(f"{kind}:{tmp_path / 'empty'}")
 
 
-def test_classes_must_be_on_both_sides(tree):
+def test_every_class_must_be_in_both_splits(tree):
     (tree / "train" / "dog").rename(tree / "train" / "fox")
     with pytest.raises(DataError, match="only in train: fox; only in test: dog"):
         load(f"imagefolder:{tree}")
 
 
-def test_images_of_two_sizes_are_sent_to_imagefolder(tree):
+def test_the_error_for_images_of_two_sizes_recommends_imagefolder(tree):
     Image.new("RGB", (20, 32)).save(tree / "train" / "cat" / "0.png")
     with pytest.raises(DataError, match=r"20x32 and 32x32.*imagefolder:PATH|32x32 and 20x32"):
         load(f"cifar10:{tree}")
@@ -234,28 +236,29 @@ def test_photographs_of_any_size_are_decoded_square_and_repeatably(tmp_path):
     middle = photo.resize((24, 24), Image.Resampling.BICUBIC, box=center_box(60, 40))
     assert np.array_equal(plain[0][0][0].permute(1, 2, 0).numpy(), np.asarray(middle))
 
-    for decoder in multiprocessing.active_children():  # as Ctrl-C in a terminal does, and a batch
-        os.kill(decoder.pid, signal.SIGINT)  # system that ends a group
+    # As Ctrl-C in a terminal does, and a batch system that ends a process group.
+    for decoder in multiprocessing.active_children():
+        os.kill(decoder.pid, signal.SIGINT)
         os.kill(decoder.pid, signal.SIGTERM)
     assert torch.equal(torch.cat([x for x, _ in read(batches)])[:2], plain[0][0])
 
-    files.files[1].write_bytes(b"gone bad")  # a worker's error keeps its type and words
+    files.files[1].write_bytes(b"damaged")  # the error of a decoding process keeps type and message
     with pytest.raises(DataError) as error:
         list(read(batches))
     assert str(error.value).startswith(f"{files.files[1]} cannot be read as an image: ")
     assert "\n" not in str(error.value)
 
 
-def test_random_crops_stay_inside_and_vary():
+def test_random_crops_are_inside_the_image_and_vary():
     boxes = [random_box(60, 40, seed) for seed in range(200)]
     assert all(0 <= x0 < x1 <= 60 and 0 <= y0 < y1 <= 40 for x0, y0, x1, y1 in boxes)
     areas = [(x1 - x0) * (y1 - y0) / 2400 for x0, y0, x1, y1 in boxes]
     assert min(areas) >= 0.08
     assert max(areas) > 0.8
-    assert random_box(10, 1000, 0) == center_box(10, 1000)  # no such part fits: the middle
+    assert random_box(10, 1000, 0) == center_box(10, 1000)  # no random box fits: the center
 
 
-def test_the_order_of_an_epoch_is_decided_by_seed_and_epoch():
+def test_seed_and_epoch_determine_the_order_of_images():
     import torch
 
     indices = torch.arange(100, 200)
@@ -275,7 +278,7 @@ def test_batches_are_even_so_that_none_has_one_image():
     assert [len(b) for b in even_parts(torch.arange(5), 2)] == [3, 2]
     assert [len(b) for b in even_parts(torch.arange(6), 2)] == [2, 2, 2]
     assert even_parts(torch.arange(0), 4) == []
-    for num in range(2, 40):  # and otherwise as many as it takes
+    for num in range(2, 40):  # otherwise no more parts than needed
         assert [num_parts(num, most) for most in range(3, 41)] == [
             math.ceil(num / most) for most in range(3, 41)
         ]
@@ -286,4 +289,4 @@ def test_image_content_is_read_from_bytes_in_any_mode():
 
     buffer = io.BytesIO()
     Image.new("L", (4, 5), 7).save(buffer, "png")
-    assert np.asarray(decode(buffer.getvalue(), "grey.png")).tolist() == [[[7, 7, 7]] * 4] * 5
+    assert np.asarray(decode(buffer.getvalue(), "gray.png")).tolist() == [[[7, 7, 7]] * 4] * 5

@@ -1,4 +1,4 @@
-"""Signals and the processes that decode images: left to the training, and ended with it."""
+"""Processes that decode images leave signals to the training process, and end with it."""
 
 import os
 import signal
@@ -13,10 +13,10 @@ import torch
 
 from archsearch.training.data import load
 from archsearch.training.loader import even_parts, reader
-from tests.running.test_run import gone, wait_for
+from tests.running.toy_runs import has_ended, wait_for
 from tests.training.test_data import write_tree
 
-ON_LINUX = pytest.mark.skipif(not Path("/proc").exists(), reason="looks up processes in /proc")
+ON_LINUX = pytest.mark.skipif(not Path("/proc").exists(), reason="reads processes in /proc")
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def python(code: str, images: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
 
 
-def decoded(then: str) -> int:
-    """Read all images but those of the last batch, do as ``then`` says, read the last."""
+def decode_images(then: str) -> int:
+    """The number of images read; before the last batch wait, fail or continue, as ``then``."""
     files = load(f"imagefolder:{sys.argv[1]}").train
     batches = reader(files, 24, torch.device("cpu"))(even_parts(torch.arange(16), 4))
     first = [next(batches) for _ in range(3)]
@@ -47,40 +47,42 @@ def decoded(then: str) -> int:
     return sum(len(labels) for _, labels in (*first, *batches))
 
 
-def end_the_first_to_start() -> None:
-    """It still imports what it needs."""
+def end_the_first_decoder() -> None:
+    """Send it a signal while it still imports modules."""
     os.kill(wait_for(active_children)[0].pid, signal.SIGTERM)
 
 
 def read_through_a_signal() -> None:
-    threading.Thread(target=end_the_first_to_start).start()
-    print(decoded("go on"))
+    threading.Thread(target=end_the_first_decoder).start()
+    print(decode_images("continue"))
 
 
-def test_a_signal_to_a_decoder_that_is_just_starting_is_not_heard(images: Path) -> None:
+def test_a_signal_to_a_decoder_that_is_starting_is_ignored(images: Path) -> None:
     with python("read_through_a_signal()", images) as process:
-        said, _ = process.communicate(timeout=120)
-    assert said.splitlines()[1:] == ["16"]
+        output, _ = process.communicate(timeout=120)
+    assert output.splitlines()[1:] == ["16"]
 
 
 @ON_LINUX
 def test_decoders_end_with_a_training_that_is_killed(images: Path) -> None:
-    with python("decoded('wait')", images) as process:
+    with python("decode_images('wait')", images) as process:
         assert process.stdout is not None
         pids = [int(pid) for pid in process.stdout.readline().split()]
         process.kill()
     assert pids
-    wait_for(lambda: all(map(gone, pids)))
+    wait_for(lambda: all(map(has_ended, pids)))
 
 
 @ON_LINUX
 def test_a_training_that_fails_does_not_wait_for_its_decoders(images: Path) -> None:
-    """Its traceback keeps the batches, and so the decoders, to the very end."""
-    code = "import sys; sys.excepthook = lambda *e: sys.__dict__.update(kept=e)\ndecoded('fail')"
+    """Its traceback keeps the batches, and so the decoders, alive to the end."""
+    code = (
+        "import sys; sys.excepthook = lambda *e: sys.__dict__.update(kept=e)\ndecode_images('fail')"
+    )
     with python(code, images) as process:
-        said, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert all(gone(int(pid)) for pid in said.split())
+    assert all(has_ended(int(pid)) for pid in output.split())
 
 
 @pytest.mark.slow
@@ -89,11 +91,8 @@ def test_a_signal_to_the_whole_group_saves_a_training_on_photographs(
     tmp_path: Path, images: Path, signum: signal.Signals, code: int
 ) -> None:
     out = tmp_path / "out"
-    sets = [
-        word
-        for text in ("epochs=2000", "val_fraction=0.25", "batch_size=4")
-        for word in ("--set", text)
-    ]
+    values = ("epochs=2000", "val_fraction=0.25", "batch_size=4")
+    recipe = [argument for value in values for argument in ("--set", value)]
     main = [sys.executable, "-c", "from archsearch.cli import main; main()", "train", "16-8-1-1"]
     command = [
         *main,
@@ -101,14 +100,14 @@ def test_a_signal_to_the_whole_group_saves_a_training_on_photographs(
         "cpu",
         "--data",
         f"imagefolder:{images}",
-        *sets,
+        *recipe,
         "--out",
         str(out),
     ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0) as process:
         wait_for(lambda: list(out.glob("events.jsonl")))
         os.killpg(process.pid, signum)
-        _, said = process.communicate(timeout=120)
-    assert process.returncode == code, said
-    assert "stopped, and saved" in said
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == code, errors
+    assert "stopped, and saved" in errors
     assert list(out.glob("checkpoint-*"))

@@ -1,28 +1,30 @@
-"""Where trials run: in this process, in local workers, or on Ray. One contract for all three.
+"""Runners: trials run in this process, in local workers, or on Ray, by one contract.
 
-A runner has ``slots``. `submit` takes a job while a slot is free; `poll` gives the outcomes of the
-jobs that ended, waiting at most so long for the first; `ask_stop` asks all running work to save and
-stop; `close` ends everything at once. A runner knows nothing of studies, retries or records.
+A runner has ``slots``. `submit` takes a job while a slot is free. `poll` returns the outcomes of
+the jobs that ended, and waits at most the given time for the first. `request_stop` requests all
+running work to save and stop. `close` ends everything immediately. A runner knows nothing of
+studies, retries or records.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from archsearch.running.work import DEFAULT_WORK, Job, Outcome
 from archsearch.training import machine
 
-Name = Literal["auto", "inline", "local", "ray"]
-NAMES: tuple[Name, ...] = ("auto", "inline", "local", "ray")
+RunnerName = Literal["auto", "inline", "local", "ray"]
+RUNNER_NAMES: tuple[RunnerName, ...] = get_args(RunnerName)
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where to run. ``workers`` None means as many as the machine suits.
+class RunnerOptions:
+    """How many trials run, and on what. ``workers`` None means as many as suit the machine.
 
-    ``device`` is auto, cpu, cuda, or one GPU by its number (``cuda:1``, all workers on that).
-    ``threads`` is what a trial computes with on a CPU. ``ray_address`` names an existing cluster
-    (``HOST:PORT``); ``gpus_per_trial`` may be a fraction on Ray. ``work`` is loaded ahead.
+    ``device`` is auto, cpu, cuda, or one GPU by its number (``cuda:1``, used by all workers).
+    ``threads`` is the number of CPU threads of a trial. ``ray_address`` names an existing cluster
+    (``HOST:PORT``); on Ray ``gpus_per_trial`` may be a fraction. Workers import ``work`` when they
+    start.
     """
 
     workers: int | None = None
@@ -34,100 +36,96 @@ class Place:
 
 
 class Runner(Protocol):
-    """See the module's words."""
+    """See the module docstring."""
 
     slots: int
 
     def submit(self, job: Job) -> str:
-        """Start a job; returns where, in a word for the table."""
+        """Start a job; returns a label of its worker for the progress table."""
 
     def poll(self, seconds: float) -> list[Outcome]: ...
 
-    def ask_stop(self) -> None: ...
+    def request_stop(self) -> None: ...
 
     def close(self) -> None: ...
 
 
-def open_runner(name: Name, place: Place, tick: Callable[[], None]) -> Runner:
-    """The runner of that name; ``auto`` is resolved by `choose`. Imports Ray only for Ray.
+def open_runner(name: RunnerName, options: RunnerOptions, tick: Callable[[], None]) -> Runner:
+    """The runner called ``name``, which is not ``auto`` (see `choose_runner`).
 
-    ``tick`` is called now and then by a runner that works in this process.
+    Ray is imported only for the runner ray. A runner that works in this process calls ``tick``
+    several times a second.
     """
     if name == "inline":
-        from archsearch.running.runners.inline import Inline
+        from archsearch.running.runners.inline import InlineRunner
 
-        return Inline(tick)
+        return InlineRunner(tick)
     if name == "local":
-        from archsearch.running.runners.local import Local
+        from archsearch.running.runners.local import LocalRunner
 
-        return Local(place)
-    from archsearch.running.runners.on_ray import OnRay
+        return LocalRunner(options)
+    from archsearch.running.runners.on_ray import RayRunner
 
-    return OnRay(place)
+    return RayRunner(options)
 
 
-def choose(name: Name, place: Place, num_trials: int | None) -> Name:
-    """The simplest runner that uses the machine, for ``auto``: inline where one worker suffices.
+def choose_runner(name: RunnerName, options: RunnerOptions, num_trials: int | None) -> RunnerName:
+    """``name``; for ``auto`` the simplest runner that uses the machine: inline for one worker.
 
     Raises:
-        ValueError: for options that are wrong or do not go together, all at once.
+        ValueError: options are wrong or cannot be combined; the message lists all problems.
     """
     problems = []
-    if name not in NAMES:
-        problems.append(f"the runner is one of {', '.join(NAMES)}, got {name!r}")
-    if place.workers is not None and place.workers < 1:
-        problems.append(f"workers wants a whole number >= 1, got {place.workers}")
-    if name == "inline" and place.workers not in (None, 1):
-        problems.append(f"the runner inline has one worker, got {place.workers}: take local")
-    if name != "ray" and (place.ray_address or place.gpus_per_trial):
+    if name not in RUNNER_NAMES:
+        problems.append(f"the runner is one of {', '.join(RUNNER_NAMES)}, got {name!r}")
+    if options.workers is not None and options.workers < 1:
+        problems.append(f"workers wants a whole number >= 1, got {options.workers}")
+    if name == "inline" and options.workers not in (None, 1):
+        problems.append(f"the runner inline has one worker, got {options.workers}: use local")
+    if name != "ray" and (options.ray_address or options.gpus_per_trial):
         problems.append(f"an address and GPUs per trial are for the runner ray, not {name}")
-    if name == "ray" and ":" in place.device:
-        advice = "take --runner local, or set CUDA_VISIBLE_DEVICES and ask for cuda"
-        problems.append(f"Ray gives out GPUs itself, got the device {place.device}: {advice}")
+    if name == "ray" and ":" in options.device:
+        advice = "use --runner local, or set CUDA_VISIBLE_DEVICES and use cuda"
+        problems.append(f"Ray assigns GPUs itself, got the device {options.device}: {advice}")
     if problems:
         raise ValueError("; ".join(problems))
     if name != "auto":
         return name
-    return "inline" if num_trials == 1 or num_workers(place) == 1 else "local"
+    return "inline" if num_trials == 1 or num_workers(options) == 1 else "local"
 
 
-def num_slots(name: Name, place: Place) -> int:
-    """How many trials that runner runs at once; a cluster is asked, for only it knows its size.
+def num_slots(name: RunnerName, options: RunnerOptions) -> int:
+    """How many trials the runner runs at a time; of a cluster, after connecting to it.
 
     Raises:
-        ValueError: no cluster answers at the address, or it has no room for a trial.
+        ValueError: no cluster answers at the address, or it is too small for a trial.
     """
     if name == "inline":
         return 1
-    if place.ray_address is None:
-        return num_workers(place)
-    runner = open_runner(name, place, lambda: None)
+    if options.ray_address is None:
+        return num_workers(options)
+    runner = open_runner(name, options, lambda: None)
     try:
         return runner.slots
     finally:
         runner.close()
 
 
-def num_workers(place: Place) -> int:
-    """Workers on this machine: as asked for, or as suits it."""
-    if place.workers is not None:
-        return place.workers
-    room = int(len(gpus_of(place)) / (place.gpus_per_trial or 1))
-    return machine.default_workers(place.threads, room)
+def num_workers(options: RunnerOptions) -> int:
+    """Workers on this machine: the requested number, or as many as suit it."""
+    if options.workers is not None:
+        return options.workers
+    num_gpu_slots = int(len(gpus_of(options)) / (options.gpus_per_trial or 1))
+    return machine.default_workers(options.threads, num_gpu_slots)
 
 
-def gpus_of(place: Place) -> tuple[str, ...]:
-    """The GPUs that local workers share out, each fit for CUDA_VISIBLE_DEVICES.
+def gpus_of(options: RunnerOptions) -> tuple[str, ...]:
+    """The GPUs that local workers share, each valid in CUDA_VISIBLE_DEVICES.
 
     Raises:
-        ValueError: there is no GPU of the number asked for.
+        ValueError: there is no GPU of the requested number.
     """
-    if place.device == "cpu":
+    if options.device == "cpu":
         return ()
-    _, colon, number = place.device.partition(":")
+    _, colon, number = options.device.partition(":")
     return (machine.gpu(int(number)),) if colon else machine.gpus()
-
-
-def pinned(device: str) -> str:
-    """What ``device`` is called in a worker that sees its own GPU alone: there is no second."""
-    return device.partition(":")[0]

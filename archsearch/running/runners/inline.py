@@ -1,20 +1,17 @@
-"""Trials in this process, one after another: the simplest, and the one to debug in."""
+"""Runs trials in this process, one after another: the simplest runner, and easy to debug."""
 
-import time
 from collections.abc import Callable
 
-from archsearch.running.work import Job, Outcome, attempt
-
-TICK_SECONDS = 0.25
+from archsearch.running.work import Job, Outcome, run_attempt
 
 
-class Inline:
-    """Runs the job inside `poll`. The work's own questions whether to stop keep the table alive."""
+class InlineRunner:
+    """Runs the job inside `poll`. The work polls for a stop request, which also calls ``tick``."""
 
     slots = 1
 
     def __init__(self, tick: Callable[[], None]) -> None:
-        self._tick, self._next_tick = tick, 0.0
+        self._tick = tick
         self._job: Job | None = None
         self._stopping = False
 
@@ -24,20 +21,17 @@ class Inline:
         return "here"
 
     def poll(self, seconds: float) -> list[Outcome]:
-        """As the contract, but waits for the job's end: there is nobody else to work on it."""
+        """Run the job to its end, however long it takes."""
         del seconds
         job, self._job = self._job, None
-        return [] if job is None else [attempt(job, self._stop)]
+        return [] if job is None else [run_attempt(job, self._stop)]
 
     def _stop(self) -> bool:
-        now = time.monotonic()
-        if now >= self._next_tick:
-            self._next_tick = now + TICK_SECONDS
-            self._tick()
+        self._tick()
         return self._stopping
 
-    def ask_stop(self) -> None:
+    def request_stop(self) -> None:
         self._stopping = True
 
     def close(self) -> None:
-        """Nothing outlives the job."""
+        """Do nothing: no work continues after `poll`."""

@@ -1,0 +1,57 @@
+"""The cells of a run compared by one metric."""
+
+from dataclasses import dataclass
+
+from archsearch.core.metrics import Metric
+from archsearch.results.cells import LEVEL, CellResult
+from archsearch.stats.intervals import Interval
+from archsearch.stats.ranking import Ranking, tied_with_best
+from archsearch.stats.seeds import next_seeds
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The cells of a run by one metric: estimates in plan order, and the ranking.
+
+    ``ranking`` is over networks, by label. A network that diverged on a seed is not ranked: the
+    mean of its other seeds would be biased upwards.
+    """
+
+    metric: Metric
+    estimates: tuple[Interval | None, ...]
+    ranking: Ranking[str]
+
+    @property
+    def digits(self) -> int:
+        """Decimals to print: one less than the metric's where the interval hides the last."""
+        halves = [e.half_width for e in self.estimates if e and e.half_width is not None]
+        coarse = not halves or sorted(halves)[len(halves) // 2] >= 0.1
+        return max(self.metric.digits - (coarse and self.metric.unit == "%"), 0)
+
+
+def compare_cells(cells: tuple[CellResult, ...], by: Metric, max_seeds: int | None) -> Comparison:
+    """Compare the cells; ``max_seeds`` is the study's limit if tied cells got more seeds.
+
+    Then the ranking allows for having looked after every seed.
+    """
+    estimates = tuple(cell.estimate(by) for cell in cells)
+    if by.counted:
+        return Comparison(by, estimates, _rank_counts(cells, by))
+    values = {
+        cell.label: cell.values(by)
+        for cell in cells
+        if cell.cell.variant is not None and not any(t.state == "diverged" for t in cell.trials)
+    }
+    if max_seeds is None:
+        return Comparison(by, estimates, tied_with_best(values, LEVEL, by.higher_is_better))
+    ranking = next_seeds(values, max_seeds, LEVEL, by.higher_is_better).ranking
+    return Comparison(by, estimates, ranking)
+
+
+def _rank_counts(cells: tuple[CellResult, ...], by: Metric) -> Ranking[str]:
+    """Rank by a count, which has no noise: only equal numbers are tied."""
+    means = {c.label: v for c in cells if (v := c.counted(by)) is not None}
+    order = sorted(means, key=lambda k: -means[k] if by.higher_is_better else means[k])
+    tied = tuple(k for k in order if means[k] == means[order[0]])
+    reason = "" if order else "cannot rank: no cell has a value"
+    return Ranking(bool(order), reason, next(iter(order), None), tied, means, {}, LEVEL, ())

@@ -1,0 +1,109 @@
+"""The results of a run from its folder, or from its trainings."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from archsearch.core.cell import Cell
+from archsearch.core.family import Family, differing_switches, name_with_switches
+from archsearch.core.plans import Halve
+from archsearch.core.task import Data
+from archsearch.results.cells import CellResult, State, TrialResult
+from archsearch.results.run_results import Results
+from archsearch.study import Study, Trial
+
+if TYPE_CHECKING:
+    from archsearch.searching.halving import HalvingOutcome
+    from archsearch.storage.study_folder import TrialFolder
+
+
+def load(run_dir: str | Path) -> Results:
+    """Return the results of a run, finished or not.
+
+    Raises:
+        ValueError: if the folder holds no study.
+    """
+    from archsearch.storage.study_folder import StudyFolder
+
+    folder = StudyFolder(Path(run_dir))
+    if not (folder.path / "study.json").exists():
+        raise ValueError(f"{run_dir} holds no study: it has no study.json")
+    states = folder.states()
+    trials = tuple(
+        _read_trial(trial, states[trial.id], folder.trial(trial.id)) for trial in folder.trials()
+    )
+    name, study, data = Path(run_dir).resolve().name, folder.study(), folder.data()
+    return assemble(name, study, data, folder.request(), trials, _halving(study, data, trials))
+
+
+def _read_trial(trial: Trial, state: State, folder: "TrialFolder") -> TrialResult:
+    record = folder.record()
+    if record is not None:
+        return TrialResult(trial, record.status, record, record.curve)
+    return TrialResult(trial, state, None, folder.curve())
+
+
+def _halving(study: Study, data: Data, trials: tuple[TrialResult, ...]) -> "HalvingOutcome | None":
+    """Return the outcome of a halving, from the records; None if unfinished or another plan."""
+    from archsearch.searching.adaptive_plan import drive
+    from archsearch.searching.plans import halving_of
+
+    if not isinstance(study.plan, Halve):
+        return None
+    # New trials have ids of the current NUMERICS; the folder's may have ids of earlier ones.
+    records = {replace(t.trial).id: t.record for t in trials}
+    return drive(halving_of(study, data), records.get)
+
+
+def assemble(
+    name: str,
+    study: Study,
+    data: Data,
+    request: Mapping[str, Any],
+    trials: tuple[TrialResult, ...],
+    halved: "HalvingOutcome | None" = None,
+) -> Results:
+    """Assign trainings to their cells; a pure function.
+
+    Seeds beyond the study's own are extra seeds of tied cells. A training without a cell (of a
+    search) gets its own cell if it has the study's recipe and data; else it goes to ``others``.
+    With ``halved``, the trainings that a pruned cell did not get are not pending.
+    """
+    pruned = {} if halved is None else halved.pruned
+    own = [t for t in trials if _belongs(t.trial, study, data)]
+    due = [t for t in own if t.state != "pending" or t.trial.variant not in pruned]
+    by_variant: dict[Family, list[TrialResult]] = {}
+    for result in sorted(due, key=lambda t: t.trial.seed):
+        by_variant.setdefault(result.trial.variant, []).append(result)
+    planned = {c.variant for c in study.cells}
+    added = tuple(Cell(v.by_name, "exact", v, v.cost()) for v in by_variant if v not in planned)
+    cells = (*study.cells, *added)
+    rows = tuple(
+        CellResult(
+            i, cell, label,
+            tuple(by_variant.get(v, ())) if v else (), pruned.get(v, "") if v else "",
+        )
+        for i, (cell, label) in enumerate(zip(cells, _labels(cells), strict=True))
+        for v in [cell.variant]
+    )  # fmt: skip
+    others = tuple(t for t in trials if t not in own)
+    return Results(name, study, data, request, rows, others, halved.notes if halved else ())
+
+
+def _belongs(trial: Trial, study: Study, data: Data) -> bool:
+    same_data = trial.data.fingerprint == data.fingerprint
+    return trial.recipe == study.recipe and trial.task == study.task and same_data
+
+
+def _labels(cells: tuple[Cell, ...]) -> list[str]:
+    """Return a name per network: its numbers, and the switches that differ in this run."""
+    switches = differing_switches(c.variant for c in cells if c.variant is not None)
+    return [_label(cell, switches) for cell in cells]
+
+
+def _label(cell: Cell, switches: list[str]) -> str:
+    variant = cell.variant
+    if variant is None:
+        return ", ".join(f"{k} {v}" for k, v in cell.requested.items())
+    return name_with_switches(variant.label, variant, switches)

@@ -1,0 +1,113 @@
+"""All results of one run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from archsearch.core.metrics import Metric
+from archsearch.core.task import Data
+from archsearch.results.cells import CellResult, TrialResult
+from archsearch.results.comparison import Comparison, compare_cells
+from archsearch.results.rows import bootstrap_row, cell_row, seed_row
+from archsearch.study import Study
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run: its request (`study.json`) and the results of every cell.
+
+    ``others`` are trainings in the folder that belong to no cell of the plan. ``notes`` are a
+    halving's: whether its rungs may prune, and its total cost.
+    """
+
+    name: str
+    study: Study
+    data: Data
+    request: Mapping[str, Any]
+    cells: tuple[CellResult, ...]
+    others: tuple[TrialResult, ...] = ()
+    notes: tuple[str, ...] = ()
+    _compared: dict[str, Comparison] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def trials(self) -> tuple[TrialResult, ...]:
+        """Every distinct training of the plan, in plan order."""
+        return tuple({t.trial.id: t for c in self.cells for t in c.trials}.values())
+
+    @property
+    def num_seeds(self) -> int:
+        """The largest number of finished seeds of a cell."""
+        complete = (sum(t.state == "complete" for t in c.trials) for c in self.cells)
+        return max(complete, default=0)
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The versions of the software that made the run, by package."""
+        return dict(self.request.get("versions", {}))
+
+    def network(self, label: str) -> CellResult:
+        """Return the cell of a network; if several, one that was requested exactly so."""
+        cells = [c for c in self.cells if c.label == label]
+        return min(cells, key=lambda c: (c.cell.fate != "exact", c.index))
+
+    @property
+    def measured(self) -> tuple[Metric, ...]:
+        """The metrics for which at least one training of this run has a value."""
+        return tuple(
+            m
+            for m in self.study.task.all_metrics().values()
+            if m.source in ("metrics", "record")
+            and any(t.value(m) is not None for t in self.trials)
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one flat row per cell: request, fate, network, cost, state and every estimate.
+
+        The study's metric also has its bootstrap interval.
+        """
+        by = self.metric(self.study.metric)
+        return [
+            cell_row(cell, self.number_names, self.measured) | bootstrap_row(cell, by)
+            for cell in self.cells
+        ]
+
+    def seed_rows(self) -> list[dict[str, Any]]:
+        """Return one flat row per training, also for those outside the plan."""
+        trials = (*self.trials, *self.others)
+        labels = {t.trial.id: c.label for c in self.cells for t in c.trials}
+        return [seed_row(t, labels.get(t.trial.id, ""), self.measured) for t in trials]
+
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        """The numbers of the variants of this run, in their order."""
+        variants = (cell.cell.variant for cell in self.cells)
+        names = dict.fromkeys(n for v in variants if v is not None for n in v.number_names())
+        return tuple(names)
+
+    def metric(self, name: str) -> Metric:
+        """Return a metric of the run's task.
+
+        Raises:
+            ValueError: for an unknown name.
+        """
+        return self.study.task.metric(name)
+
+    def frame(self) -> Any:
+        """Return `rows` as a pandas DataFrame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows())
+
+    def compare(self, metric_name: str | None = None) -> Comparison:
+        """Return the estimates of every cell and the cells tied with the best.
+
+        Ties are at `LEVEL`, over the whole family of comparisons.
+
+        Raises:
+            ValueError: for an unknown metric.
+        """
+        by = self.metric(metric_name or self.study.metric)
+        if by.name not in self._compared:
+            self._compared[by.name] = compare_cells(self.cells, by, self.study.max_seeds)
+        return self._compared[by.name]
