@@ -8,12 +8,13 @@ import pytest
 from archsearch.core.budget import Budget
 from archsearch.core.recipe import QUICK, resolve
 from archsearch.networks import find_cell
-from archsearch.reproduce import Reproduction, reproduce
+from archsearch.reproduce import Reproduction, differences_of, reproduce
 from archsearch.results import assemble
 from archsearch.running.run import run_study
 from archsearch.stats.intervals import Interval
 from archsearch.storage.study_folder import StudyFolder
 from archsearch.studies import grid, kernel_size
+from archsearch.study import Record
 from archsearch.training.data import describe
 from tests.golden import DATA
 
@@ -82,3 +83,25 @@ def test_a_new_seed_is_judged_by_the_interval(
     value: float | None, expected: Interval, agrees: bool | None
 ) -> None:
     assert Reproduction("cell", 7, value, expected, None).agrees is agrees
+    elsewhere = Reproduction("cell", 7, value, expected, 95.5, differences=("device A, here B",))
+    assert elsewhere.agrees is agrees  # another device: not the digits, but the interval decides
+
+
+@pytest.mark.parametrize(
+    ("device", "torch", "differences"),
+    [
+        ("cpu (AMD EPYC)", "2.13.0", ()),
+        ("cpu (Intel Xeon)", "2.13.0", ("device cpu (AMD EPYC), here cpu (Intel Xeon)",)),
+        ("cpu (AMD EPYC)", "2.14.1", ("torch 2.13.0, here 2.14.1",)),
+    ],
+)
+def test_equal_digits_are_expected_of_the_same_cpu_and_torch_only(
+    device: str, torch: str, differences: tuple[str, ...]
+) -> None:
+    def record(device: str, torch: str) -> Record:
+        return Record("id", "complete", device=device, versions={"torch": torch})
+
+    assert differences_of(record("cpu (AMD EPYC)", "2.13.0"), record(device, torch)) == differences
+    assert differences_of(record("NVIDIA H100", torch), record("NVIDIA H100", torch)) == (
+        "NVIDIA H100 may add in another order each time",
+    )

@@ -67,7 +67,7 @@ def _table(snapshot: Snapshot, labels: Mapping[str, str], finished: list[str]) -
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("C1-C'-L1-L3", "state", "epoch", snapshot.metric, "images/s", "runs on"):
+    for name in ("network", "state", "epoch", snapshot.metric, "images/s", "runs on"):
         table.add_column(
             name, justify="right" if name in RIGHT_ALIGNED | {snapshot.metric} else "left"
         )

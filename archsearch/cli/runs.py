@@ -14,6 +14,7 @@ from archsearch.cli.output import print_json, print_rows
 
 if TYPE_CHECKING:
     from archsearch.reproduce import Reproduction
+    from archsearch.stats.intervals import Interval
     from archsearch.storage.status import StudyStatus
 
 MAX_ROWS = 200
@@ -183,14 +184,20 @@ def reproduce(
 
 def _expectation(result: "Reproduction") -> str:
     """Return what the run predicts for a repeated training."""
-    predicted = result.predicted
+    predicted, original = result.predicted, ""
     if result.original is not None:
-        return f"the run has {result.original:.4f} for this seed"
+        original = f"the run has {result.original:.4f} for this seed"
+        if not result.differences:
+            return original
+        original += f" ({'; '.join(result.differences)}), and "
+    return original + _prediction_text(predicted)
+
+
+def _prediction_text(predicted: "Interval | None") -> str:
     if predicted is None or predicted.low is None or predicted.high is None:
-        return "the run has too few seeds to predict a value"
-    return (
-        f"the run's {predicted.n} seeds predict {predicted.low:.2f} to {predicted.high:.2f} (95%)"
-    )
+        return "the run has too few other seeds to predict a value"
+    interval = f"{predicted.low:.2f} to {predicted.high:.2f} (95%)"
+    return f"the run's {predicted.n} other seeds predict {interval}"
 
 
 def export(

@@ -1,6 +1,6 @@
 """Image classification: one label per image, cross entropy, top-1 accuracy.
 
-No other module computes accuracy. Importing this module does not import torch.
+No other module of the training computes accuracy. Importing this module does not import torch.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
