@@ -59,7 +59,8 @@ def find_ninja() -> str:
     except ImportError:
         path = shutil.which("ninja")
     else:
-        path = shutil.which("ninja", path=ninja.BIN_DIR)
+        # In an environment that is layered on another, the package is seen but its program is not.
+        path = shutil.which("ninja", path=ninja.BIN_DIR) or shutil.which("ninja")
     if path is None:
         raise BuildError("ninja was not found; install it with: pip install ninja")
     return path

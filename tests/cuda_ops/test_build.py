@@ -211,6 +211,21 @@ def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert Path(toolchain.find_ninja()).exists()  # the ninja package's, although PATH is empty
 
 
+def test_ninja_is_found_on_path_if_its_package_has_no_program(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import ninja
+
+    monkeypatch.setattr(ninja, "BIN_DIR", str(tmp_path / "empty"))
+    program = tmp_path / "ninja"
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert toolchain.find_ninja() == str(program)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(BuildError, match="ninja was not found"):
+        toolchain.find_ninja()
+
+
 def test_the_cuda_recipe_names_its_architectures(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
