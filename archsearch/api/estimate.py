@@ -145,6 +145,6 @@ def compare_estimate(folder: "StudyFolder") -> str:
     if not taken:
         return ""
     return (
-        f"The training took {clock(taken)}, estimated {clock(predicted)} "
+        f"The trainings took {clock(taken)} together, estimated {clock(predicted)} "
         f"({taken / predicted - 1:+.0%})."
     )

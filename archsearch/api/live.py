@@ -1,5 +1,6 @@
 """Progress of a running study: a live table on a terminal or in a notebook, lines elsewhere."""
 
+import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from archsearch.running.progress import Snapshot, TrialProgress
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+
+    Update = Callable[[RenderableType], None]
 
 ROWS_FINISHED = 10
 """How many finished trials the table shows, newest first."""
@@ -24,19 +27,45 @@ def display(labels: Mapping[str, str]) -> Iterator[Show]:
     if not (notebook or sys.stderr.isatty()):
         yield ProgressLines(labels).show
         return
-    from rich.console import Console
-    from rich.live import Live
-
     finished, seen = list[str](), set[str]()
-    with Live(console=Console(stderr=not notebook), refresh_per_second=4) as live:
+    with _notebook_view() if notebook else _terminal_view() as update:
 
         def show(snapshot: Snapshot) -> None:
             new = [i for i, t in snapshot.trials.items() if ended(t) and i not in seen]
             seen.update(new)
             finished.extend(new)
-            live.update(screen(snapshot, labels, finished))
+            update(screen(snapshot, labels, finished))
 
         yield show
+
+
+@contextmanager
+def _terminal_view() -> "Iterator[Update]":
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), refresh_per_second=4) as live:
+        yield live.update
+
+
+@contextmanager
+def _notebook_view() -> "Iterator[Update]":
+    """Yield an update of one output of the cell; rich's own `Live` needs ipywidgets for that."""
+    from IPython.display import HTML
+    from IPython.display import display as show_in_cell
+
+    output = show_in_cell(HTML(""), display_id=True)
+    yield lambda view: output.update(HTML(html_of(view)))
+
+
+def html_of(view: "RenderableType") -> str:
+    """Return a view as HTML, in the colors of the notebook's page."""
+    from rich.console import Console
+
+    file = io.StringIO()  # nothing is printed, also where rich knows the notebook
+    console = Console(width=120, record=True, file=file, force_terminal=True, force_jupyter=False)
+    console.print(view)
+    return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
 def say(text: str) -> None:

@@ -72,6 +72,8 @@ class Run:
     def heatmap(self, metric: str | None = None) -> "Figure":
         """Return the heatmap of the grid as a matplotlib figure.
 
+        A notebook shows it after ``%matplotlib inline``.
+
         Raises:
             ValueError: if the cells are not a grid with one cell per position, or for an unknown
                 metric.

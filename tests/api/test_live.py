@@ -1,11 +1,14 @@
 """The progress that a reader sees while a study runs."""
 
 import io
+import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
-from archsearch.api.live import ProgressLines, clock, headline, screen
+from archsearch.api.live import ProgressLines, clock, display, headline, screen
 from archsearch.running.progress import Snapshot, TrialProgress
 
 
@@ -47,6 +50,23 @@ def test_the_table_shows_running_and_failed_trials() -> None:
     text = console.export_text()
     for word in ("48-16-1-61", "running", "worker 1", "failed: out of memory", "97.50"):
         assert word in text
+
+
+def test_a_notebook_shows_one_output_that_is_updated(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = list[str]()
+    output = SimpleNamespace(update=lambda html: outputs.append(html))
+    fake = ModuleType("IPython.display")
+    fake.HTML = str  # type: ignore[attr-defined]
+    fake.display = MagicMock(return_value=output)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", fake)
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    with display(LABELS) as show:
+        show(snapshot())
+        show(snapshot())
+    assert len(outputs) == 2
+    assert outputs[0].startswith("<pre>")
+    assert "failed: out of memory" in outputs[1]
 
 
 def test_each_change_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
