@@ -1,0 +1,57 @@
+"""The documentation's links and paths exist, and its programs run as they are printed."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TOP = ("archsearch", "cuda_ops", "docs", "internimage", "reports", "studies", "tests")
+RUN = "studies/results/grid-2.2M-cifar10"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_paths_exist(page: Path) -> None:
+    text = page.read_text()
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
+    missing = [link for link in links if not (page.parent / link).exists()]
+    paths = re.findall(rf"`((?:{'|'.join(TOP)})/[\w/.-]*)", text)
+    missing += [path for path in paths if not (ROOT / path).exists()]
+    missing += [
+        f"{path}: {name}"
+        for path, name in re.findall(r"`([\w/]+\.py): ([\w.]+)`", text)
+        if not re.search(rf"(?:def|class) {name.rpartition('.')[2]}\b", (ROOT / path).read_text())
+    ]
+    assert not missing
+
+
+def programs(page: str) -> dict[str, str]:
+    """Return the programs of a page whose first line is a comment with their file's name."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    return {block.split()[1]: block for block in blocks if block.startswith("# ")}
+
+
+def run(folder: Path, page: str, *command: str) -> str:
+    for name, program in programs(page).items():
+        (folder / name).write_text(program)
+    result = subprocess.run(
+        [sys.executable, *command], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_the_report_of_a_user_has_its_card(tmp_path: Path) -> None:
+    page = tmp_path / run(tmp_path, "own-report.md", "my_report.py", str(ROOT / RUN)).strip()
+    assert "Networks by cost" in page.read_text()
+    rows = (page.parent / "by-cost.csv").read_text().splitlines()
+    assert rows[1] == '"(24, 8, 2, 4)",298446336'
+
+
+@pytest.mark.slow
+def test_the_network_of_a_user_is_trained(tmp_path: Path) -> None:
+    assert "(24, 5)" in run(tmp_path, "own-family.md", "widths.py")
+    assert (tmp_path / "runs/widths-digits/reports/report.html").exists()
