@@ -83,7 +83,8 @@ def tied_with_best(
     sign = 1.0 if higher_is_better else -1.0
     data, notes = _Observations.of(table)
     means = dict(zip(data.keys, data.means().tolist(), strict=True))
-    order = tuple(sorted(means, key=lambda key: -sign * means[key]))
+    # Equal means differ in their last digits by the linear algebra library: keep the table's order.
+    order = tuple(sorted(means, key=lambda key: -sign * float(f"{means[key]:.10g}")))
     result = Ranking(
         False, data.why_not_rankable(), order[0] if order else None, order, means, {}, level,
         data.seed_names, notes,

@@ -113,6 +113,11 @@ def test_no_cell_is_rejected_before_a_less_plausible_one():
     assert step_down(np.array([4.0, 1.0]), null).tolist() == [0.01, 0.01]
 
 
+def test_equal_means_keep_the_order_of_the_table():
+    table = {"a": {0: 90.0, 1: 91.0}, "b": {0: 90.0 + 3e-14, 1: 91.0}, "c": {0: 89.0, 1: 92.5}}
+    assert tied_with_best(table).tied == ("c", "a", "b")
+
+
 def test_lower_is_better_reverses_the_order():
     table = {"a": {0: 1.0, 1: 1.1}, "b": {0: 5.0, 1: 5.2}, "c": {0: 5.1, 1: 5.1}}
     down, up = tied_with_best(table, higher_is_better=False), tied_with_best(table)
