@@ -1,10 +1,15 @@
 """Export of a run to an Optuna database, and the importance of each number."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from archsearch.results import Results, load
 from archsearch.searching.optuna_study import memory_study
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
 
 
 def importances(results: Results, measure: str | None = None) -> dict[str, float]:
@@ -47,7 +52,8 @@ def export_optuna(run_dir: str | Path, url: str, objectives: Sequence[str] = ())
     trials = [(t.trial, t.record) for t in results.trials]
     try:
         _check_on_disk(url)
-        memory_study(trials, by, storage=url, study_name=results.name)
+        with _closing(url) as storage:
+            memory_study(trials, by, storage=storage, study_name=results.name)
     except optuna.exceptions.DuplicatedStudyError:
         raise ValueError(
             f"{url} already holds a study named {results.name!r}: give another database"
@@ -58,6 +64,18 @@ def export_optuna(run_dir: str | Path, url: str, objectives: Sequence[str] = ())
             f"cannot write to the database {url!r} ({reason}): give one such as sqlite:///runs.db"
         ) from error
     return len(trials)
+
+
+@contextmanager
+def _closing(url: str) -> Iterator["RDBStorage"]:
+    """Yield a database whose connections are closed at the end, which Optuna leaves to chance."""
+    from optuna.storages import RDBStorage
+
+    storage = RDBStorage(url)
+    try:
+        yield storage
+    finally:
+        storage.engine.dispose()
 
 
 def _check_on_disk(url: str) -> None:

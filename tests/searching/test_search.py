@@ -177,7 +177,8 @@ def test_all_trials_of_a_run_are_exported(run_dir, tmp_path):
 
     url = f"sqlite:///{tmp_path}/x.db"
     written = export_optuna(run_dir, url)
-    study = optuna.load_study(study_name=run_dir.name, storage=url)
+    storage = optuna.storages.RDBStorage(url)
+    study = optuna.load_study(study_name=run_dir.name, storage=storage)
     states = [t.state.name for t in study.trials]
     assert written == len(states) == len(load(run_dir).trials)
     assert [states.count(s) for s in ("FAIL", "WAITING")] == [2, 2]
@@ -187,6 +188,7 @@ def test_all_trials_of_a_run_are_exported(run_dir, tmp_path):
     assert best.value == max(t.value for t in study.trials if t.value is not None)
     waiting = next(t for t in study.trials if t.state.name == "WAITING")
     assert set(waiting.system_attrs["fixed_params"]) == set(best.params)
+    storage.engine.dispose()
     with pytest.raises(ValueError, match="already holds a study"):
         export_optuna(run_dir, url)
 
@@ -221,7 +223,7 @@ def test_a_database_without_its_driver_is_an_error(run_dir, monkeypatch):
     def absent(*_, **__):
         raise ImportError("Failed to import DB access module")
 
-    monkeypatch.setattr(optuna_export, "memory_study", absent)
+    monkeypatch.setattr(optuna_export, "_closing", absent)
     with pytest.raises(ValueError, match=r"'mysql://x' \(Failed to import DB access module\)"):
         export_optuna(run_dir, "mysql://x")
 
