@@ -78,7 +78,7 @@ def reproduce(
     predicted = prediction_interval(others) if others else None
     earlier = next((t.record for t in cell_result.trials if t.trial.seed == seed), None)
     return Reproduction(
-        cell_result.label, seed, by.of(record), predicted, values.get(seed), record.error,
+        cell_result.label, seed, by.value_of(record), predicted, values.get(seed), record.error,
         differences_of(earlier, record) if earlier else (),
     )  # fmt: skip
 

@@ -1,1 +1,1 @@
-"""Figures, tables and the page of a run, one card a question, from `archsearch.results` alone."""
+"""Figures, tables and the page of a run, one file per card; they read only `archsearch.results`."""

@@ -1,4 +1,4 @@
-"""All cards of a report, in the order of the page: a new report is one more line here."""
+"""All cards of a report, in the order of the page: a new card is one more line here."""
 
 from archsearch.reports.card import Card, CrossCard
 from archsearch.reports.data_scale import DATA_SCALE

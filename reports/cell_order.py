@@ -1,4 +1,4 @@
-"""By which number a cell is printed, sorted, shaded and called best: the ranking's mean."""
+"""The number by which a cell is printed, sorted, shaded and called best: the ranking's mean."""
 
 from dataclasses import replace
 
@@ -10,35 +10,38 @@ NOT_MEASURED = "not measured"
 
 
 def reported_interval(cell: CellResult, comparison: Comparison) -> Interval | None:
-    """What a report prints of a cell: the ranking's mean, with the interval of the cell's own seeds
-    around it; None without a value.
+    """Return what a report prints of a cell: the ranking's mean, and around it the interval of the
+    cell's own seeds; None without a value.
 
-    A seed may be easy or hard for all cells, so plain means over different seeds do not compare:
-    the ranking allows for the seeds that a cell lacks. A cell that has them all has one mean by
-    both; a cell outside the ranking has its plain mean only.
+    A seed may be easy or hard for all cells, so plain means over different seeds are not
+    comparable, and the ranking adjusts its means for the seeds that a cell lacks. For a cell with
+    all seeds the two means are equal; a cell outside the ranking has only its plain mean.
     """
     interval = comparison.estimates[cell.index]
     mean = comparison.ranking.means.get(cell.label)
     if interval is None or mean is None:
         return interval
-    shift = round(mean - interval.mean, 9)  # below is only the rounding of sums
+    shift = round(mean - interval.mean, 9)  # smaller differences are rounding errors of sums
     low, high = (None if end is None else end + shift for end in (interval.low, interval.high))
     return replace(interval, mean=interval.mean + shift, low=low, high=high)
 
 
 def in_ranking(cell: CellResult, comparison: Comparison) -> bool:
-    """Whether the ranking has the cell's network; True for all where nothing is ranked."""
+    """Return whether the cell's network is ranked; True for all cells if there is no ranking."""
     return not comparison.ranking.means or cell.label in comparison.ranking.means
 
 
 def empty_state(cell: CellResult) -> str:
-    """What is printed for a cell without a value: its state, or that nobody measured it."""
+    """Return the text for a cell without a value: its state, or that it was not measured."""
     return NOT_MEASURED if cell.state == "complete" else cell.state
 
 
 def ranked_cells(context: Context) -> list[CellResult]:
-    """The best first, then by the mean printed; those outside the ranking after them, those without
-    a value last, in plan order. Of cells that share a network, the exact one first."""
+    """Return the cells, best first.
+
+    The best cell is followed by the others by the mean printed, by the cells outside the ranking,
+    and by those without a value in plan order. Of cells with one network the exact one comes first.
+    """
     comparison = context.comparison
 
     def key(cell: CellResult) -> tuple[bool, bool, bool, float, bool, int]:
@@ -56,25 +59,28 @@ def ranked_cells(context: Context) -> list[CellResult]:
 
 
 def rank_label(cell: CellResult, comparison: Comparison) -> str:
-    """best, tied with best, behind or not ranked; empty where nothing can be said."""
+    """Return best, tied with best, significantly worse or not ranked.
+
+    The text is empty for a cell without a value.
+    """
     ranking = comparison.ranking
     if not ranking.can_rank or cell.label not in ranking.means:
-        return "" if comparison.estimates[cell.index] is None else "not ranked"
+        return "not ranked" if comparison.has_value(cell) else ""
     if cell.label == ranking.best:
         return "best"
-    return "tied with best" if cell.label in ranking.tied else "behind"
+    return "tied with best" if cell.label in ranking.tied else "significantly worse"
 
 
 def best_has_best_mean(comparison: Comparison) -> bool:
-    """False where a network that an earlier look showed to be worse has the better mean by now."""
+    """Return False if a network that an earlier test excluded has the best mean now."""
     ranking = comparison.ranking
     pick = max if comparison.metric.higher_is_better else min
     return ranking.best is None or ranking.means[ranking.best] == pick(ranking.means.values())
 
 
 def seeds_differ(context: Context) -> bool:
-    """Whether any ranked network has other seeds than those that the ranking compares."""
-    if context.metric.counted:
+    """Return whether any ranked network lacks a seed that the ranking compares."""
+    if context.metric.known_before_training:
         return False
     seeds = set(context.ranking.seeds)
     ranked = (c.values(context.metric) for c in context.cells if c.label in context.ranking.means)

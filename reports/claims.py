@@ -1,16 +1,16 @@
-"""The paper's printed sizes beside ours, as a table in every format."""
+"""The sizes that the paper prints beside our counts, as a table in every format."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from archsearch.paper.printed_sizes import NOT_COUNTED, Claim
+from archsearch.paper.printed_sizes import SCOPE_NOTE, Claim
 from archsearch.reports.formats import Table, write_table
 
 MARKS = {"equal": "best", "by another reading": "tied", "not recovered": "missing"}
 
 
 def claims_table(claims: Sequence[Claim]) -> Table:
-    """A row per claim, marked as equal, recovered by another reading, or not recovered."""
+    """Return a row per claim, marked as equal, recovered by another reading, or not recovered."""
     columns = {
         "Source": [c.source for c in claims],
         "Model": [c.model for c in claims],
@@ -19,18 +19,18 @@ def claims_table(claims: Sequence[Claim]) -> Table:
         "Ours": [c.ours for c in claims],
         "Ours, exact": [exact(c) for c in claims],
         "Verdict": [str(c.verdict) for c in claims],
-        "Convention, and what was tried": [
+        "Convention, and readings tried": [
             ". Tried: ".join(filter(None, (c.convention, c.tried))) for c in claims
         ],
     }
     marks = [MARKS[c.verdict] for c in claims]
-    note = f"{tally(claims)} {NOT_COUNTED}"
-    title, rows = "Printed sizes, recounted", [c.to_dict() for c in claims]
-    return Table.of(columns, rows, marks, note, title=title, name="claims")
+    note = f"{tally(claims)} {SCOPE_NOTE}"
+    rows = [c.to_dict() for c in claims]
+    return Table.of(columns, rows, marks, note, title="Printed sizes, recounted", name="claims")
 
 
 def tally(claims: Sequence[Claim]) -> str:
-    """``36 figures: 31 equal at printed precision, ...``."""
+    """Return ``36 printed figures: 31 equal at printed precision, ...``."""
     verdicts = [c.verdict for c in claims]
     counts = [f"{verdicts.count('equal')} equal at printed precision"]
     counts += [f"{verdicts.count(v)} {v}" for v in MARKS if v != "equal" and v in verdicts]
@@ -38,7 +38,7 @@ def tally(claims: Sequence[Claim]) -> str:
 
 
 def exact(claim: Claim) -> str:
-    """More digits than are printed: 1,083,836,420, 182.18G, 61.77%, 1.977."""
+    """Return our count with more digits than printed: 1,083,836,420, 182.18G, 61.77%, 1.977."""
     if claim.printed.endswith("%"):
         return f"{100 * claim.computed:.2f}%"
     if claim.computed < 1000:

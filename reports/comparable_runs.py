@@ -1,4 +1,4 @@
-"""Which runs compare with each other: those with the same data and the same recipe."""
+"""Groups of comparable runs: those with the same data and the same recipe."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -12,8 +12,8 @@ Runs = Mapping[str, Context]
 """Runs by their names in one report."""
 
 
-def named(contexts: Contexts) -> dict[str, Context]:
-    """Every run under its name; all are numbered where two share one, so that none is lost."""
+def runs_by_name(contexts: Contexts) -> dict[str, Context]:
+    """Return every run by its name; if two runs share a name, all names are numbered."""
     names = [context.results.name for context in contexts]
     if len(set(names)) < len(names):
         names = [f"{i}. {name}" for i, name in enumerate(names, 1)]
@@ -21,10 +21,10 @@ def named(contexts: Contexts) -> dict[str, Context]:
 
 
 def comparable_groups(runs: Runs, *free: str) -> list[dict[str, Context]]:
-    """The runs that compare, together, in the order of the first of each group.
+    """Return the groups of comparable runs, in the order of the first run of each group.
 
-    They have the same data (by fingerprint) and the same recipe but for its name and the fields
-    that ``free`` names.
+    The runs of a group have the same data (by fingerprint) and the same recipe, except for its name
+    and the fields that ``free`` names.
     """
     groups: dict[Any, dict[str, Context]] = {}
     for name, run in runs.items():
@@ -34,11 +34,15 @@ def comparable_groups(runs: Runs, *free: str) -> list[dict[str, Context]]:
 
 
 def differences(runs: Iterable[Context], *free: str) -> list[str]:
-    """In what runs differ, each with its values: ``data (digits, cifar10)``, ``epochs (4, 9)``."""
+    """Return what differs between the runs, such as ``data (digits, cifar10)``, ``epochs (4, 9)``.
+
+    Data sets of one name are distinguished by the start of their fingerprints.
+    """
     results = [run.results for run in runs]
     data = {r.data.fingerprint: r.data.name for r in results}
-    marked = [f"{name} {fingerprint[:8]}" for fingerprint, name in data.items()]
-    values = {"data": marked if len({*data.values()}) < len(data) else [*data.values()]}
+    with_fingerprint = [f"{name} {fingerprint[:8]}" for fingerprint, name in data.items()]
+    names_are_unique = len({*data.values()}) == len(data)
+    values = {"data": [*data.values()] if names_are_unique else with_fingerprint}
     for field in _compared_fields(free):
         different = dict.fromkeys(getattr(r.study.recipe, field) for r in results)
         texts = [setting(False if value is None else value) for value in different]

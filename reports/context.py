@@ -1,31 +1,32 @@
-"""What every card of a report reads: one run, compared by one metric."""
+"""The input of every card of a report: one run, compared by one metric."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
+from archsearch.core.family import Family
 from archsearch.core.metrics import Metric
 from archsearch.families import DEFAULT
 from archsearch.reports.style import symbol
 from archsearch.results import CellResult, Comparison, Results
 from archsearch.stats.ranking import Ranking
 
-MapAxes = tuple[str, str, str]
-"""(panel, y, x) of a map, by the names of the plan."""
+HeatmapAxes = tuple[str, str, str]
+"""(panel, y, x) of a heatmap, by the names of the plan's coordinates."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Context:
-    """One run as one report shows it; made once, read by every card.
+    """One run in one report; every card reads it.
 
-    ``comparison`` is by the report's metric, ``axes`` are the map's, ``target`` is the size in
+    ``comparison`` is by the report's metric, ``axes`` are the heatmap's, ``target`` is the size in
     parameters that (alpha, beta) is recommended for.
     """
 
     results: Results
     comparison: Comparison
-    axes: MapAxes | None
+    axes: HeatmapAxes | None
     target: int | None
 
     @classmethod
@@ -33,10 +34,14 @@ class Context:
         cls,
         results: Results,
         metric: str | None = None,
-        axes: MapAxes | None = None,
+        axes: HeatmapAxes | None = None,
         target: int | None = None,
     ) -> Self:
-        """The context of a run; metric (ValueError if unknown) and axes default to the study's."""
+        """Return the context of a run; metric and axes default to the study's.
+
+        Raises:
+            ValueError: for an unknown metric.
+        """
         axes = axes or results.study.axes
         return cls(results=results, comparison=results.compare(metric), axes=axes, target=target)
 
@@ -52,17 +57,20 @@ class Context:
     def ranking(self) -> Ranking[str]:
         return self.comparison.ranking
 
+    @cached_property
+    def _family(self) -> Family | type[Family]:
+        """A network of the run's family; the default family if no cell has a network."""
+        return next((c.cell.variant for c in self.cells if c.cell.variant is not None), DEFAULT)
+
     def symbol(self, name: str) -> str:
-        """The sign of a coordinate or a number, as the run's family prints it: ``C₁``."""
-        variants = [c.cell.variant for c in self.cells if c.cell.variant is not None]
-        return symbol((variants[0] if variants else DEFAULT).label_of(name))
+        """Return the symbol of a coordinate or a number, as the run's family prints it: ``C₁``."""
+        return symbol(self._family.label_of(name))
 
     @property
     def solved(self) -> str:
-        """The sign of the number that is solved for a budget; empty without one."""
-        variants = (cell.cell.variant for cell in self.cells if cell.cell.variant is not None)
-        variant = next(variants, None)
-        return self.symbol(variant.solved) if variant is not None and variant.solved else ""
+        """The symbol of the number that is solved for a budget; empty without a network."""
+        has_solved = isinstance(self._family, Family) and self._family.solved
+        return self.symbol(self._family.solved) if has_solved else ""
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
-"""Accuracy against the share of the training set, as Table H: several runs, one per share."""
+"""Accuracy by the share of the training set, as in Table H: several runs, one per share."""
 
 from collections.abc import Mapping, Sequence
+from statistics import mean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,45 +11,44 @@ from archsearch.reports import style
 from archsearch.reports.card import CardContent, CrossCard
 from archsearch.reports.cell_order import reported_interval
 from archsearch.reports.columns import paper_fields, paper_text, result_text
-from archsearch.reports.comparable_runs import Runs, comparable_groups, differences, named
+from archsearch.reports.comparable_runs import Runs, comparable_groups, differences, runs_by_name
 from archsearch.reports.context import Context, Contexts
 from archsearch.reports.formats import MISSING, Table
-from archsearch.reports.phrases import listed, paragraph
+from archsearch.reports.phrases import listed, paragraph, percent
 from archsearch.results import CellResult, Comparison
 from archsearch.stats.intervals import Interval
 
 FREE = "data_fraction"
-"""The one field of the recipe that the parts of a data-scale study differ in."""
+"""The only field of the recipe in which the runs of a data-scale study differ."""
 
 PAPER: dict[str, dict[float, str]] = {
     "ResNet-50": {0.01: "12.2", 0.1: "57.5", 1.0: "80.4"},
     "ConvNeXt-T": {0.01: "8.4", 0.1: "52.6", 1.0: "82.1"},
     "Swin-T": {0.01: "failed", 0.1: "12.1", 1.0: "81.3"},
 }
-"""Table H's networks of others -> share -> ImageNet-1K top-1 in percent: the paper's alone."""
+"""The other networks of Table H -> share -> ImageNet-1K top-1 in percent, as printed."""
 
 Network = tuple[str, Family | None]
 """An operator and the network that has it."""
 Cells = Mapping[str, CellResult]
-"""By the name of the run."""
+"""Cells by the name of the run."""
 
 
 def studies(contexts: Contexts) -> dict[str, Runs]:
-    """The runs that are parts of a data-scale study, in groups that belong together.
+    """Return the comparable groups of data-scale runs, by the names of their files.
 
-    A group has the same data and the same recipe but for the share of the images, and two shares
-    or more, the smallest first. Each run is there by name: two of one share stand beside each
-    other. Groups are named as their files are: data-scale, data-scale-2, ...
+    The runs of a group have the same data and the same recipe except for the share of the images,
+    and at least two shares, the smallest first. The names are data-scale, data-scale-2, ...
     """
-    groups = comparable_groups(_parts(contexts), FREE)
+    groups = comparable_groups(_data_scale_runs(contexts), FREE)
     several = [group for group in groups if len({*map(_share, group.values())}) > 1]
     ordered = [dict(sorted(g.items(), key=lambda item: _share(item[1]))) for g in several]
     return {f"data-scale-{i}" if i > 1 else "data-scale": g for i, g in enumerate(ordered, 1)}
 
 
-def _parts(contexts: Contexts) -> Runs:
-    """The runs of studies that name this report."""
-    runs = named(contexts).items()
+def _data_scale_runs(contexts: Contexts) -> Runs:
+    """Return the runs of studies that name this report."""
+    runs = runs_by_name(contexts).items()
     return {n: run for n, run in runs if "data-scale" in run.results.study.reports}
 
 
@@ -57,7 +57,7 @@ def _share(run: Context) -> float:
 
 
 def data_scale_table(runs: Runs, contexts: Contexts) -> Table:
-    """A row per network, a column per run, then the paper's."""
+    """Return a row per network, a column per run, then a column per share of the paper."""
     comparisons, networks = _comparisons(runs), _networks(runs)
     columns = {"Core operator or network": [*_titles(networks), *PAPER]}
     for name, title in _run_titles(runs).items():
@@ -68,7 +68,7 @@ def data_scale_table(runs: Runs, contexts: Contexts) -> Table:
     for share, names in _by_share(runs).items():
         printed = [_printed(cells, names) for cells in networks.values()]
         others = [by_share.get(share, MISSING) for by_share in PAPER.values()]
-        columns[f"{_percent(share)}: top-1 (%), paper"] = [*printed, *others]
+        columns[f"{percent(share)}: top-1 (%), paper"] = [*printed, *others]
     note = paragraph(_note(runs), _same_share_note(runs), _other_runs_note(runs, contexts))
     rows = [
         {"share": _share(run), "run": name} | row | paper_fields(cell)
@@ -79,7 +79,7 @@ def data_scale_table(runs: Runs, contexts: Contexts) -> Table:
 
 
 def _comparisons(runs: Runs) -> dict[str, Comparison]:
-    """Every run by the metric of the first."""
+    """Compare the cells of every run by the metric of the first run."""
     metric = next(iter(runs.values())).metric.name
     return {name: run.results.compare(metric) for name, run in runs.items()}
 
@@ -93,7 +93,7 @@ def _networks(runs: Runs) -> dict[Network, Cells]:
 
 
 def _titles(networks: Mapping[Network, Cells]) -> list[str]:
-    """The operators; with the network where one operator has several."""
+    """Return the operators, with the network if an operator has several networks."""
     operators = [operator for operator, _ in networks]
     return [
         f"{operator}, {variant.name}" if variant and operators.count(operator) > 1 else operator
@@ -102,28 +102,24 @@ def _titles(networks: Mapping[Network, Cells]) -> list[str]:
 
 
 def _run_titles(runs: Runs) -> dict[str, str]:
-    """Name of the run -> its share; with the name where several have that share."""
+    """Return run name -> share, with the name if several runs have that share."""
     return {
-        name: _percent(share) + (f", {name}" if len(names) > 1 else "")
+        name: percent(share) + (f", {name}" if len(names) > 1 else "")
         for share, names in _by_share(runs).items()
         for name in names
     }
 
 
 def _by_share(runs: Runs) -> dict[float, list[str]]:
-    """Share -> names of its runs."""
+    """Return share -> names of its runs."""
     names: dict[float, list[str]] = {}
     for name, run in runs.items():
         names.setdefault(_share(run), []).append(name)
     return names
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:g}%"
-
-
 def _printed(cells: Cells, names: Sequence[str]) -> str:
-    """The paper's accuracy of a network at the share of these runs."""
+    """Return the paper's accuracy of a network at the share of these runs."""
     texts = [paper_text(cells[name], "accuracy") for name in names if name in cells]
     return next((text for text in texts if text != MISSING), MISSING)
 
@@ -131,41 +127,44 @@ def _printed(cells: Cells, names: Sequence[str]) -> str:
 def _note(runs: Runs) -> str:
     first = next(iter(runs.values())).results
     by_share = {_share(run): run for run in runs.values()}
-    images = ", ".join(f"{_percent(s)} {num_images(run):,}" for s, run in by_share.items())
+    images = ", ".join(f"{percent(s)} {num_images(run):,}" for s, run in by_share.items())
     return (
-        f"Ours: {first.data.name}, {first.study.recipe.epochs} epochs; training images, about: "
-        f"{images}. Shares are stratified and nested, and measured on the same images; the epochs "
-        "stay, so fewer images are fewer steps too. The paper's: ImageNet-1K, 300 epochs, one "
-        "training each."
+        f"Ours: {first.data.name}, {first.study.recipe.epochs} epochs; approximate number of "
+        f"training images: {images}. Shares are stratified and nested, and measured on the same "
+        "images; the number of epochs is constant, so fewer images also mean fewer steps. The "
+        "paper's: ImageNet-1K, 300 epochs, one training each."
     )
 
 
 def _same_share_note(runs: Runs) -> str:
-    """That several runs have one share, if they do."""
+    """Return which runs have the same share; empty if none have."""
     several = {share: names for share, names in _by_share(runs).items() if len(names) > 1}
-    texts = "; ".join(f"{_percent(share)}: {listed(names)}" for share, names in several.items())
-    return f"Several runs of one share, a column each: {texts}." if several else ""
+    texts = "; ".join(f"{percent(share)}: {listed(names)}" for share, names in several.items())
+    return f"Runs with the same share have a column each: {texts}." if several else ""
 
 
 def _other_runs_note(runs: Runs, contexts: Contexts) -> str:
-    """The data-scale runs that do not belong in this table, and why."""
-    parts = _parts(contexts)
-    others = listed([name for name in parts if name not in runs])
-    reasons = listed(differences(parts.values(), FREE))
+    """Return the data-scale runs that are not in this table, and why."""
+    all_runs = _data_scale_runs(contexts)
+    others = listed([name for name in all_runs if name not in runs])
+    reasons = listed(differences(all_runs.values(), FREE))
     return f"Not in this table, since the runs differ in {reasons}: {others}." if others else ""
 
 
 def num_images(run: Context) -> int:
-    """Training images at the run's share, which is taken of each class: exact to a few images."""
+    """Return the number of training images at the run's share, exact to a few images.
+
+    The share is taken from each class.
+    """
     data = run.results.data
     images = _share(run) * data.num_train
-    few = images < 5 * data.num_classes  # where rounding a class to whole images shows
+    few = images < 5 * data.num_classes  # then rounding each class to whole images matters
     per_class = max(1, round(images / data.num_classes))
     return data.num_classes * per_class if few else round(images)
 
 
 def data_scale_figure(runs: Runs) -> Figure:
-    """The metric against the number of training images, a line per network; ours only."""
+    """Plot the metric against the number of training images, a line per network of ours."""
     comparisons, networks = _comparisons(runs), _networks(runs)
     axis = next(iter(comparisons.values())).metric.axis
     fig, ax = style.axes_with_title("Training images, log scale", axis)
@@ -178,30 +177,29 @@ def data_scale_figure(runs: Runs) -> Figure:
         ]
         _plot_network(ax, points, i, title)
     _label_shares(ax, runs)
-    if axis.endswith("(%)"):  # an interval over few seeds may leave what is possible
+    if axis.endswith("(%)"):  # an interval over few seeds may exceed 0 to 100%
         low, high = ax.get_ylim()
         ax.set_ylim(max(low, -2.0), min(high, 102.0))
-    style.legend_inside(ax, "", "lower right")
+    style.legend_inside(ax, "lower right")
     return fig
 
 
 def _plot_network(ax: Axes, points: Sequence[tuple[int, Interval]], i: int, title: str) -> None:
-    """A point per run; the line goes through the mean of the runs that share a number of images."""
-    color = style.LINES[i % len(style.LINES)]
+    """Plot a point per run, and a line through the means of runs with equal numbers of images."""
+    line = style.series(i)
     means: dict[int, list[float]] = {}
     for n, interval in points:
         means.setdefault(n, []).append(interval.mean)
-        ax.plot([n], [interval.mean], "o", color=color)
-        style.error_bar(ax, n, interval.low, interval.high, color)
-    y = [sum(values) / len(values) for values in means.values()]
-    ax.plot([*means], y, linestyle=style.DASHES[i % 4], color=color, label=title)
+        ax.plot([n], [interval.mean], "o", color=line["color"])
+        style.error_bar(ax, n, interval.low, interval.high, line["color"])
+    ax.plot([*means], [*map(mean, means.values())], **line, label=title)
 
 
 def _label_shares(ax: Axes, runs: Runs) -> None:
     ticks = {num_images(run): _share(run) for run in runs.values()}
     ax.set_xticks([*ticks])
-    ax.set_xticklabels([f"{number:,} ({_percent(share)})" for number, share in ticks.items()])
-    # The largest stands at the figure's edge.
+    ax.set_xticklabels([f"{number:,} ({percent(share)})" for number, share in ticks.items()])
+    # The largest share is at the figure's edge.
     ax.get_xticklabels()[-1].set_horizontalalignment("right")
     ax.minorticks_off()
 
@@ -210,7 +208,7 @@ def _contents(contexts: Contexts) -> list[CardContent]:
     return [
         CardContent(
             name=name,
-            title="Data scale, as Table H",
+            title="Data scale, as in Table H",
             table=data_scale_table(runs, contexts),
             figure=data_scale_figure(runs),
         )

@@ -1,9 +1,9 @@
-"""What one number of the space does by itself: steps of C1, C' or L1 at equal budget.
+"""The effect of one number of the space: steps of C1, C' or L1 at equal budget.
 
-A grid is crossed: a step such as C1 16 -> 20 is taken at several positions of the other numbers,
-and at each on several seeds. What a seed does to both cells of a pair cancels in their difference,
-and a step's pairs share no cell, so every seed of every pair is a repeat (the noise model is that
-of `archsearch.stats.ranking`). This says more of a number than any two single cells can.
+A grid is crossed: it holds a step such as C1 16 -> 20 at several values of the other numbers, each
+with several seeds. The effect of a seed on both cells of a pair cancels in their difference, and
+the pairs of a step share no cell, so every seed of every pair is a repeat (with the noise model of
+`archsearch.stats.ranking`). This gives a more precise estimate than the difference of two cells.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,18 +12,22 @@ from itertools import pairwise
 from typing import Any
 
 from archsearch.core.metrics import Metric
-from archsearch.reports.card import Card, needs
+from archsearch.reports.card import Card, unless
 from archsearch.reports.columns import interval_fields
 from archsearch.reports.context import Context
 from archsearch.reports.formats import Table
+from archsearch.reports.phrases import plus_minus
 from archsearch.results import LEVEL, CellResult
 from archsearch.stats.intervals import Interval, mean_of_means
 
 
 @dataclass(frozen=True)
 class Effect:
-    """The change of a metric from ``low`` to ``high`` of one coordinate, over ``pairs`` of cells
-    that differ in nothing else that was asked for; its ``n`` counts pairs times seeds."""
+    """The change of a metric from ``low`` to ``high`` of one coordinate.
+
+    ``pairs`` is the number of pairs of cells that differ in no other requested coordinate. The
+    ``n`` of ``change`` counts pairs times seeds.
+    """
 
     coordinate: str
     low: Any
@@ -33,13 +37,13 @@ class Effect:
 
 
 def effects(context: Context) -> list[Effect]:
-    """Every step between neighboring values of the coordinates of the study's map.
+    """Return every step between neighboring values of the coordinates of the study's heatmap.
 
-    Only cells that are exactly as asked for take part, in pairs that share two seeds or more.
-    Empty without axes and for counts.
+    It uses exact cells only, in pairs that share at least two seeds. Empty without axes and for
+    counts.
     """
     metric, axes = context.metric, context.results.study.axes
-    if axes is None or metric.counted:
+    if axes is None or metric.known_before_training:
         return []
     cells = [c for c in context.cells if c.cell.fate == "exact" and c.values(metric)]
     return [effect for axis in axes for effect in _steps(cells, axis, metric)]
@@ -59,28 +63,30 @@ def _steps(cells: list[CellResult], axis: str, metric: Metric) -> Iterator[Effec
 
 
 def _changes(low: Mapping[int, float | None], high: Mapping[int, float | None]) -> list[float]:
-    """The change on every seed that both cells of a pair have."""
+    """Return the change on every seed that both cells of a pair have."""
     both = ((low[seed], high[seed]) for seed in low if seed in high)
     return [b - a for a, b in both if a is not None and b is not None]
 
 
 def effects_table(context: Context) -> Table:
-    """The steps with their intervals."""
+    """Return a row per step with its interval."""
     steps, metric = effects(context), context.metric
     unit = "points" if metric.unit == "%" else metric.unit
     label = metric.label.lower() + (f" ({unit})" if unit else "")
     columns = {
         "Step": [f"{context.symbol(e.coordinate)} {e.low} → {e.high}" for e in steps],
-        f"Change of {label}": [_change_text(e.change, metric) for e in steps],
+        f"Change of {label}": [
+            f"{e.change.mean:+.2f}{plus_minus(metric, e.change, 2)}" for e in steps
+        ],
         "Pairs of cells": [str(e.pairs) for e in steps],
         "Repeats": [str(e.change.n) for e in steps],
-        "Seen": [_verdict(e.change, metric) for e in steps],
+        "Effect": [_effect_text(e.change, metric) for e in steps],
     }
     note = (
-        f"Pairs of cells that differ in this number only (and in the {context.solved} that the "
-        "budget then asks for), seed by seed: the mean change and its 95% interval (Student, each "
-        "pair with noise of its own). Each step has its own 95%: of twenty without effect, one "
-        "would seem to have one."
+        f"Pairs of cells that differ only in this number (and in {context.solved}, which is solved "
+        "for the budget), compared seed by seed: the mean change and its 95% interval (Student, "
+        "with a separate noise variance per pair). The level of 95% is per step: of twenty steps "
+        "without an effect, about one appears significant."
     )
     rows = [
         {"coordinate": e.coordinate, "low": e.low, "high": e.high, "pairs": e.pairs}
@@ -90,21 +96,16 @@ def effects_table(context: Context) -> Table:
     return Table.of(columns, rows, note=note)
 
 
-def _change_text(change: Interval, metric: Metric) -> str:
-    half = "" if change.half_width is None else f" ± {metric.text(change.half_width, 2)}"
-    return f"{change.mean:+.2f}{half}"
-
-
-def _verdict(change: Interval, metric: Metric) -> str:
-    """``better``, ``worse``, or that zero lies inside the interval."""
+def _effect_text(change: Interval, metric: Metric) -> str:
+    """Return ``better`` or ``worse``; ``not significant`` if zero is in the interval."""
     if 0.0 in change:
-        return "cannot be told"
+        return "not significant"
     return "better" if metric.merit(change.mean) > 0 else "worse"
 
 
 EFFECTS = Card(
     name="effects",
-    title="What each number does",
-    applies=needs(effects, "no two cells differ in one number alone on two seeds"),
+    title="Effect of each number",
+    skip_reason=unless(effects, "no two cells with two common seeds differ in one number only"),
     table=effects_table,
 )

@@ -3,30 +3,30 @@
 from matplotlib.figure import Figure
 
 from archsearch.core.metrics import Metric
-from archsearch.reports.card import Card, needs
+from archsearch.reports.card import Card, unless
 from archsearch.reports.cell_order import reported_interval
 from archsearch.reports.context import Context
-from archsearch.reports.style import DASHES, LINES, axes_with_title, legend_inside
+from archsearch.reports.style import LINES, axes_with_title, legend_inside, series
 from archsearch.stats.intervals import edf
 
 MIN_NETWORKS = 8
-"""Below, a distribution over the space says nothing."""
+"""Fewer networks give no meaningful distribution."""
 
 
 def edf_figure(context: Context) -> Figure:
-    """The share of networks below an error: of all, and by value of the study's panel coordinate.
+    """Plot the share of networks below an error: of all, and by the study's panel coordinate.
 
-    A curve further left is a better part of the space. A full grid is the whole space, so no band
-    is drawn.
+    A curve further left is a better part of the space. A full grid is the complete space, so no
+    band is drawn.
     """
-    by = _error(context) or context.metric
-    fig, ax = axes_with_title(by.axis, f"Share of networks with at most this {_kind(by)}")
+    error = _error(context) or context.metric
+    fig, ax = axes_with_title(error.axis, f"Share of networks with at most this {_kind(error)}")
     for i, (name, errors) in enumerate(_groups(context).items()):
         curve = edf(errors)
         x, y = [curve.error[0], *curve.error], [0.0, *curve.share]
-        ax.step(x, y, where="post", color=LINES[i], linestyle=DASHES[i % 4], label=name)
+        ax.step(x, y, where="post", **series(i), label=name)
     ax.set_ylim(0, 1.02)
-    legend_inside(ax, "", "lower right")
+    legend_inside(ax, "lower right")
     return fig
 
 
@@ -34,16 +34,16 @@ def _error(context: Context) -> Metric | None:
     return context.results.study.task.as_error(context.metric)
 
 
-def _kind(by: Metric) -> str:
-    return "loss" if by.name.endswith("_loss") else "error"
+def _kind(metric: Metric) -> str:
+    return "loss" if metric.name.endswith("_loss") else "error"
 
 
 def _groups(context: Context) -> dict[str, list[float]]:
-    """Errors of every network, then by the panel coordinate of the study, if it has one."""
-    results, by = context.results, _error(context)
-    if by is None:
+    """Return the errors of all networks, then those by the study's panel coordinate if any."""
+    results, error = context.results, _error(context)
+    if error is None:
         return {}
-    comparison = results.compare(by.name)
+    comparison = results.compare(error.name)
     networks = {c.label: results.network(c.label) for c in results.cells}
     intervals = {label: reported_interval(c, comparison) for label, c in networks.items()}
     errors = {label: e.mean for label, e in intervals.items() if e is not None}
@@ -51,10 +51,9 @@ def _groups(context: Context) -> dict[str, list[float]]:
     if results.study.axes:
         axis = results.study.axes[0]
         for value in sorted({str(c.cell.requested.get(axis)) for c in results.cells}):
-            part = [
-                e for k, e in errors.items() if str(networks[k].cell.requested.get(axis)) == value
-            ]
-            if len(part) >= 2:
+            labels = (k for k, c in networks.items() if str(c.cell.requested.get(axis)) == value)
+            part = [errors[label] for label in labels if label in errors]
+            if len(part) > 1:
                 groups[f"{context.symbol(axis)} = {value}"] = part
     return dict(list(groups.items())[: len(LINES)])
 
@@ -62,10 +61,10 @@ def _groups(context: Context) -> dict[str, list[float]]:
 EDF = Card(
     name="edf",
     title=lambda context: f"{_kind(context.metric).capitalize()} distribution over the space",
-    applies=needs(
+    skip_reason=unless(
         lambda context: max(map(len, _groups(context).values()), default=0) >= MIN_NETWORKS,
         f"fewer than {MIN_NETWORKS} networks have an error or a loss",
     ),
     figure=edf_figure,
-    how_to_read="The share of networks at or below a value; further left is better.",
+    how_to_read="Share of networks at or below a value; further left is better.",
 )

@@ -1,20 +1,25 @@
-"""One table, four formats: CSV for programs, Markdown, LaTeX and HTML for people.
+"""Tables in four formats: CSV for programs, Markdown, LaTeX and HTML for people.
 
-A cell's content is always shown as text: each format escapes what would be markup there.
+The content of a cell is always shown as text: each format escapes its markup.
 """
 
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 MISSING = "–"
-"""What a table prints for a number that is not there."""
+"""What a table prints for a missing number."""
 
 LONG = 60
-"""Characters from which a cell is set small, as running text."""
+"""Cells with more characters are set in small type, as running text."""
+
+
+def number(value: float | None, spec: str, scale: float = 1, unit: str = "") -> str:
+    """Return ``value / scale`` by a format such as ``.1f``, with the unit; a dash for None."""
+    return MISSING if value is None else f"{value / scale:{spec}}{unit}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +27,7 @@ class Table:
     """``header`` and ``body`` are printed; ``rows`` hold the same and more at full precision.
 
     ``numeric`` says which columns are aligned to the right, ``marks`` gives a row a class (best,
-    tied, missing), ``note`` stands under the table. ``name`` is the stem of its files.
+    tied, missing), ``note`` is printed under the table. ``name`` is the stem of its files.
     """
 
     header: tuple[str, ...]
@@ -45,7 +50,7 @@ class Table:
         title: str = "",
         name: str = "",
     ) -> "Table":
-        """A table from its printed columns. One that prints mostly numbers is numeric."""
+        """Return a table from its printed columns. A column of mostly numbers is numeric."""
         return cls(
             header=tuple(columns),
             body=tuple(zip(*columns.values(), strict=True)),
@@ -57,19 +62,15 @@ class Table:
             name=name,
         )
 
-    def named(self, name: str, title: str) -> "Table":
-        """The same with this name, and with this title if it has none of its own."""
-        return replace(self, name=name, title=self.title or title)
-
 
 def _numeric(values: Sequence[str]) -> bool:
-    given = [v for v in values if v not in ("", MISSING)]
-    numbers = [v for v in given if re.match(r"^[−-]?[\d.,]+( ?[%MGBKsh×]| ±|$)", v)]
-    return bool(given) and 2 * len(numbers) > len(given)
+    texts = [v for v in values if v not in ("", MISSING)]
+    numbers = [v for v in texts if re.match(r"^[−-]?[\d.,]+( ?[%MGBKsh×]| ±|$)", v)]
+    return 2 * len(numbers) > len(texts)
 
 
 def as_csv(table: Table) -> str:
-    """One column per field; text that a spreadsheet would take for a formula gets an apostrophe."""
+    """Return one column per field. Text that a spreadsheet would evaluate gets an apostrophe."""
     import pandas as pd
 
     safe = [{k: _as_text(v) for k, v in row.items()} for row in table.rows]
@@ -84,7 +85,7 @@ def _as_text(value: Any) -> Any:
 
 
 def as_markdown(table: Table) -> str:
-    """GitHub's dialect, with title and note."""
+    """Return the table in GitHub's dialect, with title and note."""
     rows = [tuple(map(_markdown, row)) for row in (table.header, *table.body)]
     rows.insert(1, tuple("---:" if n else ":---" for n in table.numeric))
     lines = ("| " + " | ".join(row) + " |" for row in rows)
@@ -108,7 +109,7 @@ _TEX = str.maketrans({
 
 
 def as_latex(table: Table) -> str:
-    r"""A ``table`` with booktabs rules; needs ``\usepackage{booktabs}``."""
+    r"""Return a ``table`` with booktabs rules; it needs ``\usepackage{booktabs}``."""
     import pandas as pd
 
     frame = pd.DataFrame(
@@ -132,7 +133,7 @@ def _latex(text: str) -> str:
 
 
 def as_html(table: Table) -> str:
-    """A ``<table>`` alone, for pages; numbers carry the class ``n``."""
+    """Return a ``<table>`` for a page; numbers have the class ``n``."""
     head = _html_row("th", table.header, table.numeric)
     marks = table.marks or ("",) * len(table.body)
     body = "\n".join(

@@ -1,7 +1,7 @@
-"""A map of a grid in the manner of the paper's Fig. A: a panel per C', C1 by L1.
+"""A heatmap of a grid, as the paper's Fig. A: a panel per C', C1 by L1.
 
-Every cell of the plan is there: its mean and interval, what was repaired, or in words why it has
-none. The best cell and every cell that is statistically tied with it are outlined.
+It shows every cell of the plan, with its mean and interval and what was repaired, or the reason why
+it has no value. The best cell and all cells statistically tied with it are outlined.
 """
 
 from collections.abc import Mapping
@@ -18,23 +18,24 @@ from matplotlib.ticker import MaxNLocator
 from archsearch.reports import heatmap_cells, phrases
 from archsearch.reports.card import Card, Panels
 from archsearch.reports.cell_order import best_has_best_mean, empty_state, in_ranking
-from archsearch.reports.context import Context, MapAxes
+from archsearch.reports.context import Context, HeatmapAxes
 from archsearch.reports.style import MUTED, axes_at, text_at, text_size
 from archsearch.results import CellResult, Comparison
 
 LEFT, RIGHT, TOP, GAP, LINE, MIN_WIDTH = 0.48, 0.66, 0.80, 0.22, 0.17, 5.0
-"""Inches: margins, between panels, one line of text, the narrowest figure."""
+"""Inches: margins, space between panels, line of text, minimum width of the figure."""
 SWATCH, LEGEND_WIDTH = 0.17, 2.35
+"""Inches: side of a swatch, width of the legend on a page."""
 
 LegendLine = list[tuple[float, str, str]]
-"""(x in inches, mark, text) each."""
+"""(x in inches, mark, text) of every entry."""
 
 
 @dataclass(frozen=True)
 class Grid:
     """The position of every cell: panel, row and column values, each ascending."""
 
-    axes: MapAxes
+    axes: HeatmapAxes
     panels: tuple[Any, ...]
     rows: tuple[Any, ...]
     columns: tuple[Any, ...]
@@ -53,30 +54,30 @@ class Grid:
 
 
 def grid_of(context: Context) -> Grid:
-    """The positions of a run's cells on a map.
+    """Return the positions of a run's cells on a heatmap.
 
     Raises:
-        ValueError: when there are no axes, a cell has none of them, or two cells share a position.
+        ValueError: if there are no axes, a cell lacks one of them, or two cells share a position.
     """
     axes = context.axes
     if axes is None:
         raise ValueError(f"the study {context.results.study.name} names no axes for a heatmap")
     cells: dict[tuple[Any, Any, Any], CellResult] = {}
     for cell in context.cells:
-        asked = cell.cell.requested
-        if missing := ", ".join(a for a in axes if a not in asked):
-            raise ValueError(f"no coordinate {missing} in the plan; it has {', '.join(asked)}")
-        position = (asked[axes[0]], asked[axes[1]], asked[axes[2]])
+        requested = cell.cell.requested
+        if missing := ", ".join(a for a in axes if a not in requested):
+            raise ValueError(f"no coordinate {missing} in the plan; it has {', '.join(requested)}")
+        position = (requested[axes[0]], requested[axes[1]], requested[axes[2]])
         if position in cells:
-            where = ", ".join(f"{a} = {v}" for a, v in zip(axes, position, strict=True))
-            raise ValueError(f"two cells stand at {where}: choose axes that tell them apart")
+            text = ", ".join(f"{a} = {v}" for a, v in zip(axes, position, strict=True))
+            raise ValueError(f"two cells have the position {text}: choose other axes")
         cells[position] = cell
     panels, rows, columns = (tuple(sorted({p[i] for p in cells})) for i in range(3))
     return Grid(axes, panels, rows, columns, cells, context)
 
 
-def why_no_map(context: Context) -> str | None:
-    """Why the plan's cells have no position each on a map; None where they have."""
+def why_no_heatmap(context: Context) -> str | None:
+    """Return why the plan's cells do not fit on a heatmap; None if they do."""
     try:
         grid_of(context)
     except ValueError as error:
@@ -85,7 +86,7 @@ def why_no_map(context: Context) -> str | None:
 
 
 def figure(context: Context) -> Figure:
-    """All panels side by side with color bar, legend and notes."""
+    """Draw all panels side by side with color bar, legend and notes."""
     grid = grid_of(context)
     panel_width, height = grid.panel_size
     right = LEFT + len(grid.panels) * (panel_width + GAP) - GAP
@@ -99,7 +100,7 @@ def figure(context: Context) -> Figure:
     for i, panel in enumerate(grid.panels):
         ax = axes_at(fig, LEFT + i * (panel_width + GAP), bottom, panel_width, height)
         _draw_panel(ax, grid, panel, row_labels=i == 0)
-    if any(e is not None for e in context.comparison.estimates):
+    if context.comparison.has_values:
         _draw_color_bar(fig, axes_at(fig, right + 0.12, bottom, 0.1, height), context.comparison)
     y = _draw_legend(fig, legend, bottom - 0.56, 1.35 * LINE)
     for k, note in enumerate(notes):
@@ -108,7 +109,7 @@ def figure(context: Context) -> Figure:
 
 
 def panels(context: Context) -> Panels:
-    """Every panel alone and the legend, for a page whose columns wrap."""
+    """Draw every panel alone, and the legend, for a page whose columns wrap."""
     grid = grid_of(context)
     title = f"{context.metric.label}, {context.symbol(grid.axes[0])} = "
     parts = {
@@ -126,7 +127,7 @@ def _panel_figure(grid: Grid, panel: Any) -> Figure:
 
 
 def _legend_figure(grid: Grid) -> Figure:
-    """One mark a line."""
+    """Draw the legend with one entry per line."""
     lines: list[LegendLine] = [[(0.01, mark, text)] for mark, text in legend_entries(grid)]
     height = LINE * 1.5
     fig = Figure(figsize=(LEGEND_WIDTH, height * max(len(lines), 1)))
@@ -135,7 +136,7 @@ def _legend_figure(grid: Grid) -> Figure:
 
 
 def _draw_panel(ax: Axes, grid: Grid, panel: Any, row_labels: bool) -> None:
-    """One panel: rows ascend upwards, as an axis does."""
+    """Draw one panel; its rows ascend upwards, as on an axis."""
     shade = heatmap_cells.shade_of(grid.comparison)
     ax.set(xlim=(0, len(grid.columns)), ylim=(0, len(grid.rows)))
     for j, row in enumerate(grid.rows):
@@ -147,9 +148,8 @@ def _draw_panel(ax: Axes, grid: Grid, panel: Any, row_labels: bool) -> None:
     ax.set_yticks(np.arange(len(grid.rows)) + 0.5, [*map(str, grid.rows)])
     ax.set_xlabel(grid.context.symbol(grid.axes[2]), labelpad=2)
     if row_labels:
-        ax.text(
-            -0.36, len(grid.rows) / 2, grid.context.symbol(grid.axes[1]), ha="right", va="center"
-        )
+        label = grid.context.symbol(grid.axes[1])
+        ax.text(-0.36, len(grid.rows) / 2, label, ha="right", va="center")
     else:
         ax.set_yticklabels([])
     ax.tick_params(length=0, pad=4)
@@ -169,51 +169,49 @@ def _draw_color_bar(fig: Figure, ax: Axes, comparison: Comparison) -> None:
 
 
 def legend_entries(grid: Grid) -> list[tuple[str, str]]:
-    """Mark and meaning, of those that this map has."""
+    """Return (mark, meaning) of every mark on this heatmap."""
     cells, comparison = list(grid.cells.values()), grid.comparison
     ranking, entries = comparison.ranking, []
     if ranking.can_rank:
         entries.append(("best", _best_text(comparison)))
         if len(ranking.tied) > 1:
             level = phrases.percent(ranking.level)
-            entries.append(("tied", f"cannot be told from it ({level})"))
+            entries.append(("tied", f"statistically tied with it ({level})"))
     if repaired := [c for c in cells if c.cell.fate == "repaired"]:
-        names = ", ".join(
-            map(grid.context.symbol, sorted({name for c in repaired for name in c.changes()}))
-        )
-        change = f": {names} moved to a legal value" if names else ""
-        entries.append(("repaired", f"repaired{change}"))
-    empty = {empty_state(c) for c in cells if comparison.estimates[c.index] is None}
+        names = sorted({name for c in repaired for name in c.changes()})
+        change = f": {', '.join(map(grid.context.symbol, names))} moved to a legal value"
+        entries.append(("repaired", "repaired" + (change if names else "")))
+    empty = {empty_state(c) for c in cells if not comparison.has_value(c)}
     entries += [(state, state) for state in heatmap_cells.HATCHES if state in empty]
-    valued = [c for c in cells if comparison.estimates[c.index] is not None]
-    if any(c.lost for c in valued):
-        entries.append(("lost", "some seeds failed or diverged"))
+    valued = list(filter(comparison.has_value, cells))
+    if any(c.trials_without_result for c in valued):
+        entries.append((heatmap_cells.INCOMPLETE, "some seeds failed or diverged"))
     if not all(in_ranking(c, comparison) for c in valued):
-        entries.append((heatmap_cells.UNRANKED, "grey: not in the ranking"))
+        entries.append((heatmap_cells.UNRANKED, "gray: not in the ranking"))
     return entries
 
 
 def _best_text(comparison: Comparison) -> str:
     text = f"{'highest' if comparison.metric.higher_is_better else 'lowest'} mean"
-    return text if best_has_best_mean(comparison) else f"{text} of those not shown to be worse"
+    return text if best_has_best_mean(comparison) else f"{text} of the tied cells"
 
 
 def _legend_lines(grid: Grid, width: float) -> list[LegendLine]:
-    """The legend in lines that fit the figure."""
+    """Return the legend in lines that fit the figure."""
     lines: list[LegendLine] = []
     x = width
     for mark, text in legend_entries(grid):
-        needed = SWATCH + 0.06 + text_size(text, 7.5)[0]
-        if x + needed > width - 0.05:
+        entry_width = SWATCH + 0.06 + text_size(text, 7.5)[0]
+        if x + entry_width > width - 0.05:
             lines.append([])
             x = LEFT
         lines[-1].append((x, mark, text))
-        x += needed + 0.2
+        x += entry_width + 0.2
     return lines
 
 
 def _draw_legend(fig: Figure, lines: list[LegendLine], top: float, height: float) -> float:
-    """Draw from ``top`` (inches) downwards; returns where the next line is."""
+    """Draw the legend from ``top`` (inches) downwards; return the height of the next line."""
     width, total = fig.get_size_inches()
     ax = fig.add_axes((0, 0, 1, 1))
     ax.set_axis_off()
@@ -227,17 +225,17 @@ def _draw_legend(fig: Figure, lines: list[LegendLine], top: float, height: float
 
 
 def _wrapped_notes(context: Context, width: float) -> list[str]:
-    """What must be known to read the map, broken to ``width`` inches."""
-    kinds = phrases.single_seed_warning, phrases.mean_note, phrases.size_confounding
-    return [line for kind in kinds for line in wrap(kind(context), int(width / 0.064))]
+    """Return the notes under the heatmap in lines of ``width`` inches."""
+    notes = phrases.single_seed_warning, phrases.mean_note, phrases.size_confounding
+    return [line for note in notes for line in wrap(note(context), int(width / 0.064))]
 
 
 def _how_to_read(context: Context) -> str:
-    if not any(e is not None for e in context.comparison.estimates):
+    if not context.comparison.has_values:
         return "No cell has a value."
     return phrases.paragraph(
         f"In each cell: {phrases.interval_note(context)}, and {context.solved}.",
-        "Darker is better; one scale for all panels.",
+        "Darker is better; all panels have the same scale.",
         phrases.mean_note(context),
     )
 
@@ -245,7 +243,7 @@ def _how_to_read(context: Context) -> str:
 HEATMAP = Card(
     name="heatmap",
     title=lambda context: f"{context.metric.axis} over the grid",
-    applies=why_no_map,
+    skip_reason=why_no_heatmap,
     figure=figure,
     panels=panels,
     how_to_read=_how_to_read,

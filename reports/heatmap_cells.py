@@ -1,4 +1,4 @@
-"""How one cell of a map is drawn: its green, its numbers, and a mark for everything special."""
+"""Drawing of one cell of a heatmap: its color, its numbers and its marks."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,17 +21,18 @@ HATCHES = {
     "infeasible": "/////", "failed": "xxxxx", "diverged": "\\\\\\\\\\", "interrupted": "|||",
     "running": "---", "pending": "++", "pruned": "oo", NOT_MEASURED: "...",
 }  # fmt: skip
-"""By the state of a cell without a value, in the order of the legend."""
-UNRANKED = "unranked"
-LOST_HATCH = "\\\\\\"
+"""State of a cell without a value -> hatch, in the order of the legend."""
+UNRANKED, INCOMPLETE = "unranked", "incomplete"
+"""Marks of a cell outside the ranking, and of a cell with seeds that failed or diverged."""
+INCOMPLETE_HATCH = "\\\\\\"
 DARK_TEXT, LIGHT_TEXT = "#000000", "#ffffff"
 MARGIN = 0.018
-"""White around a cell, as a share of it."""
+"""White margin of a cell, as a share of its size."""
 
 
 @dataclass(frozen=True)
 class Shade:
-    """From a value to a green: darker is better. ``clipped``: a far outlier saturates."""
+    """Maps a value to a green: darker is better. If ``clipped``, far outliers saturate."""
 
     norm: Normalize
     colors: Colormap
@@ -43,7 +44,8 @@ class Shade:
 
 
 def shade_of(comparison: Comparison) -> Shade:
-    """One scale for all panels. Far outliers on the bad side saturate, or all others look alike."""
+    """Return one scale for all panels. Far outliers on the bad side saturate, so that the other
+    values stay distinguishable."""
     plain_means = [e.mean for e in comparison.estimates if e is not None]
     values = np.array([*comparison.ranking.means.values()] or plain_means or [0.0])
     up = comparison.metric.higher_is_better
@@ -60,10 +62,10 @@ def shade_of(comparison: Comparison) -> Shade:
 def draw_cell(
     ax: Axes, i: int, j: int, cell: CellResult, comparison: Comparison, shade: Shade
 ) -> None:
-    """The cell in column ``i``, row ``j``, one unit wide and high.
+    """Draw the cell in column ``i``, row ``j``, one unit wide and high.
 
-    Green is the ranking's: a value outside it stands on gray, since no green can be compared with
-    it (the seeds that survive where others diverge flatter a network).
+    Only ranked cells are green. A value outside the ranking is on gray, since it is not comparable:
+    if some seeds of a network diverge, the mean of the others is biased upwards.
     """
     interval, ranking = reported_interval(cell, comparison), comparison.ranking
     if interval is None:
@@ -73,9 +75,9 @@ def draw_cell(
     ranked = in_ranking(cell, comparison)
     color = readable_on(rgba) if ranked else INK
     _rectangle(ax, _box(i, j), facecolor=rgba if ranked else FAINT, edgecolor="none")
-    if cell.lost:
-        look = {"edgecolor": color, "hatch": LOST_HATCH, "alpha": 0.22}
-        _rectangle(ax, _box(i, j), facecolor="none", **look)
+    if cell.trials_without_result:
+        hatch = {"edgecolor": color, "hatch": INCOMPLETE_HATCH, "alpha": 0.22}
+        _rectangle(ax, _box(i, j), facecolor="none", **hatch)
     best = ranking.can_rank and cell.label == ranking.best
     _write_value(ax, i, j, interval, comparison, color, "bold" if best else "normal")
     _write(ax, i, j + 0.17, _small_text(cell), 6.2, color)
@@ -95,19 +97,18 @@ def _write_value(
 
 
 def _small_text(cell: CellResult) -> str:
-    """The line under the value: the solved number, and how many seeds are left when some were
-    lost."""
-    variant, seeds, lines = cell.cell.variant, len(cell.trials), []
+    """Return the line under the value: the solved number, and the seeds left if some failed."""
+    variant, seeds, parts = cell.cell.variant, len(cell.trials), []
     if variant is not None and variant.solved:
-        lines.append(f"{symbol(variant.label_of(variant.solved))} {variant.solved_value}")
-    lines += [f"{seeds - len(cell.lost)}/{seeds} seeds"] if cell.lost else []
-    return " · ".join(lines)
+        parts.append(f"{symbol(variant.label_of(variant.solved))} {variant.solved_value}")
+    if ended := len(cell.trials_without_result):
+        parts.append(f"{seeds - ended}/{seeds} seeds")
+    return " · ".join(parts)
 
 
 def _draw_empty(ax: Axes, i: int, j: int, cell: CellResult) -> None:
-    look = {"facecolor": HATCH_FILL, "edgecolor": HATCH_LINE, "hatch": HATCHES[empty_state(cell)]}
-    _rectangle(ax, _box(i, j), **look)
-    lines = _empty_lines(cell)
+    lines, hatch = _empty_lines(cell), HATCHES[empty_state(cell)]
+    _rectangle(ax, _box(i, j), facecolor=HATCH_FILL, edgecolor=HATCH_LINE, hatch=hatch)
     box = {"boxstyle": "square,pad=0.25", "facecolor": HATCH_FILL, "edgecolor": "none"}
     for k, line in enumerate(lines):
         _write(ax, i, j + 0.5 + 0.19 * ((len(lines) - 1) / 2 - k), line, 6.4, INK, bbox=box)
@@ -115,21 +116,18 @@ def _draw_empty(ax: Axes, i: int, j: int, cell: CellResult) -> None:
 
 
 def _empty_lines(cell: CellResult) -> list[str]:
-    """The state, with the kind of a failure or the epoch that was reached."""
+    """Return the state, with the kind of a failure or the last finished epoch."""
     state = empty_state(cell)
     if state == "failed":
-        return [
-            state,
-            *sorted({t.record.kind for t in cell.lost if t.record and t.record.kind})[:1],
-        ]
+        return [state, *cell.failure_kinds[:1]]
     if state in ("running", "interrupted"):
-        done = max(len(t.curve) for t in cell.trials)
-        return [state, f"epoch {done} of {cell.trials[0].trial.recipe.epochs}"]
+        epochs = max(len(t.curve) for t in cell.trials)
+        return [state, f"epoch {epochs} of {cell.trials[0].trial.recipe.epochs}"]
     return [state]
 
 
-def _write(ax: Axes, i: int, y: float, text: str, size: float, color: str, **look: Any) -> None:
-    ax.text(i + 0.5, y, text, size=size, color=color, ha="center", va="center", **look)
+def _write(ax: Axes, i: int, y: float, text: str, size: float, color: str, **kwargs: Any) -> None:
+    ax.text(i + 0.5, y, text, size=size, color=color, ha="center", va="center", **kwargs)
 
 
 Box = tuple[float, float, float, float]
@@ -140,18 +138,18 @@ def _box(i: int, j: int) -> Box:
     return i + MARGIN, j + MARGIN, 1 - 2 * MARGIN, 1 - 2 * MARGIN
 
 
-def _rectangle(ax: Axes, box: Box, **look: Any) -> None:
+def _rectangle(ax: Axes, box: Box, **kwargs: Any) -> None:
     x, y, width, height = box
-    ax.add_patch(Rectangle((x, y), width, height, **{"linewidth": 0, **look}))
+    ax.add_patch(Rectangle((x, y), width, height, **{"linewidth": 0, **kwargs}))
 
 
-def _mark_repair(ax: Axes, i: int, j: int, cell: CellResult, color: str, **look: Any) -> None:
-    """A folded corner, and what was changed: 48→64."""
+def _mark_repair(ax: Axes, i: int, j: int, cell: CellResult, color: str, **kwargs: Any) -> None:
+    """Mark a repaired cell by a folded corner and the change, such as 48→64."""
     if cell.cell.fate == "repaired":
         corner = i + 1 - MARGIN, j + 1 - MARGIN
         _fold_corner(ax, corner, 0.16, 0.16 * (CELL_WIDTH / CELL_HEIGHT), color)
-        text = ", ".join(f"{asked}→{used}" for asked, used in cell.changes().values())
-        _write(ax, i, j + 0.855, text, 6.2, color, **look)
+        text = ", ".join(f"{requested}→{used}" for requested, used in cell.changes().values())
+        _write(ax, i, j + 0.855, text, 6.2, color, **kwargs)
 
 
 def _fold_corner(
@@ -163,10 +161,10 @@ def _fold_corner(
 
 
 def _outline(ax: Axes, box: Box, inches: tuple[float, float], best: bool, weight: float) -> None:
-    """Black beside white, so that it shows on every green, in gray print and on a dark page.
+    """Outline a cell in black and white, to be visible on every green, in print and on dark pages.
 
-    The best has a solid line with white inside, a tied one dashes on white. ``inches`` is the size
-    of one unit. Lines are (points, points from the edge of the box, color, dash).
+    The best cell has a solid line with white inside, a tied cell dashes on white. ``inches`` is the
+    size of one unit. Lines are (points, points from the edge of the box, color, dash).
     """
     solid = (1.7, 0.0, "#000000", "-"), (1.7, 1.7, "#ffffff", "-")
     dashed = (2.0, 0.0, "#ffffff", "-"), (1.1, 0.45, "#000000", (0, (3, 1.8)))
@@ -179,16 +177,16 @@ def _outline(ax: Axes, box: Box, inches: tuple[float, float], best: bool, weight
 
 
 def readable_on(rgba: tuple[float, ...]) -> str:
-    """Dark or light text, whichever has more contrast by WCAG's relative luminance."""
+    """Return dark or light text, whichever has more contrast by WCAG's relative luminance."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgba[:3]]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return DARK_TEXT if luminance > 0.179 else LIGHT_TEXT
 
 
 def draw_swatch(ax: Axes, x: float, y: float, mark: str, side: float) -> None:
-    """A square sample of a mark, centered at height ``y``; the axes are in inches."""
+    """Draw a square sample of a mark, centered at height ``y``; the axes are in inches."""
     empty, box = mark in HATCHES, (x, y - side / 2, side, side)
-    hatch = HATCHES.get(mark, LOST_HATCH if mark == "lost" else None)
+    hatch = HATCHES.get(mark, INCOMPLETE_HATCH if mark == INCOMPLETE else None)
     fill = HATCH_FILL if empty else FAINT if mark == UNRANKED else style.GREENS(0.45)
     _rectangle(ax, box, facecolor=fill, edgecolor=HATCH_LINE if empty else DARK_TEXT, hatch=hatch)
     if mark in ("best", "tied"):

@@ -1,4 +1,4 @@
-"""Which of the space's numbers goes with the result: Optuna's fANOVA over the run's trainings."""
+"""Association of the space's numbers with the result: Optuna's fANOVA over the run's trainings."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -6,43 +6,44 @@ from functools import lru_cache
 from matplotlib.figure import Figure
 
 from archsearch.optuna_export import importances
-from archsearch.reports.card import Card, needs
+from archsearch.reports.card import Card, unless
 from archsearch.reports.context import Context
 from archsearch.reports.style import INK, LINES, axes_with_title
 from archsearch.results import LEVEL
-from archsearch.stats.association import chance_of_no_association
+from archsearch.stats.association import association_p_value
 
 MIN_TRAININGS = 10
-"""Below, a random forest over a handful of trainings says nothing."""
+"""A random forest over fewer trainings is not meaningful."""
 
 
 @lru_cache(maxsize=8)
 def shares(context: Context) -> Mapping[str, float]:
-    """Number -> share of the variance, largest first.
+    """Return number -> share of the variance, largest first.
 
-    Empty where it would say nothing: few trainings, seeds that tell no two networks apart, or no
-    number that goes with the networks' results more than chance would have it.
+    Empty if that is not meaningful: few trainings, all networks statistically tied, or no
+    significant association of a number with the networks' results.
     """
     metric = context.metric
     few = sum(t.value(metric) is not None for t in context.results.trials) < MIN_TRAININGS
-    if metric.counted or few or _is_noise_alone(context):
+    if metric.known_before_training or few or _is_only_noise(context):
         return {}
     shares = importances(context.results, metric.name)
     return {k: round(v, 3) for k, v in sorted(shares.items(), key=lambda kv: -round(kv[1], 3))}
 
 
-def _is_noise_alone(context: Context) -> bool:
+def _is_only_noise(context: Context) -> bool:
+    """Return whether the results show no significant effect of any number."""
     ranking = context.ranking
     if ranking.can_rank and len(ranking.tied) == len(ranking.means):
         return True
     variants = [context.results.network(label).cell.variant for label in ranking.means]
     rows = [v.params() for v in variants if v is not None]
     columns = {name: [row.get(name) for row in rows] for name in rows[0]} if rows else {}
-    return chance_of_no_association(columns, list(ranking.means.values())) > 1 - LEVEL
+    return association_p_value(columns, list(ranking.means.values())) > 1 - LEVEL
 
 
 def importance_figure(context: Context) -> Figure:
-    """Bars, largest on top."""
+    """Draw a bar per number, the largest on top."""
     percents = {name: 100 * share for name, share in shares(context).items()}
     fig, ax = axes_with_title("", "Share of the variance (%)")
     ax.barh([*map(context.symbol, percents)], [*percents.values()], color=LINES[0], height=0.55)
@@ -58,9 +59,11 @@ def importance_figure(context: Context) -> Figure:
 
 IMPORTANCES = Card(
     name="importances",
-    title="What goes with the result",
-    applies=needs(lambda c: len(shares(c)) > 1, "no two numbers go with the result beyond chance"),
+    title="Association with the result",
+    skip_reason=unless(
+        lambda c: len(shares(c)) > 1, "no two numbers have a significant association"
+    ),
     figure=importance_figure,
-    how_to_read="fANOVA. On a budget L₃ follows from the others: a share says which number "
-    "goes with the result, not which causes it. Drawn only where one does beyond chance.",
+    how_to_read="fANOVA. Under a budget L₃ follows from the other numbers, so a share shows "
+    "association, not cause. Drawn only if an association is significant.",
 )

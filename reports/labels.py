@@ -1,11 +1,12 @@
-"""Names beside points: where several lie close, each name takes a position that covers nothing.
+"""Names beside points, placed so that they overlap neither each other nor a marker.
 
-A fixed order of positions is tried and the least bad one taken, so the same numbers give the same
-figure. A name that had to go further away is tied to its point by a thin line.
+Positions are tried in a fixed order and the one with the lowest penalty is used, so the same
+numbers give the same figure. A thin line connects a name that is not close to its point.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.path import Path
 from matplotlib.transforms import Bbox
@@ -14,56 +15,52 @@ from archsearch.reports.style import text_size
 
 SIZE = 7.5
 RINGS = (6.0, 16.0, 27.0, 39.0, 52.0, 66.0)
-"""Points between a name and its point, nearest first."""
+"""Distances of a name from its point in points, nearest first."""
 
 SIDES = ((1, -1), (1, 1), (-1, 1), (-1, -1), (0, 1), (0, -1), (1, 0), (-1, 0))
-"""Right or left, above or below, in the order that is preferred on the left half."""
+"""(right, above) of the point, in the order of preference on the left half of the figure."""
 
 MARKER_HALF = 3.0
-"""Half the side of the square, in points, that a marker is given."""
+"""Half the side, in points, of the square that represents a marker."""
 
-LINE_CROSSED = 1.5
-"""How bad that is, where a step to the next ring counts 1; to cover a name or a marker, 100."""
+LINE_CROSSED, OVERLAP = 1.5, 100.0
+"""Penalties of crossing a line and of covering a name or a marker; the next ring costs 1."""
 
 
 def name_points(ax: Axes, names: Mapping[str, tuple[float, float]], color: str) -> None:
     """Write each name beside its point (x, y), none over another or over a marker.
 
-    To be called when all else is drawn and the limits are final.
+    Call it when everything else is drawn and the limits are final.
     """
-    middle = sum(ax.get_xlim()) / 2  # asking for the limits also settles them
+    middle = sum(ax.get_xlim()) / 2  # reading the limits also computes them
     ax.get_ylim()
     figure = ax.get_figure(root=True)
     assert figure is not None
     to_points = 72 / figure.dpi
-    lines, taken = _lines_and_markers(ax, to_points)
-    area = _scaled_box(ax.bbox, to_points)
+    lines, occupied = _lines_and_markers(ax, to_points)
+    area = Bbox(ax.bbox.get_points() * to_points)
     for name, point in names.items():
         x, y = (float(v) * to_points for v in ax.transData.transform(point))
         size = (72 * side for side in text_size(name, SIZE))
         candidates = list(_candidates(x, y, *size, mirrored=point[0] > middle))
-        ring, box = min(candidates, key=lambda p: _badness(p[0], p[1], (x, y), area, taken, lines))
-        taken.append(box)
-        tie = {"arrowstyle": "-", "color": color, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+        ring, box = min(candidates, key=lambda c: _penalty(c, (x, y), area, occupied, lines))
+        occupied.append(box)
+        line = {"arrowstyle": "-", "color": color, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
         ax.annotate(
             name, point, xytext=(box.x0 - x, box.y0 - y), textcoords="offset points",
-            ha="left", va="bottom", size=SIZE, color=color, arrowprops=tie if ring else None,
+            ha="left", va="bottom", size=SIZE, color=color, arrowprops=line if ring else None,
         )  # fmt: skip
 
 
-def _scaled_box(box: Bbox, by: float) -> Bbox:
-    return Bbox.from_extents(*(float(v) * by for v in box.extents))
-
-
 def _lines_and_markers(ax: Axes, to_points: float) -> tuple[list[Path], list[Bbox]]:
-    """The lines in the figure, and a box around every marker, in points."""
+    """Return the lines in the figure, and a box around every marker, in points."""
     lines, markers = [], []
     for line in ax.get_lines():
-        at = line.get_transform().transform(line.get_xydata()) * to_points
+        vertices = line.get_transform().transform(line.get_xydata()) * to_points
         if line.get_marker() not in ("None", None, "", " "):
-            markers += [_square(x, y, MARKER_HALF) for x, y in at]
-        elif len(at) > 1:
-            lines.append(Path(at))
+            markers += [_square(x, y, MARKER_HALF) for x, y in vertices]
+        elif len(vertices) > 1:
+            lines.append(Path(vertices))
     return lines, markers
 
 
@@ -74,37 +71,30 @@ def _square(x: float, y: float, half: float) -> Bbox:
 def _candidates(
     x: float, y: float, width: float, height: float, *, mirrored: bool
 ) -> Iterator[tuple[int, Bbox]]:
-    """Ring and box of every position around (x, y), the preferred ones first."""
-    for ring, away in enumerate(RINGS):
+    """Yield ring and box of every position around (x, y), in the order of preference."""
+    for ring, distance in enumerate(RINGS):
         for right, up in SIDES:
-            side = -right if mirrored else right
-            above = -up if mirrored else up
-            left = x + side * away - width * (1 - side) / 2
-            bottom = y + above * (away if side == 0 else 0.6 * away) - height * (1 - above) / 2
-            yield ring, Bbox.from_bounds(left, bottom, width, height)
+            side, above = (-right, -up) if mirrored else (right, up)
+            left = x + side * distance - width * (1 - side) / 2
+            rise = above * (distance if side == 0 else 0.6 * distance)
+            yield ring, Bbox.from_bounds(left, y + rise - height * (1 - above) / 2, width, height)
 
 
-def _badness(
-    ring: int,
-    box: Bbox,
+def _penalty(
+    candidate: tuple[int, Bbox],
     point: tuple[float, float],
     area: Bbox,
-    taken: Sequence[Bbox],
+    occupied: Sequence[Bbox],
     lines: Sequence[Path],
 ) -> float:
-    outside = not (area.x0 <= box.x0 and box.x1 <= area.x1)
-    outside = outside or not (area.y0 <= box.y0 and box.y1 <= area.y1)
-    covered = outside + sum(box.overlaps(other) for other in taken)
+    ring, box = candidate
+    is_outside = not (area.x0 <= box.x0 and box.x1 <= area.x1)
+    is_outside = is_outside or not (area.y0 <= box.y0 and box.y1 <= area.y1)
+    covered = is_outside + sum(box.overlaps(other) for other in occupied)
     if ring:
-        tie = Path([point, _nearest(box, point)])
-        mine = _square(*point, 1)
-        covered += sum(
-            tie.intersects_bbox(other, filled=False) for other in taken if not other.overlaps(mine)
-        )
+        nearest = np.clip(point, box.min, box.max)
+        connector, own_marker = Path(np.array([point, nearest])), _square(*point, 1)
+        others = (other for other in occupied if not other.overlaps(own_marker))
+        covered += sum(connector.intersects_bbox(other, filled=False) for other in others)
     crossed = sum(line.intersects_bbox(box, filled=False) for line in lines)
-    return 100.0 * covered + LINE_CROSSED * crossed + ring
-
-
-def _nearest(box: Bbox, point: tuple[float, float]) -> tuple[float, float]:
-    x, y = point
-    return min(max(x, box.x0), box.x1), min(max(y, box.y0), box.y1)
+    return OVERLAP * covered + LINE_CROSSED * crossed + ring

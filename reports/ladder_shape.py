@@ -1,22 +1,22 @@
-"""Depth against width along a scaling ladder."""
+"""Depth against width of the networks of a scaling ladder."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from archsearch.families.internimage import InternImageFamily
-from archsearch.reports.card import Card, needs
+from archsearch.reports.card import Card, unless
 from archsearch.reports.cell_order import empty_state
 from archsearch.reports.columns import result_text
 from archsearch.reports.context import Context
-from archsearch.reports.style import INK, LINES, axes_with_title, symbol
+from archsearch.reports.style import INK, axes_with_title, series, symbol
 from archsearch.results import CellResult, Comparison
 
 FACTORS = ("alpha", "beta", "phi")
 
 
 def ladder_figure(context: Context) -> Figure:
-    """A line per (alpha, beta), factors and result beside each rung."""
+    """Plot a line per (alpha, beta), with factors and result beside each network."""
     rungs = _rungs(context)
     values = {k: {c.cell.requested.get(k) for c in rungs} for k in FACTORS}
     fixed = ", ".join(f"{symbol(k)} {v:g}" for k, (v, *more) in values.items() if not more and v)
@@ -25,12 +25,11 @@ def ladder_figure(context: Context) -> Figure:
     pairs = [(c.cell.requested["alpha"], c.cell.requested["beta"]) for c in rungs]
     for i, pair in enumerate(sorted(set(pairs))):
         shapes = sorted(_shape(c) for c, p in zip(rungs, pairs, strict=True) if p == pair)
-        ax.plot(*zip(*shapes, strict=True), marker="o", markersize=4.5, color=LINES[i % 8])
+        ax.plot(*zip(*shapes, strict=True), marker="o", markersize=4.5, color=series(i)["color"])
     varying = [k for k in FACTORS if len(values[k]) > 1]
     for cell in rungs:
-        factors = (
-            f"{symbol(k)} {cell.cell.requested[k]:g}" for k in varying if k in cell.cell.requested
-        )
+        requested = cell.cell.requested
+        factors = (f"{symbol(k)} {requested[k]:g}" for k in varying if k in requested)
         _name_rung(ax, cell, " ".join(factors), context.comparison)
     low, high = ax.get_xlim()
     ax.set_xlim(low, high + 0.42 * (high - low))
@@ -41,15 +40,12 @@ def ladder_figure(context: Context) -> Figure:
 
 
 def _rungs(context: Context) -> list[CellResult]:
-    return [
-        c
-        for c in context.cells
-        if "alpha" in c.cell.requested and isinstance(c.cell.variant, InternImageFamily)
-    ]
+    cells = (c for c in context.cells if "alpha" in c.cell.requested)
+    return [c for c in cells if isinstance(c.cell.variant, InternImageFamily)]
 
 
 def _shape(cell: CellResult) -> tuple[int, int]:
-    """Width and depth."""
+    """Return width and depth."""
     variant = cell.cell.variant
     assert isinstance(variant, InternImageFamily)
     config = variant.config()
@@ -57,7 +53,7 @@ def _shape(cell: CellResult) -> tuple[int, int]:
 
 
 def _name_rung(ax: Axes, cell: CellResult, factors: str, comparison: Comparison) -> None:
-    measured = cell.state == "complete" and comparison.estimates[cell.index] is not None
+    measured = cell.state == "complete" and comparison.has_value(cell)
     value = result_text(cell, comparison) if measured else empty_state(cell)
     ax.annotate(
         f"{factors}: {value}", _shape(cell), xytext=(6, 0), textcoords="offset points",
@@ -67,8 +63,8 @@ def _name_rung(ax: Axes, cell: CellResult, factors: str, comparison: Comparison)
 
 LADDER = Card(
     name="ladder",
-    title="Depth and width along the ladder",
-    applies=needs(lambda c: len(_rungs(c)) > 1, "no two networks have scaling factors"),
+    title="Depth and width of the ladder",
+    skip_reason=unless(lambda c: len(_rungs(c)) > 1, "no two networks have scaling factors"),
     figure=ladder_figure,
-    how_to_read="One point a network; beside it the scaling factors and the result.",
+    how_to_read="A point per network, with its scaling factors and its result.",
 )

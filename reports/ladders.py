@@ -1,9 +1,9 @@
-"""Which trainings make a ladder of one (alpha, beta), and the law that is fitted to it."""
+"""The trainings of a ladder of one (alpha, beta), and the law that is fitted to them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from archsearch.reports.comparable_runs import Runs, comparable_groups, named
+from archsearch.reports.comparable_runs import Runs, comparable_groups, runs_by_name
 from archsearch.reports.context import Context, Contexts
 from archsearch.results import UNFINISHED, CellResult, TrialResult
 from archsearch.stats.law import Law, Prediction, Score, fit, predict, score
@@ -15,12 +15,12 @@ Rung = tuple[str, CellResult]
 
 @dataclass(frozen=True)
 class Ladder:
-    """One (alpha, beta): its law, the test of it, and its predictions for sizes not trained.
+    """One (alpha, beta): its law, the test of the law, and predictions for untrained sizes.
 
-    ``points`` are parameters (counted as the paper counts) -> validation error in percent of every
-    seed; ``runs`` names where they come from. ``test`` is None below three sizes: a line through
-    one or two points tests nothing. ``zero_errors`` are the sizes left out for an error of zero.
-    ``of_several`` if the pair has more laws than this one, for other origins or roundings.
+    ``points`` maps parameters (in the paper's counting) to the validation error in percent of every
+    seed; ``runs`` are the names of their runs. ``test`` is None below three sizes, since two points
+    determine a line. ``zero_errors`` are the sizes left out for an error of zero.
+    ``is_one_of_several`` is True if the pair has further laws, of other origins or roundings.
     """
 
     rule: Rule
@@ -30,27 +30,27 @@ class Ladder:
     predictions: tuple[Prediction, ...]
     runs: tuple[str, ...]
     zero_errors: tuple[float, ...]
-    of_several: bool = False
+    is_one_of_several: bool = False
 
     @property
     def name(self) -> str:
         pair = f"α {self.rule[0]:g}, β {self.rule[1]:g}"
-        return f"{pair} ({', '.join(self.runs)})" if self.of_several else pair
+        return f"{pair} ({', '.join(self.runs)})" if self.is_one_of_several else pair
 
 
 def ladders(contexts: Contexts) -> list[Ladder]:
-    """Every law of `grouped_ladders`, group by group."""
+    """Return the laws of all groups of `grouped_ladders`."""
     return [ladder for group in grouped_ladders(contexts) for ladder in group]
 
 
 def grouped_ladders(contexts: Contexts) -> list[tuple[Ladder, ...]]:
-    """A law per (alpha, beta) that has finished trainings at two sizes or more.
+    """Return a law per (alpha, beta) that has finished trainings at two sizes or more.
 
-    Runs are pooled only if they share recipe and data, and have no two networks for one phi of a
-    pair; laws compare only within such a group.
-    Sizes with an error of zero are left out: a power law has no zero.
+    A group holds the laws of runs with the same recipe and data; only these are comparable. Runs
+    are pooled unless they have different networks for one phi of a pair. Sizes with an error of
+    zero are left out, since a power law has no zero.
     """
-    groups = comparable_groups(named(contexts))
+    groups = comparable_groups(runs_by_name(contexts))
     return [ladders for group in groups if (ladders := _ladders_of_group(group))]
 
 
@@ -65,14 +65,14 @@ def _ladders_of_group(group: Runs) -> tuple[Ladder, ...]:
 def _ladders_of(rule: Rule, rungs: Sequence[Rung]) -> list[Ladder]:
     parts = (_ladder(rule, part) for part in _consistent_parts(rungs))
     ladders = [ladder for ladder in parts if ladder is not None]
-    return [replace(ladder, of_several=len(ladders) > 1) for ladder in ladders]
+    return [replace(ladder, is_one_of_several=len(ladders) > 1) for ladder in ladders]
 
 
 def _consistent_parts(rungs: Sequence[Rung]) -> list[list[Rung]]:
-    """Each run with the first ones that it does not contradict.
+    """Split the cells into groups of runs that have the same network at each phi.
 
-    An origin that grows by one pair and one rounding has one network at each phi. Runs that share
-    no phi may still have different origins: a cell does not say where it was grown from.
+    Growing one origin by one pair and one rounding gives one network per phi. Runs without a common
+    phi may still have different origins, since a cell does not store its origin.
     """
     parts: list[list[Rung]] = []
     for name in dict.fromkeys(name for name, _ in rungs):
@@ -94,23 +94,23 @@ def _agree(one: Sequence[Rung], other: Sequence[Rung]) -> bool:
 
 
 def rungs_of(run: Context) -> Iterator[tuple[Rule, CellResult]]:
-    """The cells that were asked for by (alpha, beta) and have a network."""
+    """Yield the cells that were requested by (alpha, beta) and have a network."""
     for cell in run.cells:
-        asked = cell.cell.requested
-        if cell.cell.cost is not None and {"alpha", "beta"} <= set(asked):
-            yield (float(asked["alpha"]), float(asked["beta"])), cell
+        requested = cell.cell.requested
+        if cell.cell.cost is not None and {"alpha", "beta"} <= set(requested):
+            yield (float(requested["alpha"]), float(requested["beta"])), cell
 
 
 def _error(result: TrialResult) -> float | None:
-    """What a law is fitted to: the task's error."""
+    """Return the task's error, which the law is fitted to."""
     task = result.trial.task
     return result.value(task.metric(task.error)) if task.error else None
 
 
 def _ladder(rule: Rule, rungs: Sequence[Rung]) -> Ladder | None:
-    """The law through these cells, each with the name of its run; None below two sizes."""
+    """Return the law through these cells, each with the name of its run; None below two sizes."""
     trained: dict[float, dict[str, float]] = {}
-    waiting, zero_errors, runs = set(), set(), {}
+    untrained, zero_errors, runs = set(), set(), {}
     for name, cell in rungs:
         assert cell.cell.cost is not None
         size = float(cell.cell.cost.params)
@@ -119,19 +119,19 @@ def _ladder(rule: Rule, rungs: Sequence[Rung]) -> Ladder | None:
             trained.setdefault(size, {}).update(errors)
             runs[name] = True
         elif cell.state in UNFINISHED:
-            waiting.add(size)
+            untrained.add(size)
         elif errors:
             zero_errors.add(size)
     if len(trained) < 2:
         return None
     points = {size: [*errors.values()] for size, errors in trained.items()}
     law = fit(points)
-    ahead = tuple(predict(law, size) for size in sorted(waiting) if size > max(points))
-    return Ladder(rule, points, law, _test(points), ahead, (*runs,), (*sorted(zero_errors),))
+    next_sizes = tuple(predict(law, size) for size in sorted(untrained) if size > max(points))
+    return Ladder(rule, points, law, _test(points), next_sizes, (*runs,), (*sorted(zero_errors),))
 
 
 def _test(points: Mapping[float, Sequence[float]]) -> Score | None:
-    """The largest size, predicted from the smaller ones."""
+    """Predict the largest size from the smaller ones and compare it with the measurement."""
     largest = max(points)
     smaller = {size: errors for size, errors in points.items() if size != largest}
     return score(predict(fit(smaller), largest), points[largest]) if len(smaller) > 1 else None

@@ -1,13 +1,13 @@
-"""Several runs side by side: the best of each, and the networks that more than one has."""
+"""Several runs side by side: the best network of each, and the networks that runs share."""
 
 from dataclasses import replace
 from typing import Any
 
 from archsearch.core.metrics import GENERAL, rounded
-from archsearch.reports.card import CardContent, CrossCard
+from archsearch.reports.card import CrossCard, table_content
 from archsearch.reports.cell_order import reported_interval
 from archsearch.reports.columns import result_text, result_with_unit
-from archsearch.reports.comparable_runs import differences, named
+from archsearch.reports.comparable_runs import differences, runs_by_name
 from archsearch.reports.context import Context, Contexts
 from archsearch.reports.formats import MISSING, Table
 from archsearch.reports.phrases import listed
@@ -15,15 +15,13 @@ from archsearch.results import CellResult
 
 
 def winners_table(contexts: Contexts) -> Table:
-    """One row a run: which network is best, how sure that is, at what cost."""
-    rows = [_winner(name, context) for name, context in named(contexts).items()]
+    """Return a row per run: its best network, how many are tied with it, and its cost."""
+    rows = [_winner(name, context) for name, context in runs_by_name(contexts).items()]
     columns = {
         "Run": [r["run"] for r in rows],
         "Best": [r["best"] or MISSING for r in rows],
-        "Result": [r["shown"] for r in rows],
-        "Cannot be told from it": [
-            "not ranked" if r["tied"] is None else str(r["tied"] - 1) for r in rows
-        ],
+        "Result": [r["result"] for r in rows],
+        "Tied with it": ["not ranked" if r["tied"] is None else str(r["tied"] - 1) for r in rows],
         "Params (M)": [GENERAL["params"].text(r["params_m"]) for r in rows],
         "MACs (G)": [GENERAL["macs"].text(r["macs_g"]) for r in rows],
     }
@@ -39,10 +37,10 @@ def _winner(name: str, context: Context) -> dict[str, Any]:
         "run": name,
         "metric": context.metric.name,
         "best": ranking.best,
-        "shown": result_with_unit(best, context.comparison),
+        "result": result_with_unit(best, context.comparison),
         "tied": len(ranking.tied) if ranking.can_rank else None,
-        "params_m": best.counted(GENERAL["params"]) if best else None,
-        "macs_g": best.counted(GENERAL["macs"]) if best else None,
+        "params_m": best.cost_value(GENERAL["params"]) if best else None,
+        "macs_g": best.cost_value(GENERAL["macs"]) if best else None,
         "data": results.data.name,
         "recipe": results.study.recipe.name,
         "epochs": results.study.recipe.epochs,
@@ -51,7 +49,7 @@ def _winner(name: str, context: Context) -> dict[str, Any]:
 
 
 def _comparability_note(contexts: Contexts) -> str:
-    """Why results of different runs must not be compared, if they must not."""
+    """Return whether results of different runs are comparable, and if not, why."""
     values: dict[str, set[Any]] = {
         "data": {c.results.data.fingerprint for c in contexts},
         "recipe": {replace(c.results.study.recipe, name="") for c in contexts},
@@ -59,24 +57,24 @@ def _comparability_note(contexts: Contexts) -> str:
     }
     different = " and ".join(name for name, several in values.items() if len(several) > 1)
     if not different:
-        return "Same data, recipe and metric: results of different runs compare."
+        return "Same data, recipe and metric: results of different runs are comparable."
     details = listed(differences(contexts))
-    note = f"The runs differ in {different}: their results do not compare."
-    return f"{note} They have {details}." if details else note
+    note = f"The runs differ in {different}: their results are not comparable."
+    return f"{note} Differences: {details}." if details else note
 
 
 def _shared_networks(contexts: Contexts) -> list[dict[int, CellResult]]:
-    """The cells of each network that more than one run has a value for, by the run's position."""
+    """Return a mapping run index -> cell for each network that several runs have a value for."""
     networks: dict[Any, dict[int, CellResult]] = {}
     for i, context in enumerate(contexts):
         for cell in context.cells:
-            if context.comparison.estimates[cell.index] is not None:
+            if context.comparison.has_value(cell):
                 networks.setdefault(cell.cell.variant, {}).setdefault(i, cell)
     return [cells for cells in networks.values() if len(cells) > 1]
 
 
 def shared_table(contexts: Contexts) -> Table:
-    """A row per network that several runs have, a column per run."""
+    """Return a row per network that several runs have, with a column per run."""
     shared = _shared_networks(contexts)
     labels = [next(iter(cells.values())).label for cells in shared]
     columns = {"Network": labels}
@@ -94,17 +92,15 @@ def shared_table(contexts: Contexts) -> Table:
 
 
 def _mean(cell: CellResult, context: Context) -> float | None:
-    return rounded(getattr(reported_interval(cell, context.comparison), "mean", None))
+    interval = reported_interval(cell, context.comparison)
+    return None if interval is None else rounded(interval.mean)
 
 
-def _winners(contexts: Contexts) -> list[CardContent]:
-    return [CardContent(name="runs", title="Runs side by side", table=winners_table(contexts))]
-
-
-def _shared(contexts: Contexts) -> list[CardContent]:
-    title, table = "Networks in more than one run", shared_table(contexts)
-    return [CardContent(name="shared", title=title, table=table)] if table.body else []
-
-
-RUNS = CrossCard(name="runs", contents=_winners)
-SHARED_NETWORKS = CrossCard(name="shared", contents=_shared)
+RUNS = CrossCard(
+    name="runs",
+    contents=lambda runs: table_content("runs", "Runs side by side", winners_table(runs)),
+)
+SHARED_NETWORKS = CrossCard(
+    name="shared",
+    contents=lambda runs: table_content("shared", "Networks in several runs", shared_table(runs)),
+)

@@ -1,21 +1,21 @@
-"""The paper's tables beside ours, in columns apart: a study's own, Table C, Table B, Table 1."""
+"""The paper's tables beside ours, in separate columns: a study's own, Table C, Table B, Table 1."""
 
 from dataclasses import fields
 
 from archsearch.core.metrics import GENERAL
 from archsearch.core.recipe import TABLE_B, Recipe
 from archsearch.families.internimage_cost import count
-from archsearch.reports.card import Card, needs
+from archsearch.reports.card import Card, unless
 from archsearch.reports.cell_order import rank_label
 from archsearch.reports.columns import (
-    asked_columns,
     paper_fields,
     paper_text,
+    requested_columns,
     result_text,
     row_mark,
 )
 from archsearch.reports.context import Context
-from archsearch.reports.formats import MISSING, Table
+from archsearch.reports.formats import MISSING, Table, number
 from archsearch.reports.phrases import mean_note, paragraph, setting
 from archsearch.results import CellResult
 from internimage.config import PRESETS
@@ -24,15 +24,15 @@ UNITS = {"accuracy": "top-1 (%)"}
 
 
 def paper_table(context: Context) -> Table:
-    """A row per cell in plan order: what it costs, what it gave, what the paper prints for it."""
+    """Return a row per cell in plan order: its cost, its result, and what the paper prints."""
     cells = context.cells
-    columns = asked_columns(context, cells)
+    columns = requested_columns(context, cells)
     for metric in (GENERAL["params"], GENERAL["macs"]):
-        columns[f"{metric.axis}, ours"] = [metric.text(c.counted(metric)) for c in cells]
+        columns[f"{metric.axis}, ours"] = [metric.text(c.cost_value(metric)) for c in cells]
     columns[f"{context.metric.axis}, ours"] = [result_text(c, context.comparison) for c in cells]
     measured = {
-        "Step (ms), ours": [_number(step_ms(c), 1) for c in cells],
-        "Peak memory (GB), ours": [_number(measured_mean(c, "memory"), 2) for c in cells],
+        "Step (ms), ours": [number(step_ms(c), ".1f") for c in cells],
+        "Peak memory (GB), ours": [number(c.mean(GENERAL["memory"]), ".2f") for c in cells],
     }
     columns |= {head: texts for head, texts in measured.items() if {*texts} != {MISSING}}
     for name in dict.fromkeys(name for c in cells for name in c.cell.paper):
@@ -49,34 +49,25 @@ def _note(context: Context) -> str:
     step = (
         f", a step of {recipe.batch_size} images at {recipe.image_size}²"
         if any(step_ms(c) for c in context.cells)
-        else ", no step, as there is no whole batch of images to time,"
+        else " (no step, since the data has no full batch of images to time)"
     )
     return (
-        f"Ours: the network of this run, on {data}, recipe {recipe.name}, {recipe.epochs} epochs; "
+        f"Ours: the networks of this run, on {data}, recipe {recipe.name}, {recipe.epochs} epochs; "
         f"parameters and multiply-adds as the paper counts (1000 classes at 224²){step} and the "
-        "peak of the whole process as measured. The paper's: InternImage-T on ImageNet-1K, 300 "
-        "epochs, one training each. The columns are not comparable, only their order is."
+        "measured peak memory of the process. The paper's: InternImage-T on ImageNet-1K, 300 "
+        "epochs, one training each. Only the order within the columns is comparable, not the "
+        "values."
     )
-
-
-def measured_mean(cell: CellResult, name: str) -> float | None:
-    """Mean of a metric over the seeds, in its unit; None when it was not measured."""
-    interval = cell.estimate(GENERAL[name])
-    return None if interval is None else interval.mean
 
 
 def step_ms(cell: CellResult) -> float | None:
-    """Milliseconds for an optimizer step, from the images a second of whole batches."""
-    rate = measured_mean(cell, "throughput")
+    """Return the milliseconds of an optimizer step, from the images per second of full batches."""
+    rate = cell.mean(GENERAL["throughput"])
     return 1000 * cell.trials[0].trial.recipe.batch_size / rate if rate else None
 
 
-def _number(value: float | None, digits: int) -> str:
-    return MISSING if value is None else f"{value:.{digits}f}"
-
-
 def table_c(context: Context) -> Table:
-    """The results of scaling factors, as the paper's Table C."""
+    """Return the results by scaling factors, as in the paper's Table C."""
     results, comparison, cells = context.results, context.comparison, _scaled_cells(context)
     columns = {
         "α": [f"{c.cell.requested['alpha']:.2f}" for c in cells],
@@ -84,17 +75,17 @@ def table_c(context: Context) -> Table:
         "φ": [f"{c.cell.requested.get('phi', MISSING)}" for c in cells],
         "Network": [c.label for c in cells],
         "#parameters, ours": [
-            f"{c.cell.cost.params / 1e6:.1f}M" if c.cell.cost else MISSING for c in cells
+            number(c.cost_value(GENERAL["params"]), ".1f", unit="M") for c in cells
         ],
         "#parameters, paper": [paper_text(c, "params") for c in cells],
         f"{context.metric.axis}, ours": [result_text(c, comparison) for c in cells],
         "top-1 (%), paper": [paper_text(c, "accuracy") for c in cells],
-        "Standing": [rank_label(c, comparison) for c in cells],
+        "Rank": [rank_label(c, comparison) for c in cells],
     }
     note = (
         f"Ours: {context.metric.label.lower()} on {results.data.name}, recipe "
         f"{results.study.recipe.name}. The paper's: ImageNet-1K top-1 after 300 epochs, one "
-        "training each; the two columns are not comparable, only their order is."
+        "training each. Only the order within the two columns is comparable, not the values."
     )
     rows = [context.rows[c.index] | paper_fields(c) for c in cells]
     marks = [row_mark(c, comparison) for c in cells]
@@ -106,7 +97,7 @@ def _scaled_cells(context: Context) -> list[CellResult]:
 
 
 def recipe_table(context: Context) -> Table:
-    """The run's recipe beside the columns of Table B."""
+    """Return the run's recipe beside the columns of Table B."""
     recipe = context.results.study.recipe
     names = [f.name for f in fields(Recipe) if f.name != "name"]
     columns = {"Setting": [n.replace("_", " ") for n in names]}
@@ -115,14 +106,14 @@ def recipe_table(context: Context) -> Table:
     recipes = {"this_run": recipe, **TABLE_B}
     rows = [{"setting": n} | {k: getattr(one, n) for k, one in recipes.items()} for n in names]
     note = (
-        "AdamW, cosine schedule and cross entropy throughout. Precision, threads and the "
-        "validation split are not in the paper."
+        "All use AdamW, a cosine schedule and cross entropy. The paper does not state the "
+        "precision, the threads or the validation split."
     )
     return Table.of(columns, rows, note=note, title="Training recipe beside Table B")
 
 
 def family_table(_context: Context) -> Table:
-    """Table 1 and the sizes of Table 2: our counts beside the printed ones."""
+    """Return Table 1 and the sizes of Table 2: our counts beside the printed ones."""
     rows = [
         {
             "model": f"InternImage-{name}",
@@ -150,16 +141,16 @@ def family_table(_context: Context) -> Table:
         "#FLOPs, paper": [str(r["macs_paper"]) for r in rows],
     }
     note = (
-        "1000 classes. The paper prints multiply-adds as #FLOPs. Its two figures for H do not "
-        "agree with each other: 1478G at 640 is 181G at 224."
+        "1000 classes. The paper prints multiply-adds as #FLOPs. Its two figures for H contradict "
+        "each other: 1478G at 640 is 181G at 224."
     )
-    return Table.of(columns, rows, note=note, title="Model family, as Table 1")
+    return Table.of(columns, rows, note=note, title="Model family, as in Table 1")
 
 
 PAPER = Card(
     name="paper",
     title=lambda c: f"{c.results.study.name}: ours beside the paper, {c.results.study.source}",
-    applies=needs(
+    skip_reason=unless(
         lambda c: "paper" in c.results.study.reports and c.cells,
         "the study does not name this report, or has no cells",
     ),
@@ -167,13 +158,13 @@ PAPER = Card(
 )
 TABLE_C = Card(
     name="table-c",
-    title="Scaling factors, as Table C",
-    applies=needs(_scaled_cells, "no cell has scaling factors"),
+    title="Scaling factors, as in Table C",
+    skip_reason=unless(_scaled_cells, "no cell has scaling factors"),
     table=table_c,
 )
 RECIPE = Card(
     name="recipe", title="The recipe beside Table B", table=recipe_table, section="appendix"
 )
 FAMILY = Card(
-    name="family", title="The model family, as Table 1", table=family_table, section="appendix"
+    name="family", title="The model family, as in Table 1", table=family_table, section="appendix"
 )

@@ -1,4 +1,4 @@
-"""Fig. B: the effective receptive field, a row per network, a column per stage."""
+"""The effective receptive field, as in Fig. B: a row per network, a column per stage."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +14,10 @@ from archsearch.probes.photos import Photo, ReceptiveField
 from archsearch.reports import style
 from archsearch.reports.formats import Table, write_table
 
-SIDE, GAP, LEFT, TOP, BOTTOM = 1.5, 0.08, 0.08, 0.22, 0.62
-"""Inches: a panel, between panels, margins."""
-ROW_TITLE = 0.24
+SIDE, GAP, LEFT, TOP, BOTTOM, ROW_TITLE = 1.5, 0.08, 0.08, 0.22, 0.62, 0.24
+"""Inches: side of a panel, space between panels, margins, height of a row's title."""
 FLOOR = 1e-4
-"""Energy below this share of the panel's largest looks the same as none."""
+"""Energy below this share of the panel's maximum is drawn as no energy."""
 
 
 def render(photo: Photo, fields: Sequence[ReceptiveField], out: Path) -> list[Path]:
@@ -29,31 +28,28 @@ def render(photo: Photo, fields: Sequence[ReceptiveField], out: Path) -> list[Pa
 
 @style.styled()
 def figure(photo: Photo, fields: Sequence[ReceptiveField]) -> Figure:
-    """The photo and four stages of every network."""
+    """Draw the photo and the four stages of every network."""
     names = list(dict.fromkeys(f.network for f in fields))
     height = TOP + BOTTOM + len(names) * (SIDE + ROW_TITLE)
     fig = Figure(figsize=(LEFT * 2 + 5 * SIDE + 4 * GAP, height))
     for r, name in enumerate(names):
         bottom = height - TOP - (r + 1) * (SIDE + ROW_TITLE)
         row = [f for f in fields if f.network == name]
-        _draw_photo(_axes(fig, 0, bottom), photo, row[0])
+        ax = _axes(fig, 0, bottom)
+        ax.imshow(photo)
+        ax.plot(*row[0].center, marker="*", color=style.PAPER, mec=style.INK, ms=9)
         style.text_at(fig, LEFT, bottom + SIDE + 0.06, name, weight="bold", size=8.5)
         for field in row:
             ax = _axes(fig, field.stage, bottom)
             image = _draw_field(ax, field)
             if r == 0:
                 ax.set_title(f"Stage {field.stage}", loc="center", pad=20)
-    _draw_key(fig, image)
+    _draw_color_bar(fig, image)
     return fig
 
 
 def _axes(fig: Figure, column: int, bottom: float) -> Axes:
     return style.framed(style.axes_at(fig, LEFT + column * (SIDE + GAP), bottom, SIDE, SIDE))
-
-
-def _draw_photo(ax: Axes, photo: Photo, field: ReceptiveField) -> None:
-    ax.imshow(photo)
-    ax.plot(*field.center, marker="*", color=style.PAPER, markeredgecolor=style.INK, markersize=9)
 
 
 def _draw_field(ax: Axes, field: ReceptiveField) -> AxesImage:
@@ -74,20 +70,18 @@ def _draw_field(ax: Axes, field: ReceptiveField) -> AxesImage:
     return image
 
 
-def _draw_key(fig: Figure, image: AxesImage) -> None:
+def _draw_color_bar(fig: Figure, image: AxesImage) -> None:
     left, length = LEFT + SIDE + GAP, 2 * SIDE + GAP
-    bar = style.axes_at(fig, left, 0.34, length, 0.09)
-    fig.colorbar(image, cax=bar, orientation="horizontal")
+    label = "Squared gradient, share of the panel's maximum"
+    bar = style.color_bar(fig, image, (left, 0.34, length), label)
     bar.set_xticks([FLOOR, 1e-3, 1e-2, 1e-1, 1], ["0.01%", "0.1%", "1%", "10%", "100%"])
     bar.set_xticks([], minor=True)
-    bar.set_xlabel("Squared gradient, share of the panel's largest", size=7.5, labelpad=1)
-    bar.tick_params(labelsize=7, length=2)
-    text = "Circles hold 50% (solid) and 90% (dashed)\nof the energy; their radii in pixels."
+    text = "Circles contain 50% (solid) and 90% (dashed)\nof the energy; radii are in pixels."
     style.text_at(fig, left + length + 0.3, 0.42, text, size=7.5, color=style.MUTED, va="top")
 
 
 def radii_table(fields: Sequence[ReceptiveField], size: int) -> Table:
-    """Radii in pixels of the image."""
+    """Return a row per network and stage, with the radii in pixels of the image."""
     rows = [
         {
             "network": f.network, "stage": f.stage, "x": f.center[0], "y": f.center[1],
@@ -102,8 +96,8 @@ def radii_table(fields: Sequence[ReceptiveField], size: int) -> Table:
         "90% within (px)": [f"{f.radius90:.1f}" for f in fields],
     }
     note = (
-        f"Radius around the place, in pixels of an image of {size} x {size}, that holds so much of "
-        "the squared gradient. The paper prints a picture (Fig. B) and no numbers."
+        f"Radius around the query pixel, in pixels of an image of {size} x {size}, that contains "
+        "this share of the squared gradient. The paper shows images (Fig. B) and no numbers."
     )
     title = "Effective receptive field"
     return Table.of(columns, rows, note=note, title=title, name="receptive-field")

@@ -1,4 +1,4 @@
-"""Write a whole report: figures, tables, the page and its numbers."""
+"""Writing of a report: figures, tables, the page and its numbers."""
 
 import json
 from collections.abc import Sequence
@@ -28,19 +28,19 @@ def render_all(
 ) -> Report:
     """Write the report of one run, or of several side by side, into ``out_dir``.
 
-    The page and its numbers are in ``out_dir``; figures and tables beside them, with several
-    runs in a folder per run. ``axes`` are the map's (panel, y, x) in place of the study's own,
-    ``target`` is the size in parameters that (alpha, beta) is recommended for. ``cards`` are what
-    the report shows: `(*CARDS, mine)` has one more.
+    The page and its numbers are in ``out_dir``; figures and tables are beside them, or in a folder
+    per run if there are several. ``axes`` are the heatmap's (panel, y, x) instead of the study's,
+    ``target`` is the size in parameters that (alpha, beta) is recommended for. ``cards`` is the
+    content of the report: `(*CARDS, card)` adds a card.
 
     Raises:
-        ValueError: for a folder without a study, an unknown metric, axes by which no run has a map,
-            or no run at all.
-        OSError: when ``out_dir`` cannot be written.
+        ValueError: for a folder without a study, an unknown metric, axes that give no run a
+            heatmap, or no run.
+        OSError: if ``out_dir`` cannot be written.
     """
     folders = [Path(d) for d in run_dirs]
     if not folders:
-        raise ValueError("a report wants at least one run folder, got none")
+        raise ValueError("a report must have at least one run folder, got none")
     results = [load(folder) for folder in folders]
     return render_results(results, folders, Path(out_dir), metric, axes, target, cards)
 
@@ -54,35 +54,33 @@ def render_results(
     target: int | None = None,
     cards: Cards = CARDS,
 ) -> Report:
-    """As `render_all`, of runs that are read already."""
+    """Write the report of loaded runs; see `render_all`."""
     report = compute_report(results, metric, axes, target, cards)
     numbers = json.dumps(report_json(report, folders, out), indent=1, ensure_ascii=False)
     texts = {out / PAGE: page(report), out / NUMBERS: numbers + "\n"}
     out.mkdir(parents=True, exist_ok=True)
-    clear(out, cards)
+    remove_earlier_report(out, cards)
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8", newline="\n")
     cross = [content for content in report.cross if content.has_files]
-    paths = _write_tables(cross, out) + _write_figures(cross, out)
+    paths = _write(cross, out)
     for name, run in zip(run_folders([r.name for r in results]), report.runs, strict=True):
         (out / name).mkdir(exist_ok=True)
-        paths += _write_figures(run.contents, out / name) + _write_tables(run.contents, out / name)
+        paths += _write(run.contents, out / name)
     files = {path.relative_to(out).as_posix(): path for path in paths}
     return replace(report, files={"page": out / PAGE, "numbers": out / NUMBERS} | files)
 
 
-def _write_figures(contents: Sequence[CardContent], folder: Path) -> list[Path]:
-    return [path for c in contents if c.figure for path in write_figure(c.figure, folder, c.name)]
+def _write(contents: Sequence[CardContent], folder: Path) -> list[Path]:
+    figures = (write_figure(c.figure, folder, c.name) for c in contents if c.figure)
+    tables = (write_table(c.table, folder) for c in contents if c.table)
+    return [path for paths in (*figures, *tables) for path in paths]
 
 
-def _write_tables(contents: Sequence[CardContent], folder: Path) -> list[Path]:
-    return [path for c in contents if c.table for path in write_table(c.table, folder)]
+def remove_earlier_report(out: Path, cards: Cards = CARDS) -> None:
+    """Remove the figures and tables of an earlier report in ``out``, if there is one.
 
-
-def clear(out: Path, cards: Cards = CARDS) -> None:
-    """Remove figures and tables of an earlier report in ``out``.
-
-    Only files by names that a report writes, and only where there is one.
+    Only files with names that a report writes are removed.
     """
     if not all((out / name).is_file() for name in (PAGE, NUMBERS)):
         return
@@ -95,12 +93,12 @@ def clear(out: Path, cards: Cards = CARDS) -> None:
 
 
 def is_report_file(name: str, cards: Cards = CARDS) -> bool:
-    """Whether a figure or table of a report may have that file name."""
+    """Return whether a figure or table of a report may have that file name."""
     return any(card.owns(name) for card in cards)
 
 
 def _earlier_folders(out: Path) -> list[str]:
-    """The folders of the runs of the report in ``out``, as far as it can be read."""
+    """Return the folders of the runs of the report in ``out``; none if it cannot be read."""
     try:
         content: Any = json.loads((out / NUMBERS).read_bytes())
         names = [str(run["name"]) for run in content["runs"]]
@@ -110,8 +108,10 @@ def _earlier_folders(out: Path) -> list[str]:
 
 
 def run_folders(names: Sequence[str]) -> list[str]:
-    """The folder of each run's figures and tables inside a report; all are numbered where two
-    runs share a name."""
+    """Return the folder of each run's figures and tables inside a report.
+
+    All are numbered if two runs share a name.
+    """
     if len(names) == 1:
         return ["."]
     shared = len(set(names)) < len(names)

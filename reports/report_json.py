@@ -1,4 +1,4 @@
-"""Every number of a report as plain JSON: what the page shows, and what it was computed from."""
+"""Every number of a report as plain JSON: the content of the page and the records behind it."""
 
 import hashlib
 import os
@@ -15,13 +15,14 @@ from archsearch.reports.report import Report, RunReport
 from archsearch.results import Comparison
 from archsearch.study import Record, canonical_json
 
-SCHEMA = 2
+SCHEMA = 3
+"""Raise it when keys change: `verify` then refuses reports of an earlier schema."""
 
 
 def report_json(report: Report, run_dirs: Sequence[Path], out_dir: Path) -> dict[str, Any]:
-    """The numbers of a report; runs are named by their path from ``out_dir``.
+    """Return the numbers of a report; the paths of its runs are relative to ``out_dir``.
 
-    Metric, axes and target are stored as requested: the report can be computed again by them.
+    Metric, axes and target are stored as requested, so that the report can be recomputed.
     """
     return {
         "schema": SCHEMA,
@@ -30,7 +31,7 @@ def report_json(report: Report, run_dirs: Sequence[Path], out_dir: Path) -> dict
         "target": report.target,
         "drawn_with": f"matplotlib {matplotlib.__version__}",
         "across": {c.name: [dict(row) for row in c.table.rows] for c in report.cross if c.table},
-        "recommended": [advice.to_dict() for advice in report.advice],
+        "recommended": [group.to_dict() for group in report.recommendations],
         "runs": [
             _run(run) | {"path": Path(os.path.relpath(d.resolve(), out_dir.resolve())).as_posix()}
             for run, d in zip(report.runs, run_dirs, strict=True)
@@ -72,5 +73,5 @@ def _ranking(comparison: Comparison) -> dict[str, Any]:
 
 
 def fingerprint(record: Record) -> str:
-    """sha256 of what a record says, however its file is spelled."""
+    """Return the sha256 of a record's content, independent of how its file is formatted."""
     return hashlib.sha256(canonical_json(record.to_dict()).encode()).hexdigest()

@@ -1,20 +1,20 @@
-"""Every cell of the plan with its result, the best first, and the trainings beside the plan."""
+"""Every cell of the plan with its result, the best first, and the trainings outside the plan."""
 
 from archsearch.core.metrics import rounded
-from archsearch.reports.card import Card, needs
+from archsearch.reports.card import Card, unless
 from archsearch.reports.cell_order import NOT_MEASURED, rank_label, ranked_cells
-from archsearch.reports.columns import asked_columns, result_text, row_mark, size_columns
+from archsearch.reports.columns import requested_columns, result_text, row_mark, size_columns
 from archsearch.reports.context import Context
 from archsearch.reports.formats import MISSING, Table
 from archsearch.reports.phrases import interval_note, mean_note, paragraph
 from archsearch.results import CellResult, Comparison
 
 MAX_OPEN_ROWS = 12
-"""Of other trainings; the page folds more away."""
+"""The page folds the table of other trainings if it has more rows."""
 
 
 def results_table(context: Context) -> Table:
-    """Cells without a value stand at the end, with the reason."""
+    """Return a row per cell; cells without a value are at the end, with the reason."""
     comparison, metric, order = context.comparison, context.metric, ranked_cells(context)
     num_values = [sum(v is not None for v in c.values(metric).values()) for c in order]
     columns = {
@@ -22,12 +22,12 @@ def results_table(context: Context) -> Table:
         **size_columns(order),
         metric.axis: [result_text(c, comparison) for c in order],
         "Seeds": [str(number or MISSING) for number in num_values],
-        "Standing": [rank_label(c, comparison) for c in order],
+        "Rank": [rank_label(c, comparison) for c in order],
         "Remarks": [remarks(c, comparison) for c in order],
     }
     means = context.ranking.means
     rows = [
-        row | {"ranking_mean": rounded(means.get(c.label)), "standing": rank_label(c, comparison)}
+        row | {"ranking_mean": rounded(means.get(c.label)), "rank": rank_label(c, comparison)}
         for row, c in zip(context.rows, context.cells, strict=True)
     ]
     note = paragraph(f"{metric.label}: {interval_note(context)}.", mean_note(context))
@@ -35,21 +35,21 @@ def results_table(context: Context) -> Table:
 
 
 def _identity(context: Context, order: list[CellResult]) -> dict[str, list[str]]:
-    """The columns that say which cell it is: as asked for, and by name where that is not enough."""
-    asked = asked_columns(context, order)
+    """Return the columns that identify a cell: its request, and its name if that is not enough."""
+    requested = requested_columns(context, order)
     free = any(c.cell.variant and not c.cell.variant.numbers for c in order)
-    columns = {"Network": [c.label for c in order]} if free or not asked else {}
-    columns |= asked
-    if not free and context.solved not in ("", *asked):
+    columns = {"Network": [c.label for c in order]} if free or not requested else {}
+    columns |= requested
+    if not free and context.solved not in ("", *requested):
         variants = [c.cell.variant for c in order]
         columns[context.solved] = [str(v.solved_value if v else MISSING) for v in variants]
     return columns
 
 
 def remarks(cell: CellResult, comparison: Comparison) -> str:
-    """State and fate, each with its reason; empty for a cell that simply worked."""
-    remarks = [] if cell.told in ("complete", "infeasible") else [cell.told]
-    if cell.state == "complete" and comparison.estimates[cell.index] is None:
+    """Return state and fate with their reasons; empty for a complete, exact cell."""
+    remarks = [] if cell.status_text in ("complete", "infeasible") else [cell.status_text]
+    if cell.state == "complete" and not comparison.has_value(cell):
         remarks.append(NOT_MEASURED)
     if cell.cell.fate != "exact":
         remarks.append(": ".join(filter(None, (cell.cell.fate, cell.cell.reason))))
@@ -63,7 +63,7 @@ def _title(context: Context) -> str:
 
 
 def others_table(context: Context) -> Table:
-    """Trainings in the run's folder with another recipe or data: cheaper rungs of a halving."""
+    """Return the trainings with another recipe or data, such as cheaper rungs of a halving."""
     task, others = context.results.study.task, context.results.others
     metric = task.metric(task.ranking_metric)
     columns = {
@@ -81,13 +81,13 @@ def others_table(context: Context) -> Table:
 RESULTS = Card(
     name="results",
     title=_title,
-    applies=needs(lambda c: c.cells, "the plan has no cell yet"),
+    skip_reason=unless(lambda c: c.cells, "the plan has no cell yet"),
     table=results_table,
 )
 OTHERS = Card(
     name="others",
     title="Trainings with another recipe or data",
-    applies=needs(lambda c: c.results.others, "all trainings have the plan's recipe and data"),
+    skip_reason=unless(lambda c: c.results.others, "all trainings have the plan's recipe and data"),
     table=others_table,
     section=lambda c: "open" if len(c.results.others) <= MAX_OPEN_ROWS else "folded",
 )

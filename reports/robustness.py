@@ -1,4 +1,4 @@
-"""Fig. C, rows 1 and 2: prediction consistency under translation and rotation."""
+"""Prediction consistency under translation and rotation, as in Fig. C, rows 1 and 2."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from archsearch.probes.photos import Consistency
 from archsearch.reports.formats import Table, write_table
-from archsearch.reports.style import DASHES, LINES, horizontal_grid, styled, write_figure
+from archsearch.reports.style import horizontal_grid, series, styled, write_figure
 
 WIDTH, HEIGHT = 7.4, 3.2
-TITLES = {"translation": "Shift (pixels)", "rotation": "Turn (degrees)"}
+TITLES = {"translation": "Shift (pixels)", "rotation": "Rotation (degrees)"}
 
 Points = Sequence[Consistency]
 
@@ -24,7 +24,7 @@ def render(points: Points, image_size: int, out: Path) -> list[Path]:
 
 @styled()
 def figure(points: Points, image_size: int) -> Figure:
-    """Two panels, a line per network, its 95% interval as a band."""
+    """Draw two panels with a line per network and its 95% interval as a band."""
     fig = Figure(figsize=(WIDTH, HEIGHT))
     names = list(dict.fromkeys(c.network for c in points))
     low = min(c.low for c in points)
@@ -42,29 +42,26 @@ def figure(points: Points, image_size: int) -> Figure:
 
 
 def _shift_label(points: Points, image_size: int) -> str:
-    """With what the largest shift is in the paper's images, where ours have another size."""
+    """Return the label of shifts, with the largest shift in the paper's pixels if sizes differ."""
     title = TITLES["translation"]
     largest = max((c for c in points if c.transform == "translation"), key=lambda c: c.amount)
     if image_size == 224:
         return title
     return (
         f"{title[:-1]} of {image_size} × {image_size};\n"
-        f"{largest.amount:g} are {largest.paper_amount:.0f} of the paper's 224)"
+        f"{largest.amount:g} equal {largest.paper_amount:.0f} of the paper's 224)"
     )
 
 
 def _plot(ax: Axes, points: Points, i: int) -> None:
-    x, color = [p.amount for p in points], LINES[i % len(LINES)]
-    ax.plot(
-        x, [100 * p.share for p in points], color=color, linestyle=DASHES[i % 4], marker="o",
-        markersize=3, label=points[0].network,
-    )  # fmt: skip
-    low, high = ([100 * p.low for p in points], [100 * p.high for p in points])
-    ax.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+    x, y = [p.amount for p in points], [100 * p.share for p in points]
+    low, high = [100 * p.low for p in points], [100 * p.high for p in points]
+    ax.plot(x, y, **series(i), marker="o", markersize=3, label=points[0].network)
+    ax.fill_between(x, low, high, color=series(i)["color"], alpha=0.15, linewidth=0)
 
 
 def consistency_table(points: Points, image_size: int) -> Table:
-    """Every point of the curves."""
+    """Return a row per point of the curves."""
     columns = {
         "Network": [c.network for c in points],
         "Transform": [c.transform for c in points],
@@ -75,11 +72,11 @@ def consistency_table(points: Points, image_size: int) -> Table:
         "Accuracy (%)": [f"{c.accuracy:.1f}" for c in points],
     }
     note = (
-        f"Share of {points[0].num_images} validation images with the prediction that they have "
-        f"unmoved, at {image_size} x {image_size}, over shifts in four directions and turns both "
-        "ways; intervals by Wilson over images. The paper prints curves (Fig. C) and no numbers."
+        f"Share of {points[0].num_images} validation images at {image_size} x {image_size} that "
+        "keep the prediction of the original image, over shifts in four directions and rotations "
+        "in both; Wilson's intervals over images. The paper shows curves (Fig. C) and no numbers."
     )
-    title, rows = "Consistency of predictions", map(vars, points)
+    title, rows = "Prediction consistency", map(vars, points)
     return Table.of(columns, rows, note=note, title=title, name="robustness")
 
 

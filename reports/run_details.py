@@ -1,4 +1,4 @@
-"""What the page lists of a run below its tables: every cell, and how to train it again."""
+"""The details of a run below the tables of its page: every cell, and how to train it again."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ from archsearch.reports.phrases import listed, num_train_text, setting
 from archsearch.results import CellResult, Results
 
 
-def record(cell: CellResult, context: Context) -> Mapping[str, Any]:
-    """One cell of the plan, for the template."""
-    asked = ", ".join(f"{context.symbol(k)} {v}" for k, v in cell.cell.requested.items())
-    name, more = (cell.label, asked) if cell.cell.variant else (asked, "")
+def cell_details(cell: CellResult, context: Context) -> Mapping[str, Any]:
+    """Return the details of one cell for the template."""
+    requested = ", ".join(f"{context.symbol(k)} {v}" for k, v in cell.cell.requested.items())
+    name, request = (cell.label, requested) if cell.cell.variant else (requested, "")
     fate = cell.cell.fate if cell.cell.fate == "repaired" else ""
-    state = ", ".join(filter(None, (fate, cell.told)))
-    has_value = context.comparison.estimates[cell.index] is not None
+    state = ", ".join(filter(None, (fate, cell.status_text)))
+    has_value = context.comparison.has_value(cell)
     return {
         "name": name,
-        "state": " · ".join(filter(None, (more, state))),
+        "state": " · ".join(filter(None, (request, state))),
         "value": result_with_unit(cell, context.comparison) if has_value else "",
         "lines": _lines(cell),
         "seeds": Markup(as_html(_seed_table(cell, context))) if cell.trials else "",
@@ -37,7 +37,7 @@ def _lines(cell: CellResult) -> list[str]:
     lines = [cell.cell.reason] if cell.cell.reason else []
     if cost := cell.cell.cost:
         lines.append(
-            f"As the paper counts: {cost.params:,} parameters, {cost.macs:,} multiply-adds and "
+            f"In the paper's counting: {cost.params:,} parameters, {cost.macs:,} multiply-adds and "
             f"{cost.activations:,} activations at {cost.image_size}²."
         )
     trained = next((t.record.cost for t in cell.trials if t.record and t.record.cost), None)
@@ -53,7 +53,7 @@ def _lines(cell: CellResult) -> list[str]:
 
 
 def _seed_table(cell: CellResult, context: Context) -> Table:
-    """A row per training."""
+    """Return a row per training of the cell."""
     measured = [m for m in context.results.measured if m.name != "seconds"]
     seconds, trials = GENERAL["seconds"], cell.trials
     kinds = [t.record.kind if t.record else "" for t in trials]
@@ -71,12 +71,12 @@ def _seed_table(cell: CellResult, context: Context) -> Table:
 
 
 def command(results: Results) -> str:
-    """What was typed to begin the run."""
+    """Return the command that started the run."""
     return shlex.join(results.request.get("command", ())) or "not recorded"
 
 
-def origin(results: Results) -> list[tuple[str, str]]:
-    """What it takes to train a run again, by name."""
+def training_setup(results: Results) -> list[tuple[str, str]]:
+    """Return (name, value) of everything that is needed to train a run again."""
     records = [t.record for t in results.trials if t.record]
     versions = _versions([results.versions, *(r.versions for r in records)])
     commits = versions.pop("commit", [])
@@ -97,13 +97,13 @@ def origin(results: Results) -> list[tuple[str, str]]:
 
 
 def _versions(recorded: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
-    """Name -> every version of it that took part: a run may be resumed elsewhere, or later."""
+    """Return name -> all its versions: a run may be resumed on another machine, or later."""
     names = {name for versions in recorded for name in versions}
     return {n: sorted({v[n] for v in recorded if v.get(n)}) for n in names}
 
 
 def _seeds_text(results: Results) -> str:
-    """The seeds there are trainings of; the planned ones beside them if more (or fewer) came."""
+    """Return the trained seeds, and the planned seeds if they differ."""
     study = results.study
     planned = listed([*map(str, study.seeds)])
     trained = listed([*map(str, sorted({t.trial.seed for t in results.trials}))])
@@ -114,7 +114,7 @@ def _seeds_text(results: Results) -> str:
 
 
 def _recipe_text(recipe: Recipe) -> str:
-    """Every setting, so that a print of the page has it too."""
+    """Return every setting, so that a printed page has them too."""
     values = [(f.name, getattr(recipe, f.name)) for f in fields(recipe) if f.name != "name"]
     settings = (f"{n.replace('_', ' ')} {setting(v)}" for n, v in values if v is not None)
     return f"{recipe.name}: {', '.join(settings)}"

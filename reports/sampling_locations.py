@@ -1,4 +1,4 @@
-"""Fig. 5: where each group samples. One figure by group, and one per stage by modulation."""
+"""The sampling points, as in Fig. 5: a figure by group, and one per stage by modulation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +14,15 @@ from archsearch.probes.photos import Photo, SamplingLocations
 from archsearch.reports import style
 from archsearch.reports.formats import Table, as_csv
 
-SIDE, GAP, MARGIN, TITLE, FOOT = 2.4, 0.14, 0.1, 0.26, 0.34
-SMALL, ACROSS = 1.05, 8
-"""Inches: panels of the overview and of a stage's own figure, which has so many across."""
+SIDE, SMALL, GAP, MARGIN, TITLE, FOOT = 2.4, 1.05, 0.14, 0.1, 0.26, 0.34
+"""Inches: side of a panel of the overview and of a stage's figure, space between panels, margin,
+title, bottom margin."""
+NUM_COLUMNS = 8
+"""Panels in a row of a stage's figure."""
 AREA = 26
-"""Points^2 of the largest dot of the overview."""
-LEAST_VIEW = 1 / 12
-"""Half of the smallest cut-out around the query pixel, as a share of the image."""
+"""Area in points^2 of the largest dot of the overview."""
+MIN_HALF_VIEW = 1 / 12
+"""Half the side of the smallest crop around the query pixel, as a share of the image."""
 
 
 def render(
@@ -37,7 +39,7 @@ def render(
 
 
 def rows(stages: Sequence[SamplingLocations], network: str) -> list[dict[str, Any]]:
-    """A row per stage, group and point k = i*K + j (i over x), in pixels of the image."""
+    """Return a row per stage, group and point k = i*K + j (i over x), in pixels of the image."""
     return [
         {
             "network": network, "stage": s.stage, "block": s.block, "query_x": s.center[0],
@@ -52,21 +54,21 @@ def rows(stages: Sequence[SamplingLocations], network: str) -> list[dict[str, An
 
 @style.styled()
 def overview(photo: Photo, stages: Sequence[SamplingLocations], network: str) -> Figure:
-    """Four panels, a color per group, as the paper draws it."""
+    """Draw four panels with a color per group, as in the paper."""
     fig = Figure(figsize=(2 * MARGIN + 4 * SIDE + 3 * GAP, SIDE + TITLE + FOOT))
     for i, stage in enumerate(stages):
         ax = style.axes_at(fig, MARGIN + i * (SIDE + GAP), FOOT, SIDE, SIDE)
         _draw_groups(ax, photo, stage)
     text = (
-        f"{network}. A colour per group; the larger a dot, the more it counts. "
-        "Star: the place asked for."
+        f"{network}. A color per group; the larger a dot, the larger its modulation. "
+        "Star: query pixel."
     )
     style.text_at(fig, MARGIN, 0.12, text, size=7.5, color=style.MUTED)
     return fig
 
 
 def _draw_groups(ax: Axes, photo: Photo, stage: SamplingLocations) -> None:
-    """All groups of a stage in one panel, which is as wide as their points need."""
+    """Draw all groups of a stage in one panel that includes all their points."""
     groups = stage.points.shape[0]
     for g, color in enumerate(colormaps["turbo"](np.linspace(0.03, 0.97, groups))):
         _draw_points(ax, stage, g, color=color)
@@ -81,29 +83,27 @@ def _draw_groups(ax: Axes, photo: Photo, stage: SamplingLocations) -> None:
 
 @style.styled()
 def by_modulation(photo: Photo, stage: SamplingLocations, network: str) -> Figure:
-    """A panel per group, dots colored by modulation."""
+    """Draw a panel per group, with dots colored by modulation."""
     groups = stage.points.shape[0]
-    across = min(ACROSS, groups)
-    width = max(2 * MARGIN + across * SMALL + (across - 1) * GAP, 4.6)
-    height = 0.3 + -(-groups // across) * (SMALL + TITLE) + 0.6
+    columns = min(NUM_COLUMNS, groups)
+    width = max(2 * MARGIN + columns * SMALL + (columns - 1) * GAP, 4.6)
+    height = 0.3 + -(-groups // columns) * (SMALL + TITLE) + 0.6
     fig = Figure(figsize=(width, height))
-    title = f"Stage {stage.stage}, block {stage.block}: cut out around the place asked for (cross)"
+    title = f"Stage {stage.stage}, block {stage.block}: crop around the query pixel (cross)"
     style.text_at(fig, MARGIN, height - 0.2, title, weight="bold", size=9)
     for g in range(groups):
-        left = MARGIN + (g % across) * (SMALL + GAP)
-        bottom = height - 0.3 - (g // across + 1) * (SMALL + TITLE)
-        dots = _draw_cut_out(style.axes_at(fig, left, bottom, SMALL, SMALL), photo, stage, g)
-    bar = style.axes_at(fig, MARGIN + 0.15, 0.36, 2.2, 0.09)
-    fig.colorbar(dots, cax=bar, orientation="horizontal")
-    bar.set_xlabel(f"Modulation (even: {1 / stage.points.shape[1]:.3f})", size=7.5, labelpad=1)
-    bar.tick_params(labelsize=7, length=2)
+        left = MARGIN + (g % columns) * (SMALL + GAP)
+        bottom = height - 0.3 - (g // columns + 1) * (SMALL + TITLE)
+        dots = _draw_crop(style.axes_at(fig, left, bottom, SMALL, SMALL), photo, stage, g)
+    label = f"Modulation (uniform: {1 / stage.points.shape[1]:.3f})"
+    bar = style.color_bar(fig, dots, (MARGIN + 0.15, 0.36, 2.2), label)
     bar.xaxis.set_major_locator(MaxNLocator(4))
     style.text_at(fig, MARGIN + 2.55, 0.36, network, size=7.5, color=style.MUTED)
     return fig
 
 
-def _draw_cut_out(ax: Axes, photo: Photo, stage: SamplingLocations, group: int) -> Any:
-    """The points of one group by their modulation, around the query pixel."""
+def _draw_crop(ax: Axes, photo: Photo, stage: SamplingLocations, group: int) -> Any:
+    """Draw the points of one group by their modulation, around the query pixel."""
     low, high = float(stage.modulation.min()), float(stage.modulation.max())
     low = low if high - low > 1e-6 else 0.0
     scale = {"c": stage.modulation[group], "cmap": style.GREENS, "vmin": low, "vmax": high}
@@ -116,11 +116,11 @@ def _draw_cut_out(ax: Axes, photo: Photo, stage: SamplingLocations, group: int) 
     return dots
 
 
-def _draw_points(ax: Axes, stage: SamplingLocations, group: int, **look: Any) -> Any:
+def _draw_points(ax: Axes, stage: SamplingLocations, group: int, **kwargs: Any) -> Any:
     share = stage.modulation[group] / max(float(stage.modulation.max()), 1e-9)
     x, y = stage.points[group].T
-    fixed = {"linewidths": 0.4, "edgecolors": style.INK, "zorder": 3, "clip_on": True}
-    return ax.scatter(x, y, **{"s": AREA * share, **fixed, **look})
+    defaults = {"s": AREA * share, "linewidths": 0.4, "edgecolors": style.INK, "zorder": 3}
+    return ax.scatter(x, y, **defaults | kwargs)
 
 
 def _draw_photo(ax: Axes, photo: Photo, opacity: float) -> None:
@@ -128,6 +128,6 @@ def _draw_photo(ax: Axes, photo: Photo, opacity: float) -> None:
 
 
 def _half_view(stage: SamplingLocations, side: int) -> float:
-    """Half the side of a cut-out that holds every point, in pixels."""
-    reach = float(np.abs(stage.points - np.array(stage.center)).max())
-    return max(1.2 * reach, LEAST_VIEW * side)
+    """Return half the side of a crop that includes every point, in pixels."""
+    distance = float(np.abs(stage.points - np.array(stage.center)).max())
+    return max(1.2 * distance, MIN_HALF_VIEW * side)

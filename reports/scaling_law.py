@@ -1,6 +1,6 @@
-"""How the error falls along a scaling ladder, and whether that predicts its next rung.
+"""The power law of the error along a scaling ladder, tested on the ladder's largest size.
 
-The largest trained size is predicted from the smaller ones alone and then compared with what came.
+The largest trained size is predicted from the smaller sizes only and compared with the measurement.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 
 from archsearch.core.metrics import rounded
 from archsearch.reports import style
-from archsearch.reports.card import Card, CardContent, CrossCard, needs
+from archsearch.reports.card import Card, CrossCard, table_content, unless
 from archsearch.reports.columns import interval_fields
-from archsearch.reports.comparable_runs import comparable_groups, differences, named
+from archsearch.reports.comparable_runs import comparable_groups, differences, runs_by_name
 from archsearch.reports.context import Contexts
-from archsearch.reports.formats import MISSING, Table
+from archsearch.reports.formats import MISSING, Table, number
 from archsearch.reports.ladders import Ladder, ladders, rungs_of
 from archsearch.reports.phrases import listed, sentence, setting
 from archsearch.stats.intervals import Interval
@@ -25,7 +25,7 @@ TITLE = "Scaling law"
 
 
 def law_table(contexts: Contexts) -> Table:
-    """Exponent, the test on the largest size, and the prediction of the next, a row per law."""
+    """Return a row per law: exponent, test on the held-out size, and predictions of the next."""
     laws, several = ladders(contexts), len(contexts) > 1
     columns = {"Runs": [", ".join(x.runs) for x in laws]} if several else {}
     columns |= {
@@ -33,12 +33,14 @@ def law_table(contexts: Contexts) -> Table:
         "β": [f"{x.rule[1]:.2f}" for x in laws],
         "Sizes (M)": [", ".join(f"{s / 1e6:.1f}" for s in x.law.sizes) for x in laws],
         "Exponent": [_interval_text(x.law.exponent, 3) for x in laws],
-        "Largest, foretold (%)": [
+        "Held-out size, predicted (%)": [
             _interval_text(x.test.prediction.error, 2) if x.test else MISSING for x in laws
         ],
-        "Largest, measured (%)": [f"{x.test.outcome:.2f}" if x.test else MISSING for x in laws],
-        "Inside": [setting(x.test.inside if x.test else None) for x in laws],
-        "Next size, foretold (%)": [_next_sizes_text(x) for x in laws],
+        "Held-out size, measured (%)": [
+            number(x.test.outcome if x.test else None, ".2f") for x in laws
+        ],
+        "Within interval": [setting(x.test.within_interval if x.test else None) for x in laws],
+        "Next size, predicted (%)": [_next_sizes_text(x) for x in laws],
     }
     rows = [({"runs": ", ".join(x.runs)} if several else {}) | _row(x) for x in laws]
     return Table.of(columns, rows, note=_note(contexts, laws))
@@ -53,8 +55,8 @@ def _note(contexts: Contexts, laws: Sequence[Ladder]) -> str:
         _not_fitted_note(contexts, laws),
     ]
     intro = (
-        "Validation error = exp(a) · parameters^−exponent. The largest size is foretold from the "
-        "smaller ones alone. Intervals: 95%. "
+        "Validation error = exp(a) · parameters^−exponent. The held-out size is the largest, "
+        "predicted from the smaller sizes only. Intervals: 95%. "
     )
     return intro + " ".join(sentence(note) for note in notes if note)
 
@@ -62,34 +64,34 @@ def _note(contexts: Contexts, laws: Sequence[Ladder]) -> str:
 def _zero_errors_note(laws: Sequence[Ladder]) -> str:
     left_out = [(x.name, [f"{s / 1e6:.1f}M" for s in x.zero_errors]) for x in laws]
     texts = "; ".join(f"{name} at {', '.join(sizes)}" for name, sizes in left_out if sizes)
-    return f"left out for an error of zero, which no power law has: {texts}" if texts else ""
+    return f"left out, since a power law cannot have an error of zero: {texts}" if texts else ""
 
 
 def _contradictions_note(laws: Sequence[Ladder]) -> str:
-    """Which laws of one pair were fitted apart although recipe and data agree."""
-    names = [x.name for x in laws if x.of_several]
-    reason = "not pooled, since they have other networks at one phi (another origin or rounding)"
-    return f"{reason}: {'; '.join(names)}" if names else ""
+    """Return which laws of one pair were fitted separately although recipe and data agree."""
+    names = [x.name for x in laws if x.is_one_of_several]
+    reason = "different networks at one phi (another origin or rounding)"
+    return f"not pooled, since they have {reason}: {'; '.join(names)}" if names else ""
 
 
 def _not_pooled_note(contexts: Contexts) -> str:
-    """Which runs with scaling factors were fitted apart, and why."""
-    scaling = {name: run for name, run in named(contexts).items() if any(rungs_of(run))}
+    """Return which runs with scaling factors were fitted separately, and why."""
+    scaling = {name: run for name, run in runs_by_name(contexts).items() if any(rungs_of(run))}
     names = [listed([*group]) for group in comparable_groups(scaling)]
     reason = f"not pooled, since they differ in {listed(differences(scaling.values()))}"
     return f"{reason}: {'; '.join(names)}" if len(names) > 1 else ""
 
 
 def _not_fitted_note(contexts: Contexts, laws: Sequence[Ladder]) -> str:
-    """Which runs no law has a point of, and why."""
+    """Return which runs have no part in any law, and why."""
     fitted = {name for ladder in laws for name in ladder.runs}
-    short, other = "no pair with results at two sizes", "no scaling factors"
+    reasons = {True: "no pair with results at two sizes", False: "no scaling factors"}
     unfitted = [
-        f"{name} ({short if any(rungs_of(run)) else other})"
-        for name, run in named(contexts).items()
+        f"{name} ({reasons[any(rungs_of(run))]})"
+        for name, run in runs_by_name(contexts).items()
         if name not in fitted
     ]
-    return f"no part in a law: {', '.join(unfitted)}" if unfitted else ""
+    return f"in no law: {', '.join(unfitted)}" if unfitted else ""
 
 
 def _interval_text(interval: Interval, digits: int) -> str:
@@ -110,14 +112,14 @@ def _row(ladder: Ladder) -> dict[str, Any]:
         "beta": ladder.rule[1],
         "sizes": " ".join(f"{s:.0f}" for s in ladder.law.sizes),
         **interval_fields("exponent", ladder.law.exponent),
-        **interval_fields("foretold", test.prediction.error if test else None),
+        **interval_fields("predicted", test.prediction.error if test else None),
         "measured": rounded(test.outcome if test else None),
-        "inside": test.inside if test else None,
+        "within_interval": test.within_interval if test else None,
     }
 
 
 def law_figure(contexts: Contexts) -> Figure:
-    """Error against size on log scales, one line a ladder, bars over seeds' range."""
+    """Plot the error against the size on log scales: a line per ladder, bars over all seeds."""
     fig, ax = style.axes_with_title("Parameters (M), log scale", "Validation error (%), log scale")
     ax.set(xscale="log", yscale="log")
     for i, ladder in enumerate(ladders(contexts)[: len(style.LINES)]):
@@ -125,31 +127,28 @@ def law_figure(contexts: Contexts) -> Figure:
     for axis in (ax.xaxis, ax.yaxis):
         style.plain_log_ticks(axis, (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))
     ax.margins(0.08)
-    style.legend_inside(ax, "", "best")
+    style.legend_inside(ax, "best")
     return fig
 
 
 def _plot_ladder(ax: Axes, ladder: Ladder, i: int) -> None:
-    sizes, points, color = np.array(sorted(ladder.points)), ladder.points, style.LINES[i]
-    ax.plot(sizes / 1e6, [np.mean(points[s]) for s in sizes], "o", color=color, ms=4.5)
+    sizes, points, line = np.array(sorted(ladder.points)), ladder.points, style.series(i)
+    ax.plot(sizes / 1e6, [np.mean(points[s]) for s in sizes], "o", color=line["color"], ms=4.5)
     for size in sizes:
-        style.error_bar(ax, size / 1e6, min(points[size]), max(points[size]), color)
+        style.error_bar(ax, size / 1e6, min(points[size]), max(points[size]), line["color"])
     ends = np.array([sizes[0], max([sizes[-1], *(p.size for p in ladder.predictions)])])
     fitted = [float(np.exp(ladder.law.log_error(s))) for s in ends]
-    ax.plot(ends / 1e6, fitted, color=color, linestyle=style.DASHES[i % 4], label=ladder.name)
-
-
-def _of_several_runs(contexts: Contexts) -> list[CardContent]:
-    content = CardContent(name="law", title=TITLE, table=law_table(contexts))
-    return [content] if ladders(contexts) else []
+    ax.plot(ends / 1e6, fitted, **line, label=ladder.name)
 
 
 LAW = Card(
     name="law",
     title=TITLE,
-    applies=needs(lambda c: ladders([c]), "no pair (alpha, beta) has results at two sizes"),
+    skip_reason=unless(lambda c: ladders([c]), "no pair (alpha, beta) has results at two sizes"),
     table=lambda context: law_table([context]),
     figure=lambda context: law_figure([context]),
-    how_to_read="Line: the fitted power law. Bars: all seeds of a size.",
+    how_to_read="Line: the fitted power law. Bars: range of the seeds of a size.",
 )
-LAW_OF_RUNS = CrossCard(name="law", contents=_of_several_runs)
+LAW_OF_RUNS = CrossCard(
+    name="law", contents=lambda runs: table_content("law", TITLE, law_table(runs))
+)

@@ -1,7 +1,7 @@
-"""How every figure looks, and how it is written: the same numbers give the same bytes.
+"""Style and output of all figures: the same numbers give the same bytes.
 
-Text in an SVG stays text, so it can be searched and takes the page's font. Neutral colors are the
-constants below and nothing else uses them, so that the page can swap them for its dark theme.
+Text in an SVG stays text, so it can be searched and uses the page's font. Neutral colors are the
+constants below and have no other use, so that the page can replace them in its dark theme.
 """
 
 import html
@@ -28,7 +28,7 @@ HATCH_FILL, HATCH_LINE = "#f1f3f2", "#b3bbb6"
 GREENS = LinearSegmentedColormap.from_list(
     "greens", ["#eff7ea", "#c9e7c1", "#93cd92", "#51aa66", "#1f7f45", "#075a2e", "#013a1b"]
 )
-"""Light to dark in even steps of lightness: the order survives gray print and any color vision."""
+"""Light to dark in even steps of lightness, ordered also in gray print and for any color vision."""
 
 LINES = ("#00573b", "#c4541b", "#3b6ea8", "#8a4f9e", "#a58200", "#5b6570", "#2f8f83", "#b3446c")
 """For up to eight series; dark enough on white, light enough on black."""
@@ -38,9 +38,15 @@ THEME = {
     HATCH_FILL: "var(--hatch-fill)", HATCH_LINE: "var(--hatch-line)",
     **{color: f"var(--line-{i})" for i, color in enumerate(LINES)},
 }  # fmt: skip
-"""Color -> the page's variable for it."""
+"""Color -> the page's CSS variable."""
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+
+
+def series(i: int) -> dict[str, Any]:
+    """Return color and line style of the i-th line of a figure."""
+    return {"color": LINES[i % len(LINES)], "linestyle": DASHES[i % len(DASHES)]}
+
 
 TICKS = {"color": MUTED, "labelcolor": INK, "labelsize": 8, "major.width": 0.7, "major.size": 3}
 RC: dict[str, Any] = {
@@ -57,24 +63,24 @@ RC: dict[str, Any] = {
 }  # fmt: skip
 
 SYMBOLS = {"alpha": "α", "beta": "β", "phi": "φ", "kernel_size": "K"}
-"""The paper's sign for a coordinate that no family labels."""
+"""The paper's symbol for a coordinate that no family labels."""
 
 SUBSCRIPTS = str.maketrans("0123456789'", "₀₁₂₃₄₅₆₇₈₉′")
 
 
 def symbol(label: str) -> str:
-    """A label as it is printed: ``C1`` as C₁, ``C'`` as C′, ``alpha`` as α."""
-    sign = re.fullmatch(r"([A-Z])(\d+|')", label)
-    return SYMBOLS.get(label) or (sign[1] + sign[2].translate(SUBSCRIPTS) if sign else label)
+    """Return a label as it is printed: ``C1`` as C₁, ``C'`` as C′, ``alpha`` as α."""
+    match = re.fullmatch(r"([A-Z])(\d+|')", label)
+    return SYMBOLS.get(label) or (match[1] + match[2].translate(SUBSCRIPTS) if match else label)
 
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Matplotlib with exactly these settings, whatever the user's own are."""
+    """Set exactly these settings of matplotlib, independent of the user's settings."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(RC)  # type: ignore[arg-type]
-        # A study may be named in any script; a sign the font lacks is drawn as a box.
+        # The name of a study may have characters that the font lacks; they are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
@@ -82,11 +88,11 @@ def styled() -> Iterator[None]:
 WIDTH, HEIGHT = 4.4, 3.1
 """Inches."""
 DIGIT_WIDTH, LABEL_GAP = 5.1, 4.0
-"""Points: a digit of a tick's label, and the least distance of two labels."""
+"""Points: width of a digit of a tick's label, and minimum distance of two labels."""
 
 
 def axes_with_title(x: str, y: str) -> tuple[Figure, Axes]:
-    """A figure as wide as a phone shows at its size; the y label stands horizontally on top."""
+    """Return a figure that fits the width of a phone; the y label is horizontal, above the axes."""
     fig = Figure(figsize=(WIDTH, HEIGHT))
     ax = fig.add_axes((0.6 / WIDTH, 0.46 / HEIGHT, (WIDTH - 0.7) / WIDTH, (HEIGHT - 0.76) / HEIGHT))
     ax.set_xlabel(x)
@@ -97,7 +103,7 @@ def axes_with_title(x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def epoch_axes(y: str) -> tuple[Figure, Axes]:
-    """A figure over epochs with a log scale on y."""
+    """Return a figure over epochs with a log scale on y."""
     fig, ax = axes_with_title("Epoch", y)
     ax.set_yscale("log")
     plain_log_ticks(ax.yaxis)
@@ -106,14 +112,14 @@ def epoch_axes(y: str) -> tuple[Figure, Axes]:
 
 
 def horizontal_grid(ax: Axes) -> None:
-    """Horizontal lines in place of the y axis."""
+    """Draw horizontal lines instead of the y axis."""
     ax.grid(axis="y", color=FAINT, linewidth=0.6)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
 
 
 def framed(ax: Axes) -> Axes:
-    """The axes with a faint frame and no ticks, for an image."""
+    """Give axes for an image a faint frame and no ticks, and return them."""
     ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set(visible=True, color=FAINT)
@@ -121,14 +127,14 @@ def framed(ax: Axes) -> Axes:
 
 
 def plain_log_ticks(axis: Axis, subs: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:
-    """Labels such as 0.5, 1, 2 on a log scale, and no minor ticks."""
+    """Set labels such as 0.5, 1, 2 on a log scale, and no minor ticks."""
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FormatStrFormatter("%g"))
     axis.set_minor_locator(NullLocator())
 
 
 def thin_out_x_ticks(ax: Axes) -> None:
-    """Fewer ticks on x where their labels would touch: long numbers, when a range is narrow."""
+    """Use fewer ticks on x if their labels would touch, as long numbers of a narrow range do."""
     low, high = ax.get_xlim()
     ticks = [x for x in ax.get_xticks() if low <= x <= high]
     longest = max(map(len, ax.xaxis.get_major_formatter().format_ticks(ticks)), default=0)
@@ -137,31 +143,40 @@ def thin_out_x_ticks(ax: Axes) -> None:
         ax.xaxis.set_major_locator(MaxNLocator(max(1, int(space / label_width) - 1)))
 
 
-def legend_inside(ax: Axes, title: str, loc: Any) -> None:
-    ax.legend(loc=loc, title=title or None, title_fontsize=7.5, fontsize=7.5, alignment="left")
+def legend_inside(ax: Axes, loc: Any, title: str | None = None) -> None:
+    ax.legend(loc=loc, title=title, title_fontsize=7.5, fontsize=7.5, alignment="left")
 
 
 def error_bar(ax: Axes, x: float, low: float | None, high: float | None, color: str) -> None:
-    """A thin vertical line; nothing where there is no interval."""
+    """Draw a thin vertical line; nothing without an interval."""
     if low is not None and high is not None:
         ax.plot([x, x], [low, high], color=color, linewidth=0.8, alpha=0.6)
 
 
+def color_bar(fig: Figure, mappable: Any, box: tuple[float, float, float], label: str) -> Axes:
+    """Draw a horizontal color bar at (left, bottom, width) in inches and return its axes."""
+    ax = axes_at(fig, *box, 0.09)
+    fig.colorbar(mappable, cax=ax, orientation="horizontal")
+    ax.set_xlabel(label, size=7.5, labelpad=1)
+    ax.tick_params(labelsize=7, length=2)
+    return ax
+
+
 def axes_at(fig: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Axes at a place in inches."""
+    """Add axes at a position in inches."""
     w, h = fig.get_size_inches()
     return fig.add_axes((left / w, bottom / h, width / w, height / h))
 
 
-def text_at(fig: Figure, x: float, y: float, text: str, **look: Any) -> None:
-    """Text at a place in inches."""
+def text_at(fig: Figure, x: float, y: float, text: str, **kwargs: Any) -> None:
+    """Add text at a position in inches."""
     w, h = fig.get_size_inches()
-    fig.text(x / w, y / h, text, **look)
+    fig.text(x / w, y / h, text, **kwargs)
 
 
 def text_size(text: str, size: float) -> tuple[float, float]:
-    """Width and height in inches of a text of ``size`` points. Call within `styled`."""
-    dpi = 288.0  # fine enough that rounding to pixels does not show
+    """Return width and height in inches of a text of ``size`` points. Call it within `styled`."""
+    dpi = 288.0  # fine enough that rounding to pixels is negligible
     renderer = FigureCanvasAgg(Figure(dpi=dpi)).get_renderer()  # type: ignore[no-untyped-call]
     extent = Figure(dpi=dpi).text(0, 0, text, size=size).get_window_extent(renderer)
     return extent.width / dpi, extent.height / dpi
@@ -175,20 +190,20 @@ def _printed(canvas: FigureCanvasBase, **options: Any) -> bytes:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG, without date or version."""
+    """Return the figure as PNG, without date or version."""
     options = {"dpi": 200, "facecolor": PAPER, "metadata": {"Software": None}}
     return _printed(FigureCanvasAgg(figure), format="png", **options)
 
 
 def svg(figure: Figure) -> str:
-    """The figure as SVG, without date or version."""
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    text = _printed(FigureCanvasSVG(figure), format="svg", metadata=nothing).decode()
+    """Return the figure as SVG, without date or version."""
+    metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    text = _printed(FigureCanvasSVG(figure), format="svg", metadata=metadata).decode()
     return re.sub(r"[ \t]+\n", "\n", text)
 
 
 def inline_svg(figure: Figure, prefix: str, title: str) -> str:
-    """An SVG for a page: scales to its column, follows the theme, has ids of its own."""
+    """Return an SVG for a page: it scales to its column, follows the theme and has unique ids."""
     text = svg(figure)
     body = text[text.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""The summary of a run in plain words: which network is best, how sure that is, what it costs."""
+"""The summary of a run as text: which network is best, how certain that is, and what it costs."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -15,18 +15,22 @@ Fact = tuple[str, str]
 
 @dataclass(frozen=True)
 class Summary:
-    """``headline`` answers the question, ``sure`` says how far to trust it, ``caveats`` what else
-    must be known."""
+    """``headline`` answers the study's question, and ``confidence`` says how certain that is.
+
+    ``caveats`` are further facts that affect the interpretation.
+    """
 
     headline: str
-    sure: str
+    confidence: str
     facts: tuple[Fact, ...]
     caveats: tuple[str, ...]
 
 
 def summarize(context: Context) -> Summary:
-    """What a run says about its question."""
-    best, facts, caveats = context.ranking.best, _progress(context), _caveats(context)
+    """Return the summary of a run."""
+    best, facts = context.ranking.best, _progress(context)
+    texts = phrases.size_confounding, _resolution, _not_ranked, _fates, _halving, _other_trainings
+    caveats = tuple(filter(None, (text(context) for text in texts)))
     if best is None:
         return Summary(_no_result(context), "", (*facts,), caveats)
     winner = context.results.network(best)
@@ -40,10 +44,10 @@ def _no_result(context: Context) -> str:
     if not ended:
         return "No training has finished yet."
     if not any(t.state == "complete" for t in trials):
-        return f"None of the {phrases.plural(ended, 'finished training')} gave a result."
-    if not any(e is not None for e in context.comparison.estimates):
+        return f"None of the {phrases.plural(ended, 'finished training')} has a result."
+    if not context.comparison.has_values:
         return f"No training has a value for {label}."
-    return f"No network can be compared by {label}."
+    return f"No network can be ranked by {label}."
 
 
 def _headline(context: Context, winner: CellResult) -> str:
@@ -51,56 +55,59 @@ def _headline(context: Context, winner: CellResult) -> str:
     value = result_with_unit(winner, context.comparison)
     end = "highest" if context.metric.higher_is_better else "lowest"
     if not ranking.can_rank:
-        return f"No cell can be called best. {name} shows the {end} {label}, {value}."
+        return f"The cells cannot be ranked. {name} has the {end} {label}, {value}."
     if len(ranking.tied) == 1:
         return f"{name} is best, with {value} {label}."
     if len(ranking.tied) == len(ranking.means):
-        return f"No network stands out. {name} has the {end} mean {label}, {value}."
-    return f"{name} leads with {value} {label}, but not alone."
+        return f"All networks are tied. {name} has the {end} mean {label}, {value}."
+    return f"{name} is tied for best, with the {end} mean {label}, {value}."
 
 
 def _confidence(context: Context) -> str:
     ranking = context.ranking
-    if context.metric.counted:
-        return "Counted, not measured: there is no noise in it."
+    if context.metric.known_before_training:
+        return f"{context.metric.label} are counted, not measured, so they have no noise."
     if not ranking.can_rank:
         return phrases.single_seed_warning(context) or phrases.sentence(ranking.reason)
     networks, tied = len(ranking.means), len(ranking.tied)
-    how = f"at {phrases.percent(ranking.level)} confidence over all {networks} networks at once"
+    level = f"{phrases.percent(ranking.level)} confidence jointly over all {networks} networks"
     if tied == 1:
-        return f"Each of the other {networks - 1} networks is shown to be worse, {how}."
+        return f"Each of the other {networks - 1} networks is significantly worse ({level})."
     if tied == networks:
-        text = f"None of the {networks} networks is shown to be worse than the best, {how}."
+        text = f"None of the {networks} networks is significantly worse than the best ({level})."
     else:
-        worse = f"{networks - tied} {'is' if networks - tied == 1 else 'are'} shown to be worse"
         text = (
-            f"{phrases.plural(tied - 1, 'other network')} cannot be told from it; {worse}, {how}."
+            f"{phrases.plural(tied - 1, 'other network')} {_are(tied - 1)} statistically tied "
+            f"with it; {networks - tied} {_are(networks - tied)} significantly worse ({level})."
         )
-    return f"{text} {_cheapest(context)}"
+    return phrases.paragraph(text, _cheapest(context))
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _cheapest(context: Context) -> str:
-    """Among those that tie, cost decides."""
+    """Return which of the tied networks has the fewest multiply-adds."""
     macs, tied = GENERAL["macs"], context.ranking.tied
-    sizes = [(context.results.network(label).counted(macs), label) for label in tied]
+    sizes = [(context.results.network(label).cost_value(macs), label) for label in tied]
     counted = [(size, label) for size, label in sizes if size is not None]
     if len(counted) < 2:
         return ""
     size, label = min(counted)
-    itself = " itself" if label == context.ranking.best else ""
-    return f"The cheapest of them is {label}{itself}, {macs.text(size)} G multiply-adds."
+    return f"Of the tied networks, {label} has the fewest multiply-adds, {macs.text(size)} G."
 
 
 def _winner_facts(context: Context, winner: CellResult) -> list[Fact]:
     facts, cost, data = [], winner.cell.cost, context.results.data
     variant, task = winner.cell.variant, context.results.study.task
     if variant is not None and variant.numbers:
-        signs = ", ".join(map(context.symbol, variant.number_names()))
-        facts.append((f"Network ({signs})", winner.label))
+        symbols = ", ".join(map(context.symbol, variant.number_names()))
+        facts.append((f"Network ({symbols})", winner.label))
     if cost is not None:
         macs = f"{cost.macs / 1e9:.2f} G multiply-adds at {cost.image_size}²"
         facts.append(("Cost", f"{cost.params / 1e6:.2f} M parameters, {macs}"))
-    # The test split was not used to choose, so its result may be printed.
+    # The test split was not used for the choice, so its result is not biased by it.
     test = task.metric(task.ranking_metric.replace("val_", "test_"))
     interval = winner.estimate(test)
     if interval is not None and context.metric != test:
@@ -123,26 +130,21 @@ def _progress(context: Context) -> list[Fact]:
     return facts
 
 
-def _caveats(context: Context) -> tuple[str, ...]:
-    kinds = phrases.size_confounding, _resolution, _not_ranked, _fates, _halving, _other_trainings
-    return tuple(caveat for kind in kinds if (caveat := kind(context)))
-
-
 def _resolution(context: Context) -> str:
-    """A share of the images moves in steps of one image."""
+    """Return how much one image changes a share of the images, which is the smallest step."""
     split = context.metric.name.partition("_")[0]
     images = {"val": context.results.data.num_val, "test": context.results.data.num_test}
     number = images.get(split, 0)
     if not number or context.metric.unit != "%":
         return ""
     return (
-        f"The split has {number:,} images: one is {100 / number:.2g} points, and every seed is "
-        "measured on the same ones."
+        f"The split has {number:,} images: one image is {100 / number:.2g} points. Every seed is "
+        "measured on the same images."
     )
 
 
 def _not_ranked(context: Context) -> str:
-    """Cells that have no part in the ranking although they were to be trained."""
+    """Return how many planned cells with a network are not in the ranking, and why."""
     means = context.ranking.means
     cells = [c for c in context.cells if c.cell.variant and c.label not in means]
     reasons = Counter(_why_not_ranked(context, cell) for cell in cells)
@@ -155,16 +157,16 @@ def _why_not_ranked(context: Context, cell: CellResult) -> str:
         return cell.state
     if any(t.state == "diverged" for t in cell.trials):
         return "diverged on some seeds"
-    if context.comparison.estimates[cell.index] is None:
+    if not context.comparison.has_value(cell):
         return f"without a value for {context.metric.label.lower()}"
-    return "without a seed that the others have"
+    return "without a seed in common with the others"
 
 
 def _fates(context: Context) -> str:
     fates = Counter(c.cell.fate for c in context.cells)
     counts = phrases.listed([f"{fates[f]} {f}" for f in ("repaired", "infeasible") if fates[f]])
-    exact = f"Of {len(context.cells)} cells {fates['exact']} are exactly as asked for"
-    return f"{exact}, {counts}; the table says why." if counts else ""
+    text = f"Cells: {fates['exact']} exactly as requested, {counts}; the table gives the reasons."
+    return text if counts else ""
 
 
 def _halving(context: Context) -> str:
@@ -174,5 +176,5 @@ def _halving(context: Context) -> str:
 
 def _other_trainings(context: Context) -> str:
     number = len(context.results.others)
-    where = "in this folder with another recipe or data: listed, not compared"
-    return f"{phrases.plural(number, 'training')} {where}." if number else ""
+    text = "in this folder with another recipe or data: listed, but not compared"
+    return f"{phrases.plural(number, 'training')} {text}." if number else ""

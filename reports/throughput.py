@@ -1,11 +1,11 @@
-"""Tables F and G: ratios of speed, memory and counts, with the paper's figures in their columns."""
+"""Speed ratios, memory and counts, as in Tables F and G; the paper's figures have own columns."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from archsearch.reports.formats import MISSING, Table, as_markdown
+from archsearch.reports.formats import MISSING, Table, as_markdown, number
 from archsearch.reports.phrases import plural
 
 
@@ -19,17 +19,17 @@ def render(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, Any], out: P
 
 
 def throughput_table(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, Any]) -> Table:
-    """The rows of `archsearch.probes.throughput` as people read them."""
+    """Return the rows of `archsearch.probes.throughput` as a table."""
     paper = [row["paper"] or {} for row in rows]
     columns = {
         "Network": [row["network"] for row in rows],
         "Image": [f"{row['image_size']}²" for row in rows],
         "Batch": [str(row["batch"]) for row in rows],
-        "#params": [_scaled(row["params"], 1e6, "M") for row in rows],
-        "MACs": [_scaled(row["macs"], 1e9, "G") for row in rows],
+        "#params": [number(row["params"], ".4g", 1e6, " M") for row in rows],
+        "MACs": [number(row["macs"], ".4g", 1e9, " G") for row in rows],
         "Speed": [_ratio(row) for row in rows],
-        "images/s": [_scaled(row["images_per_second"], 1, "", 3) for row in rows],
-        "Peak memory": [_scaled(row["memory_bytes"], 1e9, "GB", 3) for row in rows],
+        "images/s": [number(row["images_per_second"], ".3g") for row in rows],
+        "Peak memory": [number(row["memory_bytes"], ".3g", 1e9, " GB") for row in rows],
         "Paper: #params": [str(p.get("params", MISSING)) for p in paper],
         "Paper: FLOPs": [str(p.get("flops", MISSING)) for p in paper],
         "Paper: images/s": [str(p.get("images_per_second", MISSING)) for p in paper],
@@ -39,18 +39,14 @@ def throughput_table(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, An
     }
     columns = {k: v for k, v in columns.items() if any(text not in (MISSING, "") for text in v)}
     note = (
-        f"Speed: images a second over those of {rows[0]['network']}, median (lowest to highest) of "
-        f"{plural(machine['rounds'], 'round')} in which all take turns in one run; images/s are "
-        f"of this run and this machine alone: {machine['device']}, {machine['precision']}, "
-        f"{machine['threads']} threads. Memory: peak of a forward pass, weights included. "
-        "Counts: by fvcore, multiply-adds as the paper counts; ours equal the closed form. "
-        "The paper's figures are of an A100."
+        f"Speed: images per second over those of {rows[0]['network']}, median (lowest to highest) "
+        f"of {plural(machine['rounds'], 'round')} in one run, in which all networks take turns; "
+        f"images/s are of this run and machine only: {machine['device']}, {machine['precision']}, "
+        f"{machine['threads']} threads. Memory: peak of a forward pass, with weights. Counts: by "
+        "fvcore, multiply-adds as the paper counts; ours equal the closed form. The paper's "
+        "figures are from an A100."
     )
     return Table.of(columns, rows, note=note, title="Throughput and memory")
-
-
-def _scaled(value: float | None, by: float, unit: str, digits: int = 4) -> str:
-    return MISSING if value is None else f"{value / by:.{digits}g} {unit}".rstrip()
 
 
 def _ratio(row: Mapping[str, Any]) -> str:
@@ -62,7 +58,7 @@ def _ratio(row: Mapping[str, Any]) -> str:
 
 
 def _paper_ratio(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    """The paper's images a second over those of the network that ours are compared with."""
+    """Return the paper's images per second over those of the first network."""
     first = next(r for r in rows if r["image_size"] == row["image_size"])
     if not (row["paper"] and first["paper"]):
         return MISSING

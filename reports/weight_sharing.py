@@ -1,4 +1,4 @@
-"""Fig. 4: parameters and memory of shared against unshared weights, ours beside the paper's."""
+"""Parameters and memory with shared and unshared weights, as in Fig. 4, beside the paper's."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from archsearch.paper.weight_sharing import NOTE, Sharing
 from archsearch.reports import style
-from archsearch.reports.formats import MISSING, Table, write_table
+from archsearch.reports.formats import Table, number, write_table
 
 RATIOS = {
     "more_params": "More parameters unshared",
@@ -18,7 +18,7 @@ RATIOS = {
 
 
 def sharing_table(rows: Sequence[Sharing], batch_size: int, image_size: int) -> Table:
-    """A row per model; the paper's three ratios in columns of their own, and what was measured."""
+    """Return a row per model, with the paper's ratios in separate columns, and measured memory."""
     columns = {
         "Model": [r.model for r in rows],
         "Params (M), shared": [f"{r.params / 1e6:.1f}" for r in rows],
@@ -33,40 +33,37 @@ def sharing_table(rows: Sequence[Sharing], batch_size: int, image_size: int) -> 
     columns |= _ratio("saved_memory", rows)
     columns |= _measured(rows)
     data = [r.to_dict() | {"image_size": image_size} for r in rows]
-    title = f"Shared and unshared weights, as Fig. 4: {batch_size} images at {image_size}²"
+    title = f"Shared and unshared weights, as in Fig. 4: {batch_size} images at {image_size}²"
     return Table.of(columns, data, note=NOTE, title=title, name="weight-sharing")
 
 
 def _ratio(name: str, rows: Sequence[Sharing]) -> dict[str, list[str]]:
-    """Ours and the paper's, in columns apart."""
+    """Return our ratio and the paper's, in separate columns."""
     return {
         f"{RATIOS[name]} (%), ours": [f"{getattr(r, name):.1f}" for r in rows],
-        f"{RATIOS[name]} (%), paper": [
-            f"{r.paper[name]:.1f}" if name in r.paper else MISSING for r in rows
-        ],
+        f"{RATIOS[name]} (%), paper": [number(r.paper.get(name), ".1f") for r in rows],
     }
 
 
 def _measured(rows: Sequence[Sharing]) -> dict[str, list[str]]:
-    """No columns where nothing was measured."""
+    """Return the columns of measured memory; none if nothing was measured."""
     if all(r.measured is None for r in rows):
         return {}
+    saved = f"{RATIOS['saved_memory']} (%), measured"
     return {
         "Peak (GB), measured, shared": [_gb(r.measured) for r in rows],
         "Peak (GB), measured, unshared": [_gb(r.measured_unshared) for r in rows],
-        f"{RATIOS['saved_memory']} (%), measured": [
-            MISSING if r.saved_measured is None else f"{r.saved_measured:.1f}" for r in rows
-        ],
+        saved: [number(r.saved_measured, ".1f") for r in rows],
     }
 
 
-def _gb(value: int | None) -> str:
-    return MISSING if value is None else f"{value / 1e9:.2f}"
+def _gb(num_bytes: int | None) -> str:
+    return number(num_bytes, ".2f", 1e9)
 
 
 @style.styled()
 def sharing_figure(rows: Sequence[Sharing], batch_size: int) -> Figure:
-    """Parameters above, predicted memory per image below; a line shared, a line unshared."""
+    """Plot parameters above and predicted memory per image below, for shared and unshared."""
     fig = Figure(figsize=(style.WIDTH, 1.5 * style.HEIGHT))
     top, bottom = fig.subplots(2, 1, sharex=True)
     _plot_pair(
@@ -94,8 +91,7 @@ def _plot_pair(
     ax: Axes, title: str, rows: Sequence[Sharing], shared: list[float], unshared: list[float]
 ) -> None:
     for i, (values, label) in enumerate(((shared, "shared"), (unshared, "unshared"))):
-        ax.plot(range(len(rows)), values, "o", linestyle=style.DASHES[i], color=style.LINES[i],
-                label=label, markersize=4)  # fmt: skip
+        ax.plot(range(len(rows)), values, "o", **style.series(i), label=label, markersize=4)
     ax.set_yscale("log")
     style.plain_log_ticks(ax.yaxis)
     ax.set_title(title, weight="normal", size=8.5)

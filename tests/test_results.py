@@ -64,7 +64,7 @@ def test_state_of_a_cell(
     grid: Results, numbers: tuple[int, int, int], state: str, text: str
 ) -> None:
     cell = at(grid, *numbers)
-    assert (cell.state, cell.told) == (state, text)
+    assert (cell.state, cell.status_text) == (state, text)
 
 
 def test_a_missing_number_is_none_and_never_zero(grid: Results) -> None:
@@ -104,8 +104,8 @@ def test_errors_and_costs_are_in_the_unit_of_their_metric(grid: Results) -> None
     accuracy = trial.value(CLASSIFICATION.all_metrics()["val_accuracy"])
     assert accuracy is not None
     assert trial.value(CLASSIFICATION.all_metrics()["val_error"]) == pytest.approx(100 - accuracy)
-    assert cell.counted(CLASSIFICATION.all_metrics()["params"]) == pytest.approx(29.918424)
-    trained = cell.counted(CLASSIFICATION.all_metrics()["trained_params"])
+    assert cell.cost_value(CLASSIFICATION.all_metrics()["params"]) == pytest.approx(29.918424)
+    trained = cell.cost_value(CLASSIFICATION.all_metrics()["trained_params"])
     assert trained is not None
     assert trained < 29.918424  # ten classes instead of 1000
 
@@ -183,7 +183,7 @@ def test_a_run_reads_back_from_its_folder(tmp_path: Path) -> None:
     assert read.name == "grid-30m"
     assert read.study == written.study
     assert read.compare().estimates == written.compare().estimates
-    assert at(read, 48, 16, 1).told == "failed: out-of-memory"
+    assert at(read, 48, 16, 1).status_text == "failed: out-of-memory"
     assert at(read, 64, 32, 5).state == "interrupted"  # no process holds its lock
     assert [len(t.curve) for t in at(read, 64, 32, 5).trials] == [3, 3]
 
@@ -247,23 +247,25 @@ def test_pruned_cells_say_so_and_no_training_is_pending(tmp_path: Path) -> None:
     assert len(results.trials) + len(results.others) == len(trained)
     never_in_full = [c for c in results.cells if c.state == "pruned"]
     assert {c.cell.variant for c in never_in_full} == set(outcome.pruned) - set(outcome.finalists)
-    assert never_in_full[0].told == f"pruned after {never_in_full[0].pruned}"
+    assert never_in_full[0].status_text == f"pruned after {never_in_full[0].pruned}"
     in_pilot = [c for c in results.cells if c.pruned and c.state == "complete"]
     assert in_pilot
-    assert in_pilot[0].told == f"complete, pruned after {in_pilot[0].pruned}"
+    assert in_pilot[0].status_text == f"complete, pruned after {in_pilot[0].pruned}"
     assert results.compare().ranking.best == results.cells[0].label  # the deepest
 
 
 def test_metrics_are_read_from_records_and_from_epochs() -> None:
     record = Record("a" * 16, "complete", {"val_accuracy": 97.0, "peak_memory_bytes": 2e9})
-    assert CLASSIFICATION.metric("val_error").of(record) == 3.0
-    assert CLASSIFICATION.metric("memory").of(record) == 2.0
-    assert CLASSIFICATION.metric("seconds").of(replace(record, seconds=5.0)) == 5.0
-    assert CLASSIFICATION.metric("trained_params").of(record) is None
-    assert CLASSIFICATION.metric("params").of(record) is None
-    assert CLASSIFICATION.metric("val_accuracy").of(replace(record, status="diverged")) is None
-    assert CLASSIFICATION.metric("val_error").of_metrics({"epoch": 1, "val_accuracy": 90.0}) == 10.0
+    assert CLASSIFICATION.metric("val_error").value_of(record) == 3.0
+    assert CLASSIFICATION.metric("memory").value_of(record) == 2.0
+    assert CLASSIFICATION.metric("seconds").value_of(replace(record, seconds=5.0)) == 5.0
+    assert CLASSIFICATION.metric("trained_params").value_of(record) is None
+    assert CLASSIFICATION.metric("params").value_of(record) is None
+    assert (
+        CLASSIFICATION.metric("val_accuracy").value_of(replace(record, status="diverged")) is None
+    )
+    assert CLASSIFICATION.metric("val_error").value_in({"epoch": 1, "val_accuracy": 90.0}) == 10.0
     seconds = CLASSIFICATION.metric("seconds")
-    assert seconds.of_metrics({"seconds": 9.0}) is None  # an epoch's seconds are not a trial's
+    assert seconds.value_in({"seconds": 9.0}) is None  # an epoch's seconds are not a trial's
     val_loss = CLASSIFICATION.metric("val_loss")
     assert val_loss.merit(2.0) < val_loss.merit(1.0)

@@ -62,7 +62,7 @@ class Run:
         from archsearch.reports.summary import summarize
 
         summary = summarize(Context.of(self.results))
-        return " ".join(filter(None, (summary.headline, summary.sure)))
+        return " ".join(filter(None, (summary.headline, summary.confidence)))
 
     @property
     def num_failed(self) -> int:

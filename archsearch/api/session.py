@@ -137,7 +137,7 @@ def write_reports(
     report = render_all(paths, out or paths[0] / "reports", metric, axes, target)
     for path, run in zip(paths, report.runs, strict=True):
         name = f"{path.name}:" if len(paths) > 1 else ""
-        say("\n" + "\n".join(filter(None, (name, run.summary.headline, run.summary.sure))))
+        say("\n" + "\n".join(filter(None, (name, run.summary.headline, run.summary.confidence))))
     page, *others = report.files.values()
     say(f"Report: {page}\nIn the same folder: {_by_stem(others)}")
     return report

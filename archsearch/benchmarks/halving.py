@@ -74,7 +74,7 @@ class Replay:
         return {v: {s: self._merit(rung, v, s) for s in self.seeds} for v in self.networks}
 
     def _merit(self, rung: Rung, network: Family, seed: int) -> float:
-        value = self.by.of(self.record(rung, network, seed))
+        value = self.by.value_of(self.record(rung, network, seed))
         assert value is not None, "read() checks this"
         return self.by.merit(value)
 
@@ -233,7 +233,7 @@ def _check(replay: Replay) -> None:
         for rung in replay.ladder
         for network in replay.networks
         for seed in replay.seeds
-        if replay.by.of(replay.record(rung, network, seed)) is None
+        if replay.by.value_of(replay.record(rung, network, seed)) is None
     ]
     if lost:
         raise ValueError(f"these trainings have no value to compare: {', '.join(lost)}")

@@ -50,7 +50,7 @@ def verify(
 
 
 def _print_claims(checked: "tuple[Claim, ...]") -> None:
-    from archsearch.paper.printed_sizes import NOT_COUNTED
+    from archsearch.paper.printed_sizes import SCOPE_NOTE
     from archsearch.reports.claims import exact
 
     rows: list[dict[str, Any]] = [
@@ -65,7 +65,7 @@ def _print_claims(checked: "tuple[Claim, ...]") -> None:
         if claim.verdict != "equal":
             print(f"\n{claim.source}, {claim.model}, {claim.quantity} {claim.printed}:")
             print(f"  {claim.verdict}. {claim.tried}.")
-    print(f"\n{NOT_COUNTED}")
+    print(f"\n{SCOPE_NOTE}")
 
 
 @with_options(Training, PaperStudy, Launch, leave_out=("prune", "prune_over"))

@@ -99,13 +99,13 @@ def newest(parent: Path) -> Path:
 def _verify(folders: list[Path], out: Path | None) -> None:
     from archsearch.reports.provenance import verify
 
-    proofs = {folder: verify(folder, out) for folder in folders}
-    for folder, proof in proofs.items():
-        verdict = "CHANGED" if proof.differences else "every number follows from the records"
+    results = {folder: verify(folder, out) for folder in folders}
+    for folder, result in results.items():
+        verdict = "CHANGED" if result.differences else "every number follows from the records"
         say(f"{folder}: {verdict}")
-        for line in filter(None, (*proof.differences, proof.note)):
+        for line in filter(None, (*result.differences, result.note)):
             say(f"  {line}")
-    if any(proof.differences for proof in proofs.values()):
+    if any(result.differences for result in results.values()):
         raise Exit(1)
 
 

@@ -50,12 +50,12 @@ class Metric:
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     @property
-    def counted(self) -> bool:
+    def known_before_training(self) -> bool:
         """Whether it is counted before any training, so that it does not depend on the seed."""
         return self.source in ("budget", "trained")
 
-    def of(self, record: RecordLike | None) -> float | None:
-        """The value of a completed trial, in ``unit``.
+    def value_of(self, record: RecordLike | None) -> float | None:
+        """Return the value of a completed trial, in ``unit``.
 
         None if it was not measured, and for ``budget``, which is a property of the cell.
         """
@@ -65,10 +65,10 @@ class Metric:
             return self._finite(getattr(record, self.field))
         if self.source == "trained":
             return self._finite(getattr(record.cost, self.field, None))
-        return self.of_metrics(record.metrics)
+        return self.value_in(record.metrics)
 
-    def of_metrics(self, metrics: Mapping[str, Any]) -> float | None:
-        """The value from the metrics of a record or of an epoch; None if they do not hold it."""
+    def value_in(self, metrics: Mapping[str, Any]) -> float | None:
+        """Return the value from the metrics of a record or of an epoch; None if it is missing."""
         if self.source not in ("metrics", "error"):
             return None
         value = self._finite(metrics.get(self.field))
@@ -78,16 +78,16 @@ class Metric:
         return None if raw is None or not math.isfinite(raw) else raw / self.scale
 
     def merit(self, value: float) -> float:
-        """The value, negated if lower is better, so that a larger merit is always better."""
+        """Return the value, negated if lower is better, so that a larger merit is always better."""
         return value if self.higher_is_better else -value
 
     def text(self, value: float | None, digits: int | None = None) -> str:
-        """The printed number without its unit; a dash if it is missing."""
+        """Return the number as text without its unit; a dash for None."""
         return "–" if value is None else f"{value:.{self.digits if digits is None else digits}f}"
 
 
 def rounded(value: float | None) -> float | None:
-    """The value rounded to six decimals for tables and JSON; None stays None.
+    """Round the value to six decimals for tables and JSON; None stays None.
 
     Digits beyond the sixth decimal only show rounding errors of sums.
     """

@@ -15,7 +15,7 @@ from archsearch.paper.table_c import ROWS
 from archsearch.paper.weight_sharing import DESCRIBED_H, MODELS, PRINTED_RATIOS, extra_params
 from internimage.config import PRESETS, ModelConfig
 
-NOT_COUNTED = (
+SCOPE_NOTE = (
     "Left out: Tables 3 to 5 and Fig. 2 count detectors and segmenters with the backbone, Table H "
     "prints accuracies only, and Fig. 4's 84.2% is memory (archsearch weight-sharing)."
 )
@@ -160,7 +160,7 @@ def _exponent() -> Claim:
 def _unshared() -> list[Claim]:
     """Table 6's and Fig. 4's ratios, by the plain reading and by the one that gives both."""
     convention = (
-        "unshared over shared parameters: 9 C^2 in place of the output projection's C^2, so 8 C^2 "
+        "unshared over shared parameters: 9 C^2 instead of the output projection's C^2, so 8 C^2 "
         "more per layer"
     )
     more, saved = _unshared_ratios()

@@ -110,4 +110,4 @@ def train(trial: Trial, config: ModelConfig) -> tuple[nn.Module, float | None]:
         fit(training, lambda: False, lambda *_: None, lambda _: None)
     last = training.progress.curve[-1]
     chooses = trial.task.metric(trial.task.ranking_metric)
-    return training.model.eval().requires_grad_(False), chooses.of_metrics(last)
+    return training.model.eval().requires_grad_(False), chooses.value_in(last)

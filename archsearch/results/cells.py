@@ -29,9 +29,9 @@ class TrialResult:
     record: Record | None = None
     curve: tuple[Mapping[str, Any], ...] = ()
 
-    def value(self, by: Metric) -> float | None:
+    def value(self, metric: Metric) -> float | None:
         """Return the measured number in the metric's unit; None if it was not measured."""
-        return by.of(self.record)
+        return metric.value_of(self.record)
 
 
 @dataclass(frozen=True)
@@ -60,39 +60,50 @@ class CellResult:
         return "pruned" if self.pruned else "pending"
 
     @property
-    def lost(self) -> tuple[TrialResult, ...]:
-        """The trainings that ended without a result."""
+    def trials_without_result(self) -> tuple[TrialResult, ...]:
+        """The trainings that ended without a result: diverged or failed."""
         return tuple(t for t in self.trials if t.state in ("diverged", "failed"))
 
     @property
-    def told(self) -> str:
+    def failure_kinds(self) -> list[str]:
+        """The kinds of failure of its trainings, such as ``out-of-memory``."""
+        records = (t.record for t in self.trials_without_result)
+        return sorted({record.kind for record in records if record and record.kind})
+
+    @property
+    def status_text(self) -> str:
         """The state with its reason, as tables print it."""
-        kinds = sorted({t.record.kind for t in self.lost if t.record and t.record.kind})
+        kinds, ended = self.failure_kinds, self.trials_without_result
         text = self.state + (f": {', '.join(kinds)}" if self.state == "failed" and kinds else "")
         if self.pruned:
             text += f"{'' if self.state == 'pruned' else ', pruned'} after {self.pruned}"
-        if self.lost and len(self.lost) < len(self.trials):
-            names = sorted({f"{t.state}" for t in self.lost})
-            text += f", {len(self.lost)} of {len(self.trials)} seeds {' or '.join(names)}"
+        if 0 < len(ended) < len(self.trials):
+            states = sorted({t.state for t in ended})
+            text += f", {len(ended)} of {len(self.trials)} seeds {' or '.join(states)}"
         return text
 
-    def values(self, by: Metric) -> dict[int, float | None]:
+    def values(self, metric: Metric) -> dict[int, float | None]:
         """Return seed -> value of every finished training; None if it has no result."""
-        return {t.trial.seed: t.value(by) for t in self.trials if t.state not in UNFINISHED}
+        return {t.trial.seed: t.value(metric) for t in self.trials if t.state not in UNFINISHED}
 
-    def counted(self, by: Metric) -> float | None:
-        """Return a cost, which does not depend on seeds."""
-        if by.source == "budget":
-            return getattr(self.cell.cost, by.field) / by.scale if self.cell.cost else None
-        return next((v for t in self.trials if (v := t.value(by)) is not None), None)
+    def cost_value(self, metric: Metric) -> float | None:
+        """Return the value of a cost, which does not depend on the seed; None if unknown."""
+        if metric.source == "budget":
+            return getattr(self.cell.cost, metric.field) / metric.scale if self.cell.cost else None
+        return next((v for t in self.trials if (v := t.value(metric)) is not None), None)
 
-    def estimate(self, by: Metric, method: Method = "student") -> Interval | None:
+    def estimate(self, metric: Metric, method: Method = "student") -> Interval | None:
         """Return mean and interval over the seeds that have a value; None without one."""
-        if by.counted:
-            value = self.counted(by)
+        if metric.known_before_training:
+            value = self.cost_value(metric)
             return None if value is None else Interval(value, None, None, 1, "counted")
-        values = [v for v in self.values(by).values() if v is not None]
+        values = [v for v in self.values(metric).values() if v is not None]
         return interval(values, LEVEL, method) if values else None
+
+    def mean(self, metric: Metric) -> float | None:
+        """Return the mean over the seeds that have a value; None without one."""
+        estimate = self.estimate(metric)
+        return None if estimate is None else estimate.mean
 
     def changes(self) -> dict[str, tuple[Any, Any]]:
         """Return what a repair changed: coordinate -> (requested, used)."""

@@ -21,6 +21,15 @@ class Comparison:
     estimates: tuple[Interval | None, ...]
     ranking: Ranking[str]
 
+    def has_value(self, cell: CellResult) -> bool:
+        """Return whether the cell has a value of the metric."""
+        return self.estimates[cell.index] is not None
+
+    @property
+    def has_values(self) -> bool:
+        """Whether any cell has a value of the metric."""
+        return any(estimate is not None for estimate in self.estimates)
+
     @property
     def digits(self) -> int:
         """Decimals to print: one less than the metric's where the interval hides the last."""
@@ -29,29 +38,31 @@ class Comparison:
         return max(self.metric.digits - (coarse and self.metric.unit == "%"), 0)
 
 
-def compare_cells(cells: tuple[CellResult, ...], by: Metric, max_seeds: int | None) -> Comparison:
+def compare_cells(
+    cells: tuple[CellResult, ...], metric: Metric, max_seeds: int | None
+) -> Comparison:
     """Compare the cells; ``max_seeds`` is the study's limit if tied cells got more seeds.
 
-    Then the ranking allows for having looked after every seed.
+    The ranking is then corrected for testing after every seed.
     """
-    estimates = tuple(cell.estimate(by) for cell in cells)
-    if by.counted:
-        return Comparison(by, estimates, _rank_counts(cells, by))
+    estimates = tuple(cell.estimate(metric) for cell in cells)
+    if metric.known_before_training:
+        return Comparison(metric, estimates, _rank_counts(cells, metric))
     values = {
-        cell.label: cell.values(by)
+        cell.label: cell.values(metric)
         for cell in cells
         if cell.cell.variant is not None and not any(t.state == "diverged" for t in cell.trials)
     }
     if max_seeds is None:
-        return Comparison(by, estimates, tied_with_best(values, LEVEL, by.higher_is_better))
-    ranking = next_seeds(values, max_seeds, LEVEL, by.higher_is_better).ranking
-    return Comparison(by, estimates, ranking)
+        return Comparison(metric, estimates, tied_with_best(values, LEVEL, metric.higher_is_better))
+    ranking = next_seeds(values, max_seeds, LEVEL, metric.higher_is_better).ranking
+    return Comparison(metric, estimates, ranking)
 
 
-def _rank_counts(cells: tuple[CellResult, ...], by: Metric) -> Ranking[str]:
+def _rank_counts(cells: tuple[CellResult, ...], metric: Metric) -> Ranking[str]:
     """Rank by a count, which has no noise: only equal numbers are tied."""
-    means = {c.label: v for c in cells if (v := c.counted(by)) is not None}
-    order = sorted(means, key=lambda k: -means[k] if by.higher_is_better else means[k])
+    means = {c.label: v for c in cells if (v := c.cost_value(metric)) is not None}
+    order = sorted(means, key=lambda k: -means[k] if metric.higher_is_better else means[k])
     tied = tuple(k for k in order if means[k] == means[order[0]])
     reason = "" if order else "cannot rank: no cell has a value"
     return Ranking(bool(order), reason, next(iter(order), None), tied, means, {}, LEVEL, ())

@@ -12,24 +12,24 @@ def cell_row(
     """Return one cell: request, fate, network, cost, state and the estimate of every metric."""
     variant, cost = cell.cell.variant, cell.cell.cost
     row: dict[str, Any] = {"cell": cell.index + 1, "network": cell.label}
-    row |= {f"asked_{k}": v for k, v in cell.cell.requested.items()}
-    row |= {"fate": cell.cell.fate, "reason": cell.cell.reason, "state": cell.told}
+    row |= {f"requested_{k}": v for k, v in cell.cell.requested.items()}
+    row |= {"fate": cell.cell.fate, "reason": cell.cell.reason, "state": cell.status_text}
     if variant is None or variant.numbers:
         row |= {n: getattr(variant, n, None) for n in numbers}
     row |= {n: getattr(cost, n, None) for n in ("params", "macs", "activations")}
-    for by in measured:
-        estimate = cell.estimate(by)
+    for metric in measured:
+        estimate = cell.estimate(metric)
         for k in ("mean", "low", "high"):
-            row[f"{by.name}_{k}"] = rounded(getattr(estimate, k, None))
-        row[f"{by.name}_n"] = estimate.n if estimate else 0
+            row[f"{metric.name}_{k}"] = rounded(getattr(estimate, k, None))
+        row[f"{metric.name}_n"] = estimate.n if estimate else 0
     return row
 
 
-def bootstrap_row(cell: CellResult, by: Metric) -> dict[str, Any]:
+def bootstrap_row(cell: CellResult, metric: Metric) -> dict[str, Any]:
     """Return the bootstrap interval, which assumes no distribution; too short below ten seeds."""
-    estimate = None if by.counted else cell.estimate(by, "bootstrap")
+    estimate = None if metric.known_before_training else cell.estimate(metric, "bootstrap")
     ends = ("low", "high")
-    return {f"{by.name}_bootstrap_{k}": rounded(getattr(estimate, k, None)) for k in ends}
+    return {f"{metric.name}_bootstrap_{k}": rounded(getattr(estimate, k, None)) for k in ends}
 
 
 def seed_row(result: TrialResult, label: str, measured: tuple[Metric, ...]) -> dict[str, Any]:
@@ -37,6 +37,6 @@ def seed_row(result: TrialResult, label: str, measured: tuple[Metric, ...]) -> d
     record = result.record
     row: dict[str, Any] = {"network": label, "seed": result.trial.seed, "trial": result.trial.id}
     row |= {"state": result.state, "epochs": len(result.curve)}
-    row |= {by.name: rounded(result.value(by)) for by in measured}
+    row |= {metric.name: rounded(result.value(metric)) for metric in measured}
     row |= {n: getattr(record, n, None) for n in ("kind", "error", "attempts", "device")}
     return row | {"seconds": getattr(record, "seconds", None)}

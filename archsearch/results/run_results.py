@@ -66,9 +66,9 @@ class Results:
 
         The study's metric also has its bootstrap interval.
         """
-        by = self.metric(self.study.metric)
+        metric = self.metric(self.study.metric)
         return [
-            cell_row(cell, self.number_names, self.measured) | bootstrap_row(cell, by)
+            cell_row(cell, self.number_names, self.measured) | bootstrap_row(cell, metric)
             for cell in self.cells
         ]
 
@@ -107,7 +107,7 @@ class Results:
         Raises:
             ValueError: for an unknown metric.
         """
-        by = self.metric(metric_name or self.study.metric)
-        if by.name not in self._compared:
-            self._compared[by.name] = compare_cells(self.cells, by, self.study.max_seeds)
-        return self._compared[by.name]
+        metric = self.metric(metric_name or self.study.metric)
+        if metric.name not in self._compared:
+            self._compared[metric.name] = compare_cells(self.cells, metric, self.study.max_seeds)
+        return self._compared[metric.name]

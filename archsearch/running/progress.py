@@ -141,7 +141,7 @@ class ProgressTracker:
         if tail is not None:
             self._read(trial.id, tail)
         epochs, epoch = trial.recipe.epochs, len(record.curve)
-        value = self._metric.of_metrics(record.metrics)
+        value = self._metric.value_in(record.metrics)
         note = record.error.partition("\n")[0]
         finished = TrialProgress(trial.id, record.status, epoch, epochs, value, note=note)
         if trial.id in self._weights:
@@ -172,7 +172,7 @@ class ProgressTracker:
         trial = self._trials[trial_id]
         epoch = min(max(trial.epoch, event["epoch"]), trial.epochs)
         self._advance(trial_id, epoch)
-        value, speed = self._metric.of_metrics(event), event.get("images_per_second")
+        value, speed = self._metric.value_in(event), event.get("images_per_second")
         self._set(replace(trial, epoch=epoch, metric=value, images_per_second=speed))
 
     def _heartbeat(self, trial_id: str, event: Mapping[str, Any]) -> None:

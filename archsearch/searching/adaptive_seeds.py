@@ -40,5 +40,5 @@ def _values_by_seed(
     values: dict[Family, dict[int, float | None]] = {}
     for trial in trials:
         if trial.variant not in diverged:
-            values.setdefault(trial.variant, {})[trial.seed] = by.of(records[trial.id])
+            values.setdefault(trial.variant, {})[trial.seed] = by.value_of(records[trial.id])
     return values

@@ -199,7 +199,7 @@ def halving(
         return one
 
     def scores(rung: Rung, variants: Sequence[Family]) -> dict[Family, float | None]:
-        return {v: by.of(records[trial(rung, v).id]) for v in variants}
+        return {v: by.value_of(records[trial(rung, v).id]) for v in variants}
 
     records = dict((yield tuple(trial(rung, v) for rung in ladder for v in chosen)))
     full_scores = scores(full, chosen)

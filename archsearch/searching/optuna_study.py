@@ -19,7 +19,7 @@ def objective(trial: Trial, record: Record | None, by: Metric) -> float | None:
     """Return the value that a search compares: counted, or measured (None if not complete)."""
     if by.source == "budget":
         return float(getattr(trial.variant.cost(), by.field) / by.scale)
-    return by.of(record)
+    return by.value_of(record)
 
 
 def optuna_trial(

@@ -172,7 +172,7 @@ def plan_rows(cells: Iterable[Cell]) -> list[dict[str, Any]]:
     """Cells as plain rows for JSON and tables; an infeasible cell has None for its costs.
 
     Columns: the variant's numbers (the requested ones for an infeasible cell), ``params, macs,
-    status, reason``, then the requested coordinates as ``asked_...`` and the paper's figures as
+    status, reason``, then the requested coordinates as ``requested_...`` and the paper's figures as
     ``paper_...``.
     """
     listed = list(cells)
@@ -187,7 +187,7 @@ def plan_rows(cells: Iterable[Cell]) -> list[dict[str, Any]]:
             "macs": cell.cost and cell.cost.macs,
             "status": cell.fate,
             "reason": cell.reason,
-            **{f"asked_{name}": cell.requested.get(name) for name in requested},
+            **{f"requested_{name}": cell.requested.get(name) for name in requested},
             **{f"paper_{name}": cell.paper.get(name) for name in paper},
         }
         for cell in listed

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-def chance_of_no_association(
+def association_p_value(
     columns: Mapping[str, Sequence[Any]], values: Sequence[float], draws: int = 1999
 ) -> float:
-    """The permutation p-value of "the values are not associated with any of the columns".
+    """Return the permutation p-value of "the values are not associated with any of the columns".
 
     The statistic is the largest F over the columns: of a parabola for a column of numbers (the best
     depth may be in the middle), of a mean per category otherwise. Taking the largest F in every
@@ -36,7 +36,7 @@ def chance_of_no_association(
 
 
 def max_f(bases: Sequence[Array], rows: Array) -> Array:
-    """(R, N) centered values -> (R,): the largest F over the columns."""
+    """Return the largest F over the columns: (R, N) centered values -> (R,)."""
     total = (rows**2).sum(1)
     f_values = []
     for basis in bases:
@@ -47,7 +47,7 @@ def max_f(bases: Sequence[Array], rows: Array) -> Array:
 
 
 def _basis(column: Sequence[Any]) -> Array:
-    """(N, k) orthonormal basis of what a column can explain, without the mean."""
+    """Return an (N, k) orthonormal basis of what a column can explain, without the mean."""
     if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in column):
         x = np.asarray(column, dtype=float)
         x = (x - x.mean()) / (x.std() or 1.0)

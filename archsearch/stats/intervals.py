@@ -40,7 +40,7 @@ def interval(
     level: float = 0.95,
     method: Method = "student",
 ) -> Interval:
-    """The mean of repeats and its two-sided interval; a single repeat has no interval.
+    """Return the mean of repeats and its two-sided interval; a single repeat has no interval.
 
     ``student`` is exact for normal noise. ``bootstrap`` (percentile, 10,000 resamples, fixed
     seed) does not assume normal noise, but is too short below about ten repeats.
@@ -63,7 +63,7 @@ def interval(
 def student_interval(
     mean: float, standard_error: float, degrees_of_freedom: float, level: float, n: int
 ) -> Interval:
-    """Student's two-sided interval; none without degrees of freedom."""
+    """Return Student's two-sided interval; none without degrees of freedom."""
     if not degrees_of_freedom:
         return Interval(mean, None, None, n, "student")
     half = float(sps.t.ppf((1 + level) / 2, degrees_of_freedom)) * standard_error
@@ -71,7 +71,7 @@ def student_interval(
 
 
 def mean_of_means(groups: Sequence[Sequence[float]], level: float = 0.95) -> Interval:
-    """The mean of the groups' means, and its interval from the noise within groups.
+    """Return the mean of the groups' means, and its interval from the noise within groups.
 
     Each group has two repeats or more and its own noise (Welch-Satterthwaite). Differences between
     the true means of the groups are not noise, since the groups are not a sample of others.
@@ -95,7 +95,7 @@ def mean_of_means(groups: Sequence[Sequence[float]], level: float = 0.95) -> Int
 
 
 def prediction_interval(values: Sequence[float], level: float = 0.95) -> Interval:
-    """Student's prediction interval of one more repeat, for normal noise.
+    """Return Student's prediction interval of one more repeat, for normal noise.
 
     It is wider than the interval of the mean, as it includes the noise of the new repeat. A single
     repeat has no interval.
@@ -111,7 +111,7 @@ def prediction_interval(values: Sequence[float], level: float = 0.95) -> Interva
 
 
 def kendall_tau(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Interval:
-    """Kendall's tau-b between two scores of the same cells, with its two-sided interval.
+    """Return Kendall's tau-b between two scores of the same cells, with its two-sided interval.
 
     The interval is the percentile bootstrap over cells. Below 40 cells it is widened to include
     every true tau of a bivariate normal for which a tau as high (or low) as the observed one is
@@ -146,7 +146,7 @@ _MANY_CELLS = 40
 
 
 def _taus(x: Array, y: Array) -> Array:
-    """Tau-b of each row; NaN if a row of x or y is constant, as a resample may be."""
+    """Return tau-b of each row; NaN if a row of x or y is constant, as a resample may be."""
     i, j = np.triu_indices(x.shape[1], 1)
     dx, dy = np.sign(x[:, i] - x[:, j]), np.sign(y[:, i] - y[:, j])
     pairs = np.sqrt((dx**2).sum(1) * (dy**2).sum(1))
@@ -154,12 +154,13 @@ def _taus(x: Array, y: Array) -> Array:
 
 
 def _normal_interval(tau: float, n: int, level: float) -> tuple[float, float]:
-    """The range of true taus of a bivariate normal for which the observed tau is plausible."""
+    """Return the range of true taus of a bivariate normal that make the observed tau plausible."""
     return _normal_low(tau, n, (1 - level) / 2), -_normal_low(-tau, n, (1 - level) / 2)
 
 
 def _normal_low(tau: float, n: int, tail: float) -> float:
-    """The grid point below the smallest true tau that gives ``tau`` or more in over ``tail``."""
+    """Return the grid point below the smallest true tau that gives ``tau`` or more in over ``tail``
+    of the samples."""
     taus, samples = _normal_taus(n)
     plausible = (samples >= tau - 1e-9).mean(axis=1) > tail
     return float(taus[max(int(plausible.argmax()) - 1, 0)])
@@ -167,7 +168,7 @@ def _normal_low(tau: float, n: int, tail: float) -> float:
 
 @lru_cache(maxsize=4)
 def _normal_taus(n: int) -> tuple[Array, Array]:
-    """True taus (T,) and simulated taus (T, draws) of n pairs from a bivariate normal.
+    """Return true taus (T,) and simulated taus (T, draws) of n pairs from a bivariate normal.
 
     Uses tau = 2 asin(rho) / pi (Kruskal 1958).
     """
@@ -189,7 +190,7 @@ class Edf:
 
 
 def edf(errors: Sequence[float], level: float = 0.95) -> Edf:
-    """The error distribution of a space (Radosavovic et al. 2019): F(e) = share of errors <= e.
+    """Return the error distribution of a space (Radosavovic et al. 2019): the share of errors <= e.
 
     The Dvoretzky-Kiefer-Wolfowitz band covers the complete curve simultaneously if the models were
     sampled at random from the space. For a full grid the curve itself is exact.
@@ -203,7 +204,7 @@ def edf(errors: Sequence[float], level: float = 0.95) -> Edf:
 
 
 def pareto(points: Mapping[Key, Sequence[float]], maximize: Sequence[bool]) -> tuple[Key, ...]:
-    """The Pareto front: points that no other point dominates, best first by the first objective.
+    """Return the points that no other point dominates, best first by the first objective.
 
     A point dominates another if it is at least as good in every objective and better in one. Equal
     points are all in the front.
@@ -223,14 +224,14 @@ def pareto(points: Mapping[Key, Sequence[float]], maximize: Sequence[bool]) -> t
     return tuple(sorted(front, key=lambda key: tuple(-scores[key])))
 
 
-def chance_winner_is_best(
+def probability_winner_is_best(
     num_cells: int = 30,
     gap: float = 0.05,
     sd: float = 0.1,
     num_seeds: int = 1,
     draws: int = 20_000,
 ) -> Interval:
-    """The simulated probability that the cell with the highest mean over seeds is the best one.
+    """Simulate the probability that the cell with the highest mean over seeds is the best one.
 
     Each cell's true value is ``gap`` below that of the one before, and each training adds normal
     noise of standard deviation ``sd``. The interval is the error of the simulation.

@@ -43,12 +43,12 @@ class Law:
     notes: tuple[str, ...]
 
     def log_error(self, size: float) -> float:
-        """The logarithm of the error in percent that the law predicts at this size."""
+        """Return the logarithm of the error in percent that the law predicts at this size."""
         x = np.log(self.sizes)
         return float(np.mean(self.log_errors) - self.exponent.mean * (math.log(size) - x.mean()))
 
     def leverage(self, size: float) -> float:
-        """The variance of the fitted line at this size, in units of ``deviation`` squared."""
+        """Return the variance of the fitted line at this size, in ``deviation`` squared."""
         x = np.log(self.sizes)
         distance = math.log(size) - x.mean()
         return float(1 / len(x) + distance**2 / ((x - x.mean()) ** 2).sum())
@@ -65,13 +65,13 @@ class Prediction:
 @dataclass(frozen=True)
 class Score:
     """A prediction and the measured ``outcome``. ``miss`` is outcome - prediction, in percentage
-    points of error; ``inside`` says whether the outcome is within the predicted interval, and is
-    None if there is no interval."""
+    points of error; ``within_interval`` says whether the outcome is within the predicted interval,
+    and is None if there is no interval."""
 
     prediction: Prediction
     outcome: float
     miss: float
-    inside: bool | None
+    within_interval: bool | None
 
 
 def fit(points: Points, level: float = 0.95) -> Law:
@@ -106,7 +106,7 @@ def fit(points: Points, level: float = 0.95) -> Law:
 
 
 def predict(law: Law, size: float) -> Prediction:
-    """The predicted error of a model of this size.
+    """Predict the error of a model of this size.
 
     The interval is for the mean over the seeds that the law was fitted to, so that a seed's effect
     on all sizes cancels, and includes the misfit of the new model. Two sizes give no interval.
@@ -134,8 +134,8 @@ def score(prediction: Prediction, errors: Sequence[float]) -> Score:
     if not len(errors):
         raise ValueError("cannot score: the predicted size has no finished training")
     outcome = float(np.mean(errors))
-    inside = None if prediction.error.low is None else outcome in prediction.error
-    return Score(prediction, outcome, outcome - prediction.error.mean, inside)
+    within_interval = None if prediction.error.low is None else outcome in prediction.error
+    return Score(prediction, outcome, outcome - prediction.error.mean, within_interval)
 
 
 @dataclass(frozen=True)
@@ -143,22 +143,22 @@ class Recommendation(Generic[Rule]):
     """The rule with the lowest predicted error at a target size, and the rules tied with it.
 
     ``tied`` holds ``best`` and every rule whose predicted error at ``size`` is not significantly
-    higher (family-wise over all rules); ``errors`` holds the prediction of each rule. If ``sure``
-    is False, ``reason`` says why the data do not determine a single best rule.
+    higher (family-wise over all rules); ``errors`` holds the prediction of each rule. If
+    ``has_single_best`` is False, ``reason`` says why the data do not determine a single best rule.
     """
 
     size: float
     best: Rule
     tied: tuple[Rule, ...]
     errors: Mapping[Rule, Interval]
-    sure: bool
+    has_single_best: bool
     reason: str
 
 
 def recommend(
     studies: Mapping[Rule, Points], size: float, level: float = 0.95, draws: int = 10_000
 ) -> Recommendation[Rule]:
-    """The scaling rule with the lowest predicted error at ``size``, and the rules tied with it.
+    """Return the scaling rule with the lowest predicted error at ``size``, and the tied rules.
 
     ``studies`` holds the points of each rule, such as ``{(1.09, 1.36): {size: errors}}``. The rules
     are assumed to have equal misfit, which is pooled so that three sizes per rule are enough, and
@@ -185,7 +185,10 @@ def recommend(
 
 
 def _p_values_of_best(laws: Sequence[Law], size: float, freedom: int, draws: int) -> Array:
-    """Adjusted p-values of "no other rule has a lower error", per rule (max-t, pooled)."""
+    """Return the adjusted p-value of "no other rule has a lower error" of each rule.
+
+    The test is a max-t test with pooled variance.
+    """
     center = np.array([law.log_error(size) for law in laws])
     h = np.array([law.leverage(size) for law in laws])
     squares = sum((law.deviation or 0.0) ** 2 * law.degrees_of_freedom for law in laws)
@@ -218,7 +221,7 @@ def _means(points: Points) -> tuple[Array, Array]:
 
 
 def _curvature(x: Array, y: Array, level: float) -> Interval:
-    """The coefficient of log(size)^2; 0 without an interval below four sizes."""
+    """Return the coefficient of log(size)^2; 0 without an interval below four sizes."""
     n = len(x)
     if n < 4:
         return Interval(0.0, None, None, n, "not fitted")

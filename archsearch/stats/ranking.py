@@ -58,7 +58,7 @@ def tied_with_best(
     variance: Variance = "moderated",
     draws: int = 4000,
 ) -> Ranking[Key]:
-    """The best cell and the cells statistically tied with it.
+    """Return the best cell and the cells statistically tied with it.
 
     With probability ``level`` all truly best cells are in ``tied``, for any number of equally good
     best cells and of cells compared. For each cell a step-down max-t test (Westfall and Young 1993)
@@ -110,8 +110,8 @@ class _Observations(Generic[Key]):
 
     @classmethod
     def of(cls, table: Table[Key]) -> "tuple[_Observations[Key], tuple[str, ...]]":
-        """The largest part of the table whose cells are linked by shared seeds, and notes on
-        missing values."""
+        """Return the largest part of the table whose cells are linked by shared seeds, and notes
+        on missing values."""
         finite = {
             key: {s: float(v) for s, v in row.items() if v is not None and np.isfinite(v)}
             for key, row in table.items()
@@ -135,11 +135,11 @@ class _Observations(Generic[Key]):
         return self.cell.tobytes(), self.seed.tobytes()
 
     def means(self) -> Array:
-        """(k,): the estimated mean of every cell, adjusted for missing seeds."""
+        """Return the estimated mean of every cell (k,), adjusted for missing seeds."""
         return np.asarray(self.values @ _least_squares(self.design).to_means.T)
 
     def why_not_rankable(self) -> str:
-        """The reason why these values cannot rank the cells; empty if they can."""
+        """Return the reason why these values cannot rank the cells; empty if they can."""
         if len(self.keys) < 2:
             return f"cannot rank: two cells with values are needed, got {len(self.keys)}"
         model = _least_squares(self.design)
@@ -155,7 +155,7 @@ class _Observations(Generic[Key]):
 
 
 def _largest_linked_group(seeds_of: Mapping[Key, set[int]]) -> tuple[Key, ...]:
-    """The largest group of cells that can be compared through shared seeds, in table order."""
+    """Return the largest group of cells that shared seeds make comparable, in table order."""
     groups: list[tuple[set[Key], set[int]]] = []
     for key, seeds in seeds_of.items():
         joined = [group for group in groups if group[1] & seeds]
@@ -209,7 +209,7 @@ def _least_squares(design: _Design) -> _LeastSquares:
 
 
 def _statistic(model: _LeastSquares, values: Array, variance: Variance) -> Array:
-    """(R, N) values -> (R, k): the largest t by which another cell is better than each cell."""
+    """Return the largest t by which another cell is better than each cell: (R, N) -> (R, k)."""
     squares = (values @ model.to_residuals) ** 2 @ model.is_of_cell
     pooled = squares.sum(1, keepdims=True) / model.degrees_of_freedom.sum()
     v = np.broadcast_to(pooled, squares.shape)
@@ -223,7 +223,7 @@ def _statistic(model: _LeastSquares, values: Array, variance: Variance) -> Array
 
 @lru_cache(maxsize=16)
 def _null_distribution(design: _Design, variance: Variance, draws: int) -> Array:
-    """(draws, k): the simulated statistic if all cells are equally good."""
+    """Simulate the statistic (draws, k) for cells that are all equally good."""
     model = _least_squares(design)
     rng = np.random.default_rng(0)
     size, k = model.is_of_cell.shape
@@ -238,7 +238,7 @@ def _null_distribution(design: _Design, variance: Variance, draws: int) -> Array
 
 
 def step_down(observed: Array, null: Array) -> Array:
-    """Step-down adjusted p-values: (k,) statistics and their (draws, k) null distribution -> (k,).
+    """Return step-down adjusted p-values (k,) of (k,) statistics and their (draws, k) null values.
 
     The largest statistic is tested against the maximum over all cells, each next one against the
     maximum over the cells that remain.

@@ -28,7 +28,7 @@ def next_seeds(
     higher_is_better: bool = True,
     variance: Variance = "moderated",
 ) -> SeedPlan[Key]:
-    """The next seed to train: every cell gets two, then only the tied cells until one is left.
+    """Return the next seed to train: every cell gets two, then only tied cells until one is left.
 
     It depends only on the table, so a resumed study continues as an uninterrupted one. A cell that
     was significantly worse once gets no more seeds. Testing after every seed is repeated testing:
@@ -61,12 +61,12 @@ def next_seeds(
 
 
 def _of_seeds(table: Table[Key], seeds: Sequence[int]) -> Table[Key]:
-    """The part of the table with these seeds."""
+    """Return the part of the table with these seeds."""
     return {key: {s: v for s, v in row.items() if s in seeds} for key, row in table.items()}
 
 
 def _among(cells: Sequence[Key], test: Ranking[Key], level: float, num_tests: int) -> Ranking[Key]:
-    """The ranking of a test, restricted to the cells that were tied in every earlier test."""
+    """Restrict the ranking of a test to the cells that were tied in every earlier test."""
     tied = tuple(key for key in test.tied if key in cells)
     tied = tied or tuple(key for key in test.means if key in cells)
     note = f"tested after every seed, at most {num_tests} times, each at {100 * test.level:.4g}%"

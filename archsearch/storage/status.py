@@ -106,12 +106,12 @@ def _launched_state(folder: StudyFolder, trial_id: str, metric: Metric) -> dict[
     an unfinished trial from its events."""
     summary = folder.record_summary(trial_id)
     if summary is not None and summary[0] != "failed":
-        value = metric.of_metrics(summary[1])
+        value = metric.value_in(summary[1])
         return {"state": summary[0], "epoch": None, metric.name: value, "note": ""}
     trial = folder.trial(trial_id)
     last = dict(next(reversed(trial.curve()), {}))
     epoch = last.get("epoch", 0)
-    row = {"state": trial.state(), "epoch": epoch, metric.name: metric.of_metrics(last)}
+    row = {"state": trial.state(), "epoch": epoch, metric.name: metric.value_in(last)}
     record = trial.record() if summary is not None else None
     note = "" if record is None else f"{record.kind}: {record.error.partition(chr(10))[0]}"
     return {**row, "note": note}

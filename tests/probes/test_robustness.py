@@ -164,4 +164,4 @@ def test_the_report_names_the_scaled_shifts(tmp_path):
     rows = measured(lambda x: torch.ones(len(x)), torch.randn(2, 3, SIZE, SIZE))
     paths = {path.suffix: path for path in report.render(rows, SIZE, tmp_path)}
     assert "8 px | 64 px | 100.0" in paths[".md"].read_text()
-    assert "8 are 64 of the paper" in paths[".svg"].read_text()
+    assert "8 equal 64 of the paper" in paths[".svg"].read_text()

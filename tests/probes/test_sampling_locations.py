@@ -91,4 +91,4 @@ def test_the_table_has_every_point(tmp_path):
     assert "sampling-locations-stage3.png" in written
     assert "sampling-locations.csv" in written
     assert ">it</text>" in (tmp_path / "sampling-locations-stage3.svg").read_text()
-    assert ">it. A colour per group" in (tmp_path / "sampling-locations.svg").read_text()
+    assert ">it. A color per group" in (tmp_path / "sampling-locations.svg").read_text()

@@ -1,4 +1,4 @@
-"""One number a cell: what is printed, sorted, shaded, put on fronts and called best agrees."""
+"""Every cell has one number: it is printed, sorted, shaded, on fronts, and decides the best."""
 
 from dataclasses import replace
 
@@ -32,12 +32,12 @@ def uneven() -> Results:
 
 
 def across(results: list[Results]) -> dict[str, Table]:
-    """The tables that compare runs."""
+    """Return the tables that compare runs."""
     return {c.name: c.table for c in compute_report(results).cross if c.table}
 
 
 def plain_best(results: Results) -> str:
-    """Who would win by plain means over whatever seeds a cell has."""
+    """Return the best network by plain means over the seeds that each cell has."""
     compared = results.compare()
     means = {c.label: e.mean for c, e in zip(results.cells, compared.estimates, strict=True) if e}
     return max(means, key=lambda label: means[label])
@@ -45,7 +45,7 @@ def plain_best(results: Results) -> str:
 
 def test_a_cell_is_shown_by_the_mean_that_the_ranking_compares(uneven: Results) -> None:
     compared = uneven.compare()
-    assert plain_best(uneven) not in compared.ranking.tied  # or this run would show nothing
+    assert plain_best(uneven) not in compared.ranking.tied  # else this run would test nothing
     for cell in uneven.cells[:-1]:
         estimate, plain = reported_interval(cell, compared), cell.estimate(compared.metric)
         assert estimate is not None
@@ -56,7 +56,7 @@ def test_a_cell_is_shown_by_the_mean_that_the_ranking_compares(uneven: Results) 
     assert reported_interval(uneven.cells[-1], compared) is None
 
 
-def test_with_the_same_seeds_everywhere_it_is_the_plain_mean() -> None:
+def test_with_equal_seeds_the_mean_is_the_plain_mean() -> None:
     results = scale_results()
     compared = results.compare()
     assert tuple(reported_interval(c, compared) for c in results.cells) == compared.estimates
@@ -64,19 +64,19 @@ def test_with_the_same_seeds_everywhere_it_is_the_plain_mean() -> None:
     assert not seeds_differ(Context.of(results))
 
 
-def test_the_best_stands_first_and_shows_the_best_number(uneven: Results) -> None:
+def test_the_best_cell_is_first_and_has_the_best_number(uneven: Results) -> None:
     content = results_table(Context.of(uneven))
-    place = content.header.index("Validation accuracy (%)")
-    numbers = [float(row[place].split(" ")[0]) for row in content.body[:-1]]
-    standings = [row[content.header.index("Standing")] for row in content.body]
+    column = content.header.index("Validation accuracy (%)")
+    numbers = [float(row[column].split(" ")[0]) for row in content.body[:-1]]
+    ranks = [row[content.header.index("Rank")] for row in content.body]
     assert numbers == sorted(numbers, reverse=True)
-    assert standings == ["best", *["tied with best"] * 2, *["behind"] * 11, ""]
+    assert ranks == ["best", *["tied with best"] * 2, *["significantly worse"] * 11, ""]
     assert f"{numbers[0]:.1f} ± " in summarize(Context.of(uneven)).headline
     best, *_ = ranked_cells(Context.of(uneven))
     assert best.label == uneven.compare().ranking.best
 
 
-def test_a_best_that_lacks_a_seed_is_headed_by_what_the_table_shows(uneven: Results) -> None:
+def test_the_headline_and_the_table_agree_on_a_best_cell_that_lacks_a_seed(uneven: Results) -> None:
     compared = uneven.compare()
     best = uneven.network(str(compared.ranking.best))
     short = replace(best, trials=best.trials[1:])  # without one of the easy seeds
@@ -86,18 +86,18 @@ def test_a_best_that_lacks_a_seed_is_headed_by_what_the_table_shows(uneven: Resu
     ranking = results.compare().ranking
     assert ranking.best == best.label
     assert short.estimate(compared.metric) != reported_interval(short, results.compare())
-    told = f"{ranking.means[best.label]:.1f} ± "
-    assert told in summarize(Context.of(results)).headline
+    shown = f"{ranking.means[best.label]:.1f} ± "
+    assert shown in summarize(Context.of(results)).headline
     content = results_table(Context.of(results))
-    assert content.body[0][content.header.index("Validation accuracy (%)")].startswith(told)
-    assert next(iter(across([results, uneven])["runs"].rows))["shown"].startswith(told)
+    assert content.body[0][content.header.index("Validation accuracy (%)")].startswith(shown)
+    assert next(iter(across([results, uneven])["runs"].rows))["result"].startswith(shown)
 
 
-def test_the_front_is_of_the_numbers_shown(uneven: Results) -> None:
+def test_the_front_uses_the_numbers_shown(uneven: Results) -> None:
     compared, cost = uneven.compare(), GENERAL["macs"]
     front = {c.label for c in pareto_cells(Context.of(uneven), cost)}
     points = {
-        c.label: (compared.ranking.means[c.label], c.counted(cost) or 0.0)
+        c.label: (compared.ranking.means[c.label], c.cost_value(cost) or 0.0)
         for c in uneven.cells[:-1]
     }
     assert front == set(pareto(points, (True, False)))
@@ -110,7 +110,7 @@ def test_the_front_is_of_the_numbers_shown(uneven: Results) -> None:
     assert sorted(drawn) == pytest.approx(sorted(compared.ranking.means.values()))
 
 
-def test_the_distribution_and_the_runs_side_by_side_show_the_same(uneven: Results) -> None:
+def test_the_distribution_and_the_table_of_runs_show_the_same_numbers(uneven: Results) -> None:
     with style.styled():
         figure = edf_figure(Context.of(uneven))
     errors = sorted(100 - m for m in uneven.compare().ranking.means.values())
@@ -121,66 +121,67 @@ def test_the_distribution_and_the_runs_side_by_side_show_the_same(uneven: Result
     assert means == pytest.approx({k: round(v, 6) for k, v in ranked.items()})
 
 
-def test_one_that_diverged_on_a_seed_is_on_no_front_and_after_the_ranked() -> None:
-    """Even where what is left of it is better than all others."""
+def test_a_network_that_diverged_on_a_seed_is_on_no_front_and_after_the_ranked_ones() -> None:
+    """This holds even if its other seeds are better than all other networks."""
     results = golden_results()
-    (survivor,) = (c for c in results.cells if c.state == "complete" and "diverged" in c.told)
+    (diverged,) = (
+        c for c in results.cells if c.state == "complete" and "diverged" in c.status_text
+    )
     lucky = tuple(
         t if t.record is None or t.state == "diverged" else
         replace(t, record=replace(t.record, metrics={"val_accuracy": 99.9}))
-        for t in survivor.trials
+        for t in diverged.trials
     )  # fmt: skip
-    cells = tuple(replace(c, trials=lucky) if c is survivor else c for c in results.cells)
-    flattered = replace(results, cells=cells, _compared={})
-    compared = flattered.compare()
-    assert plain_best(flattered) == survivor.label
-    assert not in_ranking(survivor, compared)
+    cells = tuple(replace(c, trials=lucky) if c is diverged else c for c in results.cells)
+    biased = replace(results, cells=cells, _compared={})
+    compared = biased.compare()
+    assert plain_best(biased) == diverged.label
+    assert not in_ranking(diverged, compared)
     for cost in (GENERAL["params"], GENERAL["macs"]):
-        assert survivor.label not in {c.label for c in pareto_cells(Context.of(flattered), cost)}
-    with_value = [c for c in ranked_cells(Context.of(flattered)) if compared.estimates[c.index]]
-    assert with_value[-1].label == survivor.label
+        assert diverged.label not in {c.label for c in pareto_cells(Context.of(biased), cost)}
+    with_value = [c for c in ranked_cells(Context.of(biased)) if compared.estimates[c.index]]
+    assert with_value[-1].label == diverged.label
     assert (
         "1 cell outside the ranking: shown by the plain mean"
-        in results_table(Context.of(flattered)).note
+        in results_table(Context.of(biased)).note
     )
-    assert "outside the ranking is on none" in pareto_table(Context.of(flattered)).note
+    assert "networks outside the ranking are on none" in pareto_table(Context.of(biased)).note
 
 
-def test_where_nothing_is_ranked_every_cell_has_its_plain_mean() -> None:
+def test_without_a_ranking_every_cell_has_its_plain_mean() -> None:
     """Every network that has a value diverged on a seed."""
     results = golden_results()
-    cells = tuple(c for c in results.cells if "1 of 5 seeds diverged" in c.told)
+    cells = tuple(c for c in results.cells if "1 of 5 seeds diverged" in c.status_text)
     alone = replace(results, cells=tuple(replace(c, index=0) for c in cells), _compared={})
     compared = alone.compare()
     assert not compared.ranking.means
     assert in_ranking(alone.cells[0], compared)
     assert len(pareto_cells(Context.of(alone), GENERAL["params"])) == 1
     assert (
-        summarize(Context.of(alone)).headline
-        == "No network can be compared by validation accuracy."
+        summarize(Context.of(alone)).headline == "No network can be ranked by validation accuracy."
     )
 
 
-def test_the_note_says_over_which_seeds_and_only_where_they_differ(uneven: Results) -> None:
-    words = mean_note(Context.of(uneven))
-    assert words.startswith("Cells differ in their seeds: each is shown, sorted and shaded by")
-    assert "over seeds 0, 1, 2, 3 and 4;" in words
-    assert words in results_table(Context.of(uneven)).note
+def test_the_note_lists_the_seeds_if_they_differ(uneven: Results) -> None:
+    note = mean_note(Context.of(uneven))
+    assert note.startswith("Cells have different seeds: each cell is shown, sorted and shaded by")
+    assert "over seeds 0, 1, 2, 3 and 4;" in note
+    assert note in results_table(Context.of(uneven)).note
     assert not seeds_differ(Context.of(uneven, "macs"))
 
 
-def test_the_best_stays_first_though_one_that_is_out_has_the_better_mean_by_now(
+def test_the_best_cell_stays_first_if_an_excluded_one_has_a_better_mean_now(
     uneven: Results,
 ) -> None:
-    """Each look tests anew: a network shown to be worse stays out, though its rivals then fall."""
+    """Tests are repeated after every seed, but a significantly worse network stays excluded."""
     compared = uneven.compare()
     ranking = compared.ranking
     assert best_has_best_mean(compared)
-    out = next(label for label in ranking.means if label not in ranking.tied)
-    passed = replace(ranking, means={**ranking.means, out: 99.0})
-    later = Comparison(compared.metric, compared.estimates, passed)
+    excluded = next(label for label in ranking.means if label not in ranking.tied)
+    changed = replace(ranking, means={**ranking.means, excluded: 99.0})
+    later = Comparison(compared.metric, compared.estimates, changed)
     assert not best_has_best_mean(later)
     context = replace(Context.of(uneven), comparison=later)
     first, second, *_ = ranked_cells(context)
-    assert (first.label, second.label) == (ranking.best, out)
-    assert "once shown to be worse stays out" in mean_note(context)
+    assert (first.label, second.label) == (ranking.best, excluded)
+    assert "significantly worse in an earlier test stays excluded" in mean_note(context)

@@ -1,4 +1,4 @@
-"""Pictures of lines and points say what the records say."""
+"""Figures of lines and points agree with the records."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,7 +27,7 @@ def grid() -> Results:
 
 
 def figures(results: Results, metric: str | None = None) -> dict[str, str]:
-    """Name -> title of every figure of a run but the map."""
+    """Return name -> title of every figure of a run except the heatmap."""
     (run,) = compute_report([results], metric).runs
     return {c.name: c.title for c in run.contents if c.figure and not c.panels}
 
@@ -65,10 +65,10 @@ def test_the_front_is_drawn_through_the_pareto_cells(cost: str) -> None:
         figure = tradeoff_figure(Context.of(results), by)
     front = next(line for line in figure.axes[0].get_lines() if line.get_zorder() == 1)
     cells = pareto_cells(Context.of(results), by)
-    assert sorted(front.get_xdata()) == sorted(c.counted(by) for c in cells)  # type: ignore[type-var]
+    assert sorted(front.get_xdata()) == sorted(c.cost_value(by) for c in cells)  # type: ignore[type-var]
 
 
-def test_long_numbers_of_a_narrow_range_do_not_touch() -> None:
+def test_long_tick_labels_do_not_overlap() -> None:
     def labels(low: float, high: float) -> list[str]:
         with style.styled():
             figure, ax = style.axes_with_title("x", "y")
@@ -81,7 +81,7 @@ def test_long_numbers_of_a_narrow_range_do_not_touch() -> None:
         return [t.get_text() for t in ax.get_xticklabels()]
 
     assert len(labels(0.1354, 0.1376)) >= 3
-    assert labels(1, 9) == [str(i) for i in range(1, 10)]  # short ones stay as they are
+    assert labels(1, 9) == [str(i) for i in range(1, 10)]  # short labels are unchanged
 
 
 def test_the_error_distribution_ends_at_one_and_counts_each_network_once(grid: Results) -> None:
@@ -89,9 +89,9 @@ def test_the_error_distribution_ends_at_one_and_counts_each_network_once(grid: R
         figure = edf_figure(Context.of(grid))
     drawn = lines(figure)
     networks = {c.label for c, e in zip(grid.cells, grid.compare().estimates, strict=True) if e}
-    whole = drawn[f"all {len(networks)} networks"]
-    assert whole.get_ydata()[-1] == 1.0
-    assert len(whole.get_xdata()) == len(networks) + 1
+    everything = drawn[f"all {len(networks)} networks"]
+    assert everything.get_ydata()[-1] == 1.0
+    assert len(everything.get_xdata()) == len(networks) + 1
     assert {"C′ = 16", "C′ = 32"} <= set(drawn)
 
 
@@ -112,7 +112,7 @@ def test_only_errors_and_losses_have_a_distribution(grid: Results) -> None:
     measured = replace(grid, cells=rates, _compared={})
     with style.styled():
         for other in ("throughput", "memory", "macs", "seconds"):
-            reason = EDF.applies(Context.of(measured, other))
+            reason = EDF.skip_reason(Context.of(measured, other))
             assert reason == "fewer than 8 networks have an error or a loss", other
             assert "edf" not in figures(measured, other)
         loss = edf_figure(Context.of(grid, "val_loss"))
@@ -129,40 +129,40 @@ def test_the_ladder_shows_depth_against_width(grid: Results) -> None:
         figure = ladder_figure(Context.of(results))
     points = {(x, y) for line in figure.axes[0].get_lines() for x, y in line.get_xydata()}
     assert points == {(128, 30), (112, 32), (112, 33), (112, 36), (96, 45)}
-    words = [text.get_text() for text in figure.axes[0].texts]
-    assert any(w.startswith("α 1.09 β 1.36: 9") for w in words)
-    assert LADDER.applies(Context.of(grid)) == "no two networks have scaling factors"
+    labels = [text.get_text() for text in figure.axes[0].texts]
+    assert any(w.startswith("α 1.09 β 1.36: 9") for w in labels)
+    assert LADDER.skip_reason(Context.of(grid)) == "no two networks have scaling factors"
 
 
 def test_a_ladder_of_one_pair_names_its_rungs_by_phi() -> None:
     with style.styled():
         figure = ladder_figure(Context.of(ladder_results()))
-    words = [text.get_text() for text in figure.axes[0].texts]
-    assert [w.split(":")[0] for w in words] == ["φ 0", "φ 1", "φ 2", "φ 3"]
-    assert words[-1].endswith("pending")
+    labels = [text.get_text() for text in figure.axes[0].texts]
+    assert [w.split(":")[0] for w in labels] == ["φ 0", "φ 1", "φ 2", "φ 3"]
+    assert labels[-1].endswith("pending")
     with style.styled():
         unmeasured = ladder_figure(Context.of(ladder_results(), "throughput"))
     assert unmeasured.axes[0].texts[0].get_text() == "φ 0: not measured"
     assert "at α 1.09, β 1.36" in figure.axes[0].get_title("left")
 
 
-def test_importances_rank_what_the_truth_was_made_of(grid: Results) -> None:
+def test_importances_find_the_numbers_that_determine_the_truth(grid: Results) -> None:
     def shares_of(results: Results, metric: str | None = None) -> Mapping[str, float]:
         return shares(Context.of(results, metric))
 
-    found = shares_of(grid)
-    assert next(iter(found)) in ("group_channels", "c1", "l3")
-    assert sum(found.values()) == pytest.approx(1, abs=0.01)
+    all_shares = shares_of(grid)
+    assert next(iter(all_shares)) in ("group_channels", "c1", "l3")
+    assert sum(all_shares.values()) == pytest.approx(1, abs=0.01)
     assert shares_of(grid, "params") == {}
     assert shares_of(golden_results(1)) == shares_of(golden_results(1))
-    assert shares_of(golden_results(1))  # what one seed shows of the truth is enough
-    assert shares_of(golden_results(1, spread=9.0)) == {}  # and of noise it is not
-    assert shares_of(golden_results(5, spread=9.0)) == {}  # noise alone
+    assert shares_of(golden_results(1))  # one seed shows an association
+    assert shares_of(golden_results(1, spread=9.0)) == {}  # not with large noise
+    assert shares_of(golden_results(5, spread=9.0)) == {}  # only noise
     few = replace(grid, cells=grid.cells[:2], _compared={})
     assert shares_of(few) == {}
 
 
-def test_what_a_run_cannot_show_is_left_out(grid: Results) -> None:
+def test_figures_without_data_are_left_out(grid: Results) -> None:
     empty = replace(grid, cells=tuple(replace(c, trials=()) for c in grid.cells), _compared={})
     assert figures(empty) == {}
     assert "edf" not in figures(scale_results())

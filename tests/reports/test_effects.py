@@ -1,4 +1,4 @@
-"""What one number does: matched pairs, seeds as repeats, nothing that was repaired."""
+"""The effect of one number: matched pairs, seeds as repeats, exact cells only."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from tests.golden import DATA, complete, golden_results, grid_study
 
 
 def results_of(accuracy, seeds=3, **changes) -> Results:
-    """The main grid; ``accuracy(variant, seed)`` is what each training gave."""
+    """Return results of the main grid with the accuracy ``accuracy(variant, seed)``."""
     study = grid_study(seeds, **changes)
     trials = [t for t in study.trials(DATA) if isinstance(t.variant, Variant)]
     ended = tuple(complete(t, accuracy(t.variant, t.seed)) for t in trials)
@@ -25,9 +25,9 @@ def effects_of(results: Results):
     return effects(Context.of(results))
 
 
-def test_a_step_is_what_the_truth_says_and_seed_effects_cancel():
-    found = effects_of(results_of(lambda v, s: 90 + v.c1 / 16 - abs(v.l1 - 4) + 5 * s))
-    by = {(e.coordinate, e.low, e.high): e for e in found}
+def test_the_effect_of_a_step_is_the_true_one_and_seed_effects_cancel():
+    steps = effects_of(results_of(lambda v, s: 90 + v.c1 / 16 - abs(v.l1 - 4) + 5 * s))
+    by = {(e.coordinate, e.low, e.high): e for e in steps}
     assert by["c1", 48, 64].change.mean == pytest.approx(1)
     assert by["c1", 48, 64].pairs == 5  # C' = 32 has no exact cell of 48
     assert by["c1", 64, 80].pairs == 4  # (80, 16, 5) is infeasible
@@ -39,8 +39,8 @@ def test_a_step_is_what_the_truth_says_and_seed_effects_cancel():
 
 def test_the_interval_is_over_pairs_and_seeds():
     noise = np.random.default_rng(0).normal(size=(200, 3))
-    found = effects_of(results_of(lambda v, s: 50 + v.c1 / 16 + noise[v.c1 + v.l1, s]))
-    step = next(e for e in found if (e.coordinate, e.low) == ("c1", 64))
+    steps = effects_of(results_of(lambda v, s: 50 + v.c1 / 16 + noise[v.c1 + v.l1, s]))
+    step = next(e for e in steps if (e.coordinate, e.low) == ("c1", 64))
     pairs = [[1 + noise[80 + l1, s] - noise[64 + l1, s] for s in range(3)] for l1 in range(1, 5)]
     expected = mean_of_means([[round(x, 3) for x in pair] for pair in pairs])
     assert step.change.mean == pytest.approx(expected.mean, abs=1e-3)
@@ -49,31 +49,35 @@ def test_the_interval_is_over_pairs_and_seeds():
 
 
 def test_a_seed_that_one_cell_of_a_pair_lacks_does_not_count():
-    whole = results_of(lambda v, s: 90 + v.c1 / 16 + s)
-    kept = [t for t in whole.trials if not (t.trial.seed == 2 and t.trial.variant.c1 == 48)]
-    found = effects_of(assemble("grid", whole.study, DATA, {}, tuple(kept)))
-    by = {(e.coordinate, e.low): e for e in found}
+    complete_run = results_of(lambda v, s: 90 + v.c1 / 16 + s)
+    trials = [
+        t for t in complete_run.trials if not (t.trial.seed == 2 and t.trial.variant.c1 == 48)
+    ]
+    steps = effects_of(assemble("grid", complete_run.study, DATA, {}, tuple(trials)))
+    by = {(e.coordinate, e.low): e for e in steps}
     assert (by["c1", 48].pairs, by["c1", 48].change.n) == (5, 10)
     assert (by["c1", 64].pairs, by["c1", 64].change.n) == (4, 12)
 
 
-def test_one_seed_axes_that_are_not_there_and_counts_give_no_table():
+def test_one_seed_missing_axes_and_counts_give_no_table():
     no_axes = replace(golden_results(), study=replace(grid_study(), axes=None))
     for context in (
         Context.of(golden_results(1)), Context.of(no_axes), Context.of(golden_results(), "params"),
     ):  # fmt: skip
         assert effects(context) == []
-        assert EFFECTS.applies(context) == "no two cells differ in one number alone on two seeds"
+        assert EFFECTS.skip_reason(context) == (
+            "no two cells with two common seeds differ in one number only"
+        )
 
 
-def test_the_table_says_what_is_seen_in_the_metric_s_own_direction():
+def test_better_and_worse_follow_the_direction_of_the_metric():
     results = results_of(lambda v, s: 90 + v.c1 / 16 + 0.01 * s * v.l1)
     for metric, sign in (("val_accuracy", "+"), ("val_error", "-")):
         content = effects_table(Context.of(results, metric))
         rows = {row[0]: row for row in content.body}
         assert rows["C₁ 48 → 64"][1].startswith(f"{sign}1.00 ± ")
         assert rows["C₁ 48 → 64"][-1] == "better"
-        assert rows["C′ 16 → 32"][-1] == "cannot be told"
+        assert rows["C′ 16 → 32"][-1] == "not significant"
     falling = results_of(lambda v, s: 90 - v.c1 / 16 + 0.01 * s * v.l1)
     falling = effects_table(Context.of(falling))
     assert [row[-1] for row in falling.body if row[0] == "C₁ 48 → 64"] == ["worse"]

@@ -1,4 +1,4 @@
-"""The map shows every cell, in greens that anyone can read, and the same records as same bytes."""
+"""The heatmap shows every cell in readable greens, and equal records give equal bytes."""
 
 import re
 from dataclasses import replace
@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from archsearch.core.cell import Cell
 from archsearch.reports import heatmap, style
 from archsearch.reports.cell_order import reported_interval
-from archsearch.reports.context import Context, MapAxes
+from archsearch.reports.context import Context, HeatmapAxes
 from archsearch.reports.heatmap_cells import DARK_TEXT, HATCHES, LIGHT_TEXT, readable_on, shade_of
 from archsearch.results import Results, State
 from tests.golden import HOSTILE, golden_results, scale_results, uneven_results
@@ -36,14 +36,14 @@ def texts(svg: str) -> list[str]:
 
 
 def test_every_cell_shows_its_value_interval_and_l3(grid: Results) -> None:
-    told, compared = texts(drawn(grid)), grid.compare()
+    shown, compared = texts(drawn(grid)), grid.compare()
     for cell in grid.cells:
         estimate = reported_interval(cell, compared)
         if estimate is not None and estimate.half_width is not None:
-            assert f"{estimate.mean:.1f}" in told
-            assert f"± {estimate.half_width:.1f}" in told
+            assert f"{estimate.mean:.1f}" in shown
+            assert f"± {estimate.half_width:.1f}" in shown
             l3 = getattr(cell.cell.variant, "l3", None)
-            assert any(t.startswith(f"L₃ {l3}") for t in told)
+            assert any(t.startswith(f"L₃ {l3}") for t in shown)
 
 
 def test_cells_without_a_value_say_why(grid: Results) -> None:
@@ -61,13 +61,13 @@ def test_cells_without_a_value_say_why(grid: Results) -> None:
 
 
 def test_a_finished_cell_without_the_metric_is_not_measured(grid: Results) -> None:
-    told = texts(drawn(grid, "throughput"))
+    shown = texts(drawn(grid, "throughput"))
     finished = sum(c.state == "complete" for c in grid.cells)
-    assert told.count("not measured") == finished + 1  # one more in the legend
+    assert shown.count("not measured") == finished + 1  # one more in the legend
     with style.styled():
         figure = heatmap.figure(Context.of(grid, "throughput"))
         marked = heatmap.figure(Context.of(grid))
-    assert len(marked.axes) == len(figure.axes) + 1  # no scale of colours for no value at all
+    assert len(marked.axes) == len(figure.axes) + 1  # without a value there is no color bar
 
 
 def test_every_state_has_a_hatch() -> None:
@@ -75,11 +75,11 @@ def test_every_state_has_a_hatch() -> None:
 
 
 def background(figure: Figure, text: str) -> tuple[float, ...]:
-    """The colour under the words ``text``."""
+    """Return the color behind the text ``text``."""
     for ax in figure.axes[:2]:
-        for told in ax.texts:
-            x, y = told.get_position()
-            if told.get_text() == text:
+        for shown in ax.texts:
+            x, y = shown.get_position()
+            if shown.get_text() == text:
                 under = [p for p in ax.patches if isinstance(p, Rectangle) and p.get_fill()
                          and p.get_x() < x < p.get_x() + p.get_width()
                          and p.get_y() < y < p.get_y() + p.get_height()]  # fmt: skip
@@ -87,36 +87,36 @@ def background(figure: Figure, text: str) -> tuple[float, ...]:
     raise AssertionError(f"no cell says {text}")
 
 
-def test_what_is_outside_the_ranking_stands_on_grey(grid: Results) -> None:
+def test_cells_outside_the_ranking_are_gray(grid: Results) -> None:
     with style.styled():
         figure = heatmap.figure(Context.of(grid))
-    told = texts(drawn(grid))
-    assert "grey: not in the ranking" in told
+    shown = texts(drawn(grid))
+    assert "gray: not in the ranking" in shown
     assert to_hex(background(figure, "L₃ 52 · 4/5 seeds")) == style.FAINT  # diverged on one
     assert to_hex(background(figure, "L₃ 31 · 4/5 seeds")) != style.FAINT  # failed on one
-    assert "grey: not in the ranking" not in texts(drawn(uneven_results()))
+    assert "gray: not in the ranking" not in texts(drawn(uneven_results()))
 
 
-def test_with_unequal_seeds_the_best_is_the_darkest_and_the_note_says_why() -> None:
+def test_with_unequal_seeds_the_best_is_the_darkest_and_the_note_explains_it() -> None:
     results = uneven_results()
     compared = results.compare()
     shade = shade_of(compared)
     best = compared.ranking.means[str(compared.ranking.best)]
     assert shade.norm.vmax == pytest.approx(best)
-    told = " ".join(texts(drawn(results)))
-    assert "Cells differ in their seeds: each is shown, sorted and shaded by the mean" in told
-    assert "highest mean of those" not in told
-    passed = replace(compared.ranking, means={**compared.ranking.means, "(48, 16, 1, 61)": 99.0})
-    context = replace(Context.of(results), comparison=replace(compared, ranking=passed))
+    shown = " ".join(texts(drawn(results)))
+    assert "Cells have different seeds: each cell is shown, sorted and shaded by the mean" in shown
+    assert "highest mean of those" not in shown
+    changed = replace(compared.ranking, means={**compared.ranking.means, "(48, 16, 1, 61)": 99.0})
+    context = replace(Context.of(results), comparison=replace(compared, ranking=changed))
     entries = heatmap.legend_entries(heatmap.grid_of(context))
-    assert ("best", "highest mean of those not shown to be worse") in entries
+    assert ("best", "highest mean of the tied cells") in entries
 
 
-def test_each_kind_of_empty_cell_has_a_hatch_of_its_own() -> None:
+def test_each_kind_of_empty_cell_has_its_own_hatch() -> None:
     assert len(set(HATCHES.values())) == len(HATCHES)
 
 
-def test_repairs_are_marked_with_what_changed(grid: Results) -> None:
+def test_repairs_are_marked_with_the_change(grid: Results) -> None:
     shown = texts(drawn(grid))
     assert shown.count("48→64") == 5
     assert shown.count("80→96") == 3
@@ -137,16 +137,16 @@ def test_the_best_and_all_tied_cells_are_outlined(grid: Results) -> None:
     assert 1 < marked < 12
 
 
-def test_a_single_seed_outlines_nothing_and_says_that_it_cannot_rank() -> None:
+def test_a_single_seed_has_no_outlines_and_a_warning() -> None:
     shown = texts(drawn(golden_results(1)))
-    assert not any("cannot be told" in t for t in shown)
+    assert not any("statistically tied" in t for t in shown)
     assert any(t.startswith("One seed per cell cannot rank these cells") for t in shown)
 
 
-def test_the_spread_of_sizes_stands_under_the_map(grid: Results) -> None:
+def test_the_range_of_sizes_is_printed_under_the_heatmap(grid: Results) -> None:
     sizes = [c.cell.cost.params / 1e6 for c in grid.cells if c.cell.cost]
-    words = f"Parameters run from {min(sizes):.2f} to {max(sizes):.2f} M over {len(sizes)} cells"
-    assert words in " ".join(texts(drawn(grid)))
+    text = f"Parameters range from {min(sizes):.2f} to {max(sizes):.2f} M over {len(sizes)} cells"
+    assert text in " ".join(texts(drawn(grid)))
 
 
 def luminance(rgba: tuple[float, ...]) -> float:
@@ -154,7 +154,7 @@ def luminance(rgba: tuple[float, ...]) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_greens_darken_evenly_so_that_grey_print_keeps_their_order() -> None:
+def test_greens_darken_evenly_so_that_gray_print_keeps_their_order() -> None:
     lightness = np.array([luminance(style.GREENS(i)) ** (1 / 3) for i in range(256)])
     steps = -np.diff(lightness)
     assert steps.min() > 0
@@ -210,21 +210,21 @@ def test_hostile_names_are_drawn_as_text(grid: Results) -> None:
     assert "<script>" not in svg
 
 
-def test_any_two_axes_and_a_panel(grid: Results) -> None:
-    def grid_of(results: Results, axes: MapAxes | None = None) -> heatmap.Grid:
+def test_the_axes_can_be_chosen(grid: Results) -> None:
+    def grid_of(results: Results, axes: HeatmapAxes | None = None) -> heatmap.Grid:
         return heatmap.grid_of(Context.of(results, axes=axes))
 
-    turned = grid_of(grid, ("l1", "c1", "group_channels"))
-    assert (turned.panels, turned.columns) == ((1, 2, 3, 4, 5), (16, 32))
+    by_depth = grid_of(grid, ("l1", "c1", "group_channels"))
+    assert (by_depth.panels, by_depth.columns) == ((1, 2, 3, 4, 5), (16, 32))
     with pytest.raises(ValueError, match="no coordinate depth in the plan; it has c1"):
         grid_of(grid, ("depth", "c1", "l1"))
     with pytest.raises(ValueError, match="names no axes"):
         grid_of(scale_results())
-    with pytest.raises(ValueError, match="two cells stand at"):
+    with pytest.raises(ValueError, match="two cells have the position"):
         grid_of(scale_results(), ("phi", "phi", "phi"))
 
 
-def test_pictures_ignore_the_users_own_matplotlib_settings(grid: Results) -> None:
+def test_figures_ignore_the_users_matplotlib_settings(grid: Results) -> None:
     import matplotlib
 
     before = drawn(grid)

@@ -1,4 +1,4 @@
-"""One page: the answer first, everything escaped, nothing loaded, nothing left out."""
+"""The page: the summary first, everything escaped, nothing loaded, every cell included."""
 
 import re
 from dataclasses import replace
@@ -10,7 +10,7 @@ from archsearch.reports.context import Context
 from archsearch.reports.page import page as page_of
 from archsearch.reports.phrases import mean_note
 from archsearch.reports.report import compute_report
-from archsearch.reports.run_details import origin
+from archsearch.reports.run_details import training_setup
 from archsearch.reports.summary import Summary, summarize
 from archsearch.results import Results, assemble
 from tests.golden import (
@@ -45,7 +45,7 @@ class Page(HTMLParser):
             self.text.append(" ".join(data.split()))
 
     @property
-    def words(self) -> str:
+    def visible_text(self) -> str:
         return " ".join(self.text)
 
 
@@ -67,14 +67,14 @@ def html(grid: Results) -> str:
     return page([grid])
 
 
-def test_the_summary_stands_before_any_figure_or_table(html: str, grid: Results) -> None:
+def test_the_summary_is_before_any_figure_or_table(html: str, grid: Results) -> None:
     summary = summary_of(grid)
     read = Page(html)
     headline = read.text.index(" ".join(summary.headline.split()))
-    first_picture = html.index("<svg")
-    assert html.index('class="headline"') < first_picture < html.index("<table")
+    first_figure = html.index("<svg")
+    assert html.index('class="headline"') < first_figure < html.index("<table")
     assert headline < 12
-    assert " ".join(summary.sure.split()) in read.words
+    assert " ".join(summary.confidence.split()) in read.visible_text
 
 
 def test_it_runs_no_script_and_loads_nothing(html: str) -> None:
@@ -96,7 +96,7 @@ def test_ids_are_unique_with_several_runs(grid: Results) -> None:
     assert ids
 
 
-def test_every_reference_inside_the_page_has_its_target(html: str) -> None:
+def test_every_reference_in_the_page_has_its_target(html: str) -> None:
     read = Page(html)
     ids = {v for n, v in read.attributes if n == "id"}
     used = set(re.findall(r"url\(#([^)]+)\)", html))
@@ -108,84 +108,86 @@ def test_hostile_names_are_text_everywhere() -> None:
     hostile = page([golden_results(2, hostile=True)])
     read = Page(hostile)
     assert "script" not in read.tags
-    words = " ".join(HOSTILE.split())
-    assert read.words.count(words) >= 4  # question, table, reason, error
+    text = " ".join(HOSTILE.split())
+    assert read.visible_text.count(text) >= 4  # question, table, reason, error
     assert "<script>" not in hostile
 
 
-def test_every_cell_has_its_record_folded(html: str, grid: Results) -> None:
+def test_every_cell_has_folded_details(html: str, grid: Results) -> None:
     read = Page(html)
     assert read.tags.count("summary") == len(grid.cells) + 4
     for trial in grid.trials:
         assert trial.trial.id in html
         if trial.record and trial.record.error:
-            assert trial.record.error in read.words
+            assert trial.record.error in read.visible_text
 
 
-def test_it_says_how_it_was_origin(html: str, grid: Results) -> None:
-    words = Page(html).words
-    assert "archsearch grid --budget 30M --seeds 5 --out runs/grid" in words
-    for text in ("0123456789ab", "torch 2.13.0", "cpu (2 threads)", grid.data.fingerprint):
-        assert text in words
-    assert "label smoothing 0.1" in words
+def test_it_has_the_training_setup(html: str, grid: Results) -> None:
+    text = Page(html).visible_text
+    assert "archsearch grid --budget 30M --seeds 5 --out runs/grid" in text
+    for part in ("0123456789ab", "torch 2.13.0", "cpu (2 threads)", grid.data.fingerprint):
+        assert part in text
+    assert "label smoothing 0.1" in text
 
 
 def test_the_notes_of_the_ranking_are_on_the_page(html: str, grid: Results) -> None:
     notes = grid.compare().ranking.notes
-    words = Page(html).words
+    text = Page(html).visible_text
     assert notes
-    assert "Notes of the ranking" in words
-    assert all(note in words for note in notes)
-    assert "Notes of the ranking" not in Page(page([scale_results()])).words
+    assert "Notes on the ranking" in text
+    assert all(note in text for note in notes)
+    assert "Notes on the ranking" not in Page(page([scale_results()])).visible_text
 
 
-def test_means_that_are_not_plain_say_so_under_map_and_table() -> None:
+def test_adjusted_means_are_explained_under_heatmap_and_table() -> None:
     results = uneven_results()
-    words = Page(page([results])).words
-    assert words.count(mean_note(Context.of(results))) == 2
-    assert "each at 98.75%" in words
+    text = Page(page([results])).visible_text
+    assert text.count(mean_note(Context.of(results))) == 2
+    assert "each at 98.75%" in text
 
 
-def test_seeds_that_were_added_are_listed_beside_the_planned() -> None:
-    assert dict(origin(golden_results()))["Seeds"] == "0, 1, 2, 3 and 4"
-    seeds = dict(origin(uneven_results()))["Seeds"]
+def test_added_seeds_are_listed_beside_the_planned_ones() -> None:
+    assert dict(training_setup(golden_results()))["Seeds"] == "0, 1, 2, 3 and 4"
+    seeds = dict(training_setup(uneven_results()))["Seeds"]
     assert seeds == "0, 1, 2, 3 and 4; planned: 0 and 1, for tied networks up to 5 each"
     empty = assemble("empty", grid_study(3), DATA, {}, ())
-    assert dict(origin(empty))["Seeds"] == "0, 1 and 2"
+    assert dict(training_setup(empty))["Seeds"] == "0, 1 and 2"
 
 
-def test_every_version_and_commit_that_took_part_is_listed() -> None:
+def test_every_version_and_commit_of_the_run_is_listed() -> None:
     results = scale_results()
     first, *rest = results.cells[0].trials
     assert first.record is not None
     later = {**VERSIONS, "torch": "2.13.1", "commit": "fedcba987654"}
     moved = replace(first, record=replace(first.record, versions=later))
     cells = (replace(results.cells[0], trials=(moved, *rest)), *results.cells[1:])
-    values = dict(origin(replace(results, cells=cells, _compared={})))
+    values = dict(training_setup(replace(results, cells=cells, _compared={})))
     assert values["Commit"] == "0123456789ab; fedcba987654"
     assert values["Versions"] == "archsearch 0.1.0, python 3.11.7, torch 2.13.0 and 2.13.1"
 
 
-def test_a_part_of_the_data_is_called_a_part(grid: Results) -> None:
-    assert "golden" not in dict(origin(grid))["Data"]
-    assert dict(origin(grid))["Data"].startswith("digits: 1,078 training, 359 validation")
+def test_a_part_of_the_data_is_printed_as_a_part(grid: Results) -> None:
+    assert "golden" not in dict(training_setup(grid))["Data"]
+    assert dict(training_setup(grid))["Data"].startswith("digits: 1,078 training, 359 validation")
     recipe = replace(grid.study.recipe, data_fraction=0.12)
     less = replace(grid, study=replace(grid.study, recipe=recipe))
-    assert dict(origin(less))["Data"].startswith("digits: 0.12 of 1,078 training, 359 validation")
+    assert dict(training_setup(less))["Data"].startswith(
+        "digits: 0.12 of 1,078 training, 359 validation"
+    )
 
 
 @pytest.mark.parametrize("number", [3, 40])
-def test_trainings_kept_apart_are_listed_and_folded_if_they_are_many(number: int) -> None:
+def test_other_trainings_are_listed_and_folded_if_there_are_many(number: int) -> None:
     results = scale_results()
     recipe = replace(results.study.recipe, name="cheap rung", epochs=1)
     trial = results.trials[0].trial
     others = tuple(complete(replace(trial, recipe=recipe, seed=i), 80.0) for i in range(number))
     html = page([replace(results, others=others)])
-    words = Page(html).words
-    assert words.count("cheap rung") == number
-    assert words.count("Trainings with another recipe or data") == 1
+    text = Page(html).visible_text
+    assert text.count("cheap rung") == number
+    assert text.count("Trainings with another recipe or data") == 1
     folded = f"Trainings with another recipe or data: {number}"
-    assert (folded in words) == (number > 12)
+    assert (folded in text) == (number > 12)
     fold = html.rfind("<details", 0, html.index("cheap rung"))
     assert (html[fold:].find("</details>") > html[fold:].find("cheap rung")) == (number > 12)
 
@@ -194,23 +196,23 @@ def test_it_is_small(html: str) -> None:
     assert len(html.encode()) < 400_000
 
 
-def test_light_dark_print_and_phone_are_provided_for(html: str) -> None:
+def test_the_page_supports_light_dark_print_and_phone(html: str) -> None:
     assert "prefers-color-scheme: dark" in html
     assert "@media print" in html
     assert 'name="viewport"' in html
     shapes = re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL)
-    assert "#1b1f1d" not in shapes  # neutral colours follow the theme
+    assert "#1b1f1d" not in shapes  # neutral colors follow the theme
     assert "var(--ink)" in shapes
 
 
-def test_several_runs_stand_side_by_side(grid: Results) -> None:
-    words = Page(page([grid, replace(golden_results(3), name="again")])).words
-    assert "2 runs side by side" in words
-    assert "Same data, recipe and metric: results of different runs compare." in words
-    assert "Networks in more than one run" in words
-    unlike = Page(page([grid, scale_results()])).words
-    assert "The runs differ in recipe: their results do not compare." in unlike
-    assert "Networks in more than one run" not in unlike
+def test_several_runs_are_side_by_side(grid: Results) -> None:
+    text = Page(page([grid, replace(golden_results(3), name="again")])).visible_text
+    assert "2 runs side by side" in text
+    assert "Same data, recipe and metric: results of different runs are comparable." in text
+    assert "Networks in several runs" in text
+    different = Page(page([grid, scale_results()])).visible_text
+    assert "The runs differ in recipe: their results are not comparable." in different
+    assert "Networks in several runs" not in different
 
 
 def test_a_clear_winner_is_called_best() -> None:
@@ -222,90 +224,95 @@ def test_a_clear_winner_is_called_best() -> None:
         cells.append(replace(cell, trials=trials))
     summary = summary_of(replace(results, cells=tuple(cells), _compared={}))
     assert summary.headline.startswith("(96, 16, 5, 30) is best, with 98.0")
-    assert summary.sure.startswith("Each of the other 4 networks is shown to be worse")
+    assert summary.confidence.startswith("Each of the other 4 networks is significantly worse")
 
 
 def test_a_tie_is_called_a_tie_and_the_cheapest_is_named() -> None:
     summary = summary_of(golden_results(5, spread=1.5))
-    assert summary.headline.endswith("but not alone.")
-    assert "other networks cannot be told from it" in summary.sure
-    assert "The cheapest of them is (80, 16, 4, 4), 4.26 G multiply-adds." in summary.sure
+    assert "is tied for best, with the highest mean validation accuracy, " in summary.headline
+    assert "other networks are statistically tied with it" in summary.confidence
+    assert (
+        "Of the tied networks, (80, 16, 4, 4) has the fewest multiply-adds, 4.26 G."
+        in summary.confidence
+    )
 
 
-def test_where_nothing_can_be_told_apart_nothing_stands_out() -> None:
+def test_without_any_significant_difference_all_networks_are_tied() -> None:
     summary = summary_of(scale_results())
     assert summary.headline.startswith(
-        "No network stands out. (128, 16, 4, 18) has the highest mean"
+        "All networks are tied. (128, 16, 4, 18) has the highest mean"
     )
-    assert summary.sure.startswith("None of the 5 networks is shown to be worse than the best")
+    assert summary.confidence.startswith(
+        "None of the 5 networks is significantly worse than the best"
+    )
 
 
-def test_one_seed_names_no_winner() -> None:
+def test_one_seed_has_no_best_network() -> None:
     summary = summary_of(golden_results(1))
-    assert summary.headline.startswith("No cell can be called best.")
-    assert "One seed per cell cannot rank" in summary.sure
+    assert summary.headline.startswith("The cells cannot be ranked.")
+    assert "One seed per cell cannot rank" in summary.confidence
     assert "±" not in summary.headline
 
 
-def test_seeds_without_any_noise_are_not_taken_for_one_seed() -> None:
+def test_seeds_without_noise_are_not_reported_as_one_seed() -> None:
     results = scale_results(3)
     cells = tuple(
         replace(c, trials=tuple(complete(t.trial, 95.0 + c.index) for t in c.trials))
         for c in results.cells
     )
     summary = summary_of(replace(results, cells=cells, _compared={}))
-    assert "One seed" not in summary.sure
-    assert summary.sure
+    assert "One seed" not in summary.confidence
+    assert summary.confidence
 
 
-def test_an_empty_run_says_so(grid: Results) -> None:
+def test_the_summary_of_an_empty_run(grid: Results) -> None:
     cells = tuple(replace(c, trials=()) for c in grid.cells)
     summary = summary_of(replace(grid, cells=cells, _compared={}))
     assert summary.headline == "No training has finished yet."
     assert page([replace(grid, cells=cells, _compared={})])
 
 
-def test_a_metric_that_nobody_measured_is_not_a_failure(grid: Results) -> None:
+def test_a_metric_that_was_not_measured_is_not_a_failure(grid: Results) -> None:
     summary = summary_of(grid, "throughput")
     assert summary.headline == "No training has a value for throughput."
     (caveat,) = (c for c in summary.caveats if "not in the ranking" in c)
     assert "20 without a value for throughput" in caveat
     assert "1 diverged on some seeds" in caveat
-    words = Page(page([grid], "throughput")).words
-    assert "No cell has a value." in words
-    assert "over 0 seeds" not in words
+    text = Page(page([grid], "throughput")).visible_text
+    assert "No cell has a value." in text
+    assert "over 0 seeds" not in text
 
 
-def test_what_halving_found_is_told(grid: Results) -> None:
+def test_the_notes_of_a_halving_are_caveats(grid: Results) -> None:
     halved = replace(grid, notes=("2 epochs may prune: tau 0.8", "cost 12 full trainings"))
     caveats = summary_of(halved).caveats
     assert "Halving: 2 epochs may prune: tau 0.8; cost 12 full trainings." in caveats
 
 
-def test_only_what_diverged_is_called_diverged() -> None:
-    """One network has a seed of its own."""
+def test_only_diverged_networks_are_reported_as_diverged() -> None:
+    """One network has no seed in common with the others."""
     results = scale_results()
     first, *others = results.cells
     alone = replace(first, trials=tuple(
         complete(replace(t.trial, seed=t.trial.seed + 9), 97.0) for t in first.trials
     ))  # fmt: skip
-    apart = replace(results, cells=(alone, *others), _compared={})
-    caveats = " ".join(summary_of(apart).caveats)
-    assert "1 cell not in the ranking: 1 without a seed that the others have." in caveats
+    unlinked = replace(results, cells=(alone, *others), _compared={})
+    caveats = " ".join(summary_of(unlinked).caveats)
+    assert "1 cell not in the ranking: 1 without a seed in common with the others." in caveats
     assert "diverged" not in caveats
 
 
-def test_runs_in_which_everything_failed_say_so() -> None:
+def test_the_summary_of_a_run_in_which_everything_failed() -> None:
     results = scale_results(1)
     cells = tuple(replace(c, trials=tuple(failed(t.trial) for t in c.trials))
                   for c in results.cells)  # fmt: skip
     summary = summary_of(replace(results, cells=cells, _compared={}))
-    assert summary.headline == "None of the 5 finished trainings gave a result."
+    assert summary.headline == "None of the 5 finished trainings has a result."
 
 
-def test_caveats_tell_of_sizes_lost_cells_and_repairs(grid: Results) -> None:
+def test_caveats_are_about_sizes_unranked_cells_and_repairs(grid: Results) -> None:
     caveats = " ".join(summary_of(grid).caveats)
-    assert "part of a difference may be size" in caveats
+    assert "part of a difference may be due to size" in caveats
     assert "1 diverged on some seeds" in caveats
     assert "8 repaired and 3 infeasible" in caveats
-    assert "359 images: one is 0.28 points" in caveats
+    assert "359 images: one image is 0.28 points" in caveats

@@ -1,4 +1,4 @@
-"""The published results are what their records say, and their records are of what was asked."""
+"""Published reports follow from their records, which are of the requested networks."""
 
 from pathlib import Path
 
@@ -16,22 +16,22 @@ def test_there_are_results() -> None:
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda path: path.name)
-def test_a_published_report_is_proven(run: Path) -> None:
+def test_a_published_report_is_verified(run: Path) -> None:
     assert verify(run).differences == ()
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda path: path.name)
-def test_a_published_run_is_small_and_tells_of_no_machine(run: Path) -> None:
+def test_a_published_run_is_small_and_has_no_paths_of_a_machine(run: Path) -> None:
     files = [path for path in run.rglob("*") if path.is_file()]
     assert not [path for path in files if path.suffix in (".pt", ".safetensors", ".log")]
     assert sum(path.stat().st_size for path in files) < 3_000_000
-    told = [p for p in files if p.suffix in (".json", ".jsonl", ".md", ".html", ".csv")]
-    assert not [p for p in told if "/home/" in p.read_text() or "/tmp/" in p.read_text()]
+    texts = [p for p in files if p.suffix in (".json", ".jsonl", ".md", ".html", ".csv")]
+    assert not [p for p in texts if "/home/" in p.read_text() or "/tmp/" in p.read_text()]
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda path: path.name)
-def test_every_training_has_the_network_it_was_asked_for(run: Path) -> None:
-    """The counts in a record are the trained module's; the cells' are the closed form's."""
+def test_every_training_has_the_requested_network(run: Path) -> None:
+    """A record has the counts of the trained module, a cell those of the closed form."""
     for cell in load(run).cells:
         for trial in cell.trials:
             if trial.record is not None and trial.record.cost is not None:

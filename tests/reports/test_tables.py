@@ -37,8 +37,10 @@ def test_the_grid_is_listed_best_first_and_keeps_every_cell(grid: Results) -> No
     assert len(values) == 30
     *ranked, survivor = numbers
     assert ranked == sorted(ranked, reverse=True)
-    assert survivor > ranked[-1]  # one that diverged on a seed stands last, whatever is left of it
-    assert column(content, "Standing")[len(ranked)] == "not ranked"
+    assert (
+        survivor > ranked[-1]
+    )  # a network that diverged on a seed is last, whatever its other seeds are
+    assert column(content, "Rank")[len(ranked)] == "not ranked"
     assert values[len(numbers) :] == ["–"] * (30 - len(numbers))
     assert content.marks.count("best") == 1
     assert content.marks.count("missing") == 30 - len(numbers)
@@ -51,13 +53,13 @@ def test_lowest_first_where_lower_is_better(grid: Results) -> None:
     assert values[len(numbers) :] == ["–"] * (30 - len(numbers))
 
 
-def test_standing_says_best_tied_behind_or_not_ranked(grid: Results) -> None:
+def test_the_rank_is_best_tied_significantly_worse_or_not_ranked(grid: Results) -> None:
     content = results_table(Context.of(grid))
-    standings = column(content, "Standing")
+    ranks = column(content, "Rank")
     tied = len(grid.compare().ranking.tied)
-    assert (standings.count("best"), standings.count("tied with best")) == (1, tied - 1)
-    assert standings.count("not ranked") == 1  # diverged on one seed
-    assert set(column(results_table(Context.of(golden_results(1))), "Standing")) == {
+    assert (ranks.count("best"), ranks.count("tied with best")) == (1, tied - 1)
+    assert ranks.count("not ranked") == 1  # diverged on one seed
+    assert set(column(results_table(Context.of(golden_results(1))), "Rank")) == {
         "",
         "not ranked",
     }
@@ -84,11 +86,11 @@ def test_csv_holds_full_precision_in_plan_order(grid: Results) -> None:
             assert row["params"] == str(cell.cell.cost.params if cell.cell.cost else "")
 
 
-def test_a_cell_that_nobody_measured_says_so(grid: Results) -> None:
+def test_a_cell_without_the_metric_is_not_measured(grid: Results) -> None:
     remarks = column(results_table(Context.of(grid, "throughput")), "Remarks")
-    fated = [r for r in remarks if r.startswith("not measured; repaired: ")]
-    finished = [c for c in grid.cells if c.state == "complete" and not c.lost]
-    assert remarks.count("not measured") + len(fated) == len(finished)
+    repaired = [r for r in remarks if r.startswith("not measured; repaired: ")]
+    finished = [c for c in grid.cells if c.state == "complete" and not c.trials_without_result]
+    assert remarks.count("not measured") + len(repaired) == len(finished)
     assert "complete, 1 of 5 seeds failed; not measured" in remarks
     assert not any("not measured" in r for r in column(results_table(Context.of(grid)), "Remarks"))
 
@@ -135,7 +137,7 @@ def test_latex_leaves_no_command_and_no_open_maths() -> None:
     assert tex.count(r"\toprule") == tex.count(r"\bottomrule") == 1
 
 
-def test_latex_spells_the_papers_signs(grid: Results) -> None:
+def test_latex_has_the_papers_symbols(grid: Results) -> None:
     tex = as_latex(results_table(Context.of(grid)))
     assert "C$_1$ & C$'$ & L$_1$" in tex
     assert r"$\pm$" in tex
@@ -165,25 +167,25 @@ def test_html_shows_markup_as_text() -> None:
     assert parser.text.count(HOSTILE) == 3  # caption, header, cell
 
 
-def test_numbers_are_flush_right_and_words_left() -> None:
+def test_numbers_are_aligned_right_and_texts_left() -> None:
     columns = {"a": ["97.4 ± 0.3", "–"], "b": ["30M", "1.08B"], "c": ["best", ""], "d": ["2.0 G"]}
     assert [Table.of({k: v}, []).numeric[0] for k, v in columns.items()] == [
         True, True, False, True,
     ]  # fmt: skip
 
 
-def test_table_c_sets_our_figures_beside_the_papers_in_columns_apart() -> None:
+def test_table_c_has_our_figures_beside_the_papers_in_separate_columns() -> None:
     content = table_c(Context.of(scale_results()))
     assert column(content, "#parameters, paper") == ["118M", "95M", "97M", "105M", "95M"]
     assert column(content, "#parameters, ours") == ["117.8M", "95.1M", "97.5M", "104.5M", "94.9M"]
     assert column(content, "top-1 (%), paper") == ["84.5", "83.8", "84.9", "83.1", "81.8"]
     ours = column(content, "Validation accuracy (%), ours")
     assert all("±" in value for value in ours)
-    assert "not comparable" in content.note
+    assert "Only the order within the two columns is comparable" in content.note
 
 
 def test_a_grid_has_no_table_c(grid: Results) -> None:
-    assert TABLE_C.applies(Context.of(grid)) == "no cell has scaling factors"
+    assert TABLE_C.skip_reason(Context.of(grid)) == "no cell has scaling factors"
 
 
 def test_table_1_counts_the_family_to_the_digit() -> None:
@@ -195,28 +197,28 @@ def test_table_1_counts_the_family_to_the_digit() -> None:
     assert "4.89 G" in column(content, "MACs, ours")
 
 
-def test_table_b_stands_beside_the_recipe_of_the_run(grid: Results) -> None:
+def test_table_b_is_beside_the_recipe_of_the_run(grid: Results) -> None:
     content = recipe_table(Context.of(grid))
     row = next(r for r in content.body if r[0] == "lr")
     assert row[content.header.index("T")] == "0.004"
     assert row[1] == "0.001"
 
 
-def test_the_pareto_front_holds_whatever_nothing_beats(grid: Results) -> None:
+def test_the_pareto_front_has_every_network_that_is_not_dominated(grid: Results) -> None:
     rows = pareto_table(Context.of(scale_results())).rows
     on_front = {r["network"] for r in rows if r["front"] == "params"}
-    everyone = scale_results().rows()
-    for row in everyone:
-        beaten = any(
+    rows_of_all = scale_results().rows()
+    for row in rows_of_all:
+        dominated = any(
             o["params"] < row["params"] and o["val_accuracy_mean"] >= row["val_accuracy_mean"]
-            for o in everyone
+            for o in rows_of_all
         )
-        assert (row["network"] in on_front) == (not beaten)
+        assert (row["network"] in on_front) == (not dominated)
     assert pareto_table(Context.of(grid)).body
 
 
-def test_a_search_over_speed_has_a_front_of_its_own() -> None:
-    """Throughput is more the better: of two networks, the one that is better in both beats."""
+def test_a_search_over_speed_has_a_front_against_speed() -> None:
+    """More throughput is better: a network that is better in both objectives dominates."""
     plan = Search("four", {}, "tpe", ("val_accuracy", "throughput"), 0, 1, 0.05)
     study = replace(grid_study(1), cells=(), plan=plan)
     trials: list[TrialResult] = []

@@ -1,4 +1,4 @@
-"""A card of a user is on the page, in the files and in the numbers, cleared and verified, with no
+"""A user's card is on the page, in the files and in the numbers, removed and verified, without any
 other edit."""
 
 import json
@@ -9,20 +9,20 @@ import pytest
 
 from archsearch.reports.cards import CARDS
 from archsearch.reports.formats import WRITERS
-from archsearch.reports.provenance import Proof, verify
+from archsearch.reports.provenance import Verification, verify
 from archsearch.reports.render import is_report_file, render_all, render_results
 from archsearch.results import Results
 from tests.golden import scale_results, write_run
 from tests.reports.toy_report import TOY
 
-CARDS_AND_MINE = (*CARDS, TOY)
+CARDS_AND_TOY = (*CARDS, TOY)
 FILES = {f"toy.{suffix}" for suffix in (*WRITERS, "png", "svg")}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_run(scale_results(2), tmp_path_factory.mktemp("runs") / "scale")
-    render_all([folder], folder / "reports", cards=CARDS_AND_MINE)
+    render_all([folder], folder / "reports", cards=CARDS_AND_TOY)
     return folder
 
 
@@ -45,38 +45,38 @@ def test_table_and_figure_are_on_the_page_in_the_files_and_in_the_numbers(run: P
     assert [row[1] for row in numbers["tables"]["toy"]["body"]] == ["2"] * 5
 
 
-def test_a_change_of_its_files_is_found(run: Path) -> None:
-    assert verify(run, cards=CARDS_AND_MINE) == Proof(())
+def test_a_change_of_its_files_is_reported(run: Path) -> None:
+    assert verify(run, cards=CARDS_AND_TOY) == Verification(())
     csv, svg = run / "reports/toy.csv", run / "reports/toy.svg"
     texts = csv.read_text(), svg.read_text()
     csv.write_text(texts[0].replace(",2\n", ",3\n", 1))
     svg.unlink()
-    lines = verify(run, cards=CARDS_AND_MINE).differences
+    lines = verify(run, cards=CARDS_AND_TOY).differences
     assert [line.partition(" ")[0] for line in lines] == ["toy.svg", "toy.csv:"]
     csv.write_text(texts[0])
     svg.write_text(texts[1])
-    strangers = {f"{name} is not given by the records" for name in FILES}
-    assert strangers <= set(verify(run).differences)  # without the card
+    unexpected = {f"{name} does not follow from the records" for name in FILES}
+    assert unexpected <= set(verify(run).differences)  # without the card
 
 
-def test_the_next_report_clears_its_files(tmp_path: Path) -> None:
+def test_the_next_report_removes_its_files(tmp_path: Path) -> None:
     full, folders = scale_results(2), [tmp_path / "run"]
-    report = render_results([full], folders, tmp_path / "out", cards=CARDS_AND_MINE)
+    report = render_results([full], folders, tmp_path / "out", cards=CARDS_AND_TOY)
     assert set(report.files) >= FILES
-    (tmp_path / "out/toy.txt").write_text("mine")
-    report = render_results([without_trials(full)], folders, tmp_path / "out", cards=CARDS_AND_MINE)
-    assert report.runs[0].left_out["toy"] == "no training was planned"
+    (tmp_path / "out/toy.txt").write_text("by the user")
+    report = render_results([without_trials(full)], folders, tmp_path / "out", cards=CARDS_AND_TOY)
+    assert report.runs[0].skipped["toy"] == "no training was planned"
     assert {path.name for path in (tmp_path / "out").glob("toy.*")} == {"toy.txt"}
 
 
 @pytest.mark.parametrize("name", ["results", "report"])
-def test_a_name_that_is_taken_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_name_that_exists_is_refused(name: str, tmp_path: Path) -> None:
     cards = (*CARDS, replace(TOY, name=name))
-    with pytest.raises(ValueError, match=f"names of their own, got twice: {name}"):
+    with pytest.raises(ValueError, match=f"different names, got twice: {name}"):
         render_results([scale_results(1)], [tmp_path / "run"], tmp_path / "out", cards=cards)
     assert not (tmp_path / "out").exists()
 
 
-def test_other_reports_do_not_know_it() -> None:
-    assert all(is_report_file(name, CARDS_AND_MINE) for name in FILES)
+def test_other_reports_do_not_have_its_files() -> None:
+    assert all(is_report_file(name, CARDS_AND_TOY) for name in FILES)
     assert not any(map(is_report_file, FILES))

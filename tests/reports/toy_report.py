@@ -1,4 +1,4 @@
-"""A report of a user: how many trainings each cell has. One file, one card."""
+"""A user's card: the number of trainings of each cell."""
 
 from matplotlib.figure import Figure
 
@@ -8,7 +8,7 @@ from archsearch.reports.formats import Table
 from archsearch.reports.style import LINES, axes_with_title
 
 
-def applies(context: Context) -> str | None:
+def skip_reason(context: Context) -> str | None:
     return None if context.results.trials else "no training was planned"
 
 
@@ -32,7 +32,7 @@ TOY = Card(
     name="toy",
     title=lambda context: f"Trainings of {context.results.name}",
     how_to_read="A bar per cell.",
-    applies=applies,
+    skip_reason=skip_reason,
     table=table,
     figure=figure,
 )

@@ -248,7 +248,7 @@ def test_rows_for_scripts() -> None:
     assert (origin["params"], origin["status"], origin["reason"]) == (29_918_424, "exact", "")
     assert origin["macs"] == 4_885_100_544
     repaired = next(r for r in rows if r["status"] == "repaired")
-    assert (repaired["asked_c1"], repaired["c1"]) == (48, 64)
+    assert (repaired["requested_c1"], repaired["c1"]) == (48, 64)
     infeasible = next(r for r in rows if r["status"] == "infeasible")
     assert (infeasible["l3"], infeasible["params"], infeasible["macs"]) == (None, None, None)
     assert (infeasible["c1"], infeasible["group_channels"], infeasible["l1"]) == (80, 16, 5)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from archsearch.stats.association import chance_of_no_association
+from archsearch.stats.association import association_p_value
 
 RNG = np.random.default_rng(3)
 COLUMNS = {
@@ -15,7 +15,7 @@ COLUMNS = {
 
 def test_p_values_of_noise_are_uniform():
     rng = np.random.default_rng(0)
-    p_values = [chance_of_no_association(COLUMNS, rng.normal(size=22), 199) for _ in range(400)]
+    p_values = [association_p_value(COLUMNS, rng.normal(size=22), 199) for _ in range(400)]
     # 0.05 within three standard errors
     assert 0.02 < np.mean([p <= 0.05 for p in p_values]) < 0.085
     assert 0.4 < np.mean(p_values) < 0.6
@@ -31,19 +31,19 @@ def test_p_values_of_noise_are_uniform():
 )
 def test_a_real_effect_is_detected(effect):
     values = [effect(i) + 0.3 * z for i, z in enumerate(np.random.default_rng(1).normal(size=22))]
-    assert chance_of_no_association(COLUMNS, values) < 0.01
+    assert association_p_value(COLUMNS, values) < 0.01
 
 
 def test_what_cannot_be_tested_has_a_p_value_of_one():
     values = list(range(22))
-    assert chance_of_no_association({}, values) == 1.0
-    assert chance_of_no_association({"l1": [4] * 22}, values) == 1.0
-    assert chance_of_no_association(COLUMNS, [1.0] * 22) == 1.0
-    assert chance_of_no_association({"l1": [1, 2, 3]}, [1.0, 2.0, 3.0]) == 1.0
+    assert association_p_value({}, values) == 1.0
+    assert association_p_value({"l1": [4] * 22}, values) == 1.0
+    assert association_p_value(COLUMNS, [1.0] * 22) == 1.0
+    assert association_p_value({"l1": [1, 2, 3]}, [1.0, 2.0, 3.0]) == 1.0
     with pytest.raises(ValueError, match="l1"):
-        chance_of_no_association({"l1": [1, 2]}, values)
+        association_p_value({"l1": [1, 2]}, values)
 
 
 def test_it_is_deterministic():
     values = np.random.default_rng(5).normal(size=22)
-    assert chance_of_no_association(COLUMNS, values) == chance_of_no_association(COLUMNS, values)
+    assert association_p_value(COLUMNS, values) == association_p_value(COLUMNS, values)

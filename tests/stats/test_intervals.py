@@ -8,13 +8,13 @@ from scipy import stats as sps
 
 from archsearch.stats.intervals import (
     Interval,
-    chance_winner_is_best,
     edf,
     interval,
     kendall_tau,
     mean_of_means,
     pareto,
     prediction_interval,
+    probability_winner_is_best,
 )
 
 
@@ -119,10 +119,10 @@ def test_pareto_keeps_undominated_points():
 
 def test_the_winner_of_one_seed_is_the_best_half_of_the_time():
     """30 cells, each 0.05 points below the next, a seed deviation of 0.1 points."""
-    one = chance_winner_is_best()
+    one = probability_winner_is_best()
     assert 0.48 < one.low < one.mean < one.high < 0.53
-    assert chance_winner_is_best(num_seeds=5).mean > 0.75
-    assert chance_winner_is_best(gap=10).mean == 1
+    assert probability_winner_is_best(num_seeds=5).mean > 0.75
+    assert probability_winner_is_best(gap=10).mean == 1
 
 
 def test_prediction_interval_covers_one_more_repeat() -> None:

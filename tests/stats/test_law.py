@@ -51,7 +51,7 @@ def test_intervals_of_exponent_curvature_and_prediction_cover(sizes, seeds):
         unseen = points.pop(float(SIZES[sizes]))
         law = fit(points)
         hits["exponent"] += 0.2 in law.exponent
-        hits["prediction"] += bool(score(predict(law, SIZES[sizes]), unseen).inside)
+        hits["prediction"] += bool(score(predict(law, SIZES[sizes]), unseen).within_interval)
         hits["curvature"] += 0.0 in law.curvature or law.curvature.low is None
     margin = 4 * math.sqrt(0.95 * 0.05 / runs)
     assert hits["exponent"] / runs == pytest.approx(0.95, abs=margin)
@@ -66,7 +66,7 @@ def test_a_prediction_is_scored_by_the_measured_error():
     prediction = predict(law, SIZES[4])
     mean = prediction.error.mean
     hit, miss = score(prediction, [mean, mean + 0.2]), score(prediction, [50.0])
-    assert (hit.inside, miss.inside) == (True, False)
+    assert (hit.within_interval, miss.within_interval) == (True, False)
     assert hit.miss == pytest.approx(0.1)
     assert miss.outcome == 50.0
     with pytest.raises(ValueError, match="no finished training"):
@@ -86,7 +86,7 @@ def test_few_points_state_their_limits():
     assert two.exponent.mean == pytest.approx(0.2)
     assert (two.exponent.low, two.deviation) == (None, None)
     assert predict(two, SIZES[3]).error.low is None
-    assert score(predict(two, SIZES[3]), [10.0]).inside is None
+    assert score(predict(two, SIZES[3]), [10.0]).within_interval is None
     assert any("two sizes determine the line" in note for note in two.notes)
     three = fit(noisy(np.random.default_rng(4), 0.2, SIZES[:3]))
     assert any("one degree of freedom" in note for note in three.notes)
@@ -119,7 +119,7 @@ def test_the_best_rule_is_among_those_recommended(exponents):
         }
         advice = recommend(studies, SIZES[4], draws=2000)
         covered += best <= set(advice.tied)
-        sure += advice.sure
+        sure += advice.has_single_best
         lowest = min(advice.errors, key=lambda p, errors=advice.errors: errors[p].mean)
         assert advice.best == advice.tied[0] == lowest
     assert covered / runs >= 0.95 - 4 * math.sqrt(0.95 * 0.05 / runs)
@@ -139,9 +139,9 @@ def test_few_sizes_keep_two_equal_rules_tied():
 def test_a_recommendation_says_why_it_is_not_sure():
     points = {s: [e] for s, e in zip(SIZES[:2], errors(0.2), strict=False)}
     alone = recommend({PAIRS[2]: points}, 1e8)
-    assert (alone.sure, alone.reason) == (False, "there is only one rule")
+    assert (alone.has_single_best, alone.reason) == (False, "there is only one rule")
     two = recommend(dict.fromkeys(PAIRS, points), 1e8)
-    assert (two.sure, two.reason) == (False, "two sizes give no interval")
+    assert (two.has_single_best, two.reason) == (False, "two sizes give no interval")
     assert set(two.tied) == set(PAIRS)
     with pytest.raises(ValueError, match="at least one"):
         recommend({}, 1e8)

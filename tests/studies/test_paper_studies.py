@@ -134,12 +134,12 @@ def test_the_papers_figures_are_in_separate_columns() -> None:
     untimed = replace(run, cells=tuple(replace(c, trials=()) for c in run.cells))
     table = paper_table(Context.of(untimed))
     assert not any("Step" in head for head in table.header)
-    assert "no whole batch of images to time" in table.note
+    assert "no full batch of images to time" in table.note
     report = compute_report([run])
     assert "paper" in {c.name for c in report.runs[0].contents if c.table}
     assert "ours beside the paper" in page.page(report)
     other = replace(run, study=replace(run.study, reports=("table",)))
-    assert PAPER.applies(Context.of(other)) is not None
+    assert PAPER.skip_reason(Context.of(other)) is not None
 
 
 def test_gradient_norms_are_means_of_means_and_the_largest_of_all() -> None:
@@ -156,12 +156,12 @@ def test_gradient_norms_are_means_of_means_and_the_largest_of_all() -> None:
     table, figure = gradient_table(Context.of(run)), gradient_figure(Context.of(run))
     assert table.body[3] == ("removed: softmax", "3.75", "5.00", "240.00", "40.0", "0 of 2")
     assert [row[4] for row in table.body] == ["3.0", "3.0", "3.0", "40.0"]
-    assert "a small run need not show it" in table.note
+    assert "a small run may not show it" in table.note
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()][3:] == [  # type: ignore[union-attr]
         "removed: softmax"
     ]
     other = replace(run, study=replace(study, reports=("paper",)))
-    assert GRADIENTS.applies(Context.of(other)) is not None
+    assert GRADIENTS.skip_reason(Context.of(other)) is not None
 
 
 def by_share(trial: Trial) -> float:
@@ -213,7 +213,7 @@ def test_data_scale_sets_shares_side_by_side(tmp_path: Path) -> None:
         ["83.5", "81.9", "80.4", "82.1", "81.3"],
     ]
     assert "Not in this table" not in table.note
-    assert "Several runs" not in table.note
+    assert "Runs with the same share" not in table.note
     assert across(runs)[0].name == "data-scale"
     assert written(runs, tmp_path) >= {"data-scale.png", "data-scale.csv"}
     assert data_scale_tables(runs[:1]) == []
@@ -236,11 +236,11 @@ def test_data_scale_runs_that_are_not_comparable_have_separate_tables(tmp_path: 
         "Not in this table, since the runs differ in data (digits, else) and epochs (9, 2): "
         "data-scale-1-percent, data-scale-10-percent, data-scale-100-percent and other."
     ) in tables[0].note
-    found = written([*quick, *slow], tmp_path)
-    assert {f"data-scale{n}.{s}" for n in ("", "-2") for s in ("png", "svg", "csv")} <= found
+    files = written([*quick, *slow], tmp_path)
+    assert {f"data-scale{n}.{s}" for n in ("", "-2") for s in ("png", "svg", "csv")} <= files
     assert data_scale_tables([quick[0], other]) == data_scale_tables([quick[0], slow[1]]) == []
     note = next(t.note for t in across([quick[0], slow[1]]) if t.name == "runs")
-    assert "They have epochs (2, 9) and data fraction (0.01, 0.1)." in note
+    assert "Differences: epochs (2, 9) and data fraction (0.01, 0.1)." in note
 
 
 def test_the_name_of_a_recipe_is_not_a_difference() -> None:
@@ -260,7 +260,7 @@ def test_two_runs_of_one_share_are_both_shown() -> None:
         "1%": 30, "10%, data-scale-10-percent": 80, "10%, again": 81, "100%": 97,
     }  # fmt: skip
     assert sum("paper" in h for h in columns) == 3
-    note = "Several runs of one share, a column each: 10%: data-scale-10-percent and again."
+    note = "Runs with the same share have a column each: 10%: data-scale-10-percent and again."
     assert note in table.note
     assert {row["run"] for row in table.rows} == {r.name for r in [*runs, again]}
     (content,) = data_scale_contents([*runs, again])
@@ -328,7 +328,7 @@ def test_data_scale_is_three_runs_and_one_report(run: Any, tmp_path: Path) -> No
     ]
     assert [recipe["data_fraction"] for recipe in fractions] == [0.01, 0.1, 1.0]
     assert {"report.html", "data-scale.png", "data-scale.md"} <= _names(parent / "reports")
-    assert "Data scale, as Table H" in (parent / "reports/report.html").read_text()
+    assert "Data scale, as in Table H" in (parent / "reports/report.html").read_text()
     reported = ("--out", str(parent / "reports"), "--verify")
     assert run("report", str(parent / "data-scale-1-percent"), *reported)[0] == 0
     (parent / "reports/data-scale.md").write_text("")
@@ -393,4 +393,4 @@ def test_the_papers_table_notes_that_seeds_differ() -> None:
     uneven = assemble(study.name, study, DATA, {"command": ["archsearch"]}, trials)
     for run, noted in ((complete, False), (uneven, True)):
         table = paper_table(Context.of(run))
-        assert ("Cells differ in their seeds" in table.note) is noted
+        assert ("Cells have different seeds" in table.note) is noted
