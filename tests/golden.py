@@ -1,6 +1,6 @@
-"""Synthetic runs with every fate and every ending, for the tests of the reports.
+"""Synthetic runs with every fate and every final state, for the tests of the reports.
 
-Accuracies are drawn around a known truth, so that what a report says can be checked against it.
+Accuracies are drawn around a true value, so that tests can compare a report with it.
 """
 
 from collections.abc import Mapping
@@ -33,10 +33,10 @@ HOSTILE = "<script>alert(1)</script> $\\foo$ =cmd()|'\"&_%"
 
 
 def truth(variant: Variant) -> float:
-    """Validation accuracy without noise: C' = 16 above 32, best at L1 = 4, wider is better."""
-    wide = {48: -1.2, 64: -0.3, 80: 0.0}.get(variant.c1, 0.1)
-    shape = -0.35 * abs(variant.l1 - 4)
-    return 97.2 + wide + shape - (0.9 if variant.group_channels == 32 else 0.0)
+    """Return the accuracy without noise: C' = 16 above 32, best at L1 = 4, wider is better."""
+    width = {48: -1.2, 64: -0.3, 80: 0.0}.get(variant.c1, 0.1)
+    depth = -0.35 * abs(variant.l1 - 4)
+    return 97.2 + width + depth - (0.9 if variant.group_channels == 32 else 0.0)
 
 
 def grid_study(seeds: int = 5, **changes: Any) -> Study:
@@ -95,7 +95,7 @@ def diverged(trial: Trial) -> TrialResult:
     return TrialResult(trial, "diverged", record, epochs)
 
 
-def failed(trial: Trial, error: str = "asked for 9.1 GiB, 3.2 GiB free") -> TrialResult:
+def failed(trial: Trial, error: str = "requested 9.1 GiB, 3.2 GiB free") -> TrialResult:
     record = Record(
         trial.id, "failed", {}, (), kind="out-of-memory", error=error, seconds=3.0, attempts=3
     )
@@ -103,8 +103,11 @@ def failed(trial: Trial, error: str = "asked for 9.1 GiB, 3.2 GiB free") -> Tria
 
 
 def golden_results(seeds: int = 5, spread: float = 0.25, hostile: bool = False) -> Results:
-    """The main grid: exact, repaired and infeasible cells; one failed, one that diverged on every
-    seed, one on one seed, one running, one interrupted and one pending."""
+    """Return the main grid with exact, repaired and infeasible cells.
+
+    One cell failed, one diverged on every seed and one on one seed; one is running, one interrupted
+    and one pending.
+    """
     study = grid_study(seeds)
     if hostile:
         cells = tuple(replace(c, reason=c.reason and f"{c.reason} {HOSTILE}") for c in study.cells)
@@ -126,44 +129,47 @@ def golden_results(seeds: int = 5, spread: float = 0.25, hostile: bool = False) 
 
 
 def uneven_results() -> Results:
-    """``--seeds auto`` to its end, C' = 16: only tied cells have seeds 2 to 4, which are hard for
-    all, so that by plain means cells that are behind stand above the best."""
+    """Return a complete run with ``--seeds auto`` and C' = 16.
+
+    Only tied cells have seeds 2 to 4, which are hard for all cells, so that plain means rank worse
+    cells above the best.
+    """
     study = grid_study(2, cells=grid_study().cells[:15], plan=MoreSeeds(5))
-    noise, records, found = np.random.default_rng(11), dict[str, Record](), list[TrialResult]()
+    noise, records, results = np.random.default_rng(11), dict[str, Record](), list[TrialResult]()
 
     def run(trials: tuple[Trial, ...]) -> None:
         for trial in trials:
             assert isinstance(trial.variant, Variant)
             hard = 1.5 if trial.seed > 1 else 0.0
-            found.append(complete(trial, truth(trial.variant) - hard + noise.normal(0, 0.15)))
-            record = found[-1].record
+            results.append(complete(trial, truth(trial.variant) - hard + noise.normal(0, 0.15)))
+            record = results[-1].record
             assert record is not None
             records[trial.id] = record
 
     drive(more_seeds(study, DATA, 5), records.get, run)
-    return assemble("uneven", study, DATA, {"command": COMMAND}, tuple(found))
+    return assemble("uneven", study, DATA, {"command": COMMAND}, tuple(results))
 
 
 def _ending(trial: Trial, accuracy: float, hostile: bool) -> TrialResult:
-    where = trial.variant.numbers[:3] if isinstance(trial.variant, Variant) else None
-    if where == (48, 16, 1):
+    numbers = trial.variant.numbers[:3] if isinstance(trial.variant, Variant) else None
+    if numbers == (48, 16, 1):
         return failed(trial, HOSTILE) if hostile else failed(trial)
-    if where == (48, 16, 2) or (where == (48, 16, 3) and trial.seed == 1):
+    if numbers == (48, 16, 2) or (numbers == (48, 16, 3) and trial.seed == 1):
         return diverged(trial)
-    if where == (64, 16, 1) and trial.seed == 0:
+    if numbers == (64, 16, 1) and trial.seed == 0:
         return failed(trial)
-    if where == (64, 32, 5):
+    if numbers == (64, 32, 5):
         half = curve(80.0, trial.recipe.epochs)[:3]
         return TrialResult(trial, "running" if trial.seed == 0 else "pending", None, half)
-    if where == (80, 16, 1):
+    if numbers == (80, 16, 1):
         return TrialResult(trial, "interrupted", None, curve(80.0, trial.recipe.epochs)[:1])
-    if where == (80, 16, 2):
+    if numbers == (80, 16, 2):
         return TrialResult(trial, "pending")
     return complete(trial, accuracy)
 
 
 def scale_results(seeds: int = 3) -> Results:
-    """Table C's five pairs, as recovered, with accuracies of our own."""
+    """Return Table C's five pairs, as recovered, with synthetic accuracies."""
     rows = [
         (1.03, 1.40, (128, 16, 4, 18), "118M", 84.5),
         (1.06, 1.38, (112, 16, 4, 20), "95M", 83.8),
@@ -203,7 +209,7 @@ def _scale_cell(alpha: float, beta: float, variant: Variant, params: str, accura
 
 
 def write_run(results: Results, folder: Path) -> Path:
-    """The same run as files, as a real one leaves them; what runs is interrupted there."""
+    """Write a run as files, as a real run does; running trials are interrupted there."""
     run = StudyFolder(folder).create(results.study, results.data, results.request["command"])
     for result in (*results.trials, *results.others):
         trial = run.trial(result.trial.id)
@@ -216,7 +222,7 @@ def write_run(results: Results, folder: Path) -> Path:
 
 
 def ladder_results(alpha: float = 1.09, beta: float = 1.36, exponent: float = 0.3) -> Results:
-    """phi = 0 to 3 of one pair, three seeds, the largest model not trained yet."""
+    """Return phi = 0 to 3 of one pair with three seeds; the largest model is not trained yet."""
     cells = ladder(SCALED_ORIGIN, alpha, beta, Budget.parse("250M"))
     study = replace(scale_results(1).study, name="ladder", cells=cells, seeds=(0, 1, 2))
     rng = np.random.default_rng(int(1000 * alpha))
