@@ -21,5 +21,5 @@ format:
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench:          ## the operator beside the vectorised PyTorch reference, in one run
+bench:          ## the operator beside the vectorized PyTorch reference, in one run
 	$(PYTHON) -m cuda_ops.bench

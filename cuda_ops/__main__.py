@@ -38,12 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
 def build_backends(backend: str | None, arch: str | None) -> int:
     """Builds the requested backends and prints each library's path. Returns 1 if one failed."""
     architectures = tuple(arch.split(",")) if arch else None
-    wants_cuda = backend in ("cuda", "all") or (
+    with_cuda = backend in ("cuda", "all") or (
         backend is None and (arch is not None or torch.cuda.is_available())
     )
     failed = 0
-    for name, wanted in (("cpu", backend != "cuda"), ("cuda", wants_cuda)):
-        if not wanted:
+    for name, is_requested in (("cpu", backend != "cuda"), ("cuda", with_cuda)):
+        if not is_requested:
             continue
         try:
             recipe = build.cpu_recipe() if name == "cpu" else build.cuda_recipe(architectures)

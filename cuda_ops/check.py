@@ -1,4 +1,4 @@
-"""Validation of a call: one error lists every problem at once, the same for every backend."""
+"""Validation of a call: one error lists all problems, the same for every backend."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def _four_positive(values: object) -> bool:
 
 
 def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
-    """The configuration with these fields; lists may stand for tuples, as in JSON.
+    """The configuration with these fields; lists are accepted as tuples, as in JSON.
 
     Raises:
         ValueError: a field does not exist or is missing, or the network cannot be built.

@@ -21,10 +21,10 @@ def option(
 
 
 def number_options(names: Iterable[str], help: str) -> Any:
-    """Return a field that stands for one option per name; each takes a list of whole numbers.
+    """Return a field for one option per name; each takes a list of whole numbers.
 
     Use it for the numbers of a family. The field holds a mapping of the options that were set. In
-    ``help``, ``{name}`` stands for the name of an option.
+    ``help``, ``{name}`` is replaced by the name of an option.
     """
     return field(default_factory=dict, metadata={"help": help, "names": tuple(names)})
 

@@ -31,7 +31,7 @@ import internimage.dcnv3
 from archsearch.core.recipe import QUICK, Recipe
 from archsearch.core.task import Batch, Data, Splits
 from archsearch.families.internimage import parse_network
-from archsearch.tasks.classification import Classification, LabelledSplits
+from archsearch.tasks.classification import Classification, LabeledSplits
 from archsearch.training.augmentation import Pipeline
 from archsearch.training.device import DTYPES, device_name, device_of, settings
 from archsearch.training.images import Dataset, Images, in_memory
@@ -117,7 +117,7 @@ class RandomImages(Classification):
         read = reader(dataset.train, recipe.image_size, device)
         train = indices(range(data.num_train))
         none = train[:0]
-        return LabelledSplits(train, none, none, read, read, Pipeline(recipe, dataset, device))
+        return LabeledSplits(train, none, none, read, read, Pipeline(recipe, dataset, device))
 
 
 def random_images(count: int, image_size: int) -> Dataset:

@@ -29,7 +29,7 @@ class MeasuredExponent:
     """The exponent of one way to count.
 
     ``steps`` holds the growth factor of one step of phi, ``alpha * beta^exponent``, for the five
-    (alpha, beta) of Table C; the paper's rule wants it to be 2.
+    (alpha, beta) of Table C; by the paper's rule it is 2.
     """
 
     counted: str

@@ -27,7 +27,7 @@ MODELS: dict[str, ModelConfig] = {n: p.config for n, p in PRESETS.items()} | {"H
 """H as described: with the released model's gate the weights cannot be unshared."""
 
 NOTE = (
-    "Unshared: a projection for each of the nine points in place of the one output projection. "
+    "Unshared: a projection for each of the nine points instead of the one output projection. "
     "Predicted: an AdamW step in fp32, four numbers per parameter and every tensor kept for the "
     "backward pass. H is the paper's: plain head, no gate. The paper states neither the precision "
     "nor which memory it means, and prints ratios for T and H only. archsearch verify shows a "
@@ -134,7 +134,7 @@ def shared_and_unshared(model: str) -> tuple[ModelConfig, ModelConfig]:
 def extra_params(model: str, second_modulation: bool = False) -> int:
     """The number of parameters that the unshared model has more.
 
-    The plain reading of Section 4.4 has nine projections in place of the output projection: 9 C^2
+    The plain reading of Section 4.4 has nine projections instead of the output projection: 9 C^2
     for C^2, so 8 C^2 more per layer. ``second_modulation`` adds 9 (C + 1) G per layer, a second
     Linear for the modulation. Of 1,620 readings tried, only this one gives both printed ratios.
     The paper does not state it, and it may be chance.

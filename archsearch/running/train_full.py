@@ -1,6 +1,6 @@
 """Train a network in full, to weights that `internimage.load_weights` reads.
 
-The folder has a trial's files (events, checkpoints, record), but ``request.json`` in place of a
+The folder has a trial's files (events, checkpoints, record), but ``request.json`` instead of a
 spec, because any network can be trained here, not only a variant of a study.
 """
 

@@ -53,7 +53,7 @@ class Classification(Task):
 
         dataset = load_verified(data)
         train, held_out = split(dataset.train.labels, recipe.val_fraction, recipe.data_fraction)
-        return LabelledSplits(
+        return LabeledSplits(
             train=indices(train),
             val=indices(held_out),
             test=indices(range(len(dataset.test))),
@@ -102,7 +102,7 @@ def _totals(logits: "Tensor", labels: "Tensor") -> "Tensor":
 
 
 @dataclass
-class LabelledSplits:
+class LabeledSplits:
     """Splits of labeled images; a batch is uint8 pixels ``(N, C, H, W)`` and labels ``(N,)``."""
 
     train: "Tensor"

@@ -27,7 +27,7 @@ def image_folder(name: str, path: str, root: Path) -> Dataset:  # noqa: ARG001
     """
     source = Path(path).expanduser()
     if not path or not source.is_dir():
-        raise DataError(f"imagefolder wants a folder, imagefolder:PATH, got {name!r}")
+        raise DataError(f"imagefolder needs a folder, imagefolder:PATH, got {name!r}")
     files = sorted(p for p in source.glob("*/*/*") if p.suffix.lower() in SUFFIXES)
     keys = group_by_class((p.relative_to(source).as_posix() for p in files), source)
     classes = classes_of(keys, source)

@@ -80,7 +80,7 @@ def _memory_reader(images: Images, device: torch.device) -> Read:
 def _file_reader(images: Images, image_size: int, device: torch.device) -> Read:
     """A reader with one pool of decoding processes for all epochs.
 
-    Keys tell the processes which image to decode and how to crop it.
+    Keys hold the image that a process decodes and how it is cropped.
     """
     keys: list[list[_Key]] = []
     loader: DataLoader[Any] = DataLoader(

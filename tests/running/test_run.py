@@ -140,5 +140,5 @@ def test_the_error_of_a_second_driver_names_the_first(folder: StudyFolder) -> No
 
 
 def test_wrong_options_are_reported_before_the_folder_is_locked(folder: StudyFolder) -> None:
-    with folder.lock(), pytest.raises(ValueError, match="workers wants"):
+    with folder.lock(), pytest.raises(ValueError, match="workers must be"):
         run(folder, "train", workers=0)

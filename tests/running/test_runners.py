@@ -186,7 +186,9 @@ def test_auto_is_the_simplest_runner_that_uses_the_machine(monkeypatch: pytest.M
 
 
 def test_all_wrong_options_are_reported_together() -> None:
-    with pytest.raises(ValueError, match=r"one of auto, inline.*workers wants.*for the runner ray"):
+    with pytest.raises(
+        ValueError, match=r"one of auto, inline.*workers must be.*for the runner ray"
+    ):
         choose_runner("slurm", RunnerOptions(workers=0, ray_address="here:1"), None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="inline has one worker, got 2: use local"):
         choose_runner("inline", RunnerOptions(workers=2), None)

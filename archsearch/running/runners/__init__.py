@@ -79,7 +79,7 @@ def choose_runner(name: RunnerName, options: RunnerOptions, num_trials: int | No
     if name not in RUNNER_NAMES:
         problems.append(f"the runner is one of {', '.join(RUNNER_NAMES)}, got {name!r}")
     if options.workers is not None and options.workers < 1:
-        problems.append(f"workers wants a whole number >= 1, got {options.workers}")
+        problems.append(f"workers must be a whole number >= 1, got {options.workers}")
     if name == "inline" and options.workers not in (None, 1):
         problems.append(f"the runner inline has one worker, got {options.workers}: use local")
     if name != "ray" and (options.ray_address or options.gpus_per_trial):

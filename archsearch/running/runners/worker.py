@@ -2,7 +2,7 @@
 
 ``python -m archsearch.running.runners.worker REPLY_FD WORK``. Commands are JSON lines on stdin, and
 each outcome is a JSON line to REPLY_FD. The end of stdin means that the driver has ended in some
-way: then this process exits immediately, because another driver may want the trial.
+way: then this process exits immediately, because another driver may start the trial.
 """
 
 import faulthandler
