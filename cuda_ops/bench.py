@@ -25,6 +25,7 @@ import torch
 
 from cuda_ops.baselines import find_baselines
 from cuda_ops.timing import DTYPES, STAGES, bandwidth, measure, shapes
+from cuda_ops.toolchain import cpu_model
 
 
 def table_row(row: dict[str, Any], columns: list[str]) -> str:
@@ -49,8 +50,9 @@ def table_header(columns: list[str]) -> str:
 
 def machine(device: str, rate: float) -> dict[str, Any]:
     """The machine and the software of the measurement."""
+    cpu = cpu_model() or platform.processor()
     return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else _cpu_name(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else cpu,
         "vectors": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -131,13 +133,6 @@ def write_json(path: Path, content: Any) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(content, indent=1) + "\n")
     part.replace(path)
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,19 @@ class BuildError(RuntimeError):
     """A backend cannot be built here; the message says why and how to fix it."""
 
 
+def cpu_model() -> str:
+    """The processor's name as Linux reports it; empty on other systems."""
+    names = [
+        line.partition(":")[2].strip() for line in _cpu_info() if line.startswith("model name")
+    ]
+    return names[0] if names else ""
+
+
+def _cpu_info() -> list[str]:
+    info = Path("/proc/cpuinfo")
+    return info.read_text().splitlines() if info.exists() else []
+
+
 def find_compiler() -> str:
     requested = os.environ.get("CXX")
     for name in (requested,) if requested else ("c++", "g++", "clang++"):
@@ -75,7 +88,5 @@ def processor_flags() -> tuple[str, ...]:
 @functools.cache
 def processor() -> str:
     """The instruction set's name, because machines of different kinds may share a home folder."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    features = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
-    return platform.machine() + "".join(features[:2])
+    lines = [s for s in _cpu_info() if s.startswith(("model name", "flags", "Features"))]
+    return platform.machine() + "".join(lines[:2])

@@ -33,7 +33,7 @@ from archsearch.core.task import Batch, Data, Splits
 from archsearch.families.internimage import parse_network
 from archsearch.tasks.classification import Classification, LabeledSplits
 from archsearch.training.augmentation import Pipeline
-from archsearch.training.device import DTYPES, device_name, device_of, settings
+from archsearch.training.device import DTYPES, device_name, device_of, settings, synchronize
 from archsearch.training.images import Dataset, Images, in_memory
 from archsearch.training.loader import indices, reader
 from archsearch.training.state import Training
@@ -76,12 +76,6 @@ def seconds_of_step(training: Training, batch: Batch, operator: str | Operator |
         take_step(training, batch)
         synchronize(training.device)
         return time.perf_counter() - start
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for a GPU to finish."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def shares(training: Training, batch: Batch) -> dict[str, float | None]:

@@ -1,7 +1,7 @@
 """Commands on one network: receptive field, sampling locations, robustness, throughput."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -180,7 +180,7 @@ def throughput(
     setting = SETTINGS[preset]
     sizes_and_batches = dict.fromkeys((size or s, batch or b) for s, b in setting.at)
     rows = [
-        row.to_dict()
+        asdict(row)
         for s, b in sizes_and_batches
         for row in measure(networks or setting.networks, s, b, device, precision, rounds)
     ]

@@ -1,13 +1,12 @@
 """Parameters and memory that sharing weights among convolution neurons saves (Fig. 4)."""
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from typing import Any
 
 from archsearch.families.internimage_cost import count
 from archsearch.paper.step_memory import StepMemory, step_memory
+from archsearch.training import machine
 from internimage.config import PRESETS, ModelConfig
 
 BATCH_SIZE, IMAGE_SIZE = 32, 224
@@ -156,13 +155,11 @@ def with_measured_peaks(
         ValueError: the device does not exist.
         RuntimeError: the step does not fit in memory.
     """
-    batch_size = row.memory.batch_size
-    peaks = []
-    for config in shared_and_unshared(row.model):
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            step = pool.submit(peak_step_bytes, config, batch_size, image_size, device)
-            peaks.append(step.result())
-    return replace(row, measured=peaks[0], measured_unshared=peaks[1])
+    shared, unshared = (
+        machine.in_new_process(peak_step_bytes, c, row.memory.batch_size, image_size, device)
+        for c in shared_and_unshared(row.model)
+    )
+    return replace(row, measured=shared, measured_unshared=unshared)
 
 
 def peak_step_bytes(

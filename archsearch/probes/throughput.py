@@ -4,7 +4,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from archsearch.probes.comparison_networks import build, config_of, import_timm
@@ -47,9 +47,6 @@ class Row:
     memory_bytes: int | None = None
     paper: Mapping[str, Any] | None = None
     note: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -163,7 +160,7 @@ def forward_pass(model: "nn.Module", images: "torch.Tensor", precision: str) -> 
     """Return a call that runs ``model`` once and waits for the device to finish."""
     import torch
 
-    from archsearch.training.device import DTYPES
+    from archsearch.training.device import DTYPES, synchronize
 
     dtype, device = DTYPES[precision], images.device
 
@@ -173,8 +170,7 @@ def forward_pass(model: "nn.Module", images: "torch.Tensor", precision: str) -> 
             torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
         ):
             model(images)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronize(device)
 
     return call
 
@@ -221,11 +217,9 @@ def peak_memory(
     """
     if device.type == "cuda":
         return _peak(name, image_size, batch, device, precision)
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+    from archsearch.training.machine import in_new_process
 
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(_peak, name, image_size, batch, device, precision).result()
+    return in_new_process(_peak, name, image_size, batch, device, precision)
 
 
 def _peak(

@@ -1,8 +1,5 @@
 """Pre-flight checks: errors that would fail every trial are found before anything is written."""
 
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-
 from archsearch.core.recipe import Recipe
 from archsearch.training import machine
 
@@ -19,8 +16,7 @@ def preflight_device(recipe: Recipe, device: str) -> None:
     on_cpu = device == "cpu" or (device == "auto" and not machine.gpus())
     if on_cpu and recipe.precision != "fp16":
         return
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        pool.submit(_check_device, recipe, device).result()
+    machine.in_new_process(_check_device, recipe, device)
 
 
 def _check_device(recipe: Recipe, device: str) -> None:

@@ -14,7 +14,7 @@ from archsearch.running.train_trial import training_of
 from archsearch.running.work import never
 from archsearch.storage.study_folder import TrialFolder
 from archsearch.study import Record
-from archsearch.training.device import device_name, device_of, settings
+from archsearch.training.device import device_name, device_of, settings, synchronize
 from archsearch.training.memory import PeakMemory
 from archsearch.training.state import Training
 from archsearch.training.step import Diverged, take_step
@@ -74,8 +74,7 @@ def _finish_step(training: Training, batch: Batch) -> bool:
         take_step(training, batch)
     except Diverged:
         return False
-    if training.device.type == "cuda":
-        torch.cuda.synchronize(training.device)
+    synchronize(training.device)
     return True
 
 

@@ -3,11 +3,11 @@
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
 from archsearch.core.recipe import Recipe
+from cuda_ops.toolchain import cpu_model
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -90,13 +90,14 @@ def settings(recipe: Recipe, device: torch.device) -> Iterator[None]:
             torch.set_float32_matmul_precision(precision)
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has finished its work; a CPU has always finished."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def device_name(device: torch.device) -> str:
     """The name of the hardware, e.g. ``NVIDIA H200`` or ``cpu (AMD EPYC)``."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return f"cpu ({platform.machine()})"
-    model = next((s.partition(":")[2].strip() for s in lines if s.startswith("model name")), "")
-    return f"cpu ({model or platform.machine()})"
+    return f"cpu ({cpu_model() or platform.machine()})"

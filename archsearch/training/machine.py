@@ -3,7 +3,11 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -71,6 +75,15 @@ def gpu(number: int) -> str:
         raise ValueError(f"wanted the GPU cuda:{number}, there are {len(names)}")
     # Otherwise the number itself: nvidia-smi may list GPUs in another order than CUDA.
     return names[number] if restricted else str(number)
+
+
+def in_new_process(function: Callable[..., T], *arguments: Any) -> T:
+    """``function(*arguments)``, computed in a new process, which returns its memory at its end."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def default_workers(threads: int, num_gpus: int) -> int:

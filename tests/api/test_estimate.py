@@ -13,7 +13,7 @@ from archsearch.api.options import Launch
 from archsearch.core.recipe import Recipe, resolve
 from archsearch.core.task import Data
 from archsearch.families.internimage import Variant
-from archsearch.running import preflight, run, runners
+from archsearch.running import run, runners
 from archsearch.running.estimate import (
     Estimate,
     _cost,  # the synthetic timings use the same counts
@@ -229,7 +229,7 @@ def test_a_recipe_that_diverges_in_the_first_step_is_timed_too(tmp_path: Path) -
 def test_a_missing_device_fails_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="no device 'cuda:63' here"):
         preflight_device(RECIPE, "cuda:63")
-    monkeypatch.setattr(preflight, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(machine, "in_new_process", None)
     monkeypatch.setattr(machine, "gpus", tuple)
     for device in ("cpu", "auto"):  # any CPU will do, and torch is not loaded to check it
         preflight_device(RECIPE, device)

@@ -1,8 +1,6 @@
 """Predicted memory equals what autograd keeps, to the element."""
 
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from typing import Any
 
 import pytest
@@ -16,6 +14,7 @@ from archsearch.paper.weight_sharing import (
     sharing_rows,
     with_measured_peaks,
 )
+from archsearch.training import machine
 from internimage import InternImage
 from internimage.config import ModelConfig
 
@@ -84,8 +83,7 @@ def test_a_real_step_needs_about_the_predicted_memory() -> None:
     upper bound is only the order of magnitude."""
     predicted = step_memory(TOY, 16, 96)
     # In a separate process: this one may hold freed memory that a step would reuse.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        peak = pool.submit(peak_step_bytes, TOY, 16, 96, "cpu").result()
+    peak = machine.in_new_process(peak_step_bytes, TOY, 16, 96, "cpu")
     if peak is None:
         pytest.skip("this system does not report the peak memory of a process")
     assert 0.5 * predicted.peak_bytes < peak < 8 * predicted.peak_bytes
@@ -114,17 +112,10 @@ def test_unknown_models_are_reported() -> None:
 
 
 def test_shared_and_unshared_are_measured_separately(monkeypatch: pytest.MonkeyPatch) -> None:
-    class InProcessPool:
-        def __init__(self, *_args: Any, **_options: Any) -> None: ...
-        def __enter__(self) -> "InProcessPool":
-            return self
+    def measured(_work: Any, config: ModelConfig, *_rest: Any) -> int:
+        return 300 if config.operator == "dcnv3-unshared" else 100
 
-        def __exit__(self, *_error: object) -> None: ...
-        def submit(self, _work: Any, config: ModelConfig, *_rest: Any) -> Any:
-            value = 300 if config.operator == "dcnv3-unshared" else 100
-            return type("Done", (), {"result": lambda _self: value})()
-
-    monkeypatch.setattr("archsearch.paper.weight_sharing.ProcessPoolExecutor", InProcessPool)
+    monkeypatch.setattr(machine, "in_new_process", measured)
     row = with_measured_peaks(sharing_rows(["T"])[0])
     assert (row.measured, row.measured_unshared) == (100, 300)
     assert row.saved_measured == pytest.approx(200 / 3)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from types import ModuleType
 
 import pytest
@@ -112,7 +113,7 @@ def test_a_network_of_timm_is_counted_in_our_convention(monkeypatch):
 
 
 def test_uncounted_operators_are_in_the_remarks():
-    row = Row("net", 8, 1, counted_by="fvcore", uncounted="aten::fft 2", note="alone").to_dict()
+    row = asdict(Row("net", 8, 1, counted_by="fvcore", uncounted="aten::fft 2", note="alone"))
     content = report.throughput_table([row, {**row, "uncounted": ""}], MACHINE)
     remarks = [line[content.header.index("Remarks")] for line in content.body]
     assert remarks == ["alone; not counted: aten::fft 2", "alone"]
@@ -136,8 +137,8 @@ def test_peak_memory_includes_the_weights():
 
 def test_the_papers_figures_have_their_own_columns(tmp_path):
     rows = [
-        Row(name, 224, 2, params=p, macs=16_000_000_000, ratio=r, ratio_low=r, ratio_high=r,
-            images_per_second=r, paper=throughput.PAPER[name, 224]).to_dict()
+        asdict(Row(name, 224, 2, params=p, macs=16_000_000_000, ratio=r, ratio_low=r, ratio_high=r,
+                   images_per_second=r, paper=throughput.PAPER[name, 224]))
         for name, p, r in (("B", 97_461_832, 1.0), ("B:unshared", 146_300_000, 0.25))
     ]  # fmt: skip
     json_path, md = report.render(rows, MACHINE, tmp_path)
