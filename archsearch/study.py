@@ -175,22 +175,14 @@ class Study:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `archsearch.storage.request.study_of` is its inverse."""
-        values = {
-            "name": self.name,
-            "question": self.question,
-            "source": self.source,
+        values = vars(self) | {
             "cells": [cell.to_dict() for cell in self.cells],
             "recipe": asdict(self.recipe),
-            "data": self.data,
-            "seeds": list(self.seeds),
             "plan": plan_to_dict(self.plan),
-            "axes": None if self.axes is None else list(self.axes),
-            "metric": self.metric,
             "budget": "" if self.budget is None else str(self.budget),
-            "reports": list(self.reports),
+            "task": self.task.to_dict(),
         }
-        task = self.task.to_dict()
-        return {**values, "task": task} if task else values
+        return {key: value for key, value in values.items() if key != "task" or value}
 
 
 def canonical_json(value: object) -> str:

@@ -171,21 +171,16 @@ class Preset:
     printed_gmacs: dict[int, str] = field(default_factory=dict)
 
 
-def _stacked(
-    c1: int,
-    group_channels: int,
-    l1: int,
-    l3: int,
-    **fields: object,
-) -> ModelConfig:
+def stacked(c1: int, group_channels: int, l1: int, l3: int, **fields: Any) -> ModelConfig:
+    """The configuration that follows from four numbers by the stacking rules of Section 3.2."""
     channels = (c1, 2 * c1, 4 * c1, 8 * c1)
     g1, g2, g3, g4 = (c // group_channels for c in channels)
-    return ModelConfig(channels, (l1, l1, l3, l1), (g1, g2, g3, g4), **fields)  # type: ignore[arg-type]
+    return ModelConfig(channels, (l1, l1, l3, l1), (g1, g2, g3, g4), **fields)
 
 
 def _scaled(c1: int, l1: int, l3: int, drop_path: float, offset_scale: float = 1.0) -> ModelConfig:
     """The configuration of S, B, L or XL: post-norm, layer scale 1e-5, no norm at stage ends."""
-    return _stacked(
+    return stacked(
         c1, 16, l1, l3, norm="post", layer_scale=1e-5, stage_end_norm=False,
         drop_path=drop_path, offset_scale=offset_scale,
     )  # fmt: skip
@@ -193,13 +188,13 @@ def _scaled(c1: int, l1: int, l3: int, drop_path: float, offset_scale: float = 1
 
 # Drop path rates: Table B. Parameter counts: the released models, reproduced exactly by the rules.
 PRESETS: dict[str, Preset] = {
-    "T": Preset(_stacked(64, 16, 4, 18, drop_path=0.1), 29_918_424, "30M", {224: "5G"}),
+    "T": Preset(stacked(64, 16, 4, 18, drop_path=0.1), 29_918_424, "30M", {224: "5G"}),
     "S": Preset(_scaled(80, 4, 21, 0.4), 50_079_880, "50M", {224: "8G"}),
     "B": Preset(_scaled(112, 4, 21, 0.5), 97_461_832, "97M", {224: "16G", 800: "206G"}),
     "L": Preset(_scaled(160, 5, 22, 0.1, 2.0), 223_334_810, "223M", {384: "108G"}),
     "XL": Preset(_scaled(192, 5, 24, 0.2, 2.0), 334_819_780, "335M", {384: "163G"}),
     "H": Preset(
-        _stacked(
+        stacked(
             320, 32, 6, 32, dw_kernel_size=5, norm="res-post", stage3_extra_norms=True,
             center_feature_scale=True, head="attention", drop_path=0.2,
         ),

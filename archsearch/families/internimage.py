@@ -14,7 +14,7 @@ from archsearch.core.family import Family
 from archsearch.core.recipe import Recipe
 from archsearch.families import internimage_scaling as scaling
 from archsearch.families.internimage_cost import count
-from internimage.config import PRESETS, ModelConfig, Norm, Operator
+from internimage.config import PRESETS, ModelConfig, Norm, Operator, stacked
 
 if TYPE_CHECKING:
     from internimage.model import InternImage
@@ -133,17 +133,7 @@ class Variant(InternImageFamily):
         return 3 * self.l1 + self.l3
 
     def config(self, num_classes: int = 1000, drop_path: float = 0.0) -> ModelConfig:
-        channels = (self.c1, 2 * self.c1, 4 * self.c1, 8 * self.c1)
-        g1, g2, g3, g4 = (c // self.group_channels for c in channels)
-        return ModelConfig(
-            channels=channels,
-            depths=(self.l1, self.l1, self.l3, self.l1),
-            groups=(g1, g2, g3, g4),
-            num_classes=num_classes,
-            drop_path=drop_path,
-            stage_end_norm=self.norm != "post",
-            **self.switches,
-        )
+        return stacked(*self.numbers, **_block(self, num_classes, drop_path))
 
 
 @dataclass(frozen=True, order=True)
@@ -198,15 +188,14 @@ class FreeVariant(InternImageFamily):
         return numbers | self.switches
 
     def config(self, num_classes: int = 1000, drop_path: float = 0.0) -> ModelConfig:
-        return ModelConfig(
-            channels=self.channels,
-            depths=self.depths,
-            groups=self.groups,
-            num_classes=num_classes,
-            drop_path=drop_path,
-            stage_end_norm=self.norm != "post",
-            **self.switches,
-        )
+        block = _block(self, num_classes, drop_path)
+        return ModelConfig(self.channels, self.depths, self.groups, **block)
+
+
+def _block(variant: Variant | FreeVariant, num_classes: int, drop_path: float) -> dict[str, Any]:
+    """The fields of a configuration that do not depend on the numbers of the variant."""
+    options = {"num_classes": num_classes, "drop_path": drop_path}
+    return {**options, "stage_end_norm": variant.norm != "post", **variant.switches}
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,6 @@ def nearest_multiple(c1: float, group_channels: int) -> int:
     return max(1, int(c1 / step + 0.5)) * step
 
 
-def _floor_multiple(c1: float, group_channels: int) -> int:
-    step = lcm(2, group_channels)
-    return max(1, int(c1 / step)) * step
-
-
 def exponent(
     origin: FourNumbers, axis: str = "params", *, classifier: bool = True, operator: bool = True
 ) -> float:
@@ -82,7 +77,8 @@ def round_nearest(origin: V, depth: float, c1: float) -> V:
 
 def round_floor(origin: V, depth: float, c1: float) -> V:
     """Round C1 down to a multiple of C' and D down to an integer; keep L1."""
-    return _split(origin, int(depth), _floor_multiple(c1, origin.group_channels))
+    step = lcm(2, origin.group_channels)
+    return _split(origin, int(depth), max(1, int(c1 / step)) * step)
 
 
 def round_budget(origin: V, depth: float, c1: float) -> V:
