@@ -4,7 +4,7 @@ Such a plan stores nothing. Restarted with the same records, it yields the same 
 order, so an interrupted run resumes where it stopped.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from archsearch.study import Record, Trial
@@ -15,14 +15,10 @@ Steps = Generator[tuple[Trial, ...], Mapping[str, Record], Outcome]
 """Yields a batch of trials, receives trial id -> record for all of them, returns the outcome."""
 
 
-def train_nothing(_: Sequence[Trial]) -> None:
-    """Do nothing: use only the records that exist."""
-
-
 def drive(
     steps: Steps[Outcome],
     record_of: Callable[[str], Record | None],
-    run: Callable[[tuple[Trial, ...]], object] = train_nothing,
+    run: Callable[[tuple[Trial, ...]], object] | None = None,
 ) -> Outcome | None:
     """Run a plan batch by batch; ``run`` trains the trials of a batch that have no record yet.
 
@@ -33,7 +29,8 @@ def drive(
     try:
         batch = next(steps)
         while True:
-            if waiting := tuple(trial for trial in batch if record_of(trial.id) is None):
+            waiting = tuple(trial for trial in batch if record_of(trial.id) is None)
+            if waiting and run is not None:
                 run(waiting)
             by_id = {trial.id: record_of(trial.id) for trial in batch}
             records = {key: record for key, record in by_id.items() if record is not None}

@@ -86,13 +86,12 @@ def _reduced(recipe: Recipe, share: float, over: Over) -> Rung:
 
 @dataclass(frozen=True)
 class Gate:
-    """The pilot's decision about one cheap rung; ``forced`` if it prunes against the evidence."""
+    """The pilot's decision about one cheap rung."""
 
     rung: Rung
     tau: Interval | None
     may_prune: bool
     reason: str
-    forced: bool = False
 
 
 def gate(
@@ -121,7 +120,7 @@ def gate(
             f"full ranking over {tau.n} cells, lower 95% bound {tau.low:.2f}, needed {threshold:g}"
         )
     if force and not allowed:
-        return Gate(rung, tau, True, f"{reason}; it prunes anyway (--prune force)", True)
+        return Gate(rung, tau, True, f"{reason}; it prunes anyway (--prune force)")
     return Gate(rung, tau, allowed, reason)
 
 

@@ -5,7 +5,7 @@ makes the same proposals again. A variant that breaks a rule, misses the budget 
 is never trained.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, get_args
@@ -142,9 +142,8 @@ def _propose_one(
 
     for attempt in range(MAX_REFUSALS):
         study.sampler = _sampler(sampler, np.random.SeedSequence([*seed, attempt]))
-        trial = study.ask()
-        choice = {k: int(_suggest(trial, k, v)) for k, v in domain.choices.items()}
-        meeting = domain.variants_of(choice)
+        trial = study.ask(_choice_distributions(domain))
+        meeting = domain.variants_of(trial.params)
         if any(variant not in tried for variant in meeting):
             return _nearest(trial, meeting, tried)
         study.tell(trial, state=TrialState.FAIL)
@@ -191,19 +190,17 @@ def _distribution(values: Sequence[int]) -> Any:
     return IntDistribution(values[0], values[-1], step=steps.pop() if steps else 1)
 
 
-def _suggest(trial: "optuna.Trial", name: str, values: Sequence[int]) -> Any:
-    distribution = _distribution(values)
-    if hasattr(distribution, "choices"):
-        return trial.suggest_categorical(name, distribution.choices)
-    return trial.suggest_int(name, distribution.low, distribution.high, step=distribution.step)
-
-
-def _distributions(domain: Domain, done: Iterable[tuple[Trial, Record]]) -> dict[str, Any]:
+def _distributions(domain: Domain, done: Records) -> dict[str, Any]:
+    """Return the distributions of the choices and, once a variant is done, of the solved number."""
     from optuna.distributions import IntDistribution
 
-    distributions = {name: _distribution(values) for name, values in domain.choices.items()}
+    distributions = _choice_distributions(domain)
     variants = [trial.variant for trial, _ in done]
     if not variants:
         return distributions
     deepest = max(variant.params()[variants[0].solved] for variant in variants)
     return {**distributions, variants[0].solved: IntDistribution(1, deepest)}
+
+
+def _choice_distributions(domain: Domain) -> dict[str, Any]:
+    return {name: _distribution(values) for name, values in domain.choices.items()}

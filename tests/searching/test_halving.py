@@ -108,9 +108,9 @@ def test_force_prunes_and_says_so():
     assert not gate(LADDER[0], against, full).may_prune
     forced = gate(LADDER[0], against, full, force=True)
     assert forced.may_prune
-    assert forced.forced
     assert forced.reason.endswith("(--prune force)")
-    assert not gate(LADDER[0], full, full, force=True).forced  # nothing was overridden
+    agreed = gate(LADDER[0], full, full, force=True)
+    assert agreed == gate(LADDER[0], full, full)  # nothing was overridden
 
 
 def test_promote_keeps_the_best_share_and_its_ties():
