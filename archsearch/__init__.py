@@ -18,19 +18,8 @@ if TYPE_CHECKING:
     from archsearch.core.task import Task
     from archsearch.study import Study
 
-_MODULES = {
-    "Family": "core.family",
-    "Run": "api.run",
-    "Study": "study",
-    "Task": "core.task",
-    "count": "api.calls",
-    "grid": "api.calls",
-    "load": "api.calls",
-    "run": "api.calls",
-    "scale": "api.calls",
-    "search": "api.calls",
-    "train": "api.calls",
-}
+_CLASSES = {"Family": "core.family", "Run": "api.run", "Study": "study", "Task": "core.task"}
+"""Class -> its module; the calls are in `api.calls`."""
 
 __all__ = [
     "Family",
@@ -52,9 +41,9 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("archsearch")
-    if name not in _MODULES:
+    if name not in __all__:
         raise AttributeError(f"module 'archsearch' has no attribute {name!r}")
-    return getattr(import_module(f"archsearch.{_MODULES[name]}"), name)
+    return getattr(import_module(f"archsearch.{_CLASSES.get(name, 'api.calls')}"), name)
 
 
 def __dir__() -> list[str]:

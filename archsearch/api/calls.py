@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from archsearch.api.keywords import check_keywords, evaluate_all, from_options, signature_of
 from archsearch.api.options import Launch, Training, parse_key_values
@@ -16,13 +16,7 @@ from archsearch.networks import find_variant
 from archsearch.study import Study
 
 
-class Request(Protocol):
-    """`Grid`, `Scale` or `Search`."""
-
-    def study(self, training: Training) -> Study: ...
-
-
-def _call_for(kind: type[Request]) -> Callable[..., Run]:
+def _call_for(kind: type[Grid | Scale | Search]) -> Callable[..., Run]:
     """Return a call that takes the options of a request, of its training and of its launch."""
 
     def call(**options: Any) -> Run:

@@ -99,6 +99,7 @@ def _time_cells(
     from archsearch.storage.study_folder import StudyFolder
 
     study, command = replace(folder.study(), name="quote", plan=None), folder.request()["command"]
+    ids = [trial.id for trial in chosen]
     with tempfile.TemporaryDirectory(dir=folder.path, prefix="quote-") as path:
         timing = StudyFolder(path).create(study, folder.data(), command)
         work = "archsearch.running.timing:time_steps"
@@ -108,14 +109,9 @@ def _time_cells(
             if stop.exit_code != FAILURE:
                 message = f"stopped before any training. Resume with: {shlex.join(command)}"
                 raise StudyStopped(message, stop.exit_code) from stop
-            if not _records(timing, chosen):
+            if not timing.records(ids):
                 raise
-        return _records(timing, chosen)
-
-
-def _records(timing: "StudyFolder", chosen: tuple[Trial, ...]) -> dict[str, Record]:
-    records = {trial.id: timing.trial(trial.id).record() for trial in chosen}
-    return {i: record for i, record in records.items() if record is not None}
+        return timing.records(ids)
 
 
 def estimate_text(estimate: "Estimate") -> str:
@@ -140,8 +136,7 @@ def compare_estimate(folder: "StudyFolder") -> str:
     if not path.exists():
         return ""
     estimated = json.loads(path.read_text())["seconds"]
-    records = (folder.trial(i).record() for i in estimated)
-    predicted, taken = estimated_and_actual(estimated, (r for r in records if r is not None))
+    predicted, taken = estimated_and_actual(estimated, folder.records(estimated).values())
     if not taken:
         return ""
     return (

@@ -1,8 +1,9 @@
 """Options that several studies share: how their cells are trained, and where."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -182,10 +183,8 @@ def parse_whole_numbers(values: Mapping[str, Numbers]) -> dict[str, tuple[int, .
         except (TypeError, ValueError):
             raise ValueError(f"{name} must be whole numbers such as 16,24, got {value!r}") from None
 
-    def parser(name: str) -> Callable[[], tuple[int, ...]]:
-        return lambda: parse(name, values[name])
-
-    return dict(zip(values, evaluate_all(*map(parser, values)), strict=True))
+    calls = (partial(parse, name, value) for name, value in values.items())
+    return dict(zip(values, evaluate_all(*calls), strict=True))
 
 
 def parse_key_values(pairs: Mapping[str, Any] | Iterable[str] | None) -> dict[str, str]:

@@ -200,8 +200,9 @@ def read(
         at_rung = replace(
             study, name=f"rung-{i}", recipe=rung.recipe, seeds=tuple(seeds), plan=None
         )
-        existing = _records(folder, at_rung.trials(data))
-        missing = tuple(t for t in at_rung.trials(data) if t.id not in existing)
+        trials = at_rung.trials(data)
+        existing = folder.records(trial.id for trial in trials)
+        missing = tuple(trial for trial in trials if trial.id not in existing)
         rung_folder = StudyFolder(out / at_rung.name).create(at_rung, data)
         records |= existing | _train(rung_folder, missing, workers, device)
     by = study.task.metric(study.metric)
@@ -219,12 +220,7 @@ def _train(
 
     with display(TrialLabels(folder, show_seeds=True)) as show:
         run_study(folder, trials, workers=workers, device=device, on_change=show)
-    return _records(folder, trials)
-
-
-def _records(folder: StudyFolder, trials: Sequence[Trial]) -> dict[str, Record]:
-    records = {trial.id: folder.trial(trial.id).record() for trial in trials}
-    return {key: record for key, record in records.items() if record is not None}
+    return folder.records(trial.id for trial in trials)
 
 
 def _check(replay: Replay) -> None:

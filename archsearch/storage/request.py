@@ -15,7 +15,7 @@ from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data
 from archsearch.families import variant_from_dict
 from archsearch.storage.files import to_json
-from archsearch.study import NUMERICS, Record, Study, Trial, canonical_json
+from archsearch.study import NUMERICS, Study, Trial, canonical_json
 from archsearch.tasks import task_from_dict
 
 T = TypeVar("T")
@@ -134,11 +134,6 @@ def trial_of(values: Mapping[str, Any]) -> Trial:
         task=task_from_dict(values.get("task", {})),
     )
     return trial.with_id(typed(values["id"], str))
-
-
-def record_of(values: Mapping[str, Any]) -> Record:
-    """The record that `archsearch.study.Record.to_dict` wrote."""
-    return typed(values, Record)
 
 
 def data_of(request: Mapping[str, Any]) -> Data:

@@ -15,7 +15,7 @@ from archsearch.core.family import variant_names
 from archsearch.core.metrics import Metric
 from archsearch.families import variant_from_dict
 from archsearch.storage import lock
-from archsearch.storage.study_folder import FINISHED, State, StudyFolder, TrialFolder
+from archsearch.storage.study_folder import State, StudyFolder, TrialFolder
 from archsearch.tasks import task_from_dict
 
 
@@ -35,10 +35,6 @@ class StudyStatus:
     counts: Mapping[State, int]
     best: Mapping[str, Any] | None
     rows: tuple[Mapping[str, Any], ...]
-
-    @property
-    def finished(self) -> int:
-        return sum(self.counts.get(state, 0) for state in FINISHED)
 
 
 def study_status(path: Path | str) -> StudyStatus:

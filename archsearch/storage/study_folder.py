@@ -38,7 +38,7 @@ from archsearch.storage.trial_folder import (
     read_checked,
     record_summary,
 )
-from archsearch.study import Study, Trial
+from archsearch.study import Record, Study, Trial
 
 __all__ = ["FINISHED", "State", "StudyFolder", "TrialFolder", "checked_name"]
 
@@ -201,6 +201,11 @@ class StudyFolder:
         if not _TRIAL_ID.fullmatch(trial_id):
             raise ValueError(f"a trial's id is 16 hexadecimal digits, got {trial_id!r}")
         return TrialFolder(self._trials / trial_id)
+
+    def records(self, trial_ids: Iterable[str]) -> dict[str, Record]:
+        """The records of those of these trials that have one, by trial id."""
+        records = {trial_id: self.trial(trial_id).record() for trial_id in trial_ids}
+        return {trial_id: record for trial_id, record in records.items() if record is not None}
 
     def launched(self) -> dict[str, None]:
         """Ids of the trials that have a folder, sorted."""

@@ -27,7 +27,7 @@ from archsearch.storage.files import (
     well_formed,
     write_json,
 )
-from archsearch.storage.request import record_of, trial_of
+from archsearch.storage.request import trial_of, typed
 from archsearch.study import SCHEMA, Record, Trial, canonical_json
 
 State = Literal["pending", "running", "interrupted", "complete", "diverged", "failed"]
@@ -183,7 +183,7 @@ class TrialFolder:
         path = self.path / "record.json"
         try:
             with well_formed(path):
-                return record_of(read_checked(path))
+                return typed(read_checked(path), Record)
         except FileNotFoundError:
             return None
         except Damaged as error:
@@ -192,7 +192,7 @@ class TrialFolder:
 
     def _history(self) -> list[str]:
         """Notes for the record: damaged files and earlier failures."""
-        earlier, damaged_records = self._earlier_records()
+        earlier, damaged_records = self.earlier_records()
         damaged = sorted([*(p.name for p in self.path.glob("*.corrupt")), *damaged_records])
         notes = [f"damaged, not used: {name}" for name in damaged]
         return notes + [f"failed before: {record.kind}" for record in earlier]
@@ -207,17 +207,13 @@ class TrialFolder:
                 path.replace(path.with_name(f"{path.stem}.failed-{n}{path.suffix}"))
         sync_folder(self.path)
 
-    def earlier_records(self) -> list[Record]:
-        """The undamaged records that were set aside, in no particular order."""
-        return self._earlier_records()[0]
-
-    def _earlier_records(self) -> tuple[list[Record], list[str]]:
-        """The records that were set aside, and the names of the damaged ones."""
+    def earlier_records(self) -> tuple[list[Record], list[str]]:
+        """The records that were set aside, in any order, and the names of the damaged ones."""
         records, damaged = list[Record](), list[str]()
         for path in self.path.glob("record.failed-*.json"):
             try:
                 with well_formed(path):
-                    records.append(record_of(read_checked(path)))
+                    records.append(typed(read_checked(path), Record))
             except Damaged:
                 damaged.append(path.name)
         return records, damaged

@@ -106,7 +106,7 @@ def test_the_status_is_read_from_the_files(folder: StudyFolder) -> None:
     assert rows[0]["val_accuracy"] == toy.total_after(toy.EPOCHS, trials[0].id)
     assert rows[0]["network"] == "16-16-1-4"
     assert rows[1]["note"] == f"crash: RuntimeError: failed in {trials[1].id}"
-    assert (status.finished, status.running, status.best) == (2, False, rows[0])
+    assert (status.running, status.best) == (False, rows[0])
     third = folder.trial(trials[2].id)
     third.write_spec(trials[2])
     with folder.lock(), third.lock():

@@ -60,7 +60,7 @@ def test_a_damaged_record_of_an_earlier_failure_is_ignored(trial: TrialFolder) -
     assert failed.notes == ("damaged, not used: record.failed-1.json",)
     trial.set_record_aside()  # overwrites no file
     assert earlier.stat().st_size == 40
-    assert [old.kind for old in trial.earlier_records()] == ["data"]
+    assert [old.kind for old in trial.earlier_records()[0]] == ["data"]
     trial.write_record(toy.complete_record(trial))
     stored = trial.record()
     assert stored is not None
