@@ -1,6 +1,7 @@
 """How consistent are predictions when the images are shifted or rotated?"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from archsearch.core.family import differing_switches, name_with_switches
@@ -79,18 +80,11 @@ def transforms(size: int) -> "Iterator[tuple[str, float, float, tuple[Transform,
     """
     pixels = {round(p * size / PAPER_SIZE): p for p in reversed(SHIFTS)}
     for amount in sorted(pixels):
-        shifts = tuple(_shift_by(amount * x, amount * y) for x, y in DIRECTIONS)
+        shifts = tuple(partial(shift, dx=amount * x, dy=amount * y) for x, y in DIRECTIONS)
         yield "translation", float(amount), amount * PAPER_SIZE / size, shifts
     for angle in ANGLES:
-        yield "rotation", float(angle), float(angle), (_rotate_by(angle), _rotate_by(-angle))
-
-
-def _shift_by(dx: int, dy: int) -> Transform:
-    return lambda images: shift(images, dx, dy)
-
-
-def _rotate_by(degrees: float) -> Transform:
-    return lambda images: rotate(images, degrees)
+        rotations = tuple(partial(rotate, degrees=degrees) for degrees in (angle, -angle))
+        yield "rotation", float(angle), float(angle), rotations
 
 
 def consistency(
@@ -106,6 +100,8 @@ def consistency(
         batches: normalized images ``(N, 3, size, size)`` and labels.
     """
     import torch
+
+    from archsearch.probes.photos import Consistency
 
     planned = list(transforms(size))
     same = torch.zeros(len(planned), dtype=torch.float64)
@@ -123,28 +119,11 @@ def consistency(
                 num = len(predictions)
                 same[i] += sum(float((p == original).sum()) for p in predictions) / num
                 correct[i] += sum(float((p == labels).sum()) for p in predictions) / num
+    shares, accuracies = (same / num_images).tolist(), (100 * correct / num_images).tolist()
     return tuple(
-        _consistency(label, *row[:3], float(same[i]), float(correct[i]), num_images)
-        for i, row in enumerate(planned)
+        Consistency(label, *row[:3], share, *wilson(share, num_images), accuracy, num_images)
+        for row, share, accuracy in zip(planned, shares, accuracies, strict=True)
     )
-
-
-def _consistency(
-    label: str,
-    transform: str,
-    amount: float,
-    paper_amount: float,
-    same: float,
-    correct: float,
-    num_images: int,
-) -> "Consistency":
-    from archsearch.probes.photos import Consistency
-
-    low, high = wilson(same / num_images, num_images)
-    return Consistency(
-        label, transform, amount, paper_amount, same / num_images, low, high,
-        100 * correct / num_images, num_images,
-    )  # fmt: skip
 
 
 def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:

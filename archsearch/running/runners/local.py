@@ -115,7 +115,8 @@ class LocalRunner:
         if worker is None:
             worker = self._workers[i] = Worker(*self._label_and_env(i), self._options.work)
         worker.job = job
-        worker.send(asdict(replace(job, device=device_in_worker(job.device))))
+        device = job.device.partition(":")[0]  # the worker sees no other GPU than its own
+        worker.send(asdict(replace(job, device=device)))
         return worker.label
 
     def _label_and_env(self, i: int) -> tuple[str, dict[str, str]]:
@@ -158,8 +159,3 @@ class LocalRunner:
             if worker is not None:
                 worker.kill()
         self._workers = [None] * self.slots
-
-
-def device_in_worker(device: str) -> str:
-    """The name of ``device`` in a worker that sees only its own GPU: without a number."""
-    return device.partition(":")[0]
