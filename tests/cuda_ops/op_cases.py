@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from cuda_ops import ConvArgs
-from cuda_ops.reference import dcnv3_loops
+from cuda_ops import ConvArgs, dcnv3
+from cuda_ops.reference import dcnv3_loops, dcnv3_torch
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class Case:
         if self.step:
             offset = (offset / self.step).round() * self.step
         return [tensor.bfloat16().to(dtype) for tensor in (x, offset, mask, grad)]
+
+    def leaves(self, dtype: torch.dtype, device: str = "cpu") -> tuple[list[Tensor], Tensor]:
+        """Inputs on ``device`` that require gradients, and a gradient for the output."""
+        *inputs, grad = (tensor.to(device) for tensor in self.tensors(dtype))
+        return [tensor.requires_grad_() for tensor in inputs], grad
 
 
 CASES = {
@@ -129,6 +134,19 @@ def expected(name: str) -> tuple[Tensor, ...]:
     # allow_unused: if every point is outside, the output is a constant.
     grads = torch.autograd.grad(out, inputs, grad, allow_unused=True, materialize_grads=True)
     return (out.detach(), *grads)
+
+
+def compute(case: Case, inputs: list[Tensor], grad: Tensor, backend: str) -> list[Tensor]:
+    """The output and the gradients of the inputs, by a backend."""
+    out = dcnv3(*inputs, **case.args._asdict(), backend=backend)
+    return [out.detach(), *torch.autograd.grad(out, inputs, grad)]
+
+
+def reference(case: Case, inputs: list[Tensor], grad: Tensor) -> list[Tensor]:
+    """As `compute`, in float64 by the vectorized reference, for calls too large for the loops."""
+    exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    out = dcnv3_torch(*exact, case.args)
+    return [out.detach(), *torch.autograd.grad(out, exact, grad.double())]
 
 
 def distance(got: Tensor, wanted: Tensor) -> float:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
 from cuda_ops import ConvArgs, dcnv3
-from cuda_ops.reference import dcnv3_torch
-from tests.cuda_ops.op_cases import LARGER_CASES, STAGES, TOLERANCE, Case, distance
+from tests.cuda_ops import op_cases
+from tests.cuda_ops.op_cases import LARGER_CASES, STAGES, TOLERANCE, Case, distance, reference
 
 pytestmark = [
     pytest.mark.gpu,
@@ -21,20 +22,10 @@ LARGE = STAGES | LARGER_CASES
 
 
 def on_gpu(case: Case, dtype: torch.dtype) -> tuple[list[Tensor], Tensor]:
-    """Inputs on the GPU that require gradients, and a gradient for the output."""
-    *inputs, grad = (tensor.cuda() for tensor in case.tensors(dtype))
-    return [tensor.requires_grad_() for tensor in inputs], grad
+    return case.leaves(dtype, "cuda")
 
 
-def compute(case: Case, inputs: list[Tensor], grad: Tensor) -> list[Tensor]:
-    out = dcnv3(*inputs, **case.args._asdict(), backend="cuda")
-    return [out.detach(), *torch.autograd.grad(out, inputs, grad)]
-
-
-def reference(case: Case, inputs: list[Tensor], grad: Tensor) -> list[Tensor]:
-    exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    out = dcnv3_torch(*exact, case.args)
-    return [out.detach(), *torch.autograd.grad(out, exact, grad.double())]
+compute = partial(op_cases.compute, backend="cuda")
 
 
 def equal(ours: list[Tensor], theirs: list[Tensor]) -> bool:

@@ -7,15 +7,17 @@ import torch
 from torch import Tensor
 
 from cuda_ops import ConvArgs, dcnv3
-from cuda_ops.reference import dcnv3_torch, dcnv3_torch_backward
+from cuda_ops.reference import dcnv3_torch_backward
 from tests.cuda_ops.op_cases import (
     CASES,
     LARGER_CASES,
     STAGES,
     TOLERANCE,
     Case,
+    compute,
     distance,
     expected,
+    reference,
 )
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -23,20 +25,20 @@ BACKENDS = ["torch", "cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU]
 ALL_CASES = CASES | LARGER_CASES | STAGES
 
 
-def run(case: Case, dtype: torch.dtype, backend: str) -> tuple[Tensor, ...]:
-    device = "cuda" if backend == "cuda" else "cpu"
-    *inputs, grad = (tensor.to(device) for tensor in case.tensors(dtype))
-    for tensor in inputs:
-        tensor.requires_grad_()
-    out = dcnv3(*inputs, **case.args._asdict(), backend=backend)
-    return (out, *torch.autograd.grad(out, inputs, grad))
+def device_of(backend: str) -> str:
+    return "cuda" if backend == "cuda" else "cpu"
+
+
+def tensors(case: Case, dtype: torch.dtype, backend: str) -> list[Tensor]:
+    return [tensor.to(device_of(backend)) for tensor in case.tensors(dtype)]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: str(dtype).removeprefix("torch."))
 @pytest.mark.parametrize("name", CASES)
 def test_equals_the_loops(name: str, dtype: torch.dtype, backend: str) -> None:
-    got = run(CASES[name], dtype, backend)
+    case = CASES[name]
+    got = compute(case, *case.leaves(dtype, device_of(backend)), backend)
     for result, ours, wanted in zip(
         ("output", "grad x", "grad offset", "grad mask"), got, expected(name), strict=True
     ):
@@ -75,10 +77,9 @@ def test_gradients_by_formula_equal_the_loops(name: str) -> None:
 @pytest.mark.parametrize("softmax", [False, True])
 @pytest.mark.parametrize("backend", BACKENDS[1:])
 def test_gradcheck(backend: str, softmax: bool) -> None:
-    device = "cuda" if backend == "cuda" else "cpu"
     args = ConvArgs(2, softmax=softmax, offset_scale=1.5)
     case = Case(args, num_images=1, height=3, width=2, group_channels=2)
-    x, offset, mask, _ = (tensor.to(device) for tensor in case.tensors())
+    x, offset, mask, _ = tensors(case, torch.float64, backend)
     # Away from pixels, where the derivative by the offset jumps.
     offset = (offset.round() + 0.2 + 0.2 * torch.rand_like(offset)) / args.offset_scale
     inputs = [tensor.requires_grad_() for tensor in (x, offset, mask)]
@@ -92,29 +93,22 @@ def test_gradcheck(backend: str, softmax: bool) -> None:
 def test_float32_offsets_for_a_half_x_keep_their_precision(
     backend: str, dtype: torch.dtype
 ) -> None:
-    device = "cuda" if backend == "cuda" else "cpu"
     case = Case(ConvArgs(2, softmax=True), group_channels=16)
-    x, offset, mask, grad = (tensor.to(device) for tensor in case.tensors(torch.float32))
+    x, offset, mask, grad = tensors(case, torch.float32, backend)
     x, grad = x.to(dtype), grad.to(dtype)
     inputs = [tensor.requires_grad_() for tensor in (x, offset, mask)]
-    out = dcnv3(*inputs, **case.args._asdict(), backend=backend)
-    assert out.dtype == dtype
-    grads = torch.autograd.grad(out, inputs, grad)
-    assert [tensor.dtype for tensor in grads] == [dtype, torch.float32, torch.float32]
-    exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    wanted = dcnv3_torch(*exact, case.args)
-    wanted_grads = torch.autograd.grad(wanted, exact, grad.double())
-    assert distance(out, wanted.cpu()) <= TOLERANCE[dtype]
-    assert distance(grads[1], wanted_grads[1].cpu()) <= 1e-5
-    assert distance(grads[2], wanted_grads[2].cpu()) <= 1e-5
+    got, wanted = compute(case, inputs, grad, backend), reference(case, inputs, grad)
+    assert [tensor.dtype for tensor in got] == [dtype, dtype, torch.float32, torch.float32]
+    assert distance(got[0], wanted[0].cpu()) <= TOLERANCE[dtype]
+    assert distance(got[2], wanted[2].cpu()) <= 1e-5
+    assert distance(got[3], wanted[3].cpu()) <= 1e-5
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_batch_equals_its_images_alone(backend: str) -> None:
-    device = "cuda" if backend == "cuda" else "cpu"
     # 21 output pixels per image, so that blocks of pixels span two images.
     case = Case(ConvArgs(3), num_images=7, height=7, width=3, group_channels=16)
-    x, offset, mask, _ = (tensor.to(device) for tensor in case.tensors(torch.float32))
+    x, offset, mask, _ = tensors(case, torch.float32, backend)
     together = dcnv3(x, offset, mask, groups=3, backend=backend)
     for i in range(7):
         alone = dcnv3(x[i : i + 1], offset[i : i + 1], mask[i : i + 1], groups=3, backend=backend)
@@ -123,10 +117,7 @@ def test_a_batch_equals_its_images_alone(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_empty_batch_gives_an_empty_result_and_empty_gradients(backend: str) -> None:
-    device = "cuda" if backend == "cuda" else "cpu"
-    *inputs, _ = (tensor.to(device) for tensor in Case(num_images=0).tensors(torch.float32))
-    for tensor in inputs:
-        tensor.requires_grad_()
+    inputs, _ = Case(num_images=0).leaves(torch.float32, device_of(backend))
     out = dcnv3(*inputs, groups=2, backend=backend)
     assert out.shape == (0, 4, 3, 6)
     grads = torch.autograd.grad(out.sum(), inputs)
@@ -135,8 +126,7 @@ def test_an_empty_batch_gives_an_empty_result_and_empty_gradients(backend: str) 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_nan_affects_only_its_pixel_and_infinity_is_outside(backend: str) -> None:
-    device = "cuda" if backend == "cuda" else "cpu"
-    x, offset, mask, _ = (tensor.to(device) for tensor in Case().tensors(torch.float32))
+    x, offset, mask, _ = tensors(Case(), torch.float32, backend)
     clean = dcnv3(x, offset, mask, groups=2, backend=backend)
     offset[1, 2, 1, 0] = float("nan")  # group 0
     offset[0, 0, 0, 18] = float("inf")  # group 1, point 0
@@ -151,8 +141,7 @@ def test_a_nan_affects_only_its_pixel_and_infinity_is_outside(backend: str) -> N
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_softmax_of_large_and_infinite_logits(backend: str) -> None:
-    device = "cuda" if backend == "cuda" else "cpu"
-    x, offset, mask, _ = (tensor.to(device) for tensor in Case().tensors(torch.float32))
+    x, offset, mask, _ = tensors(Case(), torch.float32, backend)
     mask = mask * 60
     mask[0, 0, 0, 3] = -float("inf")
     got = dcnv3(x, offset, mask, groups=2, softmax=True, backend=backend)

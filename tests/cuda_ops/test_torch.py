@@ -12,14 +12,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from cuda_ops import ConvArgs, dcnv3, dcnv3_macs, dcnv3_macs_handle
-from tests.cuda_ops.op_cases import Case
+from tests.cuda_ops.op_cases import Case, compute
 
 ARGS = ConvArgs(2, softmax=True)
 CASE = Case(ARGS, group_channels=16)
 
 
 def leaves(dtype: torch.dtype = torch.float32) -> list[Tensor]:
-    return [tensor.requires_grad_() for tensor in CASE.tensors(dtype)[:3]]
+    return CASE.leaves(dtype)[0]
 
 
 class Layer(torch.nn.Module):
@@ -193,14 +193,6 @@ def test_only_needed_gradients_are_computed(needs: tuple[bool, bool, bool]) -> N
         assert not needed or torch.equal(tensor.grad, grad)
 
 
-def results(case: Case, backend: str) -> tuple[Tensor, ...]:
-    *inputs, grad = case.tensors(torch.float32)
-    for tensor in inputs:
-        tensor.requires_grad_()
-    out = dcnv3(*inputs, **case.args._asdict(), backend=backend)
-    return (out, *torch.autograd.grad(out, inputs, grad))
-
-
 @pytest.fixture
 def threads() -> Iterator[Callable[[int], None]]:
     num_threads = torch.get_num_threads()
@@ -213,13 +205,14 @@ def test_results_do_not_depend_on_the_number_of_threads(
     height: int, threads: Callable[[int], None]
 ) -> None:
     case = Case(ConvArgs(6, softmax=True), height=height, width=height - 3, group_channels=16)
+    call = (case, *case.leaves(torch.float32))
     threads(1)
-    alone = results(case, "cpu")
-    for ours, theirs in zip(alone, results(case, "torch"), strict=True):
+    alone = compute(*call, "cpu")
+    for ours, theirs in zip(alone, compute(*call, "torch"), strict=True):
         assert torch.allclose(ours, theirs, atol=2e-4, rtol=1e-4)
     for number in (2, 5):
         threads(number)
-        for ours, theirs in zip(alone, results(case, "cpu"), strict=True):
+        for ours, theirs in zip(alone, compute(*call, "cpu"), strict=True):
             assert torch.equal(ours, theirs)
 
 
