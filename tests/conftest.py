@@ -1,6 +1,28 @@
-"""For the whole suite: two workers on two cores compute with one thread each."""
+"""For the whole suite: two workers on two cores compute with one thread each; commands run here."""
 
 import os
+import sys
+from collections.abc import Callable
+
+import pytest
 
 if os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
+
+
+@pytest.fixture
+def run_cli(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Return a function that runs a command in this process: (exit code, stdout, stderr)."""
+    from archsearch import cli  # the operator's tests run without its packages
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["archsearch", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        captured = capfd.readouterr()
+        code = end.value.code
+        return code if isinstance(code, int) else int(bool(code)), captured.out, captured.err
+
+    return call

@@ -10,16 +10,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 HEAVY = ("torch", "ray", "optuna", "pandas", "numpy", "matplotlib", "scipy", "sklearn", "kornia",
-         "fvcore")  # fmt: skip
+         "fvcore", "rich")  # fmt: skip
 
 LIGHT = (
     "archsearch",
     "archsearch.core.budget", "archsearch.core.family", "archsearch.core.task",
     "archsearch.families.internimage", "archsearch.families.internimage_cost",
     "archsearch.networks", "archsearch.paper.table_c",
-    "archsearch.space.grid", "archsearch.space.scaling",
+    "archsearch.space.grid", "archsearch.space.scaling", "archsearch.space.search_space",
+    "archsearch.storage.checkpoint", "archsearch.storage.study_folder",
     "archsearch.studies.grid", "archsearch.studies.scale", "archsearch.study",
-    "internimage.config",
+    "internimage", "internimage.config",
 )  # fmt: skip
 
 
@@ -29,12 +30,7 @@ def heavy_after(statements: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    return set(done.stdout.split())
-
-
-@pytest.mark.parametrize("module", LIGHT)
-def test_importing_loads_nothing_heavy(module: str) -> None:
-    assert heavy_after(f"import {module}") == set()
+    return set(done.stdout.splitlines()[-1].split())
 
 
 PLANNING = """
@@ -52,10 +48,40 @@ import archsearch
 assert archsearch.count("T").params == 29_918_424
 """
 
+NAMES = "import internimage; internimage.PRESETS; dir(internimage)"
 
-@pytest.mark.parametrize("statements", [PLANNING, COUNTING], ids=["planning", "counting"])
-def test_planning_and_counting_load_nothing_heavy(statements: str) -> None:
-    assert heavy_after(statements) == set()
+STATEMENTS = {module: f"import {module}" for module in LIGHT} | {
+    "planning": PLANNING,
+    "counting": COUNTING,
+    "names of networks": NAMES,
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_planning_and_counting_load_nothing_heavy(name: str) -> None:
+    assert heavy_after(STATEMENTS[name]) == set()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["--help", "grid --plan", "study ablation --plan", "count T", "exponent S", "verify",
+     "weight-sharing"],
+)  # fmt: skip
+def test_commands_that_train_nothing_load_nothing_heavy(command: str) -> None:
+    arguments = command.split() if command == "--help" else [*command.split(), "--format", "json"]
+    run = f"""
+sys.argv = ["archsearch", *{arguments!r}]
+from archsearch.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+"""
+    assert heavy_after(run) == set()
+
+
+def test_a_search_is_described_without_optuna() -> None:
+    assert "optuna" not in heavy_after("import archsearch.searching.search")
 
 
 def test_heavy_packages_would_be_detected() -> None:

@@ -1,13 +1,11 @@
 """The measured exponent beside the printed 1.99, from the closed form and from the command."""
 
 import json
-import subprocess
-import sys
 from math import log2
 
 import pytest
 
-from archsearch.cli.count import COMMANDS, exponent
+from archsearch.cli.count import exponent
 from archsearch.cli.options import Format
 from archsearch.families.internimage import ORIGIN, PUBLISHED
 from archsearch.families.internimage_cost import count_parts
@@ -70,17 +68,3 @@ def test_the_command_prints_json_and_a_table(capsys: pytest.CaptureFixture[str])
 def test_a_network_that_is_not_a_variant_is_rejected() -> None:
     with pytest.raises(ValueError, match="H is not a variant"):
         exponent("H", Format.table)
-
-
-def test_it_is_a_command_and_imports_nothing_heavy() -> None:
-    assert exponent in COMMANDS
-    script = (
-        "import sys\nsys.argv = ['archsearch', 'exponent', 'S', '--format', 'json']\n"
-        "from archsearch.cli import main\n"
-        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
-        "heavy = {'torch', 'numpy', 'scipy', 'pandas', 'matplotlib', 'optuna', 'ray', 'rich'}\n"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
-    )
-    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (process.returncode, process.stderr.strip()) == (0, "[]")
-    assert json.loads(process.stdout)["origin"] == "80-16-4-21"

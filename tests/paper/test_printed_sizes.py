@@ -1,18 +1,14 @@
 """The printed sizes: every verdict follows from a count; other readings say what was tried."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 import archsearch.paper.printed_sizes as module
-from archsearch import cli
-from archsearch.families.internimage import PUBLISHED
 from archsearch.families.internimage_cost import count
-from archsearch.families.internimage_scaling import exponent
 from archsearch.paper.printed_sizes import Claim, as_printed, claims
 from archsearch.paper.weight_sharing import MODELS, extra_params
 from archsearch.reports.claims import claims_table, tally
@@ -100,12 +96,6 @@ def test_the_plain_reading_is_the_layer_that_is_built() -> None:
     assert of("Section 4.4 (Table 6)", "T", "more parameters, unshared").computed == plain
 
 
-def test_larger_models_have_the_printed_exponent() -> None:
-    assert round(exponent(PUBLISHED["T"]), 3) == 1.977
-    assert round(exponent(PUBLISHED["T"], classifier=False), 3) == 1.995
-    assert as_printed(exponent(PUBLISHED["B"]), "1.99") == "1.99"
-
-
 def test_the_table_has_the_papers_figures_in_a_separate_column() -> None:
     table = claims_table(claims())
     paper, ours = table.header.index("Paper"), table.header.index("Ours")
@@ -114,40 +104,14 @@ def test_the_table_has_the_papers_figures_in_a_separate_column() -> None:
     assert tally(claims()).startswith("36 printed figures: 29 equal")
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["archsearch", *arguments])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)  # type: ignore[arg-type]
-
-
 def test_verify_prints_json_and_fails_only_for_claims_that_must_be_equal(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    run_cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run(monkeypatch, "verify", "--format", "json") == 0
-    assert len(json.loads(capfd.readouterr().out)) == 36
+    code, out, _ = run_cli("verify", "--format", "json")
+    assert (code, len(json.loads(out))) == (0, 36)
     wrong = replace(of("Table F", "B", "FLOPs at 800"), computed=205.4e9)
     monkeypatch.setattr(module, "claims", lambda: (wrong,))
-    assert run(monkeypatch, "verify") == 1
-    captured = capfd.readouterr()
-    assert "205G" in captured.out
-    assert (
-        "1 size(s) should equal the printed ones and do not: Table F, B, FLOPs at 800"
-        in captured.err
-    )
-
-
-def test_recounting_planning_and_predicting_import_nothing_heavy() -> None:
-    heavy = ("torch", "ray", "optuna", "pandas", "numpy", "matplotlib", "scipy", "kornia", "rich")
-    for arguments in (["verify"], ["weight-sharing"], ["study", "ablation", "--plan"]):
-        script = (
-            "import sys\n"
-            f"sys.argv = ['archsearch', *{arguments!r}, '--format', 'json']\n"
-            "from archsearch.cli import main\n"
-            "try:\n    main()\nexcept SystemExit:\n    pass\n"
-            f"sys.stderr.write('loaded: ' + ' '.join(m for m in {heavy!r} if m in sys.modules))\n"
-        )
-        process = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, check=True
-        )
-        assert process.stderr.rstrip().endswith("loaded:"), arguments
+    code, out, err = run_cli("verify")
+    assert code == 1
+    assert "205G" in out
+    assert "1 size(s) should equal the printed ones and do not: Table F, B, FLOPs at 800" in err

@@ -7,29 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archsearch.core.budget import Axis, Budget
+from archsearch.core.budget import Budget
 from archsearch.families.internimage import ORIGIN, PUBLISHED, SCALED_ORIGIN, Variant
 from archsearch.families.internimage_cost import count
-from archsearch.families.internimage_scaling import ROUNDINGS, exponent, scale
+from archsearch.families.internimage_scaling import ROUNDINGS, scale
 from archsearch.paper.table_c import ROWS, Row, table_c
 from archsearch.space.scaling import check_factors, growth_note, ladder, scaled_cell
 
 BEST = (1.09, 1.36)
-
-
-@pytest.mark.parametrize(
-    ("axis", "options", "expected"),
-    [
-        ("params", {}, 1.977),
-        ("params", {"classifier": False}, 1.995),
-        ("macs", {}, 1.981),
-        ("macs", {"operator": False}, 1.995),
-    ],
-)
-def test_the_exponent_is_near_the_printed_1_99(
-    axis: Axis, options: dict[str, bool], expected: float
-) -> None:
-    assert round(exponent(ORIGIN, axis, **options), 3) == expected
 
 
 def test_doubling_the_depth_gives_191_times_the_parameters() -> None:

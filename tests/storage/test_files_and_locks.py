@@ -1,8 +1,6 @@
 """Files that appear complete or not at all, and locks on folders."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -57,12 +55,3 @@ def test_a_file_appears_complete_or_not_at_all(tmp_path: Path) -> None:
         file.write(b"never published")
     assert files.read_json(path) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_planning_and_folders_load_no_heavy_library() -> None:
-    heavy = {"torch", "ray", "optuna", "pandas", "numpy"}
-    modules = "archsearch.storage.study_folder, archsearch.storage.checkpoint"
-    code = f"import {modules}, sys; print(*sys.modules)"
-    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
-    assert "archsearch.storage.study_folder" in loaded
-    assert heavy.isdisjoint(loaded)
