@@ -76,10 +76,17 @@ def total_after(epochs: int, trial_id: str) -> int:
     return total
 
 
+def record_of(trial: TrialFolder) -> Record:
+    """The record of a trial that has one."""
+    record = trial.record()
+    assert record is not None
+    return record
+
+
 def results(folder: StudyFolder) -> dict[str, Any]:
     """The results of each trial by its id, which must not depend on runners and faults."""
-    records = {i: folder.trial(i).record() for i in folder.ids()}
-    return {i: r and (r.status, r.metrics, r.curve) for i, r in records.items()}
+    records = folder.records(folder.ids())
+    return {i: (r.status, r.metrics, r.curve) for i, r in records.items()}
 
 
 def expected_results(folder: StudyFolder) -> dict[str, Any]:

@@ -220,8 +220,7 @@ def time_one(root: Path, recipe: Recipe) -> TrialFolder:
 
 
 def test_a_recipe_that_diverges_in_the_first_step_is_timed_too(tmp_path: Path) -> None:
-    record = time_one(tmp_path, replace(RECIPE, lr=1e20, warmup_epochs=0)).record()
-    assert record is not None
+    record = toy.record_of(time_one(tmp_path, replace(RECIPE, lr=1e20, warmup_epochs=0)))
     assert record.status == "complete"
     assert record.metrics["seconds_per_image"]
 
@@ -237,8 +236,7 @@ def test_a_missing_device_fails_before_anything_is_written(monkeypatch: pytest.M
 
 def test_steps_are_timed_and_no_training_is_stored(tmp_path: Path) -> None:
     folder = time_one(tmp_path, RECIPE)
-    record = folder.record()
-    assert record is not None
+    record = toy.record_of(folder)
     assert record.metrics["memory_bytes"] is None
     assert all(record.metrics[name] for name in ("seconds_per_image", "setup_seconds"))
     assert record.curve == ()

@@ -122,8 +122,7 @@ def test_a_retry_runs_the_failed_again_and_keeps_their_records(folder: StudyFold
     assert retry(folder) == (failed,)
     assert folder.states()[failed] == "pending"
     assert run(folder, "train") == {"complete": 3}
-    record = folder.trial(failed).record()
-    assert record is not None
+    record = toy.record_of(folder.trial(failed))
     assert (record.attempts, record.notes) == (1, ("failed before: crash",))
     assert [old.kind for old in folder.trial(failed).earlier_records()[0]] == ["crash"]
     assert retry(folder) == ()

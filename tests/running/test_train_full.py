@@ -61,8 +61,12 @@ def test_the_same_call_resumes_and_later_returns_the_record(tmp_path):
 
 
 def test_another_training_in_the_same_folder_is_refused_with_the_difference(tmp_path):
+    """The request is written before the first step."""
     with pytest.raises(Interrupted):
-        train_full(TINY, SHORT, "digits", tmp_path, stop=after(1))
+        train_full(TINY, SHORT, "digits", tmp_path, stop=after(0))
+    request = json.loads((tmp_path / "request.json").read_text())
+    assert request["identity"]["recipe.lr"] == SHORT.lr
+    assert request["data"]["name"] == "digits"
     with pytest.raises(ValueError, match=r"recipe.lr was 0.001, now 0.002.*another folder"):
         train_full(TINY, replace(SHORT, lr=2e-3), "digits", tmp_path)
     with pytest.raises(ValueError, match=r"network.depths was \[1, 1, 1, 1\], now \[1, 1, 2, 1\]"):
@@ -144,7 +148,7 @@ def test_a_signal_to_the_whole_group_saves_a_training_over_processes(tmp_path, s
         os.killpg(process.pid, signum)
         _, errors = process.communicate(timeout=120)
     assert process.returncode == code
-    assert "stopped, and saved" in errors
+    assert "stopped and saved in" in errors
 
 
 def fail_in_the_second(group, device, stop):
@@ -197,14 +201,6 @@ def test_several_devices_are_requested_in_one_form(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ValueError, match="wanted 64 GPUs, there are 2"):
         run_on("cuda*64", lambda *_: None, lambda: False)
-
-
-def test_the_request_is_written_before_training(tmp_path):
-    with pytest.raises(Interrupted):
-        train_full(TINY, SHORT, "digits", tmp_path, stop=after(0))
-    request = json.loads((tmp_path / "request.json").read_text())
-    assert request["identity"]["recipe.lr"] == SHORT.lr
-    assert request["data"]["name"] == "digits"
 
 
 def test_a_folder_of_an_earlier_version_resumes(tmp_path):

@@ -62,10 +62,24 @@ def test_digits_are_learned_and_the_record_is_complete_on_a_node_with_few_packag
     assert record.seconds > 0
 
 
-def test_a_trial_stopped_anywhere_and_resumed_gives_the_same_bits(tmp_path):
-    unbroken = trial_folder(tmp_path / "unbroken", ALL_ON)
-    train_trial(unbroken.path)
-    resumed = trial_folder(tmp_path / "resumed", ALL_ON)
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """A training with every option, in one go."""
+    folder = trial_folder(tmp_path_factory.mktemp("unbroken"), ALL_ON)
+    train_trial(folder.path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A training of two epochs."""
+    folder = trial_folder(tmp_path_factory.mktemp("trained"))
+    train_trial(folder.path)
+    return folder
+
+
+def test_a_trial_stopped_anywhere_and_resumed_gives_the_same_bits(tmp_path, unbroken):
+    resumed = trial_folder(tmp_path, ALL_ON)
     for steps in (2, 3, 4):  # inside an epoch, at its end, inside the next
         with pytest.raises(Interrupted):
             train_trial(resumed.path, stop=after(steps))
@@ -74,23 +88,18 @@ def test_a_trial_stopped_anywhere_and_resumed_gives_the_same_bits(tmp_path):
     assert [row["epoch"] for row in resumed.curve()] == [1, 2, 3]
 
 
-def test_the_seed_determines_the_result(tmp_path):
-    folders = [trial_folder(tmp_path / name, ALL_ON) for name in ("one", "two")]
-    for folder in folders:
-        torch.rand(7)  # earlier random numbers must not matter
-        train_trial(folder.path)
-    assert_same(*(results(f) for f in folders))
-    other = folders[0].trial()
-    other = replace(other, seed=4)
-    folder = TrialFolder(tmp_path / other.id)
-    folder.write_spec(other)
-    train_trial(folder.path)
-    assert results(folder)[0]["curve"] != results(folders[0])[0]["curve"]
+def test_the_seed_determines_the_result(tmp_path, unbroken):
+    again = trial_folder(tmp_path, ALL_ON)
+    torch.rand(7)  # earlier random numbers must not matter
+    train_trial(again.path)
+    assert_same(results(unbroken), results(again))
+    other = trial_folder(tmp_path, ALL_ON, seed=4)
+    train_trial(other.path)
+    assert results(other)[0]["curve"] != results(unbroken)[0]["curve"]
 
 
 def test_a_kill_between_checkpoint_and_event_loses_neither(tmp_path, monkeypatch):
     folder = trial_folder(tmp_path)
-
     with monkeypatch.context() as patch:
         patch.setattr(TrialFolder, "append_event", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -102,12 +111,9 @@ def test_a_kill_between_checkpoint_and_event_loses_neither(tmp_path, monkeypatch
     assert [row["epoch"] for row in folder.record().curve] == [1, 2]
 
 
-def test_only_the_last_checkpoint_is_kept_and_holds_the_weights(tmp_path):
-    folder = trial_folder(tmp_path)
-    train_trial(folder.path)
-    checkpoints = checkpoint.stored(folder.path)
-    assert [c.steps for c in checkpoints] == [10]
-    _, stored = folder.load_checkpoint()
+def test_only_the_last_checkpoint_is_kept_and_holds_the_weights(trained):
+    assert [c.steps for c in checkpoint.stored(trained.path)] == [10]
+    _, stored = trained.load_checkpoint()
     assert stored["optimizer"] is None
     InternImage(TINY.config_for(10, SHORT)).load_state_dict(stored["model"])
 
@@ -123,11 +129,9 @@ def test_a_loss_that_is_not_finite_ends_with_a_record_without_a_test_score(tmp_p
 
 
 def test_a_record_has_the_last_epochs_numbers_but_none_if_the_training_diverged(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, trained
 ):
-    folder = trial_folder(tmp_path / "complete")
-    train_trial(folder.path)
-    record = folder.record()
+    record = trained.record()
     assert record.metrics["train_loss"] == record.curve[1]["train_loss"]
     assert record.metrics["val_loss"] == record.curve[1]["val_loss"]
 
@@ -136,7 +140,7 @@ def test_a_record_has_the_last_epochs_numbers_but_none_if_the_training_diverged(
             raise step.Diverged("late")
 
     monkeypatch.setattr(step, "check_finite", diverge_late)
-    folder = trial_folder(tmp_path / "diverged")
+    folder = trial_folder(tmp_path)
     train_trial(folder.path)
     record = folder.record()
     assert (record.status, len(record.curve)) == ("diverged", 1)

@@ -21,6 +21,11 @@ def save(folder: Path, *steps: int, best: int | None = None) -> None:
         checkpoint.save(folder, state(n), n, best=n == best)
 
 
+def loaded_steps(folder: Path, which: checkpoint.Which = "newest") -> int | None:
+    stored = checkpoint.load(folder, which)
+    return None if stored is None else stored[0]
+
+
 def stored_steps(folder: Path, kind: str = "checkpoint") -> list[int]:
     return [stored.steps for stored in checkpoint.stored(folder, kind)]
 
@@ -28,9 +33,7 @@ def stored_steps(folder: Path, kind: str = "checkpoint") -> list[int]:
 def test_a_saved_state_is_loaded_unchanged(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path) is None
     save(tmp_path, 1)
-    stored = checkpoint.load(tmp_path)
-    assert stored is not None
-    steps, loaded = stored
+    steps, loaded = checkpoint.load(tmp_path)
     assert steps == 1
     assert torch.equal(loaded["weights"], torch.ones(3))
     assert loaded["rates"] == [0.1, None]
@@ -42,9 +45,7 @@ def test_the_two_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     assert stored_steps(tmp_path) == [5, 4]
     assert stored_steps(tmp_path, "best") == [3]
     assert len(list(tmp_path.iterdir())) == 3
-    best = checkpoint.load(tmp_path, "best")
-    assert best is not None
-    assert best[0] == 3
+    assert loaded_steps(tmp_path, "best") == 3
 
 
 def test_the_newest_has_the_most_steps_whatever_its_file_time(tmp_path: Path) -> None:
@@ -79,9 +80,7 @@ def test_a_truncated_checkpoint_is_replaced_by_the_one_before(
     content = newest.read_bytes()
     for num_warnings, size in enumerate((0, 1, len(content) // 2, len(content) - 1), 1):
         newest.write_bytes(content[:size])
-        stored = checkpoint.load(tmp_path)
-        assert stored is not None
-        assert stored[0] == 1, size
+        assert loaded_steps(tmp_path) == 1, size
         assert newest.with_name(newest.name + ".corrupt").exists()
         assert caplog.text.count("sha256") == num_warnings
 
@@ -101,11 +100,9 @@ def test_a_flipped_bit_is_detected(tmp_path: Path) -> None:
     content = newest.read_bytes()
     for i in range(0, len(content), 7):
         newest.write_bytes(content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :])
-        stored = checkpoint.load(tmp_path)
-        assert stored is not None
-        assert stored[0] == 1, i
+        assert loaded_steps(tmp_path) == 1, i
     newest.write_bytes(content)
-    assert checkpoint.load(tmp_path) is not None
+    assert loaded_steps(tmp_path) == 2
 
 
 class Malicious:
@@ -129,10 +126,7 @@ def test_a_malicious_pickle_is_never_executed(
     digest = hashlib.sha256(malicious.read_bytes()).hexdigest()
     malicious.rename(tmp_path / f"checkpoint-00002-{digest}.pt")
 
-    stored = checkpoint.load(tmp_path)
-
-    assert stored is not None
-    assert stored[0] == 1
+    assert loaded_steps(tmp_path) == 1
     assert not proof.exists()
     assert ("more than tensors" if writer == "torch" else "format") in caplog.text
     assert len(list(tmp_path.glob("*.corrupt"))) == 1

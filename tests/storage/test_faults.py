@@ -144,8 +144,7 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
         process.communicate(timeout=60)
     assert process.returncode == 0
     assert toy.results(folder) == toy.expected_results(folder)
-    records = [folder.trial(i).record() for i in folder.ids()]
-    assert [record and record.attempts for record in records] == [2, 2, 2, 2]
+    assert [r.attempts for r in folder.records(folder.ids()).values()] == [2, 2, 2, 2]
 
 
 def test_of_two_drivers_one_works_and_the_other_reports_the_lock(tmp_path: Path) -> None:

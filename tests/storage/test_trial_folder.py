@@ -31,8 +31,7 @@ def test_a_record_is_written_once(trial: TrialFolder) -> None:
 def test_a_record_counts_failed_attempts(trial: TrialFolder) -> None:
     trial.append_attempt({"error": "worker died"})
     trial.write_record(toy.complete_record(trial, notes=("slow",)))
-    stored = trial.record()
-    assert stored is not None
+    stored = toy.record_of(trial)
     assert (stored.attempts, stored.notes) == (2, ("slow",))
 
 
@@ -44,9 +43,7 @@ def test_a_truncated_record_is_no_record(trial: TrialFolder) -> None:
         assert trial.record_summary() is None, size
         assert trial.record() is None, size
     trial.write_record(toy.complete_record(trial))
-    stored = trial.record()
-    assert stored is not None
-    assert stored.notes == ("damaged, not used: record.json.corrupt",)
+    assert toy.record_of(trial).notes == ("damaged, not used: record.json.corrupt",)
 
 
 def test_a_damaged_record_of_an_earlier_failure_is_ignored(trial: TrialFolder) -> None:
@@ -55,16 +52,13 @@ def test_a_damaged_record_of_an_earlier_failure_is_ignored(trial: TrialFolder) -
     earlier = trial.path / "record.failed-1.json"
     earlier.write_bytes(earlier.read_bytes()[:40])
     trial.write_record(Record(trial.id, "failed", kind="data"))
-    failed = trial.record()
-    assert failed is not None
-    assert failed.notes == ("damaged, not used: record.failed-1.json",)
+    damaged = "damaged, not used: record.failed-1.json"
+    assert toy.record_of(trial).notes == (damaged,)
     trial.set_record_aside()  # overwrites no file
     assert earlier.stat().st_size == 40
     assert [old.kind for old in trial.earlier_records()[0]] == ["data"]
     trial.write_record(toy.complete_record(trial))
-    stored = trial.record()
-    assert stored is not None
-    assert stored.notes == ("damaged, not used: record.failed-1.json", "failed before: data")
+    assert toy.record_of(trial).notes == (damaged, "failed before: data")
 
 
 def test_truncated_events_keep_their_complete_lines(trial: TrialFolder) -> None:

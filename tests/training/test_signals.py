@@ -25,12 +25,8 @@ def images(tmp_path: Path) -> Path:
 
 
 def python(code: str, images: Path) -> "subprocess.Popen[str]":
-    command = [
-        sys.executable,
-        "-c",
-        f"from tests.training.test_signals import *\n{code}",
-        str(images),
-    ]
+    program = f"from tests.training.test_signals import *\n{code}"
+    command = [sys.executable, "-c", program, str(images)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
 
 
@@ -94,20 +90,12 @@ def test_a_signal_to_the_whole_group_saves_a_training_on_photographs(
     values = ("epochs=2000", "val_fraction=0.25", "batch_size=4")
     recipe = [argument for value in values for argument in ("--set", value)]
     main = [sys.executable, "-c", "from archsearch.cli import main; main()", "train", "16-8-1-1"]
-    command = [
-        *main,
-        "--device",
-        "cpu",
-        "--data",
-        f"imagefolder:{images}",
-        *recipe,
-        "--out",
-        str(out),
-    ]
+    place = ["--device", "cpu", "--data", f"imagefolder:{images}", "--out", str(out)]
+    command = [*main, *place, *recipe]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0) as process:
         wait_for(lambda: list(out.glob("events.jsonl")))
         os.killpg(process.pid, signum)
         _, errors = process.communicate(timeout=120)
     assert process.returncode == code, errors
-    assert "stopped, and saved" in errors
+    assert "stopped and saved in" in errors
     assert list(out.glob("checkpoint-*"))

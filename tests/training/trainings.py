@@ -21,9 +21,9 @@ ALL_ON = replace(
 )
 
 
-def trial_folder(root, recipe=SHORT, variant=TINY, **changes):
+def trial_folder(root, recipe=SHORT, seed=3, **changes):
     data = describe("digits", recipe.val_fraction)
-    trial = Trial(variant, recipe, replace(data, **changes), seed=3)
+    trial = Trial(TINY, recipe, replace(data, **changes), seed)
     folder = TrialFolder(root / trial.id)
     folder.write_spec(trial)
     return folder
