@@ -48,16 +48,8 @@ class Trial:
         changed recipe never reuses an old result, and duplicates collapse.
         """
         recipe = {k: v for k, v in vars(self.recipe).items() if k != "name"}
-        content: dict[str, Any] = {
-            "schema": SCHEMA,
-            "numerics": NUMERICS,
-            "variant": variant_to_dict(self.variant),
-            "recipe": recipe,
-            "data": self.data.fingerprint,
-            "seed": self.seed,
-        }
-        if task := self.task.to_dict():
-            content["task"] = task
+        version = {"schema": SCHEMA, "numerics": NUMERICS}
+        content = {**self._content(), "recipe": recipe, "data": self.data.fingerprint, **version}
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
 
     def with_id(self, trial_id: str) -> "Trial":
@@ -70,15 +62,18 @@ class Trial:
         return trial
 
     def to_dict(self) -> dict[str, Any]:
-        values: dict[str, Any] = {
+        version = {"schema": SCHEMA, "numerics": NUMERICS}
+        return {**self._content(), "id": self.id, **version}
+
+    def _content(self) -> dict[str, Any]:
+        values = {
             "variant": variant_to_dict(self.variant),
-            "recipe": asdict(self.recipe),
-            "data": asdict(self.data),
+            "recipe": dict(vars(self.recipe)),
+            "data": dict(vars(self.data)),
             "seed": self.seed,
         }
-        if task := self.task.to_dict():
-            values["task"] = task
-        return {**values, "id": self.id, "schema": SCHEMA, "numerics": NUMERICS}
+        task = self.task.to_dict()
+        return {**values, "task": task} if task else values
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,11 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
 from archsearch.core.budget import Budget
-from archsearch.core.cell import Cell
 from archsearch.core.family import Family
 from archsearch.core.plans import KINDS, Plan, Search
 from archsearch.core.recipe import Recipe
@@ -19,6 +18,8 @@ from archsearch.study import NUMERICS, Study, Trial, canonical_json
 from archsearch.tasks import task_from_dict
 
 T = TypeVar("T")
+
+_STUDY_TYPES = get_type_hints(Study)
 
 STUDY_SCHEMAS = (1, 2)
 """Layouts of study.json that can be read; the last one is written."""
@@ -86,22 +87,16 @@ def study_of(request: Mapping[str, Any]) -> Study:
     Raises:
         ValueError: a field is missing or wrong.
     """
-    axes, budget = request["axes"], request["budget"]
-    return Study(
-        name=typed(request["name"], str),
-        question=typed(request["question"], str),
-        source=typed(request["source"], str),
-        cells=typed(request["cells"], tuple[Cell, ...]),
-        recipe=typed(request["recipe"], Recipe),
-        task=task_from_dict(request.get("task", {})),
-        data=typed(request["data"]["name"], str),
-        seeds=typed(request["seeds"], tuple[int, ...]),
-        plan=plan_of(request.get("plan", {})),
-        axes=None if axes is None else typed(axes, tuple[str, str, str]),
-        metric=typed(request["metric"], str),
-        budget=Budget.parse(budget) if budget else None,
-        reports=typed(request.get("reports", []), tuple[str, ...]),
-    )
+    budget = request["budget"]
+    converted: dict[str, Any] = {
+        "data": typed(request["data"]["name"], str),
+        "plan": plan_of(request.get("plan", {})),
+        "budget": Budget.parse(budget) if budget else None,
+        "task": task_from_dict(request.get("task", {})),
+    }
+    stored = {"reports": [], **request}
+    others = {k: typed(stored[k], kind) for k, kind in _STUDY_TYPES.items() if k not in converted}
+    return Study(**others, **converted)
 
 
 def plan_of(values: Mapping[str, Any]) -> Plan | None:
