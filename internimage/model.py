@@ -5,6 +5,7 @@ channels-last NCHW view of the same memory, so no map is copied.
 """
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, cast
 
 import torch
@@ -168,8 +169,10 @@ class InternImage(nn.Module):
         super().__init__()
         self.config = config
         self.patch_embed = Stem(config.channels[0])
-        rates = _split(drop_path_rates(config), config.depths)
-        self.levels = nn.ModuleList(Stage(config, i, rates[i]) for i in range(STAGES))
+        rates = iter(drop_path_rates(config))
+        self.levels = nn.ModuleList(
+            Stage(config, i, list(islice(rates, depth))) for i, depth in enumerate(config.depths)
+        )
         self.head: PlainHead | AttentionHead | None = None if features_only else build_head(config)
         self.apply(_init_weights)
         self.use_channels_last()
@@ -216,11 +219,6 @@ def drop_path_rates(config: ModelConfig) -> list[float]:
     """The rate of each block in order, growing linearly from 0 to ``config.drop_path``."""
     blocks = sum(config.depths)
     return [config.drop_path * i / max(blocks - 1, 1) for i in range(blocks)]
-
-
-def _split(rates: list[float], depths: tuple[int, ...]) -> list[list[float]]:
-    ends = [sum(depths[: i + 1]) for i in range(len(depths))]
-    return [rates[end - depth : end] for end, depth in zip(ends, depths, strict=True)]
 
 
 def _init_weights(module: nn.Module) -> None:

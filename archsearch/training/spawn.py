@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.distributed as dist
@@ -52,8 +52,9 @@ def _first_error(work: Work, size: int, device_type: str, stop: Stop) -> Excepti
     spawn = multiprocessing.get_context("spawn")
     stopping, errors = spawn.Event(), spawn.SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
-        args = (work, size, device_type, stopping, errors, str(Path(folder, "rendezvous")))
-        processes = [spawn.Process(target=_main, args=(rank, *args)) for rank in range(size)]
+        rendezvous = str(Path(folder, "rendezvous"))
+        training = _Training(work, size, device_type, stopping, errors, rendezvous)
+        processes = [spawn.Process(target=_main, args=(rank, training)) for rank in range(size)]
         try:
             with signals_blocked():
                 for process in processes:
@@ -84,18 +85,21 @@ def _kill(process: BaseProcess) -> None:
         process.join()
 
 
-def _main(
-    rank: int,
-    work: Work,
-    size: int,
-    device_type: str,
-    stopping: Any,
-    errors: Any,
-    rendezvous: str,
-) -> None:
+class _Training(NamedTuple):
+    """What the processes of one training share: an event and a queue among it."""
+
+    work: Work
+    size: int
+    device_type: str
+    stopping: Any
+    errors: Any
+    rendezvous: str
+
+
+def _main(rank: int, training: _Training) -> None:
     leave_signals_to_parent()
-    with _sending_errors(errors, rank):
-        _work(ProcessGroup(rank, size), work, device_type, stopping, errors, rendezvous)
+    with _sending_errors(training.errors, rank):
+        _work(ProcessGroup(rank, training.size), training)
 
 
 @contextmanager
@@ -119,29 +123,22 @@ def _picklable(error: Exception, rank: int) -> Exception:
     return error
 
 
-def _work(
-    group: ProcessGroup,
-    work: Work,
-    device_type: str,
-    stopping: Any,
-    errors: Any,
-    rendezvous: str,
-) -> None:
+def _work(group: ProcessGroup, training: _Training) -> None:
     for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):  # connect inside this machine
         os.environ.setdefault(variable, "lo")
-    on_gpu = device_type == "cuda"
-    device = torch.device(device_type, group.rank) if on_gpu else torch.device("cpu")
+    on_gpu = training.device_type == "cuda"
+    device = torch.device("cuda", group.rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(device)
     # Depth-wise kernels are (C, 1, K, K): the stride of the 1 has two equivalent values.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
-    file = f"file://{rendezvous}"
+    file = f"file://{training.rendezvous}"
     dist.init_process_group(backend, file, rank=group.rank, world_size=group.size)
     try:
         # The error is sent before the group is destroyed: the other processes then lose their
         # connection and raise that. All processes are interrupted together, after the first saved.
-        with _sending_errors(errors, group.rank), suppress(Interrupted):
-            work(group, device, stopping.is_set)
+        with _sending_errors(training.errors, group.rank), suppress(Interrupted):
+            training.work(group, device, training.stopping.is_set)
     finally:
         dist.destroy_process_group()
