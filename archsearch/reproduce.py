@@ -12,7 +12,6 @@ from pathlib import Path
 from archsearch.networks import find_cell
 from archsearch.results import CellResult, Results, load
 from archsearch.running.run import run_study
-from archsearch.running.runners import RunnerName
 from archsearch.stats.intervals import Interval, prediction_interval
 from archsearch.storage.study_folder import StudyFolder
 from archsearch.study import Record, Trial
@@ -50,11 +49,7 @@ class Reproduction:
 
 
 def reproduce(
-    run_dir: Path,
-    cell: str,
-    seed: int | None = None,
-    runner: RunnerName = "inline",
-    device: str = "auto",
+    run_dir: Path, cell: str, seed: int | None = None, device: str = "auto"
 ) -> Reproduction:
     """Train ``cell`` again under ``run_dir/reproduced``.
 
@@ -73,7 +68,7 @@ def reproduce(
     if seed is None:
         seed = max((t.trial.seed for t in cell_result.trials), default=-1) + 1
     trial = results.study.trial(cell_result.cell.variant, results.data, seed)
-    record = _train(run_dir, results, cell_result, trial, runner, device)
+    record = _train(run_dir, results, cell_result, trial, device)
     others = [v for s, v in values.items() if s != seed]
     predicted = prediction_interval(others) if others else None
     earlier = next((t.record for t in cell_result.trials if t.trial.seed == seed), None)
@@ -93,15 +88,13 @@ def differences_of(earlier: Record, later: Record) -> tuple[str, ...]:
     return tuple(differences)
 
 
-def _train(
-    run_dir: Path, results: Results, cell: CellResult, trial: Trial, runner: RunnerName, device: str
-) -> Record:
+def _train(run_dir: Path, results: Results, cell: CellResult, trial: Trial, device: str) -> Record:
     study = replace(results.study, name=FOLDER, cells=(cell.cell,), seeds=(trial.seed,), plan=None)
     folder_name = f"{trial.variant.name}-seed{trial.seed}-{trial.id}"
     folder = StudyFolder(run_dir / FOLDER / folder_name)
     folder.path.parent.mkdir(exist_ok=True)
     folder.create(study, results.data)
-    run_study(folder, (trial,), runner=runner, device=device)
+    run_study(folder, (trial,), runner="inline", device=device)
     record = folder.trial(trial.id).record()
     assert record is not None, "run_study writes a record for every trial"
     return record

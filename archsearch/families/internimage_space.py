@@ -2,7 +2,7 @@
 
 from archsearch.core.budget import Budget
 from archsearch.core.family import Family
-from archsearch.families.internimage import ORIGIN, FreeVariant, Variant
+from archsearch.families.internimage import ORIGIN, FreeVariant
 from archsearch.space.grid import Space
 from archsearch.space.search_space import Choice, Domain
 
@@ -26,25 +26,19 @@ def named_space(name: str) -> Space:
     return SPACES[name]
 
 
-def twelve_numbers(
-    budget: Budget,
-    origin: Variant = ORIGIN,
-    group_channels: tuple[int, ...] = (16, 32),
-    max_depth: int = 8,
-) -> Domain:
+def twelve_numbers(budget: Budget) -> Domain:
     """The search domain without the stacking rules: all of C_i, G_i and L_i are free.
 
     C_i takes 2/4 to 6/4 of the origin's width in steps of 1/4, rounded to multiples of the widest
-    group. G_i is chosen as channels per group, so that it divides C_i. L1, L2 and L4 go up to
-    ``max_depth``; L3 takes any value that meets the budget.
+    group. G_i is chosen as 16 or 32 channels per group, so that it divides C_i. L1, L2 and L4 go up
+    to 8; L3 takes any value that meets the budget.
     """
-    widest = max(group_channels)
     choices: dict[str, tuple[int, ...]] = {}
-    for i, c in enumerate(origin.config().channels, 1):
-        widths = {max(1, round(c * part / 4 / widest)) * widest for part in range(2, 7)}
+    for i, c in enumerate(ORIGIN.config().channels, 1):
+        widths = {max(1, round(c * part / 4 / 32)) * 32 for part in range(2, 7)}
         choices[f"c{i}"] = tuple(sorted(widths))
-        choices[f"group_channels_{i}"] = tuple(sorted(group_channels))
-    choices |= {name: tuple(range(1, max_depth + 1)) for name in ("l1", "l2", "l4")}
+        choices[f"group_channels_{i}"] = (16, 32)
+    choices |= {name: tuple(range(1, 9)) for name in ("l1", "l2", "l4")}
 
     def smallest(choice: Choice) -> Family:
         c1, c2, c3, c4 = (choice[f"c{i}"] for i in range(1, 5))
@@ -53,7 +47,7 @@ def twelve_numbers(
             channels=(c1, c2, c3, c4),
             groups=(c1 // w1, c2 // w2, c3 // w3, c4 // w4),
             depths=(choice["l1"], choice["l2"], 1, choice["l4"]),
-            **origin.switches,
+            **ORIGIN.switches,
         )
 
     return Domain(choices, smallest, budget)

@@ -60,15 +60,13 @@ class Network:
         std = torch.tensor(self.std, device=x.device).view(1, -1, 1, 1)
         return (x - mean) / std
 
-    def untrained(self, seed: int = 0) -> "Network":
+    def untrained(self) -> "Network":
         """Return the same network before training."""
-        return replace(self, model=_initialized(self.model.config, seed), trained=False)
+        return replace(self, model=_initialized(self.model.config), trained=False)
 
 
-def open_network(text: str, seed: int = 0) -> Network:
+def open_network(text: str) -> Network:
     """Return the network of that name; `NAME_FORMS` lists the forms of a name.
-
-    ``seed`` initializes an untrained network.
 
     Raises:
         ValueError: if no network has that name, or its files cannot be read.
@@ -84,12 +82,12 @@ def open_network(text: str, seed: int = 0) -> Network:
         if text.replace("-", "").isdigit():
             raise
         raise ValueError(f"no network is called {text!r}: give {NAME_FORMS}") from error
-    return Network(text.upper(), _initialized(config, seed), trained=False)
+    return Network(text.upper(), _initialized(config), trained=False)
 
 
-def _initialized(config: ModelConfig, seed: int) -> InternImage:
+def _initialized(config: ModelConfig) -> InternImage:
     with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         return InternImage(config).eval().requires_grad_(False)
 
 

@@ -88,10 +88,10 @@ class PlainShape(Family):
         return count(replace(self.model, num_classes=num_classes), height, width)
 
 
-def untrained(config: ModelConfig, image: Tensor, seed: int = 0) -> PlainCNN:
+def untrained(config: ModelConfig, image: Tensor) -> PlainCNN:
     """Return an initialized CNN whose BatchNorm has the statistics of ``image``."""
     with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         model = PlainCNN(config)
     calibrate(model, [image], nullcontext)
     return model.eval().requires_grad_(False)

@@ -77,10 +77,8 @@ def _reduced(recipe: Recipe, share: float, over: Over) -> Rung:
         return Rung(replace(recipe, data_fraction=fraction, name=name), share)
     epochs = max(1, round(recipe.epochs * share))
     share = epochs / recipe.epochs
-    warmup, name = (
-        recipe.warmup_epochs * share,
-        f"{recipe.name}, {epochs} of {recipe.epochs} epochs",
-    )
+    warmup = recipe.warmup_epochs * share
+    name = f"{recipe.name}, {epochs} of {recipe.epochs} epochs"
     return Rung(replace(recipe, epochs=epochs, warmup_epochs=warmup, name=name), share)
 
 
@@ -98,7 +96,6 @@ def gate(
     rung: Rung,
     cheap: Mapping[Key, float | None],
     full: Mapping[Key, float | None],
-    threshold: float = THRESHOLD,
     force: bool = False,
 ) -> Gate:
     """Decide whether a rung may prune, by tau over the pilot cells that have both scores.
@@ -114,19 +111,19 @@ def gate(
     except ValueError as error:
         reason = f"{rung.name} may not prune: {error}"
     else:
-        allowed = may_prune(tau, threshold)
+        allowed = may_prune(tau)
         reason = (
             f"{rung.name} {'may' if allowed else 'may not'} prune: tau {tau.mean:.2f} with the "
-            f"full ranking over {tau.n} cells, lower 95% bound {tau.low:.2f}, needed {threshold:g}"
+            f"full ranking over {tau.n} cells, lower 95% bound {tau.low:.2f}, needed {THRESHOLD:g}"
         )
     if force and not allowed:
         return Gate(rung, tau, True, f"{reason}; it prunes anyway (--prune force)")
     return Gate(rung, tau, allowed, reason)
 
 
-def may_prune(tau: Interval, threshold: float = THRESHOLD) -> bool:
+def may_prune(tau: Interval) -> bool:
     """Return whether the lower end of tau's interval reaches the threshold."""
-    return tau.low is not None and tau.low >= threshold
+    return tau.low is not None and tau.low >= THRESHOLD
 
 
 def promote(
@@ -173,8 +170,6 @@ def halving(
     task: Task = CLASSIFICATION,
     measure: str | None = None,
     pilot: int = PILOT_CELLS,
-    keep: float = KEEP,
-    threshold: float = THRESHOLD,
     force: bool = False,
 ) -> Steps[HalvingOutcome]:
     """Train the pilot, prune by the rungs that the pilot admits, then train the rest in full.
@@ -202,13 +197,11 @@ def halving(
 
     records = dict((yield tuple(trial(rung, v) for rung in ladder for v in chosen)))
     full_scores = scores(full, chosen)
-    gates = tuple(
-        gate(rung, scores(rung, chosen), full_scores, threshold, force) for rung in ladder[:-1]
-    )
+    gates = tuple(gate(rung, scores(rung, chosen), full_scores, force) for rung in ladder[:-1])
     alive, pruned = cells, dict[Family, str]()
     for rung in (g.rung for g in gates if g.may_prune):
         records |= yield tuple(trial(rung, v) for v in alive)
-        promoted = promote(scores(rung, alive), keep, by.higher_is_better)
+        promoted = promote(scores(rung, alive), KEEP, by.higher_is_better)
         pruned |= {v: rung.name for v in alive if v not in promoted}
         alive = promoted
     records |= yield tuple(trial(full, v, seed) for seed in seeds for v in alive)
@@ -218,24 +211,18 @@ def halving(
     return HalvingOutcome(finalists, pruned, gates, spent, grid, notes)
 
 
-def cost_range(
-    num_cells: int,
-    ladder: Sequence[Rung],
-    num_seeds: int = 1,
-    pilot: int = PILOT_CELLS,
-    keep: float = KEEP,
-) -> tuple[float, float]:
+def cost_range(num_cells: int, ladder: Sequence[Rung], num_seeds: int = 1) -> tuple[float, float]:
     """Return the least and the most that halving may cost, in full trainings.
 
     The grid costs ``num_cells * num_seeds``. The least is reached if every rung prunes and promotes
     the pilot's cells, the most if no rung may prune.
     """
-    pilot, cheap = min(pilot, num_cells), sum(rung.share for rung in ladder[:-1])
+    pilot, cheap = min(PILOT_CELLS, num_cells), sum(rung.share for rung in ladder[:-1])
     most = pilot * cheap + num_cells * num_seeds
     least, alive = pilot * (cheap + 1), num_cells
     for rung in ladder[:-1]:
         least += max(0, alive - pilot) * rung.share
-        alive = max(1, round(keep * alive))
+        alive = max(1, round(KEEP * alive))
     return least + max(0, alive - pilot) + alive * (num_seeds - 1), most
 
 

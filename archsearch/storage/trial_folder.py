@@ -145,11 +145,9 @@ class TrialFolder:
         """See `archsearch.storage.checkpoint.save`."""
         checkpoint.save(self.path, state, steps, best)
 
-    def load_checkpoint(
-        self, which: checkpoint.Which = "newest"
-    ) -> tuple[int, dict[str, Any]] | None:
+    def load_checkpoint(self) -> tuple[int, dict[str, Any]] | None:
         """See `archsearch.storage.checkpoint.load`."""
-        return checkpoint.load(self.path, which)
+        return checkpoint.load(self.path)
 
     def append_attempt(self, attempt: Mapping[str, Any]) -> None:
         """Store a failed attempt, so that a later driver counts it."""

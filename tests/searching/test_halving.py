@@ -80,9 +80,9 @@ def test_rungs_are_complete_trainings_of_growing_cost():
 
 
 def test_a_rung_may_prune_by_the_lower_end_of_taus_interval():
-    assert may_prune(Interval(0.9, 0.5, 1.0, 10, ""), 0.5)
-    assert not may_prune(Interval(0.9, 0.49, 1.0, 10, ""), 0.5)
-    assert not may_prune(Interval(1.0, None, None, 1, ""), 0.5)
+    assert may_prune(Interval(0.9, 0.5, 1.0, 10, ""))
+    assert not may_prune(Interval(0.9, 0.49, 1.0, 10, ""))
+    assert not may_prune(Interval(1.0, None, None, 1, ""))
     full = {i: float(i) for i in range(10)}
     swapped = {**full, 0: 1.5, 8: 9.5}
     admitted = gate(LADDER[0], swapped, full)
