@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,16 +15,17 @@ from torch import Tensor
 from archsearch.benchmarks import train_step
 from archsearch.families.internimage import Variant
 from cuda_ops import dcnv3
+from internimage import dcnv3 as layer
+from tests.training.trainings import new_training
 
 BARE = """
 import sys
 for name in ("sklearn", "pandas", "scipy", "optuna", "ray", "kornia", "fvcore", "PIL", "typer",
              "rich", "jinja2", "matplotlib", "hypothesis"):
     sys.modules[name] = None
-from types import SimpleNamespace
 from archsearch.benchmarks import train_step
 from archsearch.families.internimage import Variant
-train_step.PRESETS = {"T": SimpleNamespace(config=Variant(16, 8, 1, 1).config())}
+train_step.parse_network = lambda _: Variant(16, 8, 1, 1)
 train_step.main(sys.argv[1:])
 """
 
@@ -43,6 +43,19 @@ def test_a_step_is_timed_without_optional_packages(tmp_path: Path) -> None:
         assert row["failures"] == {}
 
 
+def test_the_operator_is_replaced_while_it_is_timed() -> None:
+    with train_step.use_operator("torch"):
+        assert layer.dcnv3.keywords == {"backend": "torch"}
+    assert layer.dcnv3 is dcnv3
+
+
+def test_the_shares_of_a_step_sum_to_one_and_are_positive() -> None:
+    training = new_training()
+    shares = train_step.shares(training, next(training.remaining_batches()))
+    assert sum(shares.values()) == pytest.approx(1)
+    assert min(shares.values()) > 0
+
+
 def baseline(fails_in: str) -> Callable[..., Tensor]:
     """Return the native operator as a baseline that fails for one dtype."""
 
@@ -57,8 +70,7 @@ def baseline(fails_in: str) -> Callable[..., Tensor]:
 def test_a_failing_baseline_is_reported_and_does_not_stop_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiny = SimpleNamespace(config=Variant(16, 8, 1, 1).config())
-    monkeypatch.setattr(train_step, "PRESETS", {"T": tiny})
+    monkeypatch.setattr(train_step, "parse_network", lambda _: Variant(16, 8, 1, 1))
     makers, left_out = {"A": "bfloat16"}, {"B": "absent"}
     monkeypatch.setattr(train_step, "find_baselines", lambda *_: (makers, left_out))
     monkeypatch.setattr(train_step, "as_dcnv3", baseline)

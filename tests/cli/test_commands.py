@@ -13,6 +13,7 @@ import typer
 from archsearch import cli
 
 MODULES = (cli.launch, cli.paper, cli.probe, cli.count, cli.runs)
+SHORT = ["--epochs", "1", "--set", "data_fraction=0.2"]
 SMALL = ["--budget", "1M", "--c1", "16", "--group-channels", "8", "--l1", "2"]
 
 
@@ -152,7 +153,7 @@ def test_a_folder_that_cannot_be_written_fails_before_training(
 
 def test_grid_trains_writes_its_report_and_resumes(run_cli: Any, tmp_path: Path) -> None:
     """One small cell from training to report; repeating the command trains nothing."""
-    command = ["grid", *SMALL, "--epochs", "1", "--runner", "inline", "--out", "one"]
+    command = ["grid", *SMALL, *SHORT, "--runner", "inline", "--out", "one"]
     code, out, err = run_cli(*command)
     assert (code, out) == (0, "")
     assert "report.html" in err
@@ -195,7 +196,7 @@ def test_a_second_ctrl_c_ends_a_training_immediately(
 
 
 def test_a_network_is_trained_in_full_to_weights_that_load(run_cli: Any, tmp_path: Path) -> None:
-    code, _, err = run_cli("train", "16-8-1-1", "--epochs", "1", "--device", "cpu", "--out", "full")
+    code, _, err = run_cli("train", "16-8-1-1", *SHORT, "--device", "cpu", "--out", "full")
     assert code == 0
     assert "epoch 1/1" in err
     from internimage import load_weights

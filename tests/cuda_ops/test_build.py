@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import torch
 from cuda_ops import __main__, architectures, build, toolchain
 from cuda_ops.build import Recipe
 from cuda_ops.toolchain import BuildError
+from tests.processes import wait_for
 
 # Logs each call, waits if {log}.slow exists, and creates the file after -o.
 COMPILER = """#!/bin/sh
@@ -170,11 +170,7 @@ def test_a_killed_build_does_not_block_the_next(recipe: Recipe) -> None:
     compiling: list[int] = []
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
-        while not slow.read_text():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for(slow.read_text)
         process.kill()
         process.wait()
         leftover = list(build.cache_root().glob("part-*"))

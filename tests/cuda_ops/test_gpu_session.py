@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import torch
 
 from cuda_ops import gpu_session, sanitizer_calls
 from cuda_ops.gpu_session import Command
+from tests.processes import has_ended, wait_for
 
 LIMIT_SECONDS = 600
 SANITIZER_HELP = "  --kernel-name arg   --report-api-errors arg   --kernel-name-exclude arg"
@@ -56,23 +56,10 @@ def test_a_step_that_fails_or_hangs_is_reported_and_does_not_stop_the_others(
     assert f"\n{gpu_session.ROOT}\n" in (out / "step.log").read_text()
     pids = [line for line in (out / "tests.log").read_text().splitlines() if line.isdecimal()]
     assert len(pids) == 2  # a child is killed too
-    assert all(is_gone(int(pid)) for pid in pids)
+    wait_for(lambda: all(has_ended(int(pid)) for pid in pids))
     printed = capsys.readouterr().out
     assert "== build, one: failed with status 3, 0 s\n" in printed
     assert printed.endswith("failed: build, tests, bench\n")
-
-
-def is_gone(pid: int) -> bool:
-    """Whether a process ends within 5 seconds; a zombie counts as ended."""
-    for _ in range(100):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_the_summary_keeps_steps_that_ran_earlier(tmp_path: Path) -> None:
@@ -90,14 +77,11 @@ def test_running_commands_end_when_the_program_is_terminated(tmp_path: Path) -> 
         "g.main()"
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])
-    log, deadline = tmp_path / "tests.log", time.monotonic() + 60
-    while not (log.exists() and "\npid " in log.read_text()):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    log = tmp_path / "tests.log"
+    wait_for(lambda: log.exists() and "\npid " in log.read_text())
     process.terminate()
     assert process.wait() == 143
-    assert is_gone(int(log.read_text().rpartition("pid ")[2]))
+    wait_for(lambda: has_ended(int(log.read_text().rpartition("pid ")[2])))
     assert json.loads((tmp_path / "summary.json").read_text())["tests"] == {}
 
 

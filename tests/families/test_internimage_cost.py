@@ -18,12 +18,6 @@ T = PRESETS["T"].config
 H = PRESETS["H"].config
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_parameters_of_published_models_are_exact(name: str) -> None:
-    preset = PRESETS[name]
-    assert count(preset.config).params == preset.params
-
-
 def test_parameters_of_h_without_its_head() -> None:
     parts = count_parts(H)
     body = [part for name, part in parts.items() if name not in ("head", "classifier")]
@@ -113,14 +107,8 @@ def test_an_image_without_pixels_is_rejected() -> None:
 
 
 def test_row_for_scripts() -> None:
-    row = count_row(T, 32)
-    assert row["c1"] == 64
-    assert row["group_channels"] == 16
-    assert row["depths"] == [4, 4, 18, 4]
-    assert row["widths"] == [64, 128, 256, 512]
-    assert row["groups"] == [4, 8, 16, 32]
-    assert (row["image_size"], row["params"]) == (32, 29_918_424)
-    assert row["macs"] == count(T, 32).macs
+    row = count_row(T, 32)  # test_commands checks the other columns
+    assert (row["image_size"], row["params"], row["macs"]) == (32, 29_918_424, count(T, 32).macs)
 
 
 def test_row_of_a_network_without_one_group_width() -> None:

@@ -16,7 +16,7 @@ from archsearch.running.run import run_study
 from archsearch.running.runners import RunnerOptions
 from archsearch.running.runners.on_ray import RayRunner, needs_of, num_slots
 from tests import toy
-from tests.running.toy_runs import wait_for
+from tests.processes import wait_for
 
 ON_LINUX = pytest.mark.skipif(
     not Path("/proc/net/tcp").exists(), reason="reads Linux's tables of connections"

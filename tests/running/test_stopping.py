@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests import toy
-from tests.running.toy_runs import drive, has_ended, wait_for
+from tests.processes import has_ended, wait_for
+from tests.running.toy_runs import drive
 
 
 @pytest.mark.parametrize("runner", ["inline", "local"])

@@ -31,7 +31,7 @@ from archsearch.training.data import DataError, describe
 from archsearch.training.measure import measure_test
 from archsearch.training.spawn import run_in_processes
 from internimage import load_weights
-from tests.running.toy_runs import has_ended, wait_for
+from tests.processes import has_ended, wait_for
 from tests.training.trainings import SHORT, TINY, after
 
 

@@ -10,9 +10,6 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-import cuda_ops
-import internimage.dcnv3
-from archsearch.benchmarks import train_step
 from archsearch.core.interrupted import Interrupted
 from archsearch.core.recipe import QUICK
 from archsearch.running import train_trial as train_trial_module
@@ -29,7 +26,6 @@ from tests.training.trainings import (
     TINY,
     after,
     assert_same,
-    new_training,
     results,
     trial_folder,
 )
@@ -193,22 +189,3 @@ def test_a_long_epoch_reports_heartbeats_and_is_saved_midway(tmp_path, monkeypat
     assert all("epoch" not in heartbeat for heartbeat in heartbeats)
     assert len(folder.curve()) == 2
     assert saved == sorted(saved) == list(range(1, 11))
-
-
-def test_the_step_is_timed_with_and_without_the_native_operator(capsys, monkeypatch):
-    with train_step.use_operator("torch"):
-        assert internimage.dcnv3.dcnv3.keywords == {"backend": "torch"}
-    assert internimage.dcnv3.dcnv3 is cuda_ops.dcnv3
-    monkeypatch.setattr(
-        train_step, "shares", lambda *_: {"rest": 1.0}
-    )  # slow for a model of T's size
-    train_step.main(["--batch", "2", "--rounds", "1", "--json"])
-    row = json.loads(capsys.readouterr().out)
-    assert row["times_faster"] == row["seconds"]["reference"] / row["seconds"]["native"]
-
-
-def test_the_shares_of_a_step_sum_to_one_and_are_positive():
-    training = new_training()
-    shares = train_step.shares(training, next(training.remaining_batches()))
-    assert sum(shares.values()) == pytest.approx(1)
-    assert min(shares.values()) > 0

@@ -38,10 +38,6 @@ def cell_at(cells: tuple[Cell, ...], c1: int, group_channels: int, l1: int) -> C
     return cell
 
 
-def test_the_budget_of_30m_gives_the_origin() -> None:
-    assert solve_l3(64, 16, 4, BUDGET) == ORIGIN
-
-
 @pytest.mark.parametrize(
     ("preset", "c1", "group_channels", "l3"),
     [

@@ -77,10 +77,6 @@ def test_floor_never_goes_up() -> None:
     assert scale(SCALED_ORIGIN, 1.03, 1.40, 2, "floor").name == "112-16-4-19"
 
 
-def test_nearest_at_phi_one_is_s() -> None:
-    assert scale(SCALED_ORIGIN, *BEST, 1) == PUBLISHED["S"]
-
-
 def test_rounding_by_budget_keeps_the_size_before_rounding() -> None:
     for row in ROWS:
         factor, _ = SCALED_ORIGIN.growth_factor(row.alpha, row.beta)

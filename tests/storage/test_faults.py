@@ -21,7 +21,8 @@ from archsearch.running.run import StudyStopped, run_study
 from archsearch.storage import files
 from archsearch.storage.study_folder import StudyFolder
 from tests import toy
-from tests.running.toy_runs import drive, has_ended, wait_for
+from tests.processes import has_ended, wait_for
+from tests.running.toy_runs import drive
 
 
 def run(folder: StudyFolder, work: str = "train") -> Any:

@@ -13,7 +13,7 @@ import torch
 
 from archsearch.training.data import load
 from archsearch.training.loader import even_parts, reader
-from tests.running.toy_runs import has_ended, wait_for
+from tests.processes import has_ended, wait_for
 from tests.training.test_data import write_tree
 
 ON_LINUX = pytest.mark.skipif(not Path("/proc").exists(), reason="reads processes in /proc")
