@@ -14,6 +14,10 @@ Operator = Literal["dcnv3", "dcnv3-unshared", "dcnv3-sigmoid", "deformable-atten
 EXTRA_NORM_EVERY = 6
 """H has one more LayerNorm after every sixth block of stage 3 (released model: 5, 11, ...)."""
 
+# The attention head's widths do not depend on the backbone (released H).
+TOKEN_CHANNELS = 1024
+POOLED_CHANNELS = 768
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -66,6 +70,11 @@ class ModelConfig:
     def hidden(self) -> tuple[int, ...]:
         """Hidden width of the MLP per stage."""
         return tuple(int(c * self.mlp_ratio) for c in self.channels)
+
+    @property
+    def plain_head_channels(self) -> int:
+        """Width of the plain head: 1.5 C4 (released models)."""
+        return int(self.channels[3] * 1.5)
 
     @property
     def extra_norm_blocks(self) -> tuple[int, ...]:

@@ -5,15 +5,10 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from internimage.config import ModelConfig
+from internimage.config import POOLED_CHANNELS, TOKEN_CHANNELS, ModelConfig
 from internimage.dcnv3 import LAYER_NORM_EPS
 
-PLAIN_WIDENING = 1.5
-
-# The attention head's sizes do not depend on the backbone (released H).
-TOKEN_CHANNELS = 1024
 ATTENTION_HEADS = 16
-POOLED_CHANNELS = 768
 
 
 class PlainHead(nn.Module):
@@ -21,7 +16,7 @@ class PlainHead(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        width = int(config.channels[3] * PLAIN_WIDENING)
+        width = config.plain_head_channels
         self.conv = nn.Conv2d(config.channels[3], width, 1, bias=False)
         self.norm = nn.BatchNorm2d(width)
         self.linear = nn.Linear(width, config.num_classes)

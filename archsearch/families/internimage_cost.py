@@ -13,12 +13,9 @@ of both are equal integers.
 from typing import Any
 
 from archsearch.core.cost import Cost, Tally, conv, image_size, linear, norm
-from internimage.config import ModelConfig
+from internimage.config import POOLED_CHANNELS, TOKEN_CHANNELS, ModelConfig
 
 MACS_PER_SAMPLE = 5
-HEAD_TOKEN_CHANNELS = 1024
-HEAD_OUT_CHANNELS = 768
-"""Widths of H's attention pooling (released model)."""
 
 
 def count(config: ModelConfig, height: int = 224, width: int | None = None) -> Cost:
@@ -49,7 +46,7 @@ def count_parts(
     attention = config.head == "attention"
     head = attention_head if attention else plain_head
     parts["head"] = head(config, *pixels[-2:])
-    features = HEAD_OUT_CHANNELS if attention else head_channels(config)
+    features = POOLED_CHANNELS if attention else config.plain_head_channels
     parts["classifier"] = linear(features, config.num_classes)
     return parts
 
@@ -151,15 +148,10 @@ def core_operator(config: ModelConfig, index: int, pixels: int) -> Tally:
     return total
 
 
-def head_channels(config: ModelConfig) -> int:
-    """The width of the plain head: 1.5 C4 (released models)."""
-    return int(config.channels[3] * 1.5)
-
-
 def plain_head(config: ModelConfig, third_pixels: int, pixels: int) -> Tally:
     """The cost of a 1x1 convolution without bias and a BatchNorm; pooling is not counted."""
     del third_pixels
-    width = head_channels(config)
+    width = config.plain_head_channels
     return linear(config.channels[3], width, pixels, bias=False) + norm(width)
 
 
@@ -169,9 +161,9 @@ def attention_head(config: ModelConfig, tokens: int, pixels: int) -> Tally:
     Stage 4 passes through a 1x1 convolution to four times the token width (PixelShuffle halves the
     stride), so the number of tokens equals the number of pixels of stage 3.
     """
-    c = HEAD_TOKEN_CHANNELS
+    c = TOKEN_CHANNELS
     maps = linear(config.channels[2], c, tokens) + linear(config.channels[3], 4 * c, pixels)
     projections = linear(c, c) + linear(c, c, tokens) * 2
     attention = Tally(0, 2 * c * tokens, c)  # query times keys, weights times values
-    out = linear(c, HEAD_OUT_CHANNELS) + norm(HEAD_OUT_CHANNELS)
+    out = linear(c, POOLED_CHANNELS) + norm(POOLED_CHANNELS)
     return maps + norm(c) * 3 + projections + attention + out

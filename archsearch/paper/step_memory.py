@@ -9,13 +9,8 @@ tensors, and high where a gradient is allocated only after the kept tensors of i
 
 from dataclasses import dataclass
 
-from archsearch.families.internimage_cost import (
-    HEAD_TOKEN_CHANNELS,
-    count,
-    head_channels,
-    map_pixels,
-)
-from internimage.config import ModelConfig
+from archsearch.families.internimage_cost import count, map_pixels
+from internimage.config import TOKEN_CHANNELS, ModelConfig
 
 BYTES = 4
 NUMBERS_PER_PARAMETER = 4
@@ -110,5 +105,5 @@ def _head(config: ModelConfig, pixels: list[int]) -> int:
     """Elements of the head; the attention head's query and later layers, a few thousand elements,
     are not counted."""
     if config.head == "attention":  # tokens, two norms of them, keys and values
-        return 5 * HEAD_TOKEN_CHANNELS * pixels[2]
-    return 2 * head_channels(config) * pixels[3] + head_channels(config)
+        return 5 * TOKEN_CHANNELS * pixels[2]
+    return config.plain_head_channels * (2 * pixels[3] + 1)

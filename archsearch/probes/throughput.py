@@ -160,17 +160,12 @@ def forward_pass(model: "nn.Module", images: "torch.Tensor", precision: str) -> 
     """Return a call that runs ``model`` once and waits for the device to finish."""
     import torch
 
-    from archsearch.training.device import DTYPES, synchronize
-
-    dtype, device = DTYPES[precision], images.device
+    from archsearch.training.device import autocast, synchronize
 
     def call() -> None:
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
-        ):
+        with torch.inference_mode(), autocast(precision, images.device):
             model(images)
-        synchronize(device)
+        synchronize(images.device)
 
     return call
 

@@ -67,9 +67,9 @@ def check_precision(recipe: Recipe, device: torch.device) -> None:
                 raise ValueError(f"{device} has no bf16: use precision=fp16 or fp32")
 
 
-def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
-    """A context in which the network computes in the recipe's precision."""
-    dtype = DTYPES[recipe.precision]
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """A context in which a network computes in ``precision`` (fp32, bf16 or fp16)."""
+    dtype = DTYPES[precision]
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 

@@ -39,7 +39,9 @@ def recalibrate(training: Training) -> None:
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
     batches = training.splits.read(_shares(training, train[order[:count]]))
     images = (training.splits.plain(batch)[0] for batch in batches)
-    calibrate(training.measured, images, lambda: autocast(training.recipe, training.device))
+    calibrate(
+        training.measured, images, lambda: autocast(training.recipe.precision, training.device)
+    )
 
 
 @torch.inference_mode()
@@ -49,7 +51,7 @@ def _score(
     parts = [part for part in _shares(training, indices) if len(part)]
     batches = (training.splits.plain(batch) for batch in read(parts))
     training.measured.eval()
-    with autocast(training.recipe, training.device):
+    with autocast(training.recipe.precision, training.device):
         return training.task.measure(training.measured, batches, training.group)
 
 

@@ -87,7 +87,7 @@ def backward_in_parts(training: Training, batch: Batch, num_images: int) -> Tens
     total = torch.zeros((), dtype=torch.float64, device=training.device)
     weights: list[Tensor] = []
     for part in training.splits.parts(batch, num):
-        with autocast(training.recipe, training.device):
+        with autocast(training.recipe.precision, training.device):
             loss, weight = training.task.loss(training.trained, part, training.recipe)
         if isinstance(weight, Tensor):
             weights.append(weight.detach())
