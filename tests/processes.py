@@ -1,9 +1,21 @@
-"""Waiting for other processes."""
+"""Other processes: start them, wait for them."""
 
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+
+class Process(subprocess.Popen[str]):
+    """A process that ends with its ``with`` block, also where the block fails.
+
+    Popen would wait for it, and a test that failed would hang.
+    """
+
+    def __exit__(self, *error: Any) -> None:
+        self.kill()
+        super().__exit__(*error)
 
 
 def wait_for(happened: Callable[[], Any]) -> Any:

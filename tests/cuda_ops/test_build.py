@@ -16,7 +16,7 @@ import torch
 from cuda_ops import __main__, architectures, build, toolchain
 from cuda_ops.build import Recipe
 from cuda_ops.toolchain import BuildError
-from tests.processes import wait_for
+from tests.processes import Process, wait_for
 
 # Logs each call, waits if {log}.slow exists, and creates the file after -o.
 COMPILER = """#!/bin/sh
@@ -168,7 +168,7 @@ def test_a_killed_build_does_not_block_the_next(recipe: Recipe) -> None:
         f"{recipe.flags!r}, {recipe.link_flags!r}))"
     )
     compiling: list[int] = []
-    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    process = Process([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
     try:
         wait_for(slow.read_text)
         process.kill()

@@ -14,7 +14,7 @@ import torch
 
 from cuda_ops import gpu_session, sanitizer_calls
 from cuda_ops.gpu_session import Command
-from tests.processes import has_ended, wait_for
+from tests.processes import Process, has_ended, wait_for
 
 LIMIT_SECONDS = 600
 SANITIZER_HELP = "  --kernel-name arg   --report-api-errors arg   --kernel-name-exclude arg"
@@ -76,11 +76,11 @@ def test_running_commands_end_when_the_program_is_terminated(tmp_path: Path) -> 
         "g.STEPS['tests'] = lambda _: [g.Command('a', ('sh', '-c', 'echo pid $$; sleep 60'), 60)]; "
         "g.main()"
     )
-    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])
     log = tmp_path / "tests.log"
-    wait_for(lambda: log.exists() and "\npid " in log.read_text())
-    process.terminate()
-    assert process.wait() == 143
+    with Process([sys.executable, "-c", program, str(tmp_path)]) as process:
+        wait_for(lambda: log.exists() and "\npid " in log.read_text())
+        process.terminate()
+        assert process.wait() == 143
     wait_for(lambda: has_ended(int(log.read_text().rpartition("pid ")[2])))
     assert json.loads((tmp_path / "summary.json").read_text())["tests"] == {}
 

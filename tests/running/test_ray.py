@@ -16,18 +16,18 @@ from archsearch.running.run import run_study
 from archsearch.running.runners import RunnerOptions
 from archsearch.running.runners.on_ray import RayRunner, needs_of, num_slots
 from tests import toy
-from tests.processes import wait_for
+from tests.processes import Process, wait_for
 
 ON_LINUX = pytest.mark.skipif(
     not Path("/proc/net/tcp").exists(), reason="reads Linux's tables of connections"
 )
 
 
-def python(code: str, **environment: str) -> "subprocess.Popen[str]":
+def python(code: str, **environment: str) -> Process:
     pipe = subprocess.PIPE
     env = {**os.environ, **environment}
     command = [sys.executable, "-c", code]
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=env)
+    return Process(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=env)
 
 
 STARTED_HERE = """
@@ -184,7 +184,7 @@ def test_an_existing_cluster_is_used_by_its_address(tmp_path: Path) -> None:
     ray = str(Path(sys.executable).with_name("ray"))
     null = subprocess.DEVNULL
     command = [ray, "start", *options]
-    with subprocess.Popen(command, env={**os.environ, **env}, stdout=null, stderr=null) as head:
+    with Process(command, env={**os.environ, **env}, stdout=null, stderr=null) as head:
         wait_for(lambda: answers(port))
         run = "from tests.running import test_ray; test_ray.run_on_cluster()"
         with python(run, **env, AT=f"127.0.0.1:{port}") as process:

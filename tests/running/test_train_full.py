@@ -31,7 +31,7 @@ from archsearch.training.data import DataError, describe
 from archsearch.training.measure import measure_test
 from archsearch.training.spawn import run_in_processes
 from internimage import load_weights
-from tests.processes import has_ended, wait_for
+from tests.processes import Process, has_ended, wait_for
 from tests.training.trainings import SHORT, TINY, after
 
 
@@ -143,7 +143,7 @@ def test_a_signal_to_the_whole_group_saves_a_training_over_processes(tmp_path, s
     arguments = ["16-8-1-1", "--device", "cpu*2", "--epochs", "200", "--set", "data_fraction=0.1"]
     main = [sys.executable, "-c", "from archsearch.cli import main; main()", "train"]
     command = [*main, *arguments, "--out", str(tmp_path)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+    with Process(command, stderr=subprocess.PIPE, text=True, process_group=0) as process:
         wait_for(lambda: list(tmp_path.glob("checkpoint-*")))
         os.killpg(process.pid, signum)
         _, errors = process.communicate(timeout=120)
@@ -181,14 +181,18 @@ def wait_in(folder, group, device, stop):
     time.sleep(600)
 
 
+def written_pids(folder):
+    """A file may exist before its number is written."""
+    return [int(text) for path in folder.glob("*.pid") if (text := path.read_text())]
+
+
 def test_processes_end_with_the_one_that_started_them(tmp_path):
     code = (
         "from pathlib import Path\nfrom tests.running.test_train_full import *\n"
         f"run_in_processes(partial(wait_in, Path({str(tmp_path)!r})), 2, 'cpu', lambda: False)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code]) as process:
-        files = wait_for(lambda: len(files := list(tmp_path.glob("*.pid"))) == 2 and files)
-        pids = [int(path.read_text()) for path in files]
+    with Process([sys.executable, "-c", code]) as process:
+        pids = wait_for(lambda: len(pids := written_pids(tmp_path)) == 2 and pids)
         process.kill()
     wait_for(lambda: all(has_ended(pid) for pid in pids))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from archsearch.running.run import run_study
 from archsearch.storage.study_folder import StudyFolder
+from tests.processes import Process
 
 
 def run(folder: StudyFolder, name: str, trials: Any = None, **options: Any) -> Any:
@@ -13,7 +14,7 @@ def run(folder: StudyFolder, name: str, trials: Any = None, **options: Any) -> A
     return run_study(folder, plan, **{"runner": "inline", "work": f"tests.toy:{name}", **options})
 
 
-def drive(folder: StudyFolder, runner: str, name: str) -> "subprocess.Popen[str]":
+def drive(folder: StudyFolder, runner: str, name: str) -> Process:
     command = [sys.executable, "-m", "tests.toy", str(folder.path), runner, name]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, process_group=0)
+    return Process(command, stdout=pipe, stderr=pipe, text=True, process_group=0)

@@ -13,7 +13,7 @@ import torch
 
 from archsearch.training.data import load
 from archsearch.training.loader import even_parts, reader
-from tests.processes import has_ended, wait_for
+from tests.processes import Process, has_ended, wait_for
 from tests.training.test_data import write_tree
 
 ON_LINUX = pytest.mark.skipif(not Path("/proc").exists(), reason="reads processes in /proc")
@@ -24,10 +24,10 @@ def images(tmp_path: Path) -> Path:
     return Path(write_tree(tmp_path / "set", {"train": 8, "val": 4}, size=(40, 60)))
 
 
-def python(code: str, images: Path) -> "subprocess.Popen[str]":
+def python(code: str, images: Path) -> Process:
     program = f"from tests.training.test_signals import *\n{code}"
     command = [sys.executable, "-c", program, str(images)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
+    return Process(command, stdout=subprocess.PIPE, text=True, process_group=0)
 
 
 def decode_images(then: str) -> int:
@@ -92,7 +92,7 @@ def test_a_signal_to_the_whole_group_saves_a_training_on_photographs(
     main = [sys.executable, "-c", "from archsearch.cli import main; main()", "train", "16-8-1-1"]
     place = ["--device", "cpu", "--data", f"imagefolder:{images}", "--out", str(out)]
     command = [*main, *place, *recipe]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+    with Process(command, stderr=subprocess.PIPE, text=True, process_group=0) as process:
         wait_for(lambda: list(out.glob("events.jsonl")))
         os.killpg(process.pid, signum)
         _, errors = process.communicate(timeout=120)
