@@ -86,6 +86,7 @@ def training_setup(results: Results) -> list[tuple[str, str]]:
     pairs = [
         ("Started", str(results.request.get("created", "not recorded"))),
         ("Data", f"{data.name}: {images}, {data.num_classes} classes"),
+        ("Notes on the data", "; ".join(data.notes)),
         ("Data fingerprint", data.fingerprint),
         ("Recipe", _recipe_text(results.study.recipe)),
         ("Seeds", _seeds_text(results)),

@@ -64,19 +64,20 @@ def folder_name(study: Study) -> str:
 
 
 def _study_text(study: Study, data: Data) -> str:
-    """Return what will be trained: cells, seeds, epochs, recipe and images."""
+    """Return what will be trained: cells, seeds, epochs, recipe, images and what is left out."""
     from archsearch.reports.phrases import num_train_text
 
     fates = [cell.fate for cell in study.cells]
     counts = ", ".join(f"{fates.count(fate)} {fate}" for fate in dict.fromkeys(fates))
     num_trials = len(study.trials(data))
     cells = f"{len(fates)} cells ({counts}), {len(study.seeds)} seed(s): {num_trials} trainings"
-    return (
+    text = (
         f"{cells if fates else 'Trainings'} of {study.recipe.epochs} epoch(s), "
         f"recipe {study.recipe.name}, on {data.name}: "
         f"{num_train_text(data, study.recipe)} images to train, "
         f"{data.num_val:,} to choose, {data.num_test:,} to test"
     )
+    return "\n".join([text, *(f"Data: {note}" for note in data.notes)])
 
 
 def _train(folder: "StudyFolder", launch: Launch) -> Mapping["State", int]:

@@ -122,6 +122,8 @@ def status(run: Run, output: AsFormat = Format.table) -> None:
         return
     print_rows(_rows_to_show(current))
     counts = ", ".join(f"{n} {state}" for state, n in current.counts.items())
+    for note in current.data_notes:
+        say(f"Data: {note}")
     say(f"{current.name}: {counts}. {'It is running.' if current.running else 'Resume with:'}")
     if not current.running:
         say(f"  {current.command}")

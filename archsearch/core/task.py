@@ -28,7 +28,7 @@ class Data:
     """A data set: its name as on the command line, and a summary of its contents.
 
     Only the fingerprint is part of a trial's identity: the same images at another path are the
-    same data.
+    same data. ``notes`` say what is left out of the source, for plans, records and reports.
     """
 
     name: str
@@ -39,6 +39,12 @@ class Data:
     num_val: int
     num_test: int
     source: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def record_notes(self) -> tuple[str, ...]:
+        """The notes as every record of a trial holds them."""
+        return tuple(f"data: {note}" for note in self.notes)
 
 
 class Splits(Protocol):

@@ -191,6 +191,7 @@ class Driver:
             error=f"{outcome.error}\n{outcome.detail}".strip(),
             seconds=sum(epoch.get("seconds") or 0.0 for epoch in curve),
             versions=versions(),
+            notes=trial.data.record_notes,
         )
         with folder.lock(ORPHAN_SECONDS):
             folder.write_record(record)

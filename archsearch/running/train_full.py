@@ -20,7 +20,7 @@ from archsearch.core.task import Data, Task
 from archsearch.families.internimage import InternImageFamily
 from archsearch.running.train_trial import run_on, to_record
 from archsearch.running.work import never
-from archsearch.storage.files import read_json, write_json
+from archsearch.storage.files import log, read_json, write_json
 from archsearch.storage.trial_folder import TrialFolder
 from archsearch.study import Record
 from archsearch.tasks.classification import CLASSIFICATION
@@ -83,6 +83,8 @@ def train_full(
     """
     check_device(recipe, device)
     description = task.describe(data, recipe)
+    for note in description.notes:
+        log.warning("Data: %s", note)
     weights = None if start is None else str(start)
     request = TrainingRequest(variant, recipe, description, seed, task, weights)
     folder = TrialFolder(out)

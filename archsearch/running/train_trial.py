@@ -110,7 +110,7 @@ def _record(trial_id: str, training: Training, error: str) -> Record:
         seconds=sum(row["seconds"] for row in p.curve) + p.epoch_seconds,
         device=device_name(training.device),
         versions=versions(),
-        notes=tuple(p.notes),
+        notes=(*training.data.record_notes, *p.notes),
     )
 
 

@@ -171,12 +171,19 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differen
         *_changed("", old, new, ("name", "numerics", "task")),
         *_changed("recipe.", old["recipe"], new["recipe"], _keys(old["recipe"], new["recipe"])),
         *_plan_changes(old, new),
-        *_changed("data.", old["data"], new["data"], ("fingerprint",)),
+        *_data_changes(old["data"], new["data"]),
         *_members(
             "seed", dict.fromkeys(map(str, old["seeds"])), dict.fromkeys(map(str, new["seeds"]))
         ),
         *_members("cell", _by_coordinates(old), _by_coordinates(new)),
     ]
+
+
+def _data_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
+    """The fingerprints if they differ, with the numbers of images, which often say why."""
+    keys = ("num_train", "num_val", "num_test", "num_classes")
+    if fingerprint := list(_changed("data.", old, new, ("fingerprint",))):
+        yield from (*fingerprint, *_changed("data.", old, new, keys))
 
 
 def _keys(*mappings: Mapping[str, Any]) -> list[str]:

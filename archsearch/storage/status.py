@@ -15,6 +15,7 @@ from archsearch.core.family import variant_names
 from archsearch.core.metrics import Metric
 from archsearch.families import variant_from_dict
 from archsearch.storage import lock
+from archsearch.storage.request import data_of
 from archsearch.storage.study_folder import State, StudyFolder, TrialFolder
 from archsearch.tasks import task_from_dict
 
@@ -25,6 +26,7 @@ class StudyStatus:
 
     ``running`` is whether a driver holds the folder. ``best`` is the row with the best value of
     the study's metric among the complete trials. ``command`` starts or resumes the study.
+    ``data_notes`` say what is left out of the data.
     """
 
     name: str
@@ -35,6 +37,7 @@ class StudyStatus:
     counts: Mapping[State, int]
     best: Mapping[str, Any] | None
     rows: tuple[Mapping[str, Any], ...]
+    data_notes: tuple[str, ...] = ()
 
 
 def study_status(path: Path | str) -> StudyStatus:
@@ -59,6 +62,7 @@ def study_status(path: Path | str) -> StudyStatus:
         counts=Counter(row["state"] for row in rows),
         best=max(complete, key=lambda row: metric.merit(row[metric.name]), default=None),
         rows=rows,
+        data_notes=data_of(request).notes,
     )
 
 

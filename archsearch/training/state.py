@@ -81,7 +81,7 @@ class Training:
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         check_precision(recipe, device)
-        self.recipe, self.seed, self.task = recipe, seed, task
+        self.recipe, self.data, self.seed, self.task = recipe, data, seed, task
         self.device, self.group = device, group
         self.peak = PeakMemory(device)
         torch.manual_seed(mixed_seed(seed))
