@@ -50,6 +50,11 @@ def _load(name: str, root: Path) -> Dataset:
     kind, _, path = name.partition(":")
     if kind not in SOURCES:
         raise DataError(f"no data set is called {name!r}: wanted {_NAMES}")
+    if printable(path) != path:
+        raise DataError(
+            f"the path of the data is stored as text, and {printable(path)} has other bytes than "
+            "printable UTF-8: rename the folder, or give a link to it"
+        )
     dataset = SOURCES[kind](name, path, root)
     _check_labels(dataset)
     return dataset

@@ -51,9 +51,10 @@ class Header:
 
 @cache
 def formats() -> tuple[str, ...]:
-    """The formats that the installed pillow decodes."""
+    """The formats that the installed pillow decodes, the most common ones first."""
     from PIL import Image
 
+    Image.preinit()
     Image.init()
     return tuple(name for name in Image.ID if name not in NOT_DECODED)
 

@@ -63,7 +63,10 @@ class Dataset:
 
 def printable(path: Path | str) -> str:
     r"""``path`` as text that every terminal and file can hold: other bytes become ``\xe9``."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    text = str(path)
+    if text.isprintable():
+        return text
+    text = os.fsencode(text).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

@@ -193,6 +193,8 @@ def test_a_truncated_image_is_named(tree):
         ("cifar10:nowhere", "no such file or folder: nowhere"),
         ("imagefolder", "imagefolder:PATH"),
         ("imagefolder:nowhere", "imagefolder:PATH"),
+        ("imagefolder:caf\udce9", r"caf\\xe9 has other bytes than printable UTF-8: rename"),
+        ("cifar10:no\x1b[31m", r"no\\x1b\[31m has other bytes than printable UTF-8: rename"),
     ],
 )
 def test_missing_data_is_reported(name, reason):
