@@ -1,4 +1,4 @@
-"""Derivatives of the operator in every mode: the kernels of the dispatcher's autograd and vmap keys.
+"""Derivatives of the operator in every mode: its kernels for autograd and for vmap.
 
 - First derivatives in reverse mode are native: `dcnv3` calls `dcnv3_backward`.
 - The derivatives of `dcnv3_backward` are those of its PyTorch reference.
@@ -17,7 +17,6 @@ from torch import Tensor
 from torch._C._functorch import TransformType, peek_interpreter_stack
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
-from torch.autograd.function import _SingleLevelFunction
 
 from cuda_ops.geometry import ConvArgs
 from cuda_ops.reference import dcnv3_torch, dcnv3_torch_backward
@@ -59,16 +58,16 @@ def _in_forward_mode() -> bool:
     return forward_ad._current_level >= 0
 
 
-def _apply(function: type[_SingleLevelFunction], *inputs: Any) -> Any:
+def _apply(function: type[torch.autograd.Function], *inputs: Any) -> Any:
     """Calls a function at the current level of transforms.
 
-    `torch.autograd.Function` would refuse a transform: it handles all levels itself. A kernel of
-    the dispatcher is called once for each level.
+    `Function.apply` itself handles all levels and refuses functions of the older style. A kernel of
+    the dispatcher is called once for each level, so the method that it overrides is right.
     """
     if not torch._C._are_functorch_transforms_active():
-        return function.apply(*inputs)
+        return function.apply(*inputs)  # type: ignore[no-untyped-call]
     with enable_single_level_autograd_function():
-        return function.apply(*inputs)
+        return super(torch.autograd.Function, function).apply(*inputs)  # type: ignore[misc]
 
 
 def _at_next_level(kernel: Callable[..., Any], *inputs: Any) -> Any:
@@ -79,7 +78,7 @@ def _at_next_level(kernel: Callable[..., Any], *inputs: Any) -> Any:
         return kernel(*inputs)
 
 
-class _Forward(_SingleLevelFunction):
+class _Forward(torch.autograd.Function):
     """The same as `torch.library.register_autograd`, at a quarter of its 50 us per call."""
 
     @staticmethod
@@ -98,7 +97,7 @@ class _Forward(_SingleLevelFunction):
         return (*(g if needed else None for g, needed in zip(grads, needs, strict=True)), None)
 
 
-class _Backward(_SingleLevelFunction):
+class _Backward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Any:
         *tensors, ctx.args = inputs
@@ -111,11 +110,11 @@ class _Backward(_SingleLevelFunction):
         return (*torch.func.vjp(reference, *ctx.saved_tensors)[1](grads), None)
 
 
-def _reference_backward(*tensors: Tensor, args: tuple[Any, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    needs = args[NUM_ARGS:]
-    return dcnv3_torch_backward(
-        *tensors, ConvArgs(*args[:NUM_ARGS]), (needs[0], needs[1], needs[2])
-    )
+def _reference_backward(
+    grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, args: tuple[Any, ...]
+) -> tuple[Tensor, Tensor, Tensor]:
+    conv_args, needs = ConvArgs(*args[:NUM_ARGS]), args[NUM_ARGS:]
+    return dcnv3_torch_backward(grad, x, offset, mask, conv_args, (needs[0], needs[1], needs[2]))
 
 
 def _below_autograd(*inputs: Any) -> Tensor:
