@@ -9,9 +9,9 @@ import sys
 
 import torch
 
-from cuda_ops import build
+from cuda_ops import build, native
 from cuda_ops.architectures import LEAST_CAPABILITY, dotted, visible_capabilities
-from cuda_ops.native import backends
+from cuda_ops.cache import cache_root
 from cuda_ops.toolchain import BuildError
 
 
@@ -36,7 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build_backends(backend: str | None, arch: str | None) -> int:
-    """Builds the requested backends and prints each library's path. Returns 1 if one failed."""
+    """Builds the requested backends, loads them, and prints their paths. Returns 2 if one failed.
+
+    A library that cannot be loaded is built again.
+    """
     architectures = tuple(arch.split(",")) if arch else None
     with_cuda = backend in ("cuda", "all") or (
         backend is None and (arch is not None or torch.cuda.is_available())
@@ -47,10 +50,10 @@ def build_backends(backend: str | None, arch: str | None) -> int:
             continue
         try:
             recipe = build.cpu_recipe() if name == "cpu" else build.cuda_recipe(architectures)
-            print(f"{name}: {build.build(recipe)}")
+            print(f"{name}: {native.load_library(recipe, even_if_rebuilt=True)}")
         except BuildError as error:
             print(f"{name}: not built. {error}", file=sys.stderr)
-            failed = 1
+            failed = 2
     return failed
 
 
@@ -66,8 +69,11 @@ def doctor() -> int:
         note = "" if capability >= least else f"; the CUDA kernels need {dotted(least)}"
         name = torch.cuda.get_device_name(index)
         print(f"GPU {index}: {name}, compute capability {dotted(capability)}{note}")
-    print(f"cache {build.cache_root()}")
-    for name, backend in backends().items():
+    try:
+        print(f"cache {cache_root()}")
+    except BuildError as error:
+        print(f"no cache: {error}")
+    for name, backend in native.backends().items():
         state = "built" if backend.built else "usable" if backend.usable else "not usable"
         print(f"{name:6}{state:11}{backend.detail}")
     return 0

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from cuda_ops import build
 from cuda_ops.build import Recipe
+from cuda_ops.cache import cache_root
 from cuda_ops.toolchain import BuildError
 
 _RECIPES: dict[str, Callable[[], Recipe]] = {"cpu": build.cpu_recipe, "cuda": build.cuda_recipe}
@@ -61,11 +64,36 @@ def _try_to_load(backend: str) -> str | None:
     """None if the backend is loaded, else why it could not be built or loaded."""
     if backend not in _errors:
         try:
-            torch.ops.load_library(build.build(_RECIPES[backend]()))  # type: ignore[no-untyped-call]
+            load_library(_RECIPES[backend]())
             _errors[backend] = None
-        except (BuildError, OSError) as error:
+        except BuildError as error:
             _errors[backend] = str(error)
     return _errors[backend]
+
+
+def load_library(recipe: Recipe, *, even_if_rebuilt: bool = False) -> Path:
+    """Builds and loads a library; builds it again if the one in the cache cannot be loaded.
+
+    That happens once for each library, or each time if `even_if_rebuilt`. Returns its path. Raises
+    BuildError if it cannot be built or loaded.
+    """
+    path = build.build(recipe)
+    if _loading_error(path) is not None:
+        path = build.rebuild(recipe, path, even_if_rebuilt=even_if_rebuilt)
+        if error := _loading_error(path):
+            raise BuildError(
+                f"{path} was built here and cannot be loaded: {error}. Set CXX to the compiler "
+                "that fits this torch, or XDG_CACHE_HOME to a folder in which programs may run"
+            )
+    return path
+
+
+def _loading_error(path: Path) -> str | None:
+    try:
+        torch.ops.load_library(path)  # type: ignore[no-untyped-call]
+    except OSError as error:
+        return str(error.__cause__ or error)  # torch's own message does not say why
+    return None
 
 
 def backends() -> dict[str, Backend]:
@@ -90,7 +118,9 @@ def _status(backend: str) -> Backend:
         if path is not None:
             return Backend(True, True, str(path))
         return Backend(
-            True, False, f"not built; the first call builds it with {recipe.find_compiler()}"
+            True,
+            False,
+            f"not built; the first call builds it with {shlex.join(recipe.find_compiler())}",
         )
     except BuildError as build_error:
         return Backend(False, False, str(build_error))
@@ -98,5 +128,8 @@ def _status(backend: str) -> Backend:
 
 def _built_for_others() -> str:
     """Names the CUDA libraries in the cache: they can be built on a machine without a GPU."""
-    folders = sorted(path.parent.name for path in build.cache_root().glob("cuda-*/*.so"))
+    try:
+        folders = sorted(path.parent.name for path in cache_root().glob("cuda-*/*.so"))
+    except BuildError as error:
+        return f"; {error}"
     return f"; built for other machines: {', '.join(folders)}" if folders else ""

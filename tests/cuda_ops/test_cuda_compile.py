@@ -23,7 +23,7 @@ ARCHITECTURES = ("80", "90")
 
 try:
     RECIPE = build.cuda_recipe(ARCHITECTURES)
-    NVCC = RECIPE.find_compiler()
+    (NVCC,) = RECIPE.find_compiler()
 except BuildError as error:
     pytest.skip(f"CUDA cannot be compiled here: {error}", allow_module_level=True)
 
