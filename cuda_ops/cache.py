@@ -83,8 +83,11 @@ def was_rebuilt(library: Path) -> bool:
 
 
 def identity(library: Path) -> str:
-    """Changes when the library is replaced, also by one of the same content."""
-    status = library.stat()
+    """Changes when the library is replaced, also by one of the same content; empty if it is gone."""
+    try:
+        status = library.stat()
+    except FileNotFoundError:  # another process is building it again
+        return ""
     return f"{status.st_ino} {status.st_mtime_ns}"
 
 

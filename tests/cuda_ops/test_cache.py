@@ -89,6 +89,21 @@ def test_a_library_that_cannot_be_loaded_is_replaced_and_named(
     assert path.read_bytes().startswith(b"\x7fELF")
 
 
+def test_a_process_that_waits_for_the_rebuild_of_another_uses_it(
+    recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = build.build(recipe)
+    make_unloadable(path)
+    unloadable = cache.identity(path)
+    cache.discard(path)
+    assert build.rebuild(recipe, path) == path  # the first process
+    (path.parent / "rebuilt").unlink()
+    capsys.readouterr()
+    for identity in (unloadable, ""):  # seen before, and while the first process built
+        assert build._build_locked(recipe, identity) == path
+    assert capsys.readouterr().err == ""
+
+
 def test_if_building_again_does_not_help_it_happens_once(
     recipe: Recipe, capsys: pytest.CaptureFixture[str]
 ) -> None:
