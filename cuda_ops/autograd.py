@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch._C._functorch import TransformType, peek_interpreter_stack
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
+from torch.autograd.function import _SingleLevelFunction
 
 from cuda_ops.geometry import ConvArgs
 from cuda_ops.reference import dcnv3_torch, dcnv3_torch_backward
@@ -62,12 +64,18 @@ def _apply(function: type[torch.autograd.Function], *inputs: Any) -> Any:
     """Calls a function at the current level of transforms.
 
     `Function.apply` itself handles all levels and refuses functions of the older style. A kernel of
-    the dispatcher is called once for each level, so the method that it overrides is right.
+    the dispatcher is called once for each level, so a function for one level is right.
     """
     if not torch._C._are_functorch_transforms_active():
         return function.apply(*inputs)  # type: ignore[no-untyped-call]
     with enable_single_level_autograd_function():
-        return super(torch.autograd.Function, function).apply(*inputs)  # type: ignore[misc]
+        return _for_one_level(function).apply(*inputs)
+
+
+@functools.cache
+def _for_one_level(function: type[torch.autograd.Function]) -> Any:
+    methods = {name: staticmethod(getattr(function, name)) for name in ("forward", "backward")}
+    return type(function.__name__, (_SingleLevelFunction,), methods)
 
 
 def _at_next_level(kernel: Callable[..., Any], *inputs: Any) -> Any:

@@ -83,7 +83,7 @@ def was_rebuilt(library: Path) -> bool:
 
 
 def identity(library: Path) -> str:
-    """Changes when the library is replaced, also by one of the same content; empty if it is gone."""
+    """Changes when the library is replaced, also by one of equal content; empty if it is gone."""
     try:
         status = library.stat()
     except FileNotFoundError:  # another process is building it again
