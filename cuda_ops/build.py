@@ -170,18 +170,18 @@ def build(recipe: Recipe) -> Path:
     A build prints one line on stderr: the backend and the seconds it took. Raises BuildError with
     the compiler's message, or with the reason why the cache folder cannot be used.
     """
-    with cache.errors_in_words():
+    with cache.explained_errors():
         return recipe.find_built() or _build_locked(recipe, None)
 
 
 def rebuild(recipe: Recipe, unloadable: Path, *, even_if_rebuilt: bool = False) -> Path:
-    """The path of a library in place of one that cannot be loaded. Raises as `build`.
+    """Replaces a library that cannot be loaded, and returns the path. Raises as `build`.
 
-    If that one itself was built in place of another, building does not help, and it stays.
+    If it already replaced another one, building does not help, and it stays.
     """
     if cache.was_rebuilt(unloadable) and not even_if_rebuilt:
         return unloadable
-    with cache.errors_in_words():
+    with cache.explained_errors():
         return _build_locked(recipe, cache.identity(unloadable))
 
 

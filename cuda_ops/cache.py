@@ -1,7 +1,7 @@
 """The folder of built libraries: where it is, locks, checksums, and what is wrong with it.
 
-A library stands in a folder of its own beside `sha256`, its checksum, and, if it was built again
-because it could not be loaded, an empty file `rebuilt`.
+Each library has a folder of its own. The folder also holds `sha256`, its checksum, and, if it was
+built again because it could not be loaded, an empty file `rebuilt`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def cache_root() -> Path:
 
 
 @contextmanager
-def errors_in_words() -> Iterator[None]:
+def explained_errors() -> Iterator[None]:
     """A context in which an error of the file system becomes a BuildError with advice."""
     try:
         yield

@@ -20,10 +20,10 @@ def conv_nhwc(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def _is_square(conv: nn.Conv2d) -> bool:
-    """Whether rows and columns are alike and padding is zero, as in every network of ours."""
+    """Whether rows and columns are equal and the padding is zero, as in all our networks."""
     sizes = (conv.kernel_size, conv.stride, conv.padding)
-    alike = all(isinstance(size, tuple) and size[0] == size[1] for size in sizes)
-    return alike and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
+    is_square = all(isinstance(size, tuple) and size[0] == size[1] for size in sizes)
+    return is_square and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
 
 
 def _conv_tiny(conv: nn.Conv2d, x: Tensor) -> Tensor:
