@@ -41,7 +41,10 @@ def _read_trial(trial: Trial, state: State, folder: "TrialFolder") -> TrialResul
     record = folder.record()
     if record is not None:
         return TrialResult(trial, record.status, record, record.curve)
-    return TrialResult(trial, state, None, folder.curve())
+    curve = folder.curve()
+    if state in ("complete", "diverged", "failed"):  # its record is damaged
+        state = "interrupted" if curve else "pending"
+    return TrialResult(trial, state, None, curve)
 
 
 def _halving(study: Study, data: Data, trials: tuple[TrialResult, ...]) -> "HalvingOutcome | None":

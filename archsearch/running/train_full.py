@@ -4,7 +4,6 @@ The folder has a trial's files (events, checkpoints, record), but ``request.json
 spec, because any network can be trained here, not only a variant of a study.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,7 +19,8 @@ from archsearch.core.task import Data, Task
 from archsearch.families.internimage import InternImageFamily
 from archsearch.running.train_trial import run_on, to_record
 from archsearch.running.work import never
-from archsearch.storage.files import read_json, write_json
+from archsearch.storage.files import plain_json, write_json
+from archsearch.storage.stored_json import read_typed
 from archsearch.storage.trial_folder import TrialFolder
 from archsearch.study import Record
 from archsearch.tasks.classification import CLASSIFICATION
@@ -57,6 +57,18 @@ class TrainingRequest:
         return {**values, "data": self.data.fingerprint, "seed": self.seed, "start": self.start}
 
 
+@dataclass(frozen=True)
+class _StoredRequest:
+    """What is read of request.json."""
+
+    identity: dict[str, Any]
+
+
+def training_folder(path: Path) -> TrialFolder:
+    """The folder of a full training, whose record names no trial."""
+    return TrialFolder(path, trial_id="")
+
+
 def train_full(
     variant: InternImageFamily,
     recipe: Recipe,
@@ -85,7 +97,7 @@ def train_full(
     description = task.describe(data, recipe)
     weights = None if start is None else str(start)
     request = TrainingRequest(variant, recipe, description, seed, task, weights)
-    folder = TrialFolder(out)
+    folder = training_folder(out)
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.lock():
         _write_or_check(request, folder)
@@ -133,14 +145,14 @@ def _write_or_check(request: TrainingRequest, folder: TrialFolder) -> None:
     Raises:
         ValueError: the folder holds another training; the message lists the differences.
     """
-    identity = json.loads(json.dumps(request.identity()))  # as read back: tuples become lists
+    identity = plain_json(request.identity())
     paths = (folder.path / REQUEST, folder.path / OLD_REQUEST)
     path = next((path for path in paths if path.exists()), None)
     if path is None:
         recipe, data = request.recipe.name, asdict(request.data)
         write_json(paths[0], {"identity": identity, "recipe": recipe, "data": data})
         return
-    stored = read_json(path)["identity"]
+    stored = read_typed(path, _StoredRequest).identity
     keys = sorted(k for k in identity.keys() | stored.keys() if identity.get(k) != stored.get(k))
     if keys:
         changes = "; ".join(f"{k} was {stored.get(k)}, now {identity.get(k)}" for k in keys)
@@ -155,7 +167,7 @@ def _train(
         training = Training(r.variant, r.recipe, r.data, r.seed, r.task, device, group)
         if r.start is not None:
             _load_start(training, Path(r.start))
-        to_record(training, TrialFolder(folder), "", stop)
+        to_record(training, training_folder(folder), "", stop)
 
 
 def _load_start(training: Training, path: Path) -> None:

@@ -14,6 +14,9 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from archsearch.storage.plain_file import Damaged, open_plain
+from archsearch.storage.stored_json import warn_once
+
 POLL_SECONDS = 0.02
 
 _held: set[int] = set()
@@ -45,9 +48,10 @@ def hold(path: Path, wait_seconds: float = 1.0) -> Iterator[None]:
 
     Raises:
         Locked: another process holds it.
+        Damaged: there is a link or anything else than a plain file at ``path``.
         OSError: the file cannot be written, or its file system has no locks.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    fd = open_plain(path, os.O_RDWR | os.O_CREAT)
     _held.add(fd)
     try:
         _acquire(fd, path, time.monotonic() + wait_seconds)
@@ -82,10 +86,16 @@ def _write_holder(fd: int) -> None:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a running process holds the lock at ``path``; False without a lock file."""
+    """Whether a running process holds the lock at ``path``; False without a lock file.
+
+    What is no plain file holds no lock; a warning names it.
+    """
     try:
-        fd = os.open(path, os.O_RDONLY)
+        fd = open_plain(path, os.O_RDONLY)
     except FileNotFoundError:
+        return False
+    except Damaged as error:
+        warn_once(str(error))
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
