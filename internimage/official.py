@@ -15,7 +15,7 @@ from torch import Tensor
 
 from internimage.config import PRESETS, ModelConfig, config_from_dict
 from internimage.model import STAGES, InternImage
-from internimage.weights import State, assemble, printable, regular_file
+from internimage.weights import State, assemble, check_tensors, printable, regular_file
 
 # Keys that may hold the weights; a training checkpoint has several of them.
 _CONTAINERS = ("model", "model_ema", "state_dict")
@@ -75,6 +75,7 @@ def load_official(
         ValueError: the file is not such a checkpoint, or keys do not fit the network (all named).
     """
     state = rename_official(_read_official(Path(path)))
+    check_tensors(state, Path(path))
     if offset_scale is not None:
         given["offset_scale"] = offset_scale
     try:

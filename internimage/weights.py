@@ -80,7 +80,8 @@ def assemble(
     """
     if features_only:
         state = {key: value for key, value in state.items() if not key.startswith("head.")}
-    if problems := _unlike_tensors(state) or _too_large(config, state, features_only):
+    check_tensors(state, source)
+    if problems := _too_large(config, state, features_only):
         raise ValueError(f"{source} does not fit the network: " + "; ".join(problems))
     with torch.device("meta"):
         model = InternImage(config, features_only=features_only)
@@ -92,9 +93,15 @@ def assemble(
     return model.eval()
 
 
-def _unlike_tensors(state: State) -> list[str]:
-    """The tensors that are no plain arrays of real numbers, each with its numbers in the file."""
-    return [f"{key}: {problem}" for key, value in state.items() if (problem := _unlike(value))]
+def check_tensors(state: State, source: Path) -> None:
+    """Check that all are dense arrays of real numbers, each with its numbers in the file.
+
+    Raises:
+        ValueError: some are not; the message names all of them.
+    """
+    problems = [f"{key}: {problem}" for key, value in state.items() if (problem := _unlike(value))]
+    if problems:
+        raise ValueError(f"{source} holds no plain weights: " + "; ".join(problems))
 
 
 def _unlike(value: Tensor) -> str:
