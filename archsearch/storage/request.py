@@ -140,7 +140,9 @@ def study_of(request: Mapping[str, Any]) -> Study:
     }
     stored = {"reports": [], **request}
     others = {k: typed(stored[k], kind) for k, kind in _STUDY_TYPES.items() if k not in converted}
-    return Study(**others, **converted)
+    study = Study(**others, **converted)
+    study.task.metric(study.metric)  # raises for an unknown one
+    return study
 
 
 def plan_of(values: Mapping[str, Any]) -> Plan | None:
