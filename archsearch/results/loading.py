@@ -90,7 +90,8 @@ def assemble(
         for i, (cell, label) in enumerate(zip(cells, _labels(cells), strict=True))
         for v in [cell.variant]
     )  # fmt: skip
-    others = tuple(t for t in trials if t not in own)
+    own_ids = {t.trial.id for t in own}
+    others = tuple(t for t in trials if t.trial.id not in own_ids)
     return Results(name, study, data, request, rows, others, halved.notes if halved else ())
 
 

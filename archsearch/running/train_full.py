@@ -27,7 +27,8 @@ from archsearch.tasks.classification import CLASSIFICATION
 from archsearch.training.device import check_device, settings
 from archsearch.training.process_group import ProcessGroup
 from archsearch.training.state import Training
-from internimage import InternImage, load_weights, save_weights
+from internimage import load_weights, save_weights
+from internimage.weights import assemble
 
 WEIGHTS = "weights.safetensors"
 REQUEST = "request.json"
@@ -120,23 +121,28 @@ def export_weights(folder: TrialFolder, request: TrainingRequest, path: Path) ->
     """Write the weights of a finished training, a trial's too, for `internimage.load_weights`.
 
     Raises:
-        ValueError: the folder has no undamaged checkpoint.
+        ValueError: the folder has no undamaged checkpoint, or its weights do not fit the network.
     """
     stored = folder.load_checkpoint()
     if stored is None:
         raise ValueError(f"{folder.path} has no undamaged checkpoint to take weights from")
-    model = InternImage(request.variant.config_for(request.data.num_classes, request.recipe))
-    model.load_state_dict(measured_weights(stored[1]))
-    save_weights(model, path)
+    config = request.variant.config_for(request.data.num_classes, request.recipe)
+    save_weights(assemble(config, measured_weights(stored[1]), False, folder.path), path)
 
 
 def measured_weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights in a checkpoint's state that were measured: the averaged ones, if any."""
-    if state["average"] is None:
-        return dict(state["model"])
-    prefix = "module."
-    average = state["average"].items()
-    return {k.removeprefix(prefix): v for k, v in average if k.startswith(prefix)}
+    """The weights in a checkpoint's state that were measured: the averaged ones, if any.
+
+    Raises:
+        ValueError: the state holds no weights.
+    """
+    average, prefix = state.get("average"), "module."
+    weights = state.get("model") if average is None else average
+    if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise ValueError("the checkpoint holds no weights: train again in another folder")
+    if average is None:
+        return dict(weights)
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
 
 def _write_or_check(request: TrainingRequest, folder: TrialFolder) -> None:

@@ -24,7 +24,10 @@ _held: set[int] = set()
 
 
 class Locked(ValueError):
-    """Raised when another process holds the lock; the message names it."""
+    """Raised when another process holds the lock, or when what is at its path can be no lock.
+
+    The message says which; in the second case the cause is `Damaged`.
+    """
 
 
 def _release_in_child() -> None:
@@ -47,11 +50,13 @@ def hold(path: Path, wait_seconds: float = 1.0) -> Iterator[None]:
     The default wait outlasts `is_held`, which takes the lock for an instant.
 
     Raises:
-        Locked: another process holds it.
-        Damaged: there is a link or anything else than a plain file at ``path``.
+        Locked: another process holds it, or there is no plain file at ``path``.
         OSError: the file cannot be written, or its file system has no locks.
     """
-    fd = open_plain(path, os.O_RDWR | os.O_CREAT)
+    try:
+        fd = open_plain(path, os.O_RDWR | os.O_CREAT)
+    except Damaged as error:
+        raise Locked(str(error)) from error
     _held.add(fd)
     try:
         _acquire(fd, path, time.monotonic() + wait_seconds)

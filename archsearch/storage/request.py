@@ -77,9 +77,15 @@ def check_request(request: Mapping[str, Any]) -> None:
     """Check the types of a request's fields; `study_of` checks the values.
 
     Raises:
-        msgspec.ValidationError: a field is missing or has the wrong type.
+        ValueError: a field is missing or has the wrong type, or a coordinate is a number in one
+            cell and text in another, so that cells have no order.
     """
-    msgspec.convert(request, _StoredRequest)
+    stored = msgspec.convert(request, _StoredRequest)
+    values = [(name, value) for cell in stored.cells for name, value in cell.requested.items()]
+    texts = {name for name, value in values if isinstance(value, str)}
+    numbers = {name for name, value in values if not isinstance(value, str)}
+    if mixed := sorted(texts & numbers):
+        raise ValueError(f"numbers and text for the coordinate {', '.join(mixed)}")
 
 
 def migrated(values: dict[str, Any]) -> dict[str, Any]:

@@ -289,6 +289,8 @@ class StudyFolder:
                 try:
                     stack.enter_context(lock.hold(self.path / "lock", wait_seconds))
                 except Locked as error:
+                    if isinstance(error.__cause__, Damaged):
+                        raise
                     advice = "Wait for it, or choose another folder with --out"
                     raise Locked(f"{error}. {advice}") from None
             yield

@@ -18,7 +18,6 @@ from archsearch.results import load
 from archsearch.running.work import output_to
 from archsearch.storage import lock
 from archsearch.storage.files import log, write_json
-from archsearch.storage.plain_file import Damaged
 from archsearch.storage.publish import publish
 from archsearch.storage.status import study_status
 from archsearch.storage.study_folder import StudyFolder, TrialFolder
@@ -47,7 +46,7 @@ def test_a_link_in_a_run_is_not_written_through(
     }
     path = trial.path / name
     path.symlink_to(victim)
-    with pytest.raises(Damaged, match=f"{path} is a link"):
+    with pytest.raises(ValueError, match=f"{path} is a link"):
         writers[name](path)
     assert victim.read_text() == "precious\n"
     assert not lock.is_held(path)
@@ -56,7 +55,7 @@ def test_a_link_in_a_run_is_not_written_through(
 def test_a_linked_lock_of_a_study_is_refused(folder: StudyFolder, victim: Path) -> None:
     (folder.path / "lock").unlink()
     (folder.path / "lock").symlink_to(victim)
-    with pytest.raises(ValueError, match="lock is a link"):
+    with pytest.raises(lock.Locked, match=r"lock is a link, .* put the file itself there$"):
         folder.create(toy.study(), toy.DATA)
     assert victim.read_text() == "precious\n"
 
@@ -119,6 +118,12 @@ def test_a_study_with_wrong_values_is_refused_by_name(name: str, folder: StudyFo
     path = folder.path / "study.json"
     edit(path, lambda values: values.update(STUDIES[name]))
     with pytest.raises(ValueError, match=f"{path}"):
+        load(folder.path)
+
+
+def test_a_coordinate_that_is_a_number_and_a_text_is_refused(folder: StudyFolder) -> None:
+    edit(folder.path / "study.json", lambda v: v["cells"][0]["requested"].update(c1="<b>x</b>"))
+    with pytest.raises(ValueError, match=r"study\.json .*numbers and text for the coordinate c1"):
         load(folder.path)
 
 
