@@ -83,10 +83,10 @@ def run_attempt(job: Job, stop: Stop = never) -> Outcome:
     folder = StudyFolder(job.study).trial(job.trial_id)
     try:
         with folder.lock(ORPHAN_SECONDS):
-            if folder.record_summary() is None:
+            if folder.record() is None:
                 remove_leftovers(folder.path)
                 resolve(job.work)(folder.path, job.device, stop)
-            if folder.record_summary() is None:
+            if folder.record() is None:
                 raise RuntimeError(f"{job.work} returned without a record")
     except Interrupted:
         return Outcome(job.trial_id, "interrupted")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from archsearch import results
+from archsearch.running.run import run_study
 from archsearch.storage.study_folder import StudyFolder, TrialFolder
 from archsearch.study import Record
 from tests import toy
@@ -117,6 +118,18 @@ def test_a_record_with_impossible_numbers_is_not_written(trial: TrialFolder) -> 
     assert not (trial.path / "record.json").exists()
     trial.write_record(Record(trial.id, "complete", {"val_accuracy": math.nan}))
     assert toy.record_of(trial).metrics == {"val_accuracy": None}
+
+
+def test_a_record_with_a_damaged_end_is_trained_again(folder: StudyFolder) -> None:
+    """Its head, which a status reads, is whole."""
+    run_study(folder, folder.trials(), runner="inline", work="tests.toy:train")
+    path = folder.trial(folder.ids()[1]).path / "record.json"
+    path.write_bytes(path.read_bytes().replace(b'"epoch":2', b'"epoch":1', 1))
+    assert folder.trial(folder.ids()[1]).record_summary() is not None
+    counts = run_study(folder, folder.trials(), runner="inline", work="tests.toy:train")
+    assert counts == {"complete": 3}
+    assert toy.results(folder) == toy.expected_results(folder)
+    assert path.with_name("record.json.corrupt").exists()
 
 
 EVENTS = {
