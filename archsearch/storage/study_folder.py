@@ -244,8 +244,8 @@ class StudyFolder:
             raise ValueError(f"{self._trials} is no folder: move it away") from None
         if links := sorted(entry.path for entry in entries if entry.is_symlink()):
             raise ValueError(
-                f"links inside a run are not followed: put the folders themselves in place of "
-                f"{', '.join(links)}"
+                f"links inside a run are not followed, got {', '.join(links)}: put the folders "
+                "themselves there"
             )
         return dict.fromkeys(sorted(entry.name for entry in entries))
 
