@@ -23,6 +23,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
+from archsearch.storage.files import write_bytes
+
 INK, MUTED, FAINT, PAPER = "#1b1f1d", "#66706b", "#d9dedb", "#fefefe"
 HATCH_FILL, HATCH_LINE = "#f1f3f2", "#b3bbb6"
 GREENS = LinearSegmentedColormap.from_list(
@@ -228,5 +230,5 @@ def write_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write the figure in every format as ``folder/<name>.<format>``."""
     paths = {folder / f"{name}.{suffix}": writer for suffix, writer in FORMATS.items()}
     for path, writer in paths.items():
-        path.write_bytes(writer(figure))
+        write_bytes(path, writer(figure))
     return [*paths]

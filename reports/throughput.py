@@ -7,14 +7,15 @@ from typing import Any
 
 from archsearch.reports.formats import MISSING, Table, as_markdown, number
 from archsearch.reports.phrases import plural
+from archsearch.storage.files import write_bytes
 
 
 def render(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, Any], out: Path) -> list[Path]:
     """Write throughput.json and throughput.md into ``out``."""
     paths = [out / "throughput.json", out / "throughput.md"]
     content = {"machine": dict(machine), "rows": [dict(row) for row in rows]}
-    paths[0].write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    paths[1].write_text(as_markdown(throughput_table(rows, machine)), encoding="utf-8")
+    write_bytes(paths[0], (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    write_bytes(paths[1], as_markdown(throughput_table(rows, machine)).encode())
     return paths
 
 

@@ -1,11 +1,12 @@
 """The estimate of a study's time and memory, and how it compares with what the study took."""
 
-import json
 import shlex
 import shutil
 import tempfile
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
 
 from archsearch.api.live import clock, say
 from archsearch.api.options import Launch
@@ -128,16 +129,28 @@ def estimate_text(estimate: "Estimate") -> str:
     return "; ".join(parts)
 
 
+class _StoredEstimate(msgspec.Struct):
+    """What is read of quote.json."""
+
+    seconds: dict[
+        Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")],
+        Annotated[float, msgspec.Meta(ge=0)],
+    ]
+
+
 def compare_estimate(folder: "StudyFolder") -> str:
     """Return a sentence that compares the estimate with the time taken; empty without one."""
     from archsearch.running.estimate import estimated_and_actual
+    from archsearch.storage.stored_json import read_typed
 
-    path = folder.path / FILE
-    if not path.exists():
+    try:
+        estimated = read_typed(folder.path / FILE, _StoredEstimate).seconds
+    except FileNotFoundError:
         return ""
-    estimated = json.loads(path.read_text())["seconds"]
+    except ValueError as error:
+        return f"No comparison with the estimate: {error}"
     predicted, taken = estimated_and_actual(estimated, folder.records(estimated).values())
-    if not taken:
+    if not taken or not predicted:
         return ""
     return (
         f"The trainings took {clock(taken)} together, estimated {clock(predicted)} "

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from archsearch.core.visible import visible
 from archsearch.running.progress import Snapshot, TrialProgress
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
     Update = Callable[[RenderableType], None]
 
@@ -69,8 +71,8 @@ def html_of(view: "RenderableType") -> str:
 
 
 def say(text: str) -> None:
-    """Print a message on stderr: stdout is for results."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a message on stderr, because stdout is for results; escapes in it are made visible."""
+    print(visible(text), file=sys.stderr, flush=True)
 
 
 def ended(trial: TrialProgress) -> bool:
@@ -84,7 +86,7 @@ def screen(snapshot: Snapshot, labels: Mapping[str, str], finished: list[str]) -
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(headline(snapshot, labels), style="bold")]
+    parts: list[RenderableType] = [Text(visible(headline(snapshot, labels)), style="bold")]
     if snapshot.total:
         bar = ProgressBar(total=snapshot.total, completed=snapshot.finished, width=60)
         parts.append(Padding(bar, (0, 0, 1, 0)))
@@ -110,10 +112,13 @@ def _table(snapshot: Snapshot, labels: Mapping[str, str], finished: list[str]) -
 RIGHT_ALIGNED = {"epoch", "images/s"}
 
 
-def _row(trial: TrialProgress, labels: Mapping[str, str]) -> tuple[str, ...]:
+def _row(trial: TrialProgress, labels: Mapping[str, str]) -> "tuple[Text, ...]":
+    """Return the cells of a row: plain text, because a stored error may hold markup or escapes."""
+    from rich.text import Text
+
     state = trial.state if not trial.note else f"{trial.state}: {trial.note[:60]}"
     speed = "" if trial.images_per_second is None else f"{trial.images_per_second:.0f}"
-    return (
+    cells = (
         labels[trial.trial_id],
         state,
         f"{trial.epoch}/{trial.epochs}",
@@ -121,6 +126,7 @@ def _row(trial: TrialProgress, labels: Mapping[str, str]) -> tuple[str, ...]:
         speed,
         trial.worker,
     )
+    return tuple(Text(visible(cell)) for cell in cells)
 
 
 def headline(snapshot: Snapshot, labels: Mapping[str, str]) -> str:

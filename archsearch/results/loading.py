@@ -41,7 +41,10 @@ def _read_trial(trial: Trial, state: State, folder: "TrialFolder") -> TrialResul
     record = folder.record()
     if record is not None:
         return TrialResult(trial, record.status, record, record.curve)
-    return TrialResult(trial, state, None, folder.curve())
+    curve = folder.curve()
+    if state in ("complete", "diverged", "failed"):  # its record is damaged
+        state = "interrupted" if curve else "pending"
+    return TrialResult(trial, state, None, curve)
 
 
 def _halving(study: Study, data: Data, trials: tuple[TrialResult, ...]) -> "HalvingOutcome | None":
@@ -87,7 +90,8 @@ def assemble(
         for i, (cell, label) in enumerate(zip(cells, _labels(cells), strict=True))
         for v in [cell.variant]
     )  # fmt: skip
-    others = tuple(t for t in trials if t not in own)
+    own_ids = {t.trial.id for t in own}
+    others = tuple(t for t in trials if t.trial.id not in own_ids)
     return Results(name, study, data, request, rows, others, halved.notes if halved else ())
 
 

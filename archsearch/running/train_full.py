@@ -4,7 +4,6 @@ The folder has a trial's files (events, checkpoints, record), but ``request.json
 spec, because any network can be trained here, not only a variant of a study.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,14 +19,16 @@ from archsearch.core.task import Data, Task
 from archsearch.families.internimage import InternImageFamily
 from archsearch.running.train_trial import run_on, to_record
 from archsearch.running.work import never
-from archsearch.storage.files import log, read_json, write_json
+from archsearch.storage.files import log, plain_json, write_json
+from archsearch.storage.stored_json import read_typed
 from archsearch.storage.trial_folder import TrialFolder
 from archsearch.study import Record
 from archsearch.tasks.classification import CLASSIFICATION
 from archsearch.training.device import check_device, settings
 from archsearch.training.process_group import ProcessGroup
 from archsearch.training.state import Training
-from internimage import InternImage, load_weights, save_weights
+from internimage import load_weights, save_weights
+from internimage.weights import assemble
 
 WEIGHTS = "weights.safetensors"
 REQUEST = "request.json"
@@ -55,6 +56,18 @@ class TrainingRequest:
         values |= {f"network.{k}": v for k, v in asdict(config).items()}
         values |= {f"task.{k}": v for k, v in self.task.to_dict().items()}
         return {**values, "data": self.data.fingerprint, "seed": self.seed, "start": self.start}
+
+
+@dataclass(frozen=True)
+class _StoredRequest:
+    """What is read of request.json."""
+
+    identity: dict[str, Any]
+
+
+def training_folder(path: Path) -> TrialFolder:
+    """The folder of a full training, whose record names no trial."""
+    return TrialFolder(path, trial_id="")
 
 
 def train_full(
@@ -87,7 +100,7 @@ def train_full(
         log.warning("Data: %s", note)
     weights = None if start is None else str(start)
     request = TrainingRequest(variant, recipe, description, seed, task, weights)
-    folder = TrialFolder(out)
+    folder = training_folder(out)
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.lock():
         _write_or_check(request, folder)
@@ -110,23 +123,28 @@ def export_weights(folder: TrialFolder, request: TrainingRequest, path: Path) ->
     """Write the weights of a finished training, a trial's too, for `internimage.load_weights`.
 
     Raises:
-        ValueError: the folder has no undamaged checkpoint.
+        ValueError: the folder has no undamaged checkpoint, or its weights do not fit the network.
     """
     stored = folder.load_checkpoint()
     if stored is None:
         raise ValueError(f"{folder.path} has no undamaged checkpoint to take weights from")
-    model = InternImage(request.variant.config_for(request.data.num_classes, request.recipe))
-    model.load_state_dict(measured_weights(stored[1]))
-    save_weights(model, path)
+    config = request.variant.config_for(request.data.num_classes, request.recipe)
+    save_weights(assemble(config, measured_weights(stored[1]), False, folder.path), path)
 
 
 def measured_weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights in a checkpoint's state that were measured: the averaged ones, if any."""
-    if state["average"] is None:
-        return dict(state["model"])
-    prefix = "module."
-    average = state["average"].items()
-    return {k.removeprefix(prefix): v for k, v in average if k.startswith(prefix)}
+    """The weights in a checkpoint's state that were measured: the averaged ones, if any.
+
+    Raises:
+        ValueError: the state holds no weights.
+    """
+    average, prefix = state.get("average"), "module."
+    weights = state.get("model") if average is None else average
+    if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise ValueError("the checkpoint holds no weights: train again in another folder")
+    if average is None:
+        return dict(weights)
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
 
 def _write_or_check(request: TrainingRequest, folder: TrialFolder) -> None:
@@ -135,14 +153,14 @@ def _write_or_check(request: TrainingRequest, folder: TrialFolder) -> None:
     Raises:
         ValueError: the folder holds another training; the message lists the differences.
     """
-    identity = json.loads(json.dumps(request.identity()))  # as read back: tuples become lists
+    identity = plain_json(request.identity())
     paths = (folder.path / REQUEST, folder.path / OLD_REQUEST)
     path = next((path for path in paths if path.exists()), None)
     if path is None:
         recipe, data = request.recipe.name, asdict(request.data)
         write_json(paths[0], {"identity": identity, "recipe": recipe, "data": data})
         return
-    stored = read_json(path)["identity"]
+    stored = read_typed(path, _StoredRequest).identity
     keys = sorted(k for k in identity.keys() | stored.keys() if identity.get(k) != stored.get(k))
     if keys:
         changes = "; ".join(f"{k} was {stored.get(k)}, now {identity.get(k)}" for k in keys)
@@ -157,7 +175,7 @@ def _train(
         training = Training(r.variant, r.recipe, r.data, r.seed, r.task, device, group)
         if r.start is not None:
             _load_start(training, Path(r.start))
-        to_record(training, TrialFolder(folder), "", stop)
+        to_record(training, training_folder(folder), "", stop)
 
 
 def _load_start(training: Training, path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Literal
 from archsearch.core.interrupted import Interrupted, Stop
 from archsearch.storage.files import DISK_FULL, remove_leftovers
 from archsearch.storage.lock import Locked
+from archsearch.storage.plain_file import open_plain
 from archsearch.storage.study_folder import StudyFolder
 
 DEFAULT_WORK = "archsearch.running.train_trial:train_trial"
@@ -82,10 +83,10 @@ def run_attempt(job: Job, stop: Stop = never) -> Outcome:
     folder = StudyFolder(job.study).trial(job.trial_id)
     try:
         with folder.lock(ORPHAN_SECONDS):
-            if folder.record_summary() is None:
+            if folder.record() is None:
                 remove_leftovers(folder.path)
                 resolve(job.work)(folder.path, job.device, stop)
-            if folder.record_summary() is None:
+            if folder.record() is None:
                 raise RuntimeError(f"{job.work} returned without a record")
     except Interrupted:
         return Outcome(job.trial_id, "interrupted")
@@ -125,7 +126,7 @@ def output_to(path: Path) -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     originals = os.dup(1), os.dup(2)
-    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    log = open_plain(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)
     try:

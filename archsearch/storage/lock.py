@@ -14,6 +14,9 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from archsearch.storage.plain_file import Damaged, open_plain
+from archsearch.storage.stored_json import warn_once
+
 POLL_SECONDS = 0.02
 
 _held: set[int] = set()
@@ -21,7 +24,10 @@ _held: set[int] = set()
 
 
 class Locked(ValueError):
-    """Raised when another process holds the lock; the message names it."""
+    """Raised when another process holds the lock, or when what is at its path can be no lock.
+
+    The message says which; in the second case the cause is `Damaged`.
+    """
 
 
 def _release_in_child() -> None:
@@ -44,10 +50,13 @@ def hold(path: Path, wait_seconds: float = 1.0) -> Iterator[None]:
     The default wait outlasts `is_held`, which takes the lock for an instant.
 
     Raises:
-        Locked: another process holds it.
+        Locked: another process holds it, or there is no plain file at ``path``.
         OSError: the file cannot be written, or its file system has no locks.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fd = open_plain(path, os.O_RDWR | os.O_CREAT)
+    except Damaged as error:
+        raise Locked(str(error)) from error
     _held.add(fd)
     try:
         _acquire(fd, path, time.monotonic() + wait_seconds)
@@ -82,10 +91,16 @@ def _write_holder(fd: int) -> None:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a running process holds the lock at ``path``; False without a lock file."""
+    """Whether a running process holds the lock at ``path``; False without a lock file.
+
+    What is no plain file holds no lock; a warning names it.
+    """
     try:
-        fd = os.open(path, os.O_RDONLY)
+        fd = open_plain(path, os.O_RDONLY)
     except FileNotFoundError:
+        return False
+    except Damaged as error:
+        warn_once(str(error))
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -16,6 +16,7 @@ from archsearch.core.metrics import Metric
 from archsearch.families import variant_from_dict
 from archsearch.storage import lock
 from archsearch.storage.request import data_of
+from archsearch.storage.stored_json import well_formed
 from archsearch.storage.study_folder import State, StudyFolder, TrialFolder
 from archsearch.tasks import task_from_dict
 
@@ -50,8 +51,10 @@ def study_status(path: Path | str) -> StudyStatus:
     """
     folder = StudyFolder(path)
     request = folder.request()
-    metric = task_from_dict(request.get("task", {})).metric(request["metric"])
-    rows = tuple(_rows(folder, request, metric))
+    with well_formed(folder.path / "study.json"):
+        metric = task_from_dict(request.get("task", {})).metric(request["metric"])
+        labels = _labels(request)
+    rows = tuple(_rows(folder, request, labels, metric))
     complete = [r for r in rows if r["state"] == "complete" and r[metric.name] is not None]
     return StudyStatus(
         name=request["name"],
@@ -67,9 +70,11 @@ def study_status(path: Path | str) -> StudyStatus:
 
 
 def _rows(
-    folder: StudyFolder, request: Mapping[str, Any], metric: Metric
+    folder: StudyFolder,
+    request: Mapping[str, Any],
+    labels: Mapping[str, tuple[str, int]],
+    metric: Metric,
 ) -> Iterator[dict[str, Any]]:
-    labels = _labels(request)
     launched = folder.launched()
     epochs = request["recipe"]["epochs"]
     for trial_id in dict.fromkeys((*labels, *launched)):

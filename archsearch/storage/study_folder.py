@@ -16,11 +16,13 @@ from typing import Any
 from archsearch.core.task import Data
 from archsearch.core.versions import versions
 from archsearch.storage import lock
-from archsearch.storage.files import DISK_FULL, Damaged, log, quarantine, well_formed, write_json
+from archsearch.storage.files import DISK_FULL, log, quarantine, write_json
 from archsearch.storage.lock import Locked
+from archsearch.storage.plain_file import Damaged, refuse_link
 from archsearch.storage.request import (
     STUDY_SCHEMAS,
     Difference,
+    check_request,
     data_of,
     differences,
     ids_of,
@@ -30,6 +32,7 @@ from archsearch.storage.request import (
     trials_of,
     union,
 )
+from archsearch.storage.stored_json import has_checksum, warn_once, well_formed
 from archsearch.storage.trial_folder import (
     FINISHED,
     RecordSummary,
@@ -174,23 +177,42 @@ class StudyFolder:
             raise ValueError(f"{error}. {advice}") from error
 
     def _read(self) -> dict[str, Any]:
-        return migrated(read_checked(self.path / "study.json", STUDY_SCHEMAS))
+        path = self.path / "study.json"
+        values = read_checked(path, STUDY_SCHEMAS)
+        with well_formed(path):
+            request = migrated(values)
+            check_request(request)
+        return request
 
     def study(self) -> Study:
+        request = self.request()
         with well_formed(self.path / "study.json"):
-            return study_of(self.request())
+            return study_of(request)
 
     def data(self) -> Data:
+        request = self.request()
         with well_formed(self.path / "study.json"):
-            return data_of(self.request())
+            return data_of(request)
 
     def trials(self) -> tuple[Trial, ...]:
         """Every planned trial in plan order, then those that a search launched beyond the plan."""
+        request = self.request()
         with well_formed(self.path / "study.json"):
-            planned = trials_of(self.request())
+            planned = trials_of(request)
         planned_ids = {trial.id for trial in planned}
-        more = (self.trial(i) for i in self.launched() if i not in planned_ids)
-        return planned + tuple(folder.trial() for folder in more)
+        more = (self._launched_trial(i) for i in self.launched() if i not in planned_ids)
+        return planned + tuple(trial for trial in more if trial is not None)
+
+    def _launched_trial(self, trial_id: str) -> Trial | None:
+        """The trial in the spec of a launched trial; None without a spec, or with a warning if it
+        is damaged."""
+        try:
+            return self.trial(trial_id).trial()
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            warn_once(f"{error}; the trial is left out")
+            return None
 
     def trial(self, trial_id: str) -> TrialFolder:
         """The folder of a trial.
@@ -208,12 +230,32 @@ class StudyFolder:
         return {trial_id: record for trial_id, record in records.items() if record is not None}
 
     def launched(self) -> dict[str, None]:
-        """Ids of the trials that have a folder, sorted."""
+        """Ids of the trials that have a folder, sorted.
+
+        Raises:
+            ValueError: ``trials`` or folders in it are links; the message names all of them.
+        """
+        refuse_link(self._trials)
         try:
-            names = [path.name for path in self._trials.iterdir()]
+            entries = [e for e in os.scandir(self._trials) if _TRIAL_ID.fullmatch(e.name)]
         except FileNotFoundError:
             return {}
-        return dict.fromkeys(sorted(name for name in names if _TRIAL_ID.fullmatch(name)))
+        except NotADirectoryError:
+            raise ValueError(f"{self._trials} is no folder: move it away") from None
+        if links := sorted(entry.path for entry in entries if entry.is_symlink()):
+            raise ValueError(
+                f"links inside a run are not followed, got {', '.join(links)}: put the folders "
+                "themselves there"
+            )
+        return dict.fromkeys(sorted(entry.name for entry in entries))
+
+    def unprotected(self) -> list[Path]:
+        """The stored files without a checksum, which an earlier version wrote."""
+        names = ("spec.json", "record*.json", "events.jsonl", "attempts*.jsonl")
+        paths = [self.path / "study.json", *self.path.glob("quote.json")]
+        for trial_id in self.launched():
+            paths += [p for name in names for p in self.trial(trial_id).path.glob(name)]
+        return [path for path in paths if not has_checksum(path)]
 
     def ids(self) -> tuple[str, ...]:
         """The ids of `trials`, without reading the trials."""
@@ -239,13 +281,16 @@ class StudyFolder:
         Raises:
             archsearch.storage.lock.Locked: another process holds it; the message names the process
                 and advises what to do.
-            ValueError: the folder cannot be written.
+            ValueError: the folder cannot be written, or has links to other folders in it.
         """
+        self.launched()  # raises for links, before anything is written through one
         with ExitStack() as stack:
             with self._writing():
                 try:
                     stack.enter_context(lock.hold(self.path / "lock", wait_seconds))
                 except Locked as error:
+                    if isinstance(error.__cause__, Damaged):
+                        raise
                     advice = "Wait for it, or choose another folder with --out"
                     raise Locked(f"{error}. {advice}") from None
             yield

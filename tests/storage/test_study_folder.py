@@ -13,9 +13,11 @@ from archsearch.core.cell import Cell
 from archsearch.core.plans import MoreSeeds, Plan, Search
 from archsearch.families.internimage import FreeVariant
 from archsearch.storage.request import study_of
+from archsearch.storage.stored_json import read_json
 from archsearch.storage.study_folder import StudyFolder, TrialFolder
 from archsearch.study import Study
 from tests import toy
+from tests.stored import edit
 
 
 def test_a_study_is_read_unchanged_from_its_folder(folder: StudyFolder) -> None:
@@ -149,7 +151,7 @@ def test_a_trial_launched_beyond_the_plan_belongs_to_the_study(folder: StudyFold
 @pytest.mark.parametrize("kind", ["study", "trial"])
 def test_a_newer_layout_is_refused(folder: StudyFolder, trial: TrialFolder, kind: str) -> None:
     path = folder.path / "study.json" if kind == "study" else trial.path / "spec.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 9}))
+    edit(path, lambda values: values.update(schema=9))
     with pytest.raises(ValueError, match="layout 9, this archsearch reads"):
         _ = folder.open() if kind == "study" else trial.trial()
 
@@ -200,7 +202,7 @@ def test_a_study_of_the_first_layout_is_read_and_resumed(tmp_path: Path) -> None
     plan = Search("four", {"c1": (16, 32), "l1": (1,)}, "tpe", ("val_accuracy",), 0, 3, 0.05)
     study = dataclasses.replace(toy.study(), plan=plan, budget=Budget.parse("1M"))
     folder = StudyFolder(tmp_path / "toy").create(study, toy.DATA, ["archsearch"])
-    new = json.loads((folder.path / "study.json").read_text())
+    new = read_json(folder.path / "study.json")
     old = {**new, "schema": 1, "plan": {**new["plan"], **new["plan"]["space"]}}
     del old["plan"]["space"]
     for cell in old["cells"]:
