@@ -7,8 +7,9 @@ nothing is ever unpickled.
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,20 @@ def checked_name(name: str) -> str:
 
 def _is_control(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+@dataclass(frozen=True)
+class StudyContents:
+    """What study.json holds: the request as plain values, the study, its data and its trials.
+
+    ``trials`` are those of `StudyFolder.trials`, ``launched`` the ids that have a folder.
+    """
+
+    request: dict[str, Any]
+    study: Study
+    data: Data
+    trials: tuple[Trial, ...]
+    launched: Mapping[str, None]
 
 
 class StudyFolder:
@@ -186,11 +201,17 @@ class StudyFolder:
 
     def trials(self) -> tuple[Trial, ...]:
         """Every planned trial in plan order, then those that a search launched beyond the plan."""
+        return self.contents().trials
+
+    def contents(self) -> StudyContents:
+        """The study and its trials, with study.json read once; raises as `request`."""
+        request, launched = self.request(), self.launched()
         with well_formed(self.path / "study.json"):
-            planned = trials_of(self.request())
+            study, data = study_of(request), data_of(request)
+            planned = trials_of(request, study, data)
         planned_ids = {trial.id for trial in planned}
-        more = (self.trial(i) for i in self.launched() if i not in planned_ids)
-        return planned + tuple(folder.trial() for folder in more)
+        more = tuple(self.trial(i).trial() for i in launched if i not in planned_ids)
+        return StudyContents(request, study, data, planned + more, launched)
 
     def trial(self, trial_id: str) -> TrialFolder:
         """The folder of a trial.
