@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats as sps
 
 from archsearch.stats.intervals import Interval, student_interval
-from archsearch.stats.ranking import step_down
+from archsearch.stats.paired_model import greatest_t, step_down
 
 Array = NDArray[np.float64]
 Rule = TypeVar("Rule", bound=Hashable)
@@ -192,12 +192,10 @@ def _p_values_of_best(laws: Sequence[Law], size: float, freedom: int, draws: int
     center = np.array([law.log_error(size) for law in laws])
     h = np.array([law.leverage(size) for law in laws])
     squares = sum((law.deviation or 0.0) ** 2 * law.degrees_of_freedom for law in laws)
-    se = np.sqrt(h[:, None] + h)
     rng = np.random.default_rng(0)
 
     def greatest(y: Array, deviation: Array) -> Array:
-        t = (y[:, :, None] - y[:, None, :]) / (deviation[:, None, None] * se)
-        return np.asarray(t.max(2))
+        return greatest_t(-y, np.broadcast_to(h, y.shape)) / deviation[:, None]
 
     null_deviation = np.sqrt(rng.chisquare(freedom, draws) / freedom)
     null = greatest(rng.normal(size=(draws, len(laws))) * np.sqrt(h), null_deviation)
