@@ -12,9 +12,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats as sps
 
-from archsearch.stats.intervals import Interval, student_interval
+from archsearch.stats.intervals import Interval, student_interval, t_quantile
 from archsearch.stats.paired_model import greatest_t, step_down
 
 Array = NDArray[np.float64]
@@ -119,7 +118,7 @@ def predict(law: Law, size: float) -> Prediction:
     center, n = law.log_error(size), len(law.sizes)
     if law.deviation is None:
         return Prediction(size, Interval(math.exp(center), None, None, n, "student, log error"))
-    t = float(sps.t.ppf((1 + law.level) / 2, law.degrees_of_freedom))
+    t = t_quantile((1 + law.level) / 2, law.degrees_of_freedom)
     half = t * law.deviation * math.sqrt(1 + law.leverage(size))
     low, high = (min(100.0, math.exp(min(center + h, 700.0))) for h in (-half, half))
     return Prediction(size, Interval(math.exp(center), low, high, n, "student, log error"))
