@@ -163,7 +163,7 @@ def test_the_mean_of_means_of_one_group_is_its_interval():
 
 def test_the_front_of_many_points_is_that_of_all_pairs():
     rng = np.random.default_rng(14)
-    points = {i: row for i, row in enumerate(rng.integers(0, 9, (60, 3)).astype(float).tolist())}
+    points = dict(enumerate(rng.integers(0, 9, (60, 3)).astype(float).tolist()))
     signed = {i: np.array(p) * [1, -1, 1] for i, p in points.items()}
     undominated = {
         i
