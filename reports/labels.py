@@ -67,7 +67,7 @@ class _Lines:
 
     def num_crossing(self, box: Bbox) -> int:
         near = np.flatnonzero(_overlaps(self.boxes, box))
-        return sum(self.paths[i].intersects_bbox(box, filled=False) for i in near)
+        return sum(self.paths[int(i)].intersects_bbox(box, filled=False) for i in near)
 
 
 def _lines_and_markers(ax: Axes, to_points: float) -> tuple[_Lines, list[Bbox]]:
