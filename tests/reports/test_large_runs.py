@@ -1,8 +1,10 @@
 """Runs of many trials: what is read, compared and drawn grows with the trials, and no faster."""
 
 import cProfile
+import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,45 +31,51 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return finished_run(tmp_path_factory.mktemp("large") / "run", NETWORKS, SEEDS).path
 
 
+_OPENED: list[str] | None = None
+
+
+def _note_opened(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open" and _OPENED is not None and isinstance(arguments[0], str):
+        _OPENED.append(arguments[0])
+
+
+sys.addaudithook(_note_opened)
+
+
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each JSON file is read, by its folder and name."""
-    counts, read = Counter[str](), Path.read_bytes
-
-    def counted(path: Path) -> bytes:
-        counts[f"{path.parent.name}/{path.name}"] += 1
-        return read(path)
-
-    monkeypatch.setattr(Path, "read_bytes", counted)
-    return counts
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that are opened from now on, in whatever way."""
+    names: list[str] = []
+    monkeypatch.setattr(sys.modules[__name__], "_OPENED", names)
+    return names
 
 
-def test_loading_reads_every_record_and_the_study_once(run: Path, reads: Counter[str]) -> None:
+def times_opened(opened: list[str], run: Path) -> Counter[str]:
+    """Return how often the study and the records of a run were opened."""
+    paths = (Path(name) for name in opened if name.startswith(f"{run}/"))
+    names = (path.relative_to(run).as_posix() for path in paths)
+    return Counter(n for n in names if n == "study.json" or n.endswith("/record.json"))
+
+
+def test_loading_opens_every_record_and_the_study_once(run: Path, opened: list[str]) -> None:
     load(run)
-    assert sum(name.endswith("record.json") for name in reads) == NETWORKS * SEEDS
-    assert set(reads.values()) == {1}
-    assert "run/study.json" in reads
+    times = times_opened(opened, run)
+    assert len(times) == NETWORKS * SEEDS + 1
+    assert set(times.values()) == {1}
 
 
-def test_loading_opens_no_record_a_second_time(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The state of a finished trial is that of its record, not of another look at its files."""
-    monkeypatch.setattr(TrialFolder, "state", lambda folder: pytest.fail(folder.id))
-    monkeypatch.setattr("archsearch.storage.study_folder.record_summary", pytest.fail)
-    assert {t.state for t in load(run).trials} == {"complete"}
-
-
-def test_a_report_reads_every_record_once(run: Path, reads: Counter[str], tmp_path: Path) -> None:
+def test_a_report_opens_every_record_once(run: Path, opened: list[str], tmp_path: Path) -> None:
     render_all([run], tmp_path)
-    records = {name: n for name, n in reads.items() if name.endswith("/record.json")}
-    assert len(records) == NETWORKS * SEEDS
-    assert set(records.values()) == {1}
+    times = times_opened(opened, run)
+    assert len(times) == NETWORKS * SEEDS + 1
+    assert set(times.values()) == {1}
 
 
-def test_a_published_copy_is_made_without_reading_records(
-    run: Path, reads: Counter[str], tmp_path: Path
+def test_a_published_copy_is_made_without_parsing_records(
+    run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(TrialFolder, "record", lambda trial: pytest.fail(trial.id))
     assert publish(run, tmp_path / "copy") == NETWORKS * SEEDS
-    assert not [name for name in reads if name.endswith("/record.json")]
 
 
 def calls(path: Path, out: Path) -> Counter[str]:
