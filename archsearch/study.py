@@ -100,7 +100,8 @@ class Record:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "schema": SCHEMA}
+        cost = None if self.cost is None else asdict(self.cost)
+        return {**vars(self), "cost": cost, "schema": SCHEMA}
 
 
 @dataclass(frozen=True)

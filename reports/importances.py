@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from matplotlib.figure import Figure
 
-from archsearch.optuna_export import importances
+from archsearch.optuna_export import MAX_IN_FOREST, importances
 from archsearch.reports.card import Card, unless
 from archsearch.reports.context import Context
 from archsearch.reports.style import INK, LINES, axes_with_title
@@ -57,6 +57,17 @@ def importance_figure(context: Context) -> Figure:
     return fig
 
 
+def _how_to_read(context: Context) -> str:
+    text = (
+        "fANOVA. Under a budget L₃ follows from the other numbers, so a share shows "
+        "association, not cause. Drawn only if an association is significant."
+    )
+    number = sum(t.value(context.metric) is not None for t in context.results.trials)
+    if number <= MAX_IN_FOREST:
+        return text
+    return f"{text} Computed from {MAX_IN_FOREST:,} of {number:,} trainings, picked at random."
+
+
 IMPORTANCES = Card(
     name="importances",
     title="Association with the result",
@@ -64,6 +75,5 @@ IMPORTANCES = Card(
         lambda c: len(shares(c)) > 1, "no two numbers have a significant association"
     ),
     figure=importance_figure,
-    how_to_read="fANOVA. Under a budget L₃ follows from the other numbers, so a share shows "
-    "association, not cause. Drawn only if an association is significant.",
+    how_to_read=_how_to_read,
 )

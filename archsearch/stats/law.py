@@ -12,10 +12,9 @@ from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats as sps
 
-from archsearch.stats.intervals import Interval, student_interval
-from archsearch.stats.ranking import step_down
+from archsearch.stats.intervals import Interval, student_interval, t_quantile
+from archsearch.stats.paired_model import greatest_t, step_down
 
 Array = NDArray[np.float64]
 Rule = TypeVar("Rule", bound=Hashable)
@@ -119,7 +118,7 @@ def predict(law: Law, size: float) -> Prediction:
     center, n = law.log_error(size), len(law.sizes)
     if law.deviation is None:
         return Prediction(size, Interval(math.exp(center), None, None, n, "student, log error"))
-    t = float(sps.t.ppf((1 + law.level) / 2, law.degrees_of_freedom))
+    t = t_quantile((1 + law.level) / 2, law.degrees_of_freedom)
     half = t * law.deviation * math.sqrt(1 + law.leverage(size))
     low, high = (min(100.0, math.exp(min(center + h, 700.0))) for h in (-half, half))
     return Prediction(size, Interval(math.exp(center), low, high, n, "student, log error"))
@@ -192,12 +191,10 @@ def _p_values_of_best(laws: Sequence[Law], size: float, freedom: int, draws: int
     center = np.array([law.log_error(size) for law in laws])
     h = np.array([law.leverage(size) for law in laws])
     squares = sum((law.deviation or 0.0) ** 2 * law.degrees_of_freedom for law in laws)
-    se = np.sqrt(h[:, None] + h)
     rng = np.random.default_rng(0)
 
     def greatest(y: Array, deviation: Array) -> Array:
-        t = (y[:, :, None] - y[:, None, :]) / (deviation[:, None, None] * se)
-        return np.asarray(t.max(2))
+        return greatest_t(-y, np.broadcast_to(h, y.shape)) / deviation[:, None]
 
     null_deviation = np.sqrt(rng.chisquare(freedom, draws) / freedom)
     null = greatest(rng.normal(size=(draws, len(laws))) * np.sqrt(h), null_deviation)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Generic
 
-from archsearch.stats.ranking import Key, Ranking, Table, Variance, tied_with_best
+from archsearch.stats.paired_model import Variance
+from archsearch.stats.ranking import Key, Ranking, Table, tied_with_best
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,9 @@ def _of_seeds(table: Table[Key], seeds: Sequence[int]) -> Table[Key]:
 
 def _among(cells: Sequence[Key], test: Ranking[Key], level: float, num_tests: int) -> Ranking[Key]:
     """Restrict the ranking of a test to the cells that were tied in every earlier test."""
-    tied = tuple(key for key in test.tied if key in cells)
-    tied = tied or tuple(key for key in test.means if key in cells)
+    left = set(cells)
+    tied = tuple(key for key in test.tied if key in left)
+    tied = tied or tuple(key for key in test.means if key in left)
     note = f"tested after every seed, at most {num_tests} times, each at {100 * test.level:.4g}%"
     notes = (*test.notes, note)
     return replace(test, tied=tied, best=tied[0] if tied else None, level=level, notes=notes)

@@ -34,7 +34,7 @@ def publish(run: Path, target: Path) -> int:
     launched = source.launched()
     for trial_id in launched:
         trial = source.trial(trial_id)
-        patterns = TRIAL_FILES if trial.record() else UNFINISHED_TRIAL_FILES
+        patterns = TRIAL_FILES if trial.record_summary() else UNFINISHED_TRIAL_FILES
         for path in (p for pattern in patterns for p in trial.path.glob(pattern)):
             _copy(path, target / "trials" / trial_id)
     return len(launched)

@@ -195,9 +195,11 @@ def ids_of(request: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(trial_id for trial_id in ids if trial_id))
 
 
-def trials_of(request: Mapping[str, Any]) -> tuple[Trial, ...]:
-    """The distinct planned trials with their stored ids, in the order of `ids_of`."""
-    study, data = study_of(request), data_of(request)
+def trials_of(request: Mapping[str, Any], study: Study, data: Data) -> tuple[Trial, ...]:
+    """The distinct planned trials with their stored ids, in the order of `ids_of`.
+
+    ``study`` and ``data`` are those of the request.
+    """
     trials: dict[str, Trial] = {}
     for seed in study.seeds:
         for cell, stored in zip(study.cells, request["cells"], strict=True):

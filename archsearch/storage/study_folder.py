@@ -7,8 +7,9 @@ nothing is ever unpickled.
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,20 @@ def checked_name(name: str) -> str:
 
 def _is_control(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+@dataclass(frozen=True)
+class StudyContents:
+    """What study.json holds: the request as plain values, the study, its data and its trials.
+
+    ``trials`` are those of `StudyFolder.trials`, ``launched`` the ids that have a folder.
+    """
+
+    request: dict[str, Any]
+    study: Study
+    data: Data
+    trials: tuple[Trial, ...]
+    launched: Mapping[str, None]
 
 
 class StudyFolder:
@@ -196,12 +211,18 @@ class StudyFolder:
 
     def trials(self) -> tuple[Trial, ...]:
         """Every planned trial in plan order, then those that a search launched beyond the plan."""
-        request = self.request()
+        return self.contents().trials
+
+    def contents(self) -> StudyContents:
+        """The study and its trials, with study.json read once; raises as `request`."""
+        request, launched = self.request(), self.launched()
         with well_formed(self.path / "study.json"):
-            planned = trials_of(request)
+            study, data = study_of(request), data_of(request)
+            planned = trials_of(request, study, data)
         planned_ids = {trial.id for trial in planned}
-        more = (self._launched_trial(i) for i in self.launched() if i not in planned_ids)
-        return planned + tuple(trial for trial in more if trial is not None)
+        more = (self._launched_trial(i) for i in launched if i not in planned_ids)
+        trials = planned + tuple(trial for trial in more if trial is not None)
+        return StudyContents(request, study, data, trials, launched)
 
     def _launched_trial(self, trial_id: str) -> Trial | None:
         """The trial in the spec of a launched trial; None without a spec, or with a warning if it
