@@ -44,8 +44,9 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)
 
 
 def series(i: int) -> dict[str, Any]:
-    """Return color and line style of the i-th line of a figure."""
-    return {"color": LINES[i % len(LINES)], "linestyle": DASHES[i % len(DASHES)]}
+    """Return color and line style of the i-th line of a figure; the first 32 are different."""
+    color, turn = i % len(LINES), i // len(LINES)
+    return {"color": LINES[color], "linestyle": DASHES[(color + turn) % len(DASHES)]}
 
 
 TICKS = {"color": MUTED, "labelcolor": INK, "labelsize": 8, "major.width": 0.7, "major.size": 3}

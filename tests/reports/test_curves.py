@@ -95,6 +95,30 @@ def test_the_error_distribution_ends_at_one_and_counts_each_network_once(grid: R
     assert {"C′ = 16", "C′ = 32"} <= set(drawn)
 
 
+def test_a_distribution_says_how_many_networks_it_leaves_out(grid: Results) -> None:
+    values = grid.compare().estimates
+    networks = {c.label for c in grid.cells if c.cell.variant is not None}
+    missing = len(networks) - len({c.label for c in grid.cells if values[c.index]})
+    with style.styled():
+        text = EDF.content(Context.of(grid)).how_to_read
+    assert missing > 1
+    assert text.endswith(f"Left out: {missing} networks without a value.")
+
+
+def test_a_distribution_has_a_curve_for_every_value_of_the_panel(grid: Results) -> None:
+    """More values than the eight colors, with two networks each."""
+    networks = [*{c.label: c for c in grid.cells if c.state == "complete"}.values()]
+    cells = tuple(
+        replace(c, index=i, cell=replace(c.cell, requested={"k": i // 2}))
+        for i, c in enumerate(networks[:20])
+    )
+    study = replace(grid.study, axes=("k", "k", "k"))
+    many = replace(grid, cells=cells, study=study, _compared={})
+    with style.styled():
+        drawn = lines(edf_figure(Context.of(many)))
+    assert len(drawn) == 1 + len(cells) // 2 > 8
+
+
 def test_only_errors_and_losses_have_a_distribution(grid: Results) -> None:
     rates = tuple(
         replace(

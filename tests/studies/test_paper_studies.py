@@ -164,6 +164,15 @@ def test_gradient_norms_are_means_of_means_and_the_largest_of_all() -> None:
     assert GRADIENTS.skip_reason(Context.of(other)) is not None
 
 
+def test_gradients_that_are_zero_have_no_spike() -> None:
+    study = ablation.study(recipe=QUICK)
+    trials = study.trials(DATA)
+    still = tuple(ended(t, 90.0, grad_norm=0.0, grad_norm_max=0.0) for t in trials)
+    table = gradient_table(Context.of(assemble("a", study, DATA, {}, still)))
+    assert {row[4] for row in table.body} == {"–"}
+    assert {row["spike"] for row in table.rows} == {None}
+
+
 def by_share(trial: Trial) -> float:
     """30, 80 and 97% on a hundredth, a tenth and all of the images; attention 5 points less."""
     accuracy = {0.01: 30.0, 0.1: 80.0, 1.0: 97.0}[trial.recipe.data_fraction]
