@@ -216,8 +216,8 @@ def export(
 ) -> None:
     """Export a run to Optuna, or without its weights.
 
-    Pending trials are enqueued in the Optuna study. A run without weights is small enough to
-    publish.
+    Pending trials are enqueued in the Optuna study; repeat the command to add what is new. A run
+    without weights is small enough to publish.
     """
     if optuna is None and records is None:
         raise ValueError("give a target: --optuna sqlite:///runs.db, --records FOLDER, or both")
@@ -225,7 +225,7 @@ def export(
         from archsearch.optuna_export import export_optuna
 
         num = export_optuna(run, optuna, parse_metrics(objectives) if objectives else ())
-        say(f"Wrote {num} trials of {run} to {optuna}")
+        say(f"Wrote {num} new or changed trials of {run} to {optuna}")
     if records is not None:
         from archsearch.storage.publish import publish
 
