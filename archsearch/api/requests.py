@@ -238,10 +238,10 @@ def parse_metrics(text: str) -> tuple[str, ...]:
     """Return the names in ``val_accuracy,macs``.
 
     Raises:
-        ValueError: naming every unknown metric.
+        ValueError: naming every metric that is unknown or of the test split.
     """
     names = tuple(part.strip() for part in text.split(","))
-    evaluate_all(*((lambda name=name: CLASSIFICATION.metric(name)) for name in names))
+    evaluate_all(*((lambda name=name: CLASSIFICATION.choosing_metric(name)) for name in names))
     return names
 
 
@@ -249,7 +249,8 @@ def load_study(file: Path) -> Study:
     """Return the Study that a file exports as ``study`` (a value, or a function of no arguments).
 
     Raises:
-        ValueError: if the file does not exist or exports no study.
+        ValueError: if the file does not exist or exports no study, or one that chooses by the test
+            split.
     """
     import runpy
 
@@ -262,4 +263,5 @@ def load_study(file: Path) -> Study:
             f"{file} must export `study`, a Study or a function that returns one; it has "
             f"{type(value).__name__}"
         )
+    study.check_metrics()
     return replace(study, name=study.name or file.stem)
