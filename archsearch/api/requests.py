@@ -12,6 +12,7 @@ from archsearch.api.keywords import evaluate_all, number_options, option
 from archsearch.api.options import Numbers, Resolved, Training, parse_whole_numbers
 from archsearch.core import plans
 from archsearch.core.budget import DEFAULT_TOLERANCE, Budget
+from archsearch.core.numbers import LARGEST, quoted
 from archsearch.families.internimage import ORIGIN, SCALED_ORIGIN, parse_variant
 from archsearch.families.internimage_space import SEARCH_SPACE
 from archsearch.space import scaling
@@ -154,10 +155,10 @@ class Search:
         )  # fmt: skip
 
     def _check_numbers(self) -> None:
-        if self.trials < 1 or self.search_seed < 0:
+        if not (1 <= self.trials <= LARGEST and 0 <= self.search_seed <= LARGEST):
             raise ValueError(
-                f"trials must be at least 1 and search_seed at least 0, got {self.trials} and "
-                f"{self.search_seed}"
+                f"trials must be at least 1 and search_seed at least 0, both at most {LARGEST:,}, "
+                f"got {quoted(self.trials)} and {quoted(self.search_seed)}"
             )
 
     def _values(self) -> dict[str, tuple[int, ...]]:

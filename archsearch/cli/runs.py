@@ -11,6 +11,7 @@ from archsearch.api.requests import parse_metrics
 from archsearch.api.session import RUNS, write_reports
 from archsearch.cli.options import AsFormat, Device, Format, Run
 from archsearch.cli.output import print_json, print_rows
+from archsearch.core.numbers import LARGEST
 
 if TYPE_CHECKING:
     from archsearch.reproduce import Reproduction
@@ -164,7 +165,11 @@ def reproduce(
     ],
     seed: Annotated[
         int | None,
-        Option(min=0, help="Use this seed; the default is one that the cell does not have."),
+        Option(
+            min=0,
+            max=LARGEST,
+            help="Use this seed; the default is one that the cell does not have.",
+        ),
     ] = None,
     device: Device = "auto",
 ) -> None:

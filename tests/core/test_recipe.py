@@ -82,7 +82,7 @@ def test_every_wrong_override_is_reported():
     message = str(error.value)
     for part in ("'fast'", "quick, cifar, table-b", "'epoch' (did you mean epochs?)", "'maybe'"):
         assert part in message
-    assert "batch_size must be a whole number, got '3.5'" in message
+    assert "batch_size must be a whole number up to 1,000,000,000, got '3.5'" in message
     assert "no field 'nonsense'; known: epochs" in message
 
 
@@ -100,6 +100,7 @@ def test_every_wrong_override_is_reported():
         ("lr", "fast"),
         ("lr", float("nan")),
         ("lr", None),
+        ("lr", float("inf")),
         ("weight_decay", -0.1),
         ("warmup_epochs", -1),
         ("warmup_epochs", 3),
@@ -123,6 +124,13 @@ def test_every_wrong_override_is_reported():
 )
 def test_a_wrong_value_is_rejected_by_field_name(field, bad):
     with pytest.raises(ValueError, match=f"quick.*{field}.*{bad}"):
+        replace(QUICK, **{field: bad})
+
+
+@pytest.mark.parametrize(("field", "power"), [("lr", 300), ("epochs", 400), ("threads", 5000)])
+def test_a_number_that_no_computation_holds_is_rejected(field, power):
+    bad = 10**power if power > 300 else float(10**power)
+    with pytest.raises(ValueError, match=rf"quick.*{field} must be .*up to 1,000,000,000, got"):
         replace(QUICK, **{field: bad})
 
 
