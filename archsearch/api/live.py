@@ -3,7 +3,7 @@
 import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from archsearch.running.progress import Snapshot, TrialProgress
@@ -24,7 +24,7 @@ Show = Callable[[Snapshot], None]
 def display(labels: Mapping[str, str]) -> Iterator[Show]:
     """Yield a function to call with every snapshot; ``labels`` names the trials by id."""
     notebook = "ipykernel" in sys.modules
-    if not (notebook or sys.stderr.isatty()):
+    if not (notebook or (sys.stderr is not None and sys.stderr.isatty())):
         yield ProgressLines(labels).show
         return
     finished, seen = list[str](), set[str]()
@@ -69,8 +69,10 @@ def html_of(view: "RenderableType") -> str:
 
 
 def say(text: str) -> None:
-    """Print a message on stderr: stdout is for results."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a message on stderr: stdout is for results. A closed stderr stops no work."""
+    if sys.stderr is not None:  # print would use stdout
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
 
 def ended(trial: TrialProgress) -> bool:

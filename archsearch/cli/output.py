@@ -5,6 +5,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from archsearch.cli.streams import holds_unicode
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -23,7 +25,8 @@ TEXT_COLUMNS = ("reason", "question", "error")
 
 def print_json(value: object) -> None:
     """Print one strict JSON document; NaN raises ValueError, because it is our mistake."""
-    print(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False))
+    escape = not holds_unicode(sys.stdout)  # a replaced character would change the data
+    print(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=escape))
 
 
 def print_rows(rows: Rows, title: str = "") -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import typer
 
-from archsearch import cli
+from archsearch.cli import commands
 from archsearch.families.internimage import parse_variant
 from archsearch.families.internimage_cost import count
 
-MODULES = (cli.launch, cli.paper, cli.probe, cli.count, cli.runs)
+MODULES = (commands.launch, commands.paper, commands.probe, commands.count, commands.runs)
 SHORT = ["--epochs", "1", "--set", "data_fraction=0.2"]
 SMALL = ["--budget", "1M", "--c1", "16", "--group-channels", "8", "--l1", "2"]
 
@@ -37,7 +37,7 @@ def test_the_list_of_commands_cuts_no_sentence(
 
 
 def test_every_option_has_a_sentence_of_help() -> None:
-    group: Any = typer.main.get_command(cli.app)
+    group: Any = typer.main.get_command(commands.app)
     helps = {
         f"{name} {parameter.name}": parameter.help or ""
         for name, command in group.commands.items()

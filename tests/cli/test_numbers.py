@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import typer
 
-from archsearch import cli
+from archsearch.cli import commands
 
 LONG, VERY_LONG = "9" * 400, "9" * 5000
 FLOATS = ("nan", "inf", "-inf", "1e300", "1e400")
@@ -80,7 +80,7 @@ def test_a_number_out_of_range_gets_one_clear_message(
 
 def test_every_option_that_is_a_number_is_tried_above() -> None:
     """A new option of a command has to be bounded, and added here."""
-    group: Any = typer.main.get_command(cli.app)
+    group: Any = typer.main.get_command(commands.app)
     tried = {name for _, name, _ in (*GRID, *SCALE, *OTHERS)}
     numeric = {
         parameter.opts[0].removeprefix("--")

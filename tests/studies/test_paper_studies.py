@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from archsearch import cli
+from archsearch.cli import paper
 from archsearch.core.recipe import QUICK, Recipe
 from archsearch.families.internimage import ORIGIN, FreeVariant, Variant
 from archsearch.paper.printed_sizes import as_printed
@@ -391,7 +392,7 @@ def test_every_study_is_listed_with_a_command_that_exists(run: Any) -> None:
     listed = {row["study"]: row["command"].split()[1] for row in json.loads(out)}
     names = {"claims", "kernel_size", "ablation", "weight_sharing", "data_scale"}
     assert names | {"deformable_attention"} <= set(listed)
-    commands = {command.__name__.replace("_", "-") for command in cli.paper.COMMANDS}
+    commands = {command.__name__.replace("_", "-") for command in paper.COMMANDS}
     assert {listed[name] for name in names} <= commands
 
 
