@@ -1,6 +1,7 @@
 """Commands on an existing run: report, status, retry, reproduce, export."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,7 +87,7 @@ def parse_parameters(text: str) -> int:
 
 
 def newest(parent: Path) -> Path:
-    """Return the run that was written to last.
+    """Return the run that was written to last; a copy may lack the empty folder of the trials.
 
     Raises:
         ValueError: if ``parent`` holds no run.
@@ -94,7 +95,15 @@ def newest(parent: Path) -> Path:
     runs = [path.parent for path in parent.glob("*/study.json")]
     if not runs:
         raise ValueError(f"no run in {parent}/: give a folder, or start with `archsearch grid`")
-    return max(runs, key=lambda run: (run / "trials").stat().st_mtime)
+    return max(runs, key=_last_written)
+
+
+def _last_written(run: Path) -> float:
+    times = [0.0]
+    for path in (run / "study.json", run / "trials"):
+        with suppress(OSError):  # an unreadable neighbor is not the newest run
+            times.append(path.stat().st_mtime)
+    return max(times)
 
 
 def _verify(folders: list[Path], out: Path | None) -> None:
@@ -123,9 +132,16 @@ def status(run: Run, output: AsFormat = Format.table) -> None:
         return
     print_rows(_rows_to_show(current))
     counts = ", ".join(f"{n} {state}" for state, n in current.counts.items())
-    say(f"{current.name}: {counts}. {'It is running.' if current.running else 'Resume with:'}")
-    if not current.running:
-        say(f"  {current.command}")
+    say(f"{current.name}: {counts}. {_what_to_do(current)}")
+
+
+def _what_to_do(current: "StudyStatus") -> str:
+    if current.running:
+        return "It is running."
+    if current.finished:
+        return "It is finished."
+    advice = "The plan may add trials; to make sure, run:" if current.finished is None else ""
+    return f"{advice or 'Resume with:'}\n  {current.command}"
 
 
 def _rows_to_show(current: "StudyStatus") -> list[Mapping[str, Any]]:
@@ -150,12 +166,17 @@ def retry(
     Their old records are kept beside the new ones.
     """
     from archsearch.running.run import retry as make_runnable
+    from archsearch.storage.resume import resume_command
     from archsearch.storage.study_folder import StudyFolder
 
     if not failed:
         raise ValueError("choose the trials: archsearch retry RUN --failed")
     ids = make_runnable(StudyFolder(run))
-    say(f"{len(ids)} trials can run again: repeat the command of the run to train them")
+    if ids:
+        command = resume_command(StudyFolder(run).request()["command"], run)
+        say(f"{len(ids)} trials can run again. Train them with: {command}")
+    else:
+        say(f"No trial of {run} failed: there is nothing to retry")
 
 
 def reproduce(

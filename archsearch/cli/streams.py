@@ -11,7 +11,6 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TextIO
 
 CLOSED_PIPE = 128 + signal.SIGPIPE
@@ -29,8 +28,8 @@ def prepare() -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             # The lowest free descriptor: no file of the run gets the number of a stream.
-            null = Path(os.devnull).open("w" if number else "r", encoding="utf-8")
-            setattr(sys, name, null)
+            null = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(null, "w" if number else "r", encoding="utf-8"))
     codecs.register_error("archsearch", _replace)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

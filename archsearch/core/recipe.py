@@ -1,6 +1,7 @@
 """Training recipes: every setting that changes a result, as data. This module imports no torch."""
 
 import difflib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_type_hints
@@ -116,8 +117,9 @@ def _number_problem(key: str, value: object) -> str | None:
     kinds = int if key in _INTS else int | float
     if not isinstance(value, kinds) or isinstance(value, bool):
         return "a whole number" if key in _INTS else "a number"
-    if not abs(value) <= LARGEST:  # NaN too
-        return f"a number up to {LARGEST:,}"
+    largest = LARGEST if key in _INTS else sys.float_info.max
+    if not abs(value) <= largest:  # NaN too
+        return f"a finite number, at most {largest:,}" if key in _INTS else "a finite number"
     in_range, expected = _RANGES[key]
     return None if in_range(value) else expected
 

@@ -127,11 +127,12 @@ def test_a_wrong_value_is_rejected_by_field_name(field, bad):
         replace(QUICK, **{field: bad})
 
 
-@pytest.mark.parametrize(("field", "power"), [("lr", 300), ("epochs", 400), ("threads", 5000)])
+@pytest.mark.parametrize("field", ["lr", "epochs", "threads"])
+@pytest.mark.parametrize("power", [400, 5000])
 def test_a_number_that_no_computation_holds_is_rejected(field, power):
-    bad = 10**power if power > 300 else float(10**power)
-    with pytest.raises(ValueError, match=rf"quick.*{field} must be .*up to 1,000,000,000, got"):
-        replace(QUICK, **{field: bad})
+    with pytest.raises(ValueError, match=rf"quick.*{field} must be a finite number.*, got a num"):
+        replace(QUICK, **{field: 10**power})
+    assert replace(QUICK, lr=1e30).lr == 1e30  # diverges, which is a result
 
 
 def test_all_wrong_fields_of_a_recipe_are_reported_together():
