@@ -183,6 +183,10 @@ def text_size(text: str, size: float) -> tuple[float, float]:
     return extent.width / dpi, extent.height / dpi
 
 
+MAX_PIXELS = 16_000
+"""The largest side of a PNG; viewers and browsers refuse much more."""
+
+
 @styled()
 def _printed(canvas: FigureCanvasBase, **options: Any) -> bytes:
     buffer = BytesIO()
@@ -191,8 +195,9 @@ def _printed(canvas: FigureCanvasBase, **options: Any) -> bytes:
 
 
 def png(figure: Figure) -> bytes:
-    """Return the figure as PNG, without date or version."""
-    options = {"dpi": 200, "facecolor": PAPER, "metadata": {"Software": None}}
+    """Return the figure as PNG, without date or version; a very large one has fewer dots."""
+    dpi = min(200.0, MAX_PIXELS / max(figure.get_size_inches()))
+    options = {"dpi": dpi, "facecolor": PAPER, "metadata": {"Software": None}}
     return _printed(FigureCanvasAgg(figure), format="png", **options)
 
 
