@@ -1,4 +1,4 @@
-"""The layout of a heatmap: its panels, split into blocks where they are wide, in lines of blocks."""
+"""The layout of a heatmap: panels, split into blocks where they are large, in lines of blocks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
