@@ -20,7 +20,7 @@ PLAIN = {
     "α": "alpha", "β": "beta", "φ": "phi", "–": "-", "−": "-", "×": "x", "′": "'", "→": "->",
     "±": "+-", "·": ".", "≤": "<=", "≥": ">=",
 }  # fmt: skip
-"""What stands for a character that the encoding of a stream does not have."""
+"""ASCII for a character that the encoding of a stream does not have."""
 
 
 def prepare() -> None:

@@ -27,7 +27,7 @@ class StudyStatus:
 
     ``running`` is whether a driver holds the folder. ``best`` is the row with the best value of
     the study's metric among the complete trials. ``command`` starts or resumes the study.
-    ``finished`` is whether it has trained its plan; None if only the plan itself can tell.
+    ``finished`` is whether it has trained its plan; None if the plan may add trials.
     """
 
     name: str
