@@ -12,7 +12,7 @@ from archsearch.core.metrics import GENERAL
 from archsearch.reports import style
 from archsearch.reports.context import Context
 from archsearch.reports.error_distribution import EDF, edf_figure
-from archsearch.reports.importances import shares
+from archsearch.reports.importances import IMPORTANCES, shares
 from archsearch.reports.ladder_shape import LADDER, ladder_figure
 from archsearch.reports.learning import learning_figure, visible_error
 from archsearch.reports.report import compute_report
@@ -93,6 +93,14 @@ def test_the_error_distribution_ends_at_one_and_counts_each_network_once(grid: R
     assert everything.get_ydata()[-1] == 1.0
     assert len(everything.get_xdata()) == len(networks) + 1
     assert {"C′ = 16", "C′ = 32"} <= set(drawn)
+
+
+def test_an_association_says_how_many_trainings_it_leaves_out(grid: Results) -> None:
+    ended = sum(t.state in ("diverged", "failed") for t in grid.trials)
+    with style.styled():
+        text = IMPORTANCES.content(Context.of(grid)).how_to_read
+    assert ended > 1
+    assert text.endswith(f"Left out: {ended} trainings without a result.")
 
 
 def test_a_distribution_says_how_many_networks_it_leaves_out(grid: Results) -> None:
