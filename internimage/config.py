@@ -148,6 +148,10 @@ def _value_problems(c: ModelConfig) -> list[str]:
         problems.append(f"num_classes: wanted at least 1, got {c.num_classes}")
     if not 0 <= c.drop_path < 1:
         problems.append(f"drop_path: wanted 0 <= rate < 1, got {c.drop_path}")
+    for name in ("layer_scale", "offset_scale", "mlp_ratio"):
+        number = getattr(c, name)
+        if number is not None and not math.isfinite(number):
+            problems.append(f"{name}: wanted a finite number, got {number}")
     if c.mlp_ratio <= 0:
         problems.append(f"mlp_ratio: wanted a positive number, got {c.mlp_ratio}")
     return problems

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from archsearch.optuna_export import MAX_IN_FOREST, importances
 from archsearch.reports.card import Card, unless
 from archsearch.reports.context import Context
+from archsearch.reports.phrases import paragraph, plural
 from archsearch.reports.style import INK, LINES, axes_with_title
 from archsearch.results import LEVEL
 from archsearch.stats.association import association_p_value
@@ -58,14 +59,16 @@ def importance_figure(context: Context) -> Figure:
 
 
 def _how_to_read(context: Context) -> str:
-    text = (
-        "fANOVA. Under a budget L₃ follows from the other numbers, so a share shows "
-        "association, not cause. Drawn only if an association is significant."
+    trials, metric = context.results.trials, context.metric
+    missing = sum(t.record is not None and t.value(metric) is None for t in trials)
+    number = sum(t.value(metric) is not None for t in trials)
+    part = f"{MAX_IN_FOREST:,} of {number:,} trainings, picked at random"
+    return paragraph(
+        "fANOVA. Under a budget L₃ follows from the other numbers, so a share shows association, "
+        "not cause. Drawn only if an association is significant.",
+        f"Computed from {part}." if number > MAX_IN_FOREST else "",
+        f"Left out: {plural(missing, 'training')} without a result." if missing else "",
     )
-    number = sum(t.value(context.metric) is not None for t in context.results.trials)
-    if number <= MAX_IN_FOREST:
-        return text
-    return f"{text} Computed from {MAX_IN_FOREST:,} of {number:,} trainings, picked at random."
 
 
 IMPORTANCES = Card(

@@ -18,8 +18,9 @@ import msgspec
 
 from archsearch.reports.card import Cards
 from archsearch.reports.cards import CARDS
-from archsearch.reports.render import NUMBERS, is_report_file, render_all
+from archsearch.reports.render import NUMBERS, is_report_file, render_results
 from archsearch.reports.report_json import SCHEMA
+from archsearch.results import load
 from archsearch.storage.plain_file import Damaged, read_plain
 from archsearch.storage.publish import STUDY_FILES
 from archsearch.storage.stored_json import read_json
@@ -62,7 +63,8 @@ def verify(
     with tempfile.TemporaryDirectory() as folder:
         redrawn = Path(folder)
         metric, axes, target = (stored[name] for name in ("metric", "axes", "target"))
-        report = render_all(runs, redrawn, metric, axes, target, cards)
+        results = [load(run) for run in runs]
+        report = render_results(results, runs, redrawn, metric, axes, target, cards)
         names = [path.relative_to(redrawn).as_posix() for path in report.files.values()]
         result = _compare(out, stored, redrawn, names, cards)
     notes = (result.note, _protection_note(runs))

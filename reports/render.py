@@ -36,14 +36,17 @@ def render_all(
     content of the report: `(*CARDS, card)` adds a card.
 
     Raises:
-        ValueError: for a folder without a study, an unknown metric, axes that give no run a
-            heatmap, or no run.
+        ValueError: for a folder without a study, a metric that is unknown or of the test split,
+            axes that give no run a heatmap, or no run.
         OSError: if ``out_dir`` cannot be written.
     """
     folders = [Path(d) for d in run_dirs]
     if not folders:
         raise ValueError("a report must have at least one run folder, got none")
     results = [load(folder) for folder in folders]
+    if metric is not None:
+        for run in results:
+            run.study.task.choosing_metric(metric)
     return render_results(results, folders, Path(out_dir), metric, axes, target, cards)
 
 

@@ -46,8 +46,9 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)
 
 
 def series(i: int) -> dict[str, Any]:
-    """Return color and line style of the i-th line of a figure."""
-    return {"color": LINES[i % len(LINES)], "linestyle": DASHES[i % len(DASHES)]}
+    """Return color and line style of the i-th line of a figure; the first 32 are different."""
+    color, turn = i % len(LINES), i // len(LINES)
+    return {"color": LINES[color], "linestyle": DASHES[(color + turn) % len(DASHES)]}
 
 
 TICKS = {"color": MUTED, "labelcolor": INK, "labelsize": 8, "major.width": 0.7, "major.size": 3}
@@ -184,6 +185,10 @@ def text_size(text: str, size: float) -> tuple[float, float]:
     return extent.width / dpi, extent.height / dpi
 
 
+MAX_PIXELS = 16_000
+"""The largest side of a PNG; viewers and browsers refuse much more."""
+
+
 @styled()
 def _printed(canvas: FigureCanvasBase, **options: Any) -> bytes:
     buffer = BytesIO()
@@ -192,8 +197,9 @@ def _printed(canvas: FigureCanvasBase, **options: Any) -> bytes:
 
 
 def png(figure: Figure) -> bytes:
-    """Return the figure as PNG, without date or version."""
-    options = {"dpi": 200, "facecolor": PAPER, "metadata": {"Software": None}}
+    """Return the figure as PNG, without date or version; a very large one has fewer dots."""
+    dpi = min(200.0, MAX_PIXELS / max(figure.get_size_inches()))
+    options = {"dpi": dpi, "facecolor": PAPER, "metadata": {"Software": None}}
     return _printed(FigureCanvasAgg(figure), format="png", **options)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from archsearch.core.numbers import size_text
 from archsearch.reports.formats import MISSING, Table, as_markdown, number
 from archsearch.reports.phrases import plural
 from archsearch.storage.files import write_bytes
@@ -24,7 +25,7 @@ def throughput_table(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, An
     paper = [row["paper"] or {} for row in rows]
     columns = {
         "Network": [row["network"] for row in rows],
-        "Image": [f"{row['image_size']}²" for row in rows],
+        "Image": [size_text(row["image_size"]) for row in rows],
         "Batch": [str(row["batch"]) for row in rows],
         "#params": [number(row["params"], ".4g", 1e6, " M") for row in rows],
         "MACs": [number(row["macs"], ".4g", 1e9, " G") for row in rows],

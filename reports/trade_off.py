@@ -16,7 +16,7 @@ from archsearch.reports.columns import result_text, size_columns
 from archsearch.reports.context import Context
 from archsearch.reports.formats import Table
 from archsearch.reports.labels import name_points
-from archsearch.reports.phrases import plural
+from archsearch.reports.phrases import paragraph, plural
 from archsearch.reports.style import LINES, MUTED, axes_with_title, error_bar, thin_out_x_ticks
 from archsearch.results import CellResult, Comparison
 from archsearch.stats.intervals import pareto
@@ -122,7 +122,18 @@ def pareto_table(context: Context) -> Table:
         "Fronts use the means shown; networks outside the ranking are on none. A network may be on "
         "a front by chance: see the intervals."
     )
-    return Table.of(columns, rows, note=note)
+    missing = (_without_value(context, metric) for metric in others)
+    return Table.of(columns, rows, note=paragraph(note, *missing))
+
+
+def _without_value(context: Context, cost: Metric) -> str:
+    """Return how many ranked networks are on no front against a cost that they have no value of."""
+    comparison = context.comparison
+    networks = {c.label: context.results.network(c.label) for c in context.cells}.values()
+    ranked = [c for c in networks if in_ranking(c, comparison) and comparison.has_value(c)]
+    number = sum(cell.mean(cost) is None for cell in ranked)
+    text = f"without a value for {cost.label.lower()}, so on no front against it"
+    return f"{plural(number, 'network')} {text}." if number else ""
 
 
 def _on_fronts(context: Context) -> list[tuple[Metric, CellResult]]:

@@ -1,6 +1,5 @@
 """The estimate of a study's time and memory, and how it compares with what the study took."""
 
-import shlex
 import shutil
 import tempfile
 from dataclasses import replace
@@ -97,18 +96,20 @@ def _time_cells(
 ) -> dict[str, Record]:
     """Return the records of the timings, run by the study's runner in a temporary folder."""
     from archsearch.running.run import run_study
+    from archsearch.storage.resume import resume_command
     from archsearch.storage.study_folder import StudyFolder
 
-    study, command = replace(folder.study(), name="quote", plan=None), folder.request()["command"]
+    study = replace(folder.study(), name="quote", plan=None)
     ids = [trial.id for trial in chosen]
     with tempfile.TemporaryDirectory(dir=folder.path, prefix="quote-") as path:
-        timing = StudyFolder(path).create(study, folder.data(), command)
+        timing = StudyFolder(path).create(study, folder.data())
         work = "archsearch.running.timing:time_steps"
         try:
             run_study(timing, chosen, work=work, **launch.runner_options)
         except StudyStopped as stop:
             if stop.exit_code != FAILURE:
-                message = f"stopped before any training. Resume with: {shlex.join(command)}"
+                command = resume_command(folder.request()["command"], folder.path)
+                message = f"stopped before any training. Resume with: {command}"
                 raise StudyStopped(message, stop.exit_code) from stop
             if not timing.records(ids):
                 raise

@@ -3,7 +3,7 @@
 import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from archsearch.core.visible import visible
@@ -26,7 +26,7 @@ Show = Callable[[Snapshot], None]
 def display(labels: Mapping[str, str]) -> Iterator[Show]:
     """Yield a function to call with every snapshot; ``labels`` names the trials by id."""
     notebook = "ipykernel" in sys.modules
-    if not (notebook or sys.stderr.isatty()):
+    if not (notebook or (sys.stderr is not None and sys.stderr.isatty())):
         yield ProgressLines(labels).show
         return
     finished, seen = list[str](), set[str]()
@@ -71,8 +71,13 @@ def html_of(view: "RenderableType") -> str:
 
 
 def say(text: str) -> None:
-    """Print a message on stderr, because stdout is for results; escapes in it are made visible."""
-    print(visible(text), file=sys.stderr, flush=True)
+    """Print a message on stderr, because stdout is for results; escapes in it are made visible.
+
+    A closed stderr stops no work.
+    """
+    if sys.stderr is not None:  # print would use stdout
+        with suppress(OSError):
+            print(visible(text), file=sys.stderr, flush=True)
 
 
 def ended(trial: TrialProgress) -> bool:

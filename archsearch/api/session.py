@@ -27,13 +27,14 @@ def train_and_report(study: Study, launch: Launch, command: Iterable[str]) -> "S
     ``command`` is what a user types to do this again; messages suggest it for resuming.
 
     Raises:
-        ValueError: for unusable data, folders or runners, before anything is trained.
+        ValueError: for unusable data, folders, runners or metrics, before anything is trained.
         archsearch.running.run.StudyStopped: if the study ends before its plan is done.
     """
     from archsearch.running.preflight import preflight_device
     from archsearch.searching.plans import plan_text
     from archsearch.storage.study_folder import StudyFolder
 
+    study.check_metrics()
     data = study.task.describe(study.data, study.recipe)
     if launch.ray_address is None:  # the GPUs of a cluster are not on this machine
         preflight_device(study.recipe, launch.device)

@@ -12,6 +12,7 @@ from archsearch.api.live import clock, say, value_text
 from archsearch.api.options import DATA_HELP, EPOCHS_HELP, RECIPE_HELP, SET_HELP, Training
 from archsearch.api.session import RUNS
 from archsearch.core.interrupted import Interrupted
+from archsearch.core.numbers import LARGEST, quoted
 from archsearch.networks import find_variant
 from archsearch.running.stopping import StopRequest, StudyStopped
 from archsearch.study import Record
@@ -53,13 +54,22 @@ class FullTraining:
         """
         if self.gpus is None:
             return self.device
-        if self.gpus < 1:
-            raise ValueError(f"gpus must be at least 1, got {self.gpus}")
+        if not 1 <= self.gpus <= LARGEST:
+            raise ValueError(f"gpus must be from 1 to {LARGEST:,}, got {quoted(self.gpus)}")
         if self.device not in ("auto", "cuda"):
             raise ValueError(
                 f"gpus {self.gpus} needs the device cuda, got {self.device}: give one of the two"
             )
         return f"cuda*{self.gpus}"
+
+    def check_seed(self) -> None:
+        """Check the seed.
+
+        Raises:
+            ValueError: it is negative or too large.
+        """
+        if not 0 <= self.seed <= LARGEST:
+            raise ValueError(f"seed must be from 0 to {LARGEST:,}, got {quoted(self.seed)}")
 
 
 @dataclass(frozen=True)
@@ -95,10 +105,11 @@ def train_network(network: str, options: FullTraining) -> TrainedNetwork:
     training = Training(
         data=options.data, recipe=options.recipe, epochs=options.epochs, set=options.set
     )
-    variant, resolved, device = evaluate_all(
+    variant, resolved, device, _ = evaluate_all(
         lambda: find_variant(network),
         lambda: training.resolved(model=network.upper()),
         options.device_name,
+        options.check_seed,
     )
     source = options.data.partition(":")[0]
     folder = Path(options.out) if options.out else RUNS / f"train-{variant.name}-{source}"

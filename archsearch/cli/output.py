@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from archsearch.cli.streams import holds_unicode
 from archsearch.core.visible import visible
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ TEXT_COLUMNS = ("reason", "question", "error")
 def print_json(value: object) -> None:
     """Print one strict JSON document; NaN raises ValueError, because it is our mistake.
 
-    Characters that a terminal obeys are escaped, and remain the same text in JSON.
+    Characters that a terminal obeys, or that stdout lacks, are escaped: the same text in JSON.
     """
-    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
+    escape = not holds_unicode(sys.stdout)
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=escape)
     print(re.sub(r"[^\n -~]", lambda match: _json_character(match[0]), text))
 
 

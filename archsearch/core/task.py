@@ -172,6 +172,22 @@ class Task:
             raise ValueError(f"unknown metric {name!r}; known: {', '.join(metrics)}")
         return metrics[name]
 
+    def choosing_metric(self, name: str) -> Metric:
+        """The metric of that name, for whatever compares, ranks, prunes or searches by it.
+
+        Raises:
+            ValueError: the name is unknown, or the metric is of the test split, which is kept for
+                an unbiased result of what was chosen.
+        """
+        metric = self.metric(name)
+        if not metric.is_of_test_split:
+            return metric
+        known = ", ".join(m.name for m in self.metrics if not m.is_of_test_split)
+        raise ValueError(
+            f"{name} is measured on the test split, which is never used to choose; give a metric "
+            f"of the validation split ({known}) or a cost"
+        )
+
     @classmethod
     def all_metrics(cls) -> dict[str, Metric]:
         """The task's metrics, then the general ones, by name."""

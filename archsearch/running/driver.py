@@ -21,6 +21,7 @@ from archsearch.running.stopping import StopRequest, StudyStopped
 from archsearch.running.work import ORPHAN_SECONDS, Job, Outcome
 from archsearch.storage import checkpoint
 from archsearch.storage.files import log
+from archsearch.storage.resume import resume_command
 from archsearch.storage.study_folder import FINISHED, StudyFolder, TrialFolder
 from archsearch.study import Record, Trial
 
@@ -222,7 +223,7 @@ class Driver:
             return
         counts = self._tracker.counts
         done = sum(counts.get(state, 0) for state in FINISHED)
-        command = shlex.join(self._folder.request()["command"]) or "the same command"
+        command = resume_command(self._folder.request()["command"], self._folder.path)
         raise StudyStopped(
             f"stopped: {reason.message}\n{done} of {sum(counts.values())} trials are finished, "
             f"{counts.get('interrupted', 0)} are interrupted and saved. Resume with: {command}",

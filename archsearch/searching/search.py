@@ -99,7 +99,7 @@ def _metrics(
         errors.append(f"trials and batch must be at least 1, got {num_trials} and {batch}")
     for name in objectives:
         try:
-            metrics.append(task.metric(name))
+            metrics.append(task.choosing_metric(name))
         except ValueError as error:
             errors.append(str(error))
     if errors:

@@ -83,7 +83,8 @@ def fit(points: Points, level: float = 0.95) -> Law:
     measure their coverage on synthetic data.
 
     Raises:
-        ValueError: there are fewer than two sizes, or an error is not above 0.
+        ValueError: there are fewer than two sizes, an error is negative, or all errors of a size
+            are 0.
     """
     sizes, means = _means(points)
     x, y = np.log(sizes) - np.log(sizes).mean(), np.log(means)
@@ -209,8 +210,11 @@ def _means(points: Points) -> tuple[Array, Array]:
     for size, errors in points.items():
         if size <= 0 or not len(errors):
             problems.append(f"size {size:g} must be above 0 and have errors, got {len(errors)}")
-        elif not all(math.isfinite(e) and e > 0 for e in errors):
-            problems.append(f"errors at size {size:g} must be above 0 percent, got {list(errors)}")
+        elif not (all(math.isfinite(e) and e >= 0 for e in errors) and any(errors)):
+            problems.append(
+                f"errors at size {size:g} must be 0 percent or more, with a mean above 0, got "
+                f"{list(errors)}"
+            )
     if problems:
         raise ValueError("; ".join(problems))
     sizes = np.array(sorted(points), dtype=float)
