@@ -5,7 +5,6 @@ one write; readers skip an incomplete last line, and the next append ends it. Ev
 through `os_write`, which tests replace by a disk that fills up.
 """
 
-import errno
 import hashlib
 import json
 import logging
@@ -19,10 +18,11 @@ from typing import Any
 
 import msgspec
 
+from archsearch.storage.faults import naming
+
 log = logging.getLogger("archsearch")
 
 TEMP_PREFIX = ".tmp-"
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 os_write = os.write
 
@@ -88,7 +88,8 @@ def new_file(folder: Path) -> Iterator[NewFile]:
     temp = temporary(folder)
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        yield NewFile(fd, temp)
+        with naming(folder):
+            yield NewFile(fd, temp)
     finally:
         os.close(fd)
         temp.unlink(missing_ok=True)
@@ -105,7 +106,8 @@ def sync_folder(folder: Path) -> None:
     """Flush renames in ``folder`` to the disk, so that they survive a power cut."""
     fd = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(fd)
+        with naming(folder):
+            os.fsync(fd)
     finally:
         os.close(fd)
 
@@ -172,9 +174,10 @@ def append_json(path: Path, value: object) -> None:
     fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         size = os.fstat(fd).st_size
-        incomplete = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
-        write_all(fd, (("\n" if incomplete else "") + to_json(value) + "\n").encode())
-        os.fsync(fd)
+        with naming(path):
+            incomplete = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+            write_all(fd, (("\n" if incomplete else "") + to_json(value) + "\n").encode())
+            os.fsync(fd)
     finally:
         os.close(fd)
 

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from archsearch.storage.faults import naming
+
 POLL_SECONDS = 0.02
 
 _held: set[int] = set()
@@ -50,7 +52,8 @@ def hold(path: Path, wait_seconds: float = 1.0) -> Iterator[None]:
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     _held.add(fd)
     try:
-        _acquire(fd, path, time.monotonic() + wait_seconds)
+        with naming(path):
+            _acquire(fd, path, time.monotonic() + wait_seconds)
         _write_holder(fd)
         yield
     finally:
@@ -65,8 +68,7 @@ def _acquire(fd: int, path: Path, deadline: float) -> None:
             return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                holder = os.pread(fd, 200, 0).decode(errors="replace").strip()
-                raise Locked(f"{path.parent} is in use by {holder or 'another process'}") from None
+                raise Locked(f"{path.parent} is in use by {_read_holder(fd)}") from None
         except OSError as error:
             if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                 error.strerror = f"the file system has no locks ({error.strerror})"
@@ -81,16 +83,25 @@ def _write_holder(fd: int) -> None:
         os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()} since {now}\n".encode(), 0)
 
 
+def _read_holder(fd: int) -> str:
+    return os.pread(fd, 200, 0).decode(errors="replace").strip() or "another process"
+
+
 def is_held(path: Path) -> bool:
     """Whether a running process holds the lock at ``path``; False without a lock file."""
+    return bool(holder_of(path))
+
+
+def holder_of(path: Path) -> str:
+    """The running process that holds the lock at ``path``; empty if none does."""
     try:
         fd = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        return False
+        return ""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return _read_holder(fd)
     finally:
         os.close(fd)
-    return False
+    return ""

@@ -16,7 +16,8 @@ from typing import Any
 from archsearch.core.task import Data
 from archsearch.core.versions import versions
 from archsearch.storage import lock
-from archsearch.storage.files import DISK_FULL, Damaged, log, quarantine, well_formed, write_json
+from archsearch.storage.faults import NOT_ALLOWED, STORAGE_ERRORS
+from archsearch.storage.files import Damaged, log, quarantine, well_formed, write_json
 from archsearch.storage.lock import Locked
 from archsearch.storage.request import (
     STUDY_SCHEMAS,
@@ -32,6 +33,7 @@ from archsearch.storage.request import (
 )
 from archsearch.storage.trial_folder import (
     FINISHED,
+    SPEC,
     RecordSummary,
     State,
     TrialFolder,
@@ -110,11 +112,12 @@ class StudyFolder:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Convert system errors about the folder to ValueError, but not a full disk."""
+        """Convert system errors of a wrong folder to ValueError, but not those of the storage."""
         try:
             yield
         except OSError as error:
-            if error.errno in DISK_FULL:
+            wrong_folder = error.errno in NOT_ALLOWED and not (self.path / "study.json").exists()
+            if error.errno in STORAGE_ERRORS and not wrong_folder:
                 raise
             raise ValueError(
                 f"cannot write in {self.path}: {error.strerror}. Choose another folder with --out"
@@ -188,9 +191,22 @@ class StudyFolder:
         """Every planned trial in plan order, then those that a search launched beyond the plan."""
         with well_formed(self.path / "study.json"):
             planned = trials_of(self.request())
-        planned_ids = {trial.id for trial in planned}
-        more = (self.trial(i) for i in self.launched() if i not in planned_ids)
-        return planned + tuple(folder.trial() for folder in more)
+        return planned + tuple(self._beyond(trial.id for trial in planned))
+
+    def _beyond(self, planned_ids: Iterable[str]) -> Iterator[Trial]:
+        """The launched trials that are not planned; one with a damaged spec is left out."""
+        known = set(planned_ids)
+        for trial_id in self.launched():
+            if trial_id not in known and (trial := self.launched_trial(trial_id)):
+                yield trial
+
+    def launched_trial(self, trial_id: str) -> Trial | None:
+        """The trial as launched; None, with a warning, if its spec is damaged or absent."""
+        try:
+            return self.trial(trial_id).trial()
+        except (FileNotFoundError, ValueError) as error:
+            log.warning("%s; the trial is left out", error)
+            return None
 
     def trial(self, trial_id: str) -> TrialFolder:
         """The folder of a trial.
@@ -208,16 +224,17 @@ class StudyFolder:
         return {trial_id: record for trial_id, record in records.items() if record is not None}
 
     def launched(self) -> dict[str, None]:
-        """Ids of the trials that have a folder, sorted."""
+        """Ids of the trials that have a spec, sorted. A folder without one is not a trial."""
         try:
-            names = [path.name for path in self._trials.iterdir()]
+            folders = [p for p in self._trials.iterdir() if _TRIAL_ID.fullmatch(p.name)]
         except FileNotFoundError:
             return {}
-        return dict.fromkeys(sorted(name for name in names if _TRIAL_ID.fullmatch(name)))
+        return dict.fromkeys(sorted(p.name for p in folders if (p / SPEC).exists()))
 
     def ids(self) -> tuple[str, ...]:
-        """The ids of `trials`, without reading the trials."""
-        return tuple(dict.fromkeys((*ids_of(self.request()), *self.launched())))
+        """The ids of `trials`, without reading the planned ones."""
+        planned = tuple(ids_of(self.request()))
+        return planned + tuple(trial.id for trial in self._beyond(planned))
 
     def record_summary(self, trial_id: str) -> RecordSummary | None:
         """A launched trial's status and metrics, at little cost; None while it has no record."""

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from archsearch.running import work
 from archsearch.running.run import StudyStopped, retry
 from archsearch.running.work import Job, run_attempt
 from archsearch.storage import lock
@@ -27,21 +26,6 @@ def test_a_trial_that_a_slow_worker_finished_is_not_started_again(folder: StudyF
     first = folder.trials()[0]
     run(folder, "train", [first])
     assert run_attempt(Job(str(folder.path), first.id, "tests.toy:crash", "cpu")).end == "finished"
-
-
-def test_the_driver_waits_for_a_trial_that_a_slow_worker_still_holds(
-    folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = folder.trials()[0]
-    folder.trial(first.id).write_spec(first)
-    job = Job(str(folder.path), first.id, "tests.toy:train", "cpu")
-    monkeypatch.setattr(work, "ORPHAN_SECONDS", 0.1)
-    with folder.trial(first.id).lock():
-        outcome = run_attempt(job)
-        assert (outcome.end, outcome.kind) == ("failed", "busy")
-        with pytest.raises(StudyStopped, match=f"in use by process {os.getpid()}"):
-            run(folder, "train")
-    assert run(folder, "train") == {"complete": 3}
 
 
 def test_a_plan_that_names_a_trial_twice_runs_it_once(folder: StudyFolder) -> None:

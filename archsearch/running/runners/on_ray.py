@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from archsearch.running.runners import RunnerOptions, gpus_of, num_workers
-from archsearch.running.work import Job, Outcome, failure_kind, log_tail, output_to, run_attempt
+from archsearch.running.work import Job, Outcome, failure_kind, log_tail, run_logged_attempt
 from archsearch.storage.files import TEMP_PREFIX, log
 from archsearch.storage.study_folder import StudyFolder
 
@@ -53,9 +53,7 @@ def run_remotely(job: dict[str, str], stop_file: str) -> dict[str, str]:
         last_poll = now
         return Path(stop_file).exists()
 
-    attempt = Job(**job)
-    with output_to(StudyFolder(attempt.study).trial(attempt.trial_id).path / "log.txt"):
-        return asdict(run_attempt(attempt, stop))
+    return asdict(run_logged_attempt(Job(**job), stop))
 
 
 def read_probe(path: str) -> str:
