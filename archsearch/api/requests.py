@@ -238,9 +238,11 @@ def parse_metrics(text: str) -> tuple[str, ...]:
     """Return the names in ``val_accuracy,macs``.
 
     Raises:
-        ValueError: naming every unknown metric.
+        ValueError: naming every unknown metric, or for one that is named twice.
     """
     names = tuple(part.strip() for part in text.split(","))
+    if len(set(names)) < len(names):
+        raise ValueError(f"objectives must be different metrics, got {text}")
     evaluate_all(*((lambda name=name: CLASSIFICATION.metric(name)) for name in names))
     return names
 

@@ -86,6 +86,8 @@ def train_full(
     weights = None if start is None else str(start)
     request = TrainingRequest(variant, recipe, description, seed, task, weights)
     folder = TrialFolder(out)
+    if start is not None and folder.record() is None:
+        _check_start(request, start)
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.lock():
         _write_or_check(request, folder)
@@ -158,17 +160,37 @@ def _train(
         to_record(training, TrialFolder(folder), "", stop)
 
 
+def _check_start(request: TrainingRequest, path: Path) -> None:
+    """Check that ``path`` holds weights of the network, before anything is written.
+
+    Raises:
+        ValueError: there is no such file, or the weights do not fit.
+    """
+    if not path.is_file():
+        raise ValueError(f"start must be a file of weights, and {path} is not a file")
+    with torch.device("meta"):
+        model = request.task.build(request.variant, request.data, request.recipe)
+    _fitting(load_weights(path).state_dict(), model.state_dict(), path)
+
+
 def _load_start(training: Training, path: Path) -> None:
-    """Load the weights in ``path``, except a classifier of another size.
+    """Load the weights in ``path``, except a classifier of another size."""
+    own = training.model.state_dict()
+    start = _fitting(load_weights(path).state_dict(), own, path)
+    training.model.load_state_dict(start, strict=False)
+    if start.keys() < own.keys():
+        training.progress.notes.append(f"classifier not taken from {path}: other classes")
+
+
+def _fitting(
+    start: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path
+) -> dict[str, Tensor]:
+    """The weights of ``start`` that the network takes: all but a classifier of another size.
 
     Raises:
         ValueError: other weights do not fit.
     """
-    start, model = load_weights(path).state_dict(), training.model
-    own = model.state_dict()
-    differing = [k for k in own if k not in start or own[k].shape != start[k].shape]
-    if misfits := sorted((set(differing) | (start.keys() - own.keys())) - CLASSIFIER):
+    differing = {k for k in own if k not in start or own[k].shape != start[k].shape}
+    if misfits := sorted((differing | (start.keys() - own.keys())) - CLASSIFIER):
         raise ValueError(f"{path} does not fit the network: {', '.join(misfits)}")
-    model.load_state_dict({k: start[k] for k in own if k not in differing}, strict=False)
-    if differing:
-        training.progress.notes.append(f"classifier not taken from {path}: other classes")
+    return {k: start[k] for k in own if k not in differing}
