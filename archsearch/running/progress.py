@@ -64,12 +64,12 @@ class EventTail:
         self._path, self._offset = path, 0
 
     def read(self) -> list[dict[str, Any]]:
-        """The events since the previous read."""
+        """The events since the previous read; none while they cannot be read."""
         try:
             with self._path.open("rb", buffering=0) as file:
                 file.seek(self._offset)
                 content = file.read() or b""
-        except FileNotFoundError:
+        except OSError:  # absent, or the next read may succeed: progress never stops a study
             return []
         complete_lines = content[: content.rfind(b"\n") + 1]
         self._offset += len(complete_lines)

@@ -20,7 +20,7 @@ from archsearch.core.task import Data, Task
 from archsearch.families.internimage import InternImageFamily
 from archsearch.running.train_trial import run_on, to_record
 from archsearch.running.work import never
-from archsearch.storage.files import read_json, write_json
+from archsearch.storage.files import read_json, remove_leftovers, write_json
 from archsearch.storage.trial_folder import TrialFolder
 from archsearch.study import Record
 from archsearch.tasks.classification import CLASSIFICATION
@@ -90,6 +90,7 @@ def train_full(
         _check_start(request, start)
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.lock():
+        remove_leftovers(folder.path)
         _write_or_check(request, folder)
         if folder.record() is None:
             run_on(device, partial(_train, folder.path, request), stop)

@@ -113,6 +113,8 @@ class RayRunner:
             raise
 
     def _start(self) -> Any:
+        if self._options.ray_address is not None:
+            _check_reachable(self._options.ray_address)
         ray = _import_ray(local=self._options.ray_address is None)
         self._started_here = not ray.is_initialized()
         if not self._started_here:  # a notebook's, for example: it is used and left running
@@ -121,7 +123,6 @@ class RayRunner:
         if self._options.ray_address is None:
             options |= self._own_cluster()
         else:
-            _check_reachable(self._options.ray_address)
             options |= {"address": self._options.ray_address}
         _start_within_limit(lambda: ray.init(**options), self._closed)
         return ray
