@@ -185,15 +185,16 @@ def check(name: str, fault: Fault, at: int, path: Path, expected: dict[str, Any]
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_fault_at_each_kind_of_operation_loses_nothing(tmp_path: Path, name: str) -> None:
-    """One fault at the last operation of each kind, and every fault where a trial's folder gets
-    its spec."""
+    """One fault at the last operation of each kind, and every fault where the folder of the first
+    trial and of the last one gets its spec."""
     disk = reference(name, tmp_path / "reference")
     expected = outcomes(tmp_path / "reference")
     last = {kind: at for at, kind in enumerate(disk.log)}
     cases = list(zip(last.values(), cycle(FAULTS)))
-    folders = [at for kind, at in last.items() if re.fullmatch("mkdir .*/trials/ID", kind)]
-    cases += [(at + i, fault) for at in folders for i in (1, 2, 3) for fault in FAULTS]
-    assert len(folders) == (name != "training")
+    folders = [n for n, kind in enumerate(disk.log) if re.fullmatch("mkdir .*/trials/ID", kind)]
+    assert bool(folders) == (name != "training")
+    for at in {*folders[:1], *folders[-1:]}:
+        cases += [(at + after, fault) for after in (1, 2, 3) for fault in FAULTS]
     assert len(cases) > 10
     for number, (at, fault) in enumerate(cases):
         check(name, fault, at, tmp_path / str(number), expected)
