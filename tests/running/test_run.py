@@ -1,5 +1,6 @@
 """The driver: what it launches, what it reports, and how it stops. Mostly in this process."""
 
+import dataclasses
 import os
 from collections.abc import Iterator
 
@@ -125,3 +126,19 @@ def test_the_error_of_a_second_driver_names_the_first(folder: StudyFolder) -> No
 def test_wrong_options_are_reported_before_the_folder_is_locked(folder: StudyFolder) -> None:
     with folder.lock(), pytest.raises(ValueError, match="workers must be"):
         run(folder, "train", workers=0)
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"schema":1'])
+def test_a_lost_spec_of_a_finished_trial_is_written_again(
+    folder: StudyFolder, content: bytes | None
+) -> None:
+    first = folder.trials()[0]
+    beyond = dataclasses.replace(first, seed=99)
+    run(folder, "train", iter([beyond]))
+    spec = folder.trial(beyond.id).path / "spec.json"
+    written = spec.read_bytes()
+    spec.unlink()
+    if content is not None:
+        spec.write_bytes(content)
+    assert run(folder, "crash", iter([beyond])) == {"complete": 1}  # it is not trained again
+    assert spec.read_bytes() == written
