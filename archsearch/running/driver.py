@@ -142,7 +142,7 @@ class Driver:
             self._tracker.started(trial.id, worker)
 
     def _leave(self, trial: Trial) -> None:
-        """Leave the trial to the process that holds it; the other trials go on."""
+        """Leave the trial to the process that holds it; the others continue."""
         folder = self._folder.trial(trial.id)
         holder = folder.holder() or "another process"
         log.warning("%s is in use by %s, and left to it for now", folder.path, holder)

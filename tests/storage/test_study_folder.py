@@ -1,7 +1,9 @@
 """Study and trial folders: identity, state, locks, changed requests, unusual names."""
 
 import dataclasses
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -238,3 +240,20 @@ def test_a_trial_beyond_the_plan_with_a_damaged_spec_is_left_out_by_name(
     assert [row["trial"] for row in study_status(folder.path).rows] == list(ids)
     assert [t.trial.id for t in results.load(folder.path).trials] == list(ids)
     assert f"{spec} is damaged" in caplog.text
+
+
+@pytest.mark.parametrize(("number", "pauses"), [(errno.EACCES, False), (errno.EIO, True)])
+def test_a_wrong_folder_is_refused_and_a_failing_disk_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, pauses: bool
+) -> None:
+    """In a folder that held the study before, no error means that the folder is wrong."""
+
+    def fail(path: Path, **_: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    old = toy.create(tmp_path / "old").path
+    monkeypatch.setattr(Path, "mkdir", fail)
+    with pytest.raises(OSError if pauses else ValueError, match=os.strerror(number)):
+        toy.create(tmp_path / "new")
+    with pytest.raises(OSError, match=os.strerror(number)):
+        toy.create(old)
