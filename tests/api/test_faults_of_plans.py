@@ -4,6 +4,7 @@ The same command then finishes: nothing is lost, nothing is trained twice, and t
 those of a run without faults. The trainings are toys.
 """
 
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from archsearch.core.budget import Budget
 from archsearch.core.plans import Halve, MoreSeeds, Search
 from archsearch.families.internimage import Variant
 from archsearch.reproduce import reproduce
-from archsearch.running import train_full, train_trial
+from archsearch.running import timing, train_full, train_trial
 from archsearch.running.stopping import StudyStopped
 from archsearch.storage.files import TEMP_PREFIX
 from archsearch.storage.status import study_status
@@ -198,6 +199,28 @@ def test_a_fault_at_each_kind_of_operation_loses_nothing(tmp_path: Path, name: s
     assert len(cases) > 10
     for number, (at, fault) in enumerate(cases):
         check(name, fault, at, tmp_path / str(number), expected)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(timing, "time_steps"), (session, "write_reports")],
+    ids=["estimate", "report"],
+)
+def test_the_estimate_and_the_report_pause_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", "/data/file")
+
+    study, launch = toy.study(cells=4, epochs=1), Launch(out=tmp_path / "run", runner="inline")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, fail)
+        with pytest.raises(StudyStopped) as stopped:
+            session.train_and_report(study, launch, ["archsearch", "toy"])
+    assert "storage failed: /data/file: Input/output error" in str(stopped.value)
+    assert "archsearch toy" in str(stopped.value)
+    run_study(study, tmp_path / "run")
+    assert set(StudyFolder(tmp_path / "run").states().values()) == {"complete"}
 
 
 @pytest.mark.slow
