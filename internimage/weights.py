@@ -24,6 +24,8 @@ def save_weights(model: InternImage, path: str | os.PathLike[str]) -> None:
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
     partial = Path(f"{os.fspath(path)}.partial")
     save_file(state, partial, {"format": "pt", CONFIG_KEY: json.dumps(asdict(model.config))})
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())  # else a power cut may leave an empty file of the final name
     partial.replace(path)
 
 

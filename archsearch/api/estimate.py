@@ -61,13 +61,7 @@ def _estimate(folder: "StudyFolder", waiting: list[Trial], launch: Launch) -> "E
     from archsearch.running.runners import RunnerOptions, num_slots
     from archsearch.training import machine
 
-    resources = RunnerOptions(
-        launch.workers,
-        launch.device,
-        waiting[0].recipe.threads,
-        ray_address=launch.ray_address,
-        gpus_per_trial=launch.gpus_per_trial,
-    )
+    resources = RunnerOptions(threads=waiting[0].recipe.threads, **launch.resources)
     workers = min(num_slots(launch.runner, resources), len(waiting))
     chosen = corners(waiting)
     # Read before the timings use memory. The memory of a cluster is not known here.

@@ -143,7 +143,12 @@ class Launch:
     @property
     def runner_options(self) -> dict[str, Any]:
         """The arguments of `archsearch.running.run.run_study` that say where trials run."""
-        names = ("runner", "workers", "device", "ray_address", "gpus_per_trial")
+        return {"runner": self.runner, **self.resources}
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """The arguments of `archsearch.running.runners.RunnerOptions` that are options here."""
+        names = ("workers", "device", "ray_address", "gpus_per_trial")
         return {name: getattr(self, name) for name in names}
 
 

@@ -239,9 +239,11 @@ def parse_metrics(text: str) -> tuple[str, ...]:
     """Return the names in ``val_accuracy,macs``.
 
     Raises:
-        ValueError: naming every metric that is unknown or of the test split.
+        ValueError: naming every metric that is unknown, of the test split, or named twice.
     """
     names = tuple(part.strip() for part in text.split(","))
+    if len(set(names)) < len(names):
+        raise ValueError(f"objectives must be different metrics, got {text}")
     evaluate_all(*((lambda name=name: CLASSIFICATION.choosing_metric(name)) for name in names))
     return names
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archsearch.api.estimate import compare_estimate, estimate_study
+from archsearch.api.keywords import evaluate_all
 from archsearch.api.live import say
 from archsearch.api.options import Launch
 from archsearch.core.family import differing_switches, name_with_switches
@@ -30,15 +31,40 @@ def train_and_report(study: Study, launch: Launch, command: Iterable[str]) -> "S
         ValueError: for unusable data, folders, runners or metrics, before anything is trained.
         archsearch.running.run.StudyStopped: if the study ends before its plan is done.
     """
-    from archsearch.running.preflight import preflight_device
+    from archsearch.running.stopping import stopped_by_storage
+
+    command, data = list(command), checked_data(study, launch)
+    path = Path(launch.out) if launch.out else RUNS / folder_name(study)
+    with stopped_by_storage(path, command):
+        return _train_and_report(study, data, launch, path, command)
+
+
+def checked_data(study: Study, launch: Launch) -> Data:
+    """Return the study's data, after every check that is possible before a folder exists.
+
+    Raises:
+        ValueError: for unusable data, a device, a runner or a plan that cannot train.
+    """
+    from archsearch.running.preflight import preflight_device, preflight_runner
+    from archsearch.running.runners import RunnerOptions
+    from archsearch.searching.plans import check_plan
+
+    options = RunnerOptions(threads=study.recipe.threads, **launch.resources)
+    checks = [lambda: preflight_runner(launch.runner, options)]
+    if launch.ray_address is None:  # the GPUs of a cluster are not on this machine
+        checks.append(lambda: preflight_device(study.recipe, launch.device))
+
+    data: Data = evaluate_all(lambda: study.task.describe(study.data, study.recipe), *checks)[0]
+    check_plan(study, data)
+    return data
+
+
+def _train_and_report(
+    study: Study, data: Data, launch: Launch, path: Path, command: list[str]
+) -> "StudyFolder":
     from archsearch.searching.plans import plan_text
     from archsearch.storage.study_folder import StudyFolder
 
-    study.check_metrics()
-    data = study.task.describe(study.data, study.recipe)
-    if launch.ray_address is None:  # the GPUs of a cluster are not on this machine
-        preflight_device(study.recipe, launch.device)
-    path = Path(launch.out) if launch.out else RUNS / folder_name(study)
     folder = StudyFolder(path).create(study, data, command, extend=launch.extend)
     study = folder.study()  # with --extend, includes the earlier requests
     say("\n".join(filter(None, (study.question, _study_text(study, data), plan_text(study)))))

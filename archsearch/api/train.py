@@ -14,7 +14,7 @@ from archsearch.api.session import RUNS
 from archsearch.core.interrupted import Interrupted
 from archsearch.core.numbers import LARGEST, quoted
 from archsearch.networks import find_variant
-from archsearch.running.stopping import StopRequest, StudyStopped
+from archsearch.running.stopping import StopRequest, StudyStopped, stopped_by_storage
 from archsearch.study import Record
 from archsearch.tasks.classification import CLASSIFICATION
 
@@ -98,7 +98,7 @@ def train_network(network: str, options: FullTraining) -> TrainedNetwork:
 
     Raises:
         ValueError: for an unknown network, wrong options, or a folder with another training.
-        StudyStopped: on Ctrl-C or SIGTERM.
+        StudyStopped: on Ctrl-C, SIGTERM or errors of the storage.
     """
     from archsearch.running.train_full import train_full
 
@@ -121,7 +121,8 @@ def train_network(network: str, options: FullTraining) -> TrainedNetwork:
             seed=options.seed, device=device, start=options.start, stop=stop,
         )  # fmt: skip
 
-    trained = TrainedNetwork(_run_until_stopped(work, folder), folder)
+    with stopped_by_storage(folder):
+        trained = TrainedNetwork(_run_until_stopped(work, folder), folder)
     say(_result_text(trained))
     return trained
 

@@ -1,7 +1,19 @@
 """Pre-flight checks: errors that would fail every trial are found before anything is written."""
 
 from archsearch.core.recipe import Recipe
+from archsearch.running.runners import RunnerName, RunnerOptions, choose_runner, num_slots
 from archsearch.training import machine
+
+
+def preflight_runner(name: RunnerName, options: RunnerOptions) -> None:
+    """Check that the runner exists and its options fit; a cluster is connected to once.
+
+    Raises:
+        ValueError: wrong options, or no cluster answers, or it is too small for a trial.
+    """
+    choose_runner(name, options, None)
+    if options.ray_address is not None:
+        num_slots(name, options)
 
 
 def preflight_device(recipe: Recipe, device: str) -> None:

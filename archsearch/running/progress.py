@@ -66,10 +66,10 @@ class EventTail:
         self._path, self._offset = path, 0
 
     def read(self) -> list[dict[str, Any]]:
-        """The events since the previous read."""
+        """The events since the previous read; none while they cannot be read."""
         try:
             content = read_plain(self._path, self._offset)
-        except FileNotFoundError:
+        except OSError:  # absent, or the next read may succeed: progress never stops a study
             return []
         except Damaged as error:
             warn_once(str(error))

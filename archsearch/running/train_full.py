@@ -19,7 +19,7 @@ from archsearch.core.task import Data, Task
 from archsearch.families.internimage import InternImageFamily
 from archsearch.running.train_trial import run_on, to_record
 from archsearch.running.work import never
-from archsearch.storage.files import log, plain_json, write_json
+from archsearch.storage.files import log, plain_json, remove_leftovers, write_json
 from archsearch.storage.stored_json import read_typed
 from archsearch.storage.trial_folder import TrialFolder
 from archsearch.study import Record
@@ -101,8 +101,11 @@ def train_full(
     weights = None if start is None else str(start)
     request = TrainingRequest(variant, recipe, description, seed, task, weights)
     folder = training_folder(out)
+    if start is not None and folder.record() is None:
+        _check_start(request, start)
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.lock():
+        remove_leftovers(folder.path)
         _write_or_check(request, folder)
         if folder.record() is None:
             run_on(device, partial(_train, folder.path, request), stop)
@@ -178,17 +181,37 @@ def _train(
         to_record(training, training_folder(folder), "", stop)
 
 
+def _check_start(request: TrainingRequest, path: Path) -> None:
+    """Check that ``path`` holds weights of the network, before anything is written.
+
+    Raises:
+        ValueError: there is no such file, or the weights do not fit.
+    """
+    if not path.is_file():
+        raise ValueError(f"start must be a file of weights, and {path} is not a file")
+    with torch.device("meta"):
+        model = request.task.build(request.variant, request.data, request.recipe)
+    _fitting(load_weights(path).state_dict(), model.state_dict(), path)
+
+
 def _load_start(training: Training, path: Path) -> None:
-    """Load the weights in ``path``, except a classifier of another size.
+    """Load the weights in ``path``, except a classifier of another size."""
+    own = training.model.state_dict()
+    start = _fitting(load_weights(path).state_dict(), own, path)
+    training.model.load_state_dict(start, strict=False)
+    if start.keys() < own.keys():
+        training.progress.notes.append(f"classifier not taken from {path}: other classes")
+
+
+def _fitting(
+    start: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path
+) -> dict[str, Tensor]:
+    """The weights of ``start`` that the network takes: all but a classifier of another size.
 
     Raises:
         ValueError: other weights do not fit.
     """
-    start, model = load_weights(path).state_dict(), training.model
-    own = model.state_dict()
-    differing = [k for k in own if k not in start or own[k].shape != start[k].shape]
-    if misfits := sorted((set(differing) | (start.keys() - own.keys())) - CLASSIFIER):
+    differing = {k for k in own if k not in start or own[k].shape != start[k].shape}
+    if misfits := sorted((differing | (start.keys() - own.keys())) - CLASSIFIER):
         raise ValueError(f"{path} does not fit the network: {', '.join(misfits)}")
-    model.load_state_dict({k: start[k] for k in own if k not in differing}, strict=False)
-    if differing:
-        training.progress.notes.append(f"classifier not taken from {path}: other classes")
+    return {k: start[k] for k in own if k not in differing}

@@ -5,7 +5,6 @@ one write; readers skip an incomplete last line, and the next append ends it. Ev
 through `os_write`, which tests replace by a disk that fills up.
 """
 
-import errno
 import hashlib
 import json
 import logging
@@ -19,12 +18,12 @@ from typing import Any
 
 from archsearch.core.visible import visible
 from archsearch.storage.checksum import protected
+from archsearch.storage.faults import naming
 from archsearch.storage.plain_file import open_plain
 
 log = logging.getLogger("archsearch")
 
 TEMP_PREFIX = ".tmp-"
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 os_write = os.write
 
@@ -95,7 +94,8 @@ def new_file(folder: Path) -> Iterator[NewFile]:
     temp = temporary(folder)
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        yield NewFile(fd, temp)
+        with naming(folder):
+            yield NewFile(fd, temp)
     finally:
         os.close(fd)
         temp.unlink(missing_ok=True)
@@ -112,7 +112,8 @@ def sync_folder(folder: Path) -> None:
     """Flush renames in ``folder`` to the disk, so that they survive a power cut."""
     fd = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(fd)
+        with naming(folder):
+            os.fsync(fd)
     finally:
         os.close(fd)
 
@@ -166,12 +167,11 @@ def append_json(path: Path, values: Mapping[str, Any]) -> None:
     fd = open_plain(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
         size = os.fstat(fd).st_size
-        incomplete = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
-        write_all(
-            fd,
-            (("\n" if incomplete else "") + to_json(protected(plain_json(values))) + "\n").encode(),
-        )
-        os.fsync(fd)
+        with naming(path):
+            incomplete = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+            line = to_json(protected(plain_json(values)))
+            write_all(fd, (("\n" if incomplete else "") + line + "\n").encode())
+            os.fsync(fd)
     finally:
         os.close(fd)
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from archsearch.storage.faults import naming
 from archsearch.storage.plain_file import Damaged, open_plain
 from archsearch.storage.stored_json import warn_once
 
@@ -59,7 +60,8 @@ def hold(path: Path, wait_seconds: float = 1.0) -> Iterator[None]:
         raise Locked(str(error)) from error
     _held.add(fd)
     try:
-        _acquire(fd, path, time.monotonic() + wait_seconds)
+        with naming(path):
+            _acquire(fd, path, time.monotonic() + wait_seconds)
         _write_holder(fd)
         yield
     finally:
@@ -74,8 +76,7 @@ def _acquire(fd: int, path: Path, deadline: float) -> None:
             return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                holder = os.pread(fd, 200, 0).decode(errors="replace").strip()
-                raise Locked(f"{path.parent} is in use by {holder or 'another process'}") from None
+                raise Locked(f"{path.parent} is in use by {_read_holder(fd)}") from None
         except OSError as error:
             if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                 error.strerror = f"the file system has no locks ({error.strerror})"
@@ -90,22 +91,31 @@ def _write_holder(fd: int) -> None:
         os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()} since {now}\n".encode(), 0)
 
 
+def _read_holder(fd: int) -> str:
+    return os.pread(fd, 200, 0).decode(errors="replace").strip() or "another process"
+
+
 def is_held(path: Path) -> bool:
-    """Whether a running process holds the lock at ``path``; False without a lock file.
+    """Whether a running process holds the lock at ``path``; False without a lock file."""
+    return bool(holder_of(path))
+
+
+def holder_of(path: Path) -> str:
+    """The running process that holds the lock at ``path``; empty if none does.
 
     What is no plain file holds no lock; a warning names it.
     """
     try:
         fd = open_plain(path, os.O_RDONLY)
     except FileNotFoundError:
-        return False
+        return ""
     except Damaged as error:
         warn_once(str(error))
-        return False
+        return ""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return _read_holder(fd)
     finally:
         os.close(fd)
-    return False
+    return ""

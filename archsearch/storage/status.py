@@ -18,7 +18,8 @@ from archsearch.storage import lock
 from archsearch.storage.request import data_of, plan_of
 from archsearch.storage.resume import resume_command
 from archsearch.storage.stored_json import well_formed
-from archsearch.storage.study_folder import FINISHED, State, StudyFolder, TrialFolder
+from archsearch.storage.study_folder import FINISHED, State, StudyFolder
+from archsearch.study import Trial
 from archsearch.tasks import task_from_dict
 
 
@@ -98,7 +99,10 @@ def _rows(
     launched = folder.launched()
     epochs = request["recipe"]["epochs"]
     for trial_id in dict.fromkeys((*labels, *launched)):
-        network, seed = labels.get(trial_id) or _label(folder.trial(trial_id))
+        label = labels.get(trial_id) or _label(folder.launched_trial(trial_id))
+        if label is None:
+            continue
+        network, seed = label
         row = {"trial": trial_id, "network": network, "seed": seed}
         pending = {"state": "pending", "epoch": 0, metric.name: None, "note": ""}
         state = _launched_state(folder, trial_id, metric) if trial_id in launched else pending
@@ -117,13 +121,9 @@ def _labels(request: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
     return labels
 
 
-def _label(trial: TrialFolder) -> tuple[str, int | None]:
-    """Network and seed of a trial beyond the plan, from its spec."""
-    try:
-        spec = trial.trial()
-    except (FileNotFoundError, ValueError):
-        return "", None
-    return spec.variant.name, spec.seed
+def _label(trial: Trial | None) -> tuple[str, int] | None:
+    """Network and seed of a trial beyond the plan; None if its spec is damaged."""
+    return None if trial is None else (trial.variant.name, trial.seed)
 
 
 def _launched_state(folder: StudyFolder, trial_id: str, metric: Metric) -> dict[str, Any]:

@@ -7,7 +7,7 @@ nothing is ever unpickled.
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,8 @@ from typing import Any
 from archsearch.core.task import Data
 from archsearch.core.versions import versions
 from archsearch.storage import lock
-from archsearch.storage.files import DISK_FULL, log, quarantine, write_json
+from archsearch.storage.faults import NOT_ALLOWED, STORAGE_ERRORS
+from archsearch.storage.files import log, quarantine, write_json
 from archsearch.storage.lock import Locked
 from archsearch.storage.plain_file import Damaged, refuse_link
 from archsearch.storage.request import (
@@ -36,6 +37,7 @@ from archsearch.storage.request import (
 from archsearch.storage.stored_json import has_checksum, warn_once, well_formed
 from archsearch.storage.trial_folder import (
     FINISHED,
+    SPEC,
     RecordSummary,
     State,
     TrialFolder,
@@ -128,11 +130,12 @@ class StudyFolder:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Convert system errors about the folder to ValueError, but not a full disk."""
+        """Convert system errors of a wrong folder to ValueError, but not those of the storage."""
         try:
             yield
         except OSError as error:
-            if error.errno in DISK_FULL:
+            wrong_folder = error.errno in NOT_ALLOWED and not (self.path / "study.json").exists()
+            if error.errno in STORAGE_ERRORS and not wrong_folder:
                 raise
             raise ValueError(
                 f"cannot write in {self.path}: {error.strerror}. Choose another folder with --out"
@@ -219,14 +222,17 @@ class StudyFolder:
         with well_formed(self.path / "study.json"):
             study, data = study_of(request), data_of(request)
             planned = trials_of(request, study, data)
-        planned_ids = {trial.id for trial in planned}
-        more = (self._launched_trial(i) for i in launched if i not in planned_ids)
-        trials = planned + tuple(trial for trial in more if trial is not None)
+        trials = planned + tuple(self._beyond({trial.id for trial in planned}, launched))
         return StudyContents(request, study, data, trials, launched)
 
-    def _launched_trial(self, trial_id: str) -> Trial | None:
-        """The trial in the spec of a launched trial; None without a spec, or with a warning if it
-        is damaged."""
+    def _beyond(self, planned: Container[str], launched: Iterable[str]) -> Iterator[Trial]:
+        """The launched trials that are not planned; one with a damaged spec is left out."""
+        for trial_id in launched:
+            if trial_id not in planned and (trial := self.launched_trial(trial_id)):
+                yield trial
+
+    def launched_trial(self, trial_id: str) -> Trial | None:
+        """The trial as launched; None without a spec, or with a warning if it is damaged."""
         try:
             return self.trial(trial_id).trial()
         except FileNotFoundError:
@@ -251,7 +257,7 @@ class StudyFolder:
         return {trial_id: record for trial_id, record in records.items() if record is not None}
 
     def launched(self) -> dict[str, None]:
-        """Ids of the trials that have a folder, sorted.
+        """Ids of the trials that have a spec, sorted. A folder without one is not a trial.
 
         Raises:
             ValueError: ``trials`` or folders in it are links; the message names all of them.
@@ -268,19 +274,20 @@ class StudyFolder:
                 f"links inside a run are not followed, got {', '.join(links)}: put the folders "
                 "themselves there"
             )
-        return dict.fromkeys(sorted(entry.name for entry in entries))
+        return dict.fromkeys(sorted(e.name for e in entries if os.path.lexists(f"{e.path}/{SPEC}")))
 
     def unprotected(self) -> list[Path]:
         """The stored files without a checksum, which an earlier version wrote."""
-        names = ("spec.json", "record*.json", "events.jsonl", "attempts*.jsonl")
+        names = (SPEC, "record*.json", "events.jsonl", "attempts*.jsonl")
         paths = [self.path / "study.json", *self.path.glob("quote.json")]
         for trial_id in self.launched():
             paths += [p for name in names for p in self.trial(trial_id).path.glob(name)]
         return [path for path in paths if not has_checksum(path)]
 
     def ids(self) -> tuple[str, ...]:
-        """The ids of `trials`, without reading the trials."""
-        return tuple(dict.fromkeys((*ids_of(self.request()), *self.launched())))
+        """The ids of `trials`, without reading the planned ones."""
+        planned = dict.fromkeys(ids_of(self.request()))
+        return (*planned, *(trial.id for trial in self._beyond(planned, self.launched())))
 
     def record_summary(self, trial_id: str) -> RecordSummary | None:
         """A launched trial's status and metrics, at little cost; None while it has no record."""

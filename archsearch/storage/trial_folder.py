@@ -32,6 +32,8 @@ from archsearch.study import SCHEMA, Record, Trial, canonical_json
 State = Literal["pending", "running", "interrupted", "complete", "diverged", "failed"]
 FINISHED: tuple[State, ...] = ("complete", "diverged", "failed")
 
+SPEC = "spec.json"
+
 RecordSummary = tuple[State, Mapping[str, float | int | None]]
 """Status and metrics of a record."""
 
@@ -171,7 +173,7 @@ class TrialFolder:
             FileNotFoundError: the trial was never launched.
             ValueError: the file is damaged, or describes another trial.
         """
-        path = self.path / "spec.json"
+        path = self.path / SPEC
         values = read_checked(path)
         with well_formed(path):
             trial = trial_of(values)
@@ -191,11 +193,23 @@ class TrialFolder:
                 "differ: this version can read it; to train it again, use another folder"
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        path = self.path / "spec.json"
+        path = self.path / SPEC
         with suppress(FileNotFoundError, ValueError):  # one that cannot be read is written again
             if canonical_json(read_checked(path)) == canonical_json(trial.to_dict()):
                 return
         write_json(path, trial.to_dict())
+
+    def has_spec(self) -> bool:
+        """Whether spec.json describes this trial."""
+        try:
+            self.trial()
+        except (FileNotFoundError, ValueError):
+            return False
+        return True
+
+    def holder(self) -> str:
+        """The process that works on the trial; empty if none does."""
+        return lock.holder_of(self.path / "lock")
 
     def append_event(self, event: Mapping[str, Any]) -> None:
         """Append a line to events.jsonl and flush it to the disk. NaN becomes null."""

@@ -129,6 +129,15 @@ def test_every_variant_of_a_small_space_is_tried_once():
     assert len(trainer.order) == len(set(trainer.order)) > 3
 
 
+def test_a_search_that_finds_no_more_ends_with_what_it_has(monkeypatch):
+    """As in a large domain, which cannot be listed."""
+    monkeypatch.setattr("archsearch.searching.search.MAX_LISTED", 0)
+    small = domain_of(MAIN.with_values(c1=(64,), l1=(4,)), BUDGET)
+    outcome = Trainer().drive(small, num_trials=60)
+    assert outcome.exhausted
+    assert len(outcome.trials) > 3
+
+
 def test_several_objectives_give_a_front():
     trainer = Trainer()
     outcome = trainer.drive(FOUR, num_trials=16, objectives=("val_accuracy", "macs"))

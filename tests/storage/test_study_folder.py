@@ -1,7 +1,9 @@
 """Study and trial folders: identity, state, locks, changed requests, unusual names."""
 
 import dataclasses
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from archsearch.core.cell import Cell
 from archsearch.core.plans import MoreSeeds, Plan, Search
 from archsearch.families.internimage import FreeVariant
 from archsearch.storage.request import study_of
+from archsearch.storage.status import study_status
 from archsearch.storage.stored_json import read_json
 from archsearch.storage.study_folder import StudyFolder, TrialFolder
 from archsearch.study import Study
@@ -211,3 +214,48 @@ def test_a_study_of_the_first_layout_is_read_and_resumed(tmp_path: Path) -> None
     assert folder.study() == study
     assert folder.create(study, toy.DATA, ["archsearch"]).study() == study
     assert json.loads((folder.path / "study.json").read_text()) == old  # not written again
+
+
+def test_a_folder_without_a_spec_is_not_there(folder: StudyFolder, trial: TrialFolder) -> None:
+    """A driver was killed after it made the folder, or wrote half of the spec."""
+    beyond = dataclasses.replace(folder.trials()[0], seed=99)
+    ids = folder.ids()
+    gap = folder.trial(beyond.id).path
+    gap.mkdir()
+    for leftover in ("lock", ".tmp-0123456789abcdef"):
+        (gap / leftover).write_text("half")
+    assert list(folder.launched()) == [trial.id]
+    assert (folder.ids(), folder.states()) == (ids, dict.fromkeys(ids, "pending"))
+    assert [row["trial"] for row in study_status(folder.path).rows] == list(ids)
+    assert [t.trial.id for t in results.load(folder.path).trials] == list(ids)
+
+
+def test_a_trial_beyond_the_plan_with_a_damaged_spec_is_left_out_by_name(
+    folder: StudyFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = folder.ids()
+    beyond = dataclasses.replace(folder.trials()[0], seed=99)
+    folder.trial(beyond.id).write_spec(beyond)
+    spec = folder.trial(beyond.id).path / "spec.json"
+    spec.write_bytes(spec.read_bytes()[:50])
+    assert folder.ids() == ids == tuple(trial.id for trial in folder.trials())
+    assert [row["trial"] for row in study_status(folder.path).rows] == list(ids)
+    assert [t.trial.id for t in results.load(folder.path).trials] == list(ids)
+    assert f"{spec} is damaged" in caplog.text
+
+
+@pytest.mark.parametrize(("number", "pauses"), [(errno.EACCES, False), (errno.EIO, True)])
+def test_a_wrong_folder_is_refused_and_a_failing_disk_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, pauses: bool
+) -> None:
+    """In a folder that held the study before, no error means that the folder is wrong."""
+
+    def fail(path: Path, **_: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    old = toy.create(tmp_path / "old").path
+    monkeypatch.setattr(Path, "mkdir", fail)
+    with pytest.raises(OSError if pauses else ValueError, match=os.strerror(number)):
+        toy.create(tmp_path / "new")
+    with pytest.raises(OSError, match=os.strerror(number)):
+        toy.create(old)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from archsearch.running.runners import RunnerOptions, gpus_of, num_workers
-from archsearch.running.work import Job, Outcome, failure_kind, log_tail, output_to, run_attempt
+from archsearch.running.work import Job, Outcome, failure_kind, log_tail, run_logged_attempt
 from archsearch.storage.files import TEMP_PREFIX, log
 from archsearch.storage.study_folder import StudyFolder
 
@@ -53,9 +53,7 @@ def run_remotely(job: dict[str, str], stop_file: str) -> dict[str, str]:
         last_poll = now
         return Path(stop_file).exists()
 
-    attempt = Job(**job)
-    with output_to(StudyFolder(attempt.study).trial(attempt.trial_id).path / "log.txt"):
-        return asdict(run_attempt(attempt, stop))
+    return asdict(run_logged_attempt(Job(**job), stop))
 
 
 def read_probe(path: str) -> str:
@@ -115,6 +113,8 @@ class RayRunner:
             raise
 
     def _start(self) -> Any:
+        if self._options.ray_address is not None:
+            _check_reachable(self._options.ray_address)
         ray = _import_ray(local=self._options.ray_address is None)
         self._started_here = not ray.is_initialized()
         if not self._started_here:  # a notebook's, for example: it is used and left running
@@ -123,7 +123,6 @@ class RayRunner:
         if self._options.ray_address is None:
             options |= self._own_cluster()
         else:
-            _check_reachable(self._options.ray_address)
             options |= {"address": self._options.ray_address}
         _start_within_limit(lambda: ray.init(**options), self._closed)
         return ray
