@@ -30,7 +30,7 @@ def train_and_report(study: Study, launch: Launch, command: Iterable[str]) -> "S
         ValueError: for unusable data, folders or runners, before anything is trained.
         archsearch.running.run.StudyStopped: if the study ends before its plan is done.
     """
-    from archsearch.running.preflight import preflight_device
+    from archsearch.running.preflight import preflight_cluster, preflight_device
     from archsearch.searching.plans import plan_text
     from archsearch.storage.study_folder import StudyFolder
 
@@ -38,6 +38,8 @@ def train_and_report(study: Study, launch: Launch, command: Iterable[str]) -> "S
     if launch.ray_address is None:  # the GPUs of a cluster are not on this machine
         preflight_device(study.recipe, launch.device)
     path = Path(launch.out) if launch.out else RUNS / folder_name(study)
+    if launch.ray_address is not None:
+        preflight_cluster(launch.resources(study.recipe.threads), path)
     folder = StudyFolder(path).create(study, data, command, extend=launch.extend)
     study = folder.study()  # with --extend, includes the earlier requests
     say("\n".join(filter(None, (study.question, _study_text(study, data), plan_text(study)))))

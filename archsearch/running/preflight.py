@@ -1,6 +1,9 @@
 """Pre-flight checks: errors that would fail every trial are found before anything is written."""
 
+from pathlib import Path
+
 from archsearch.core.recipe import Recipe
+from archsearch.running.runners import RunnerOptions
 from archsearch.training import machine
 
 
@@ -23,3 +26,20 @@ def _check_device(recipe: Recipe, device: str) -> None:
     from archsearch.training.device import check_device
 
     check_device(recipe, device)
+
+
+def preflight_cluster(options: RunnerOptions, folder: Path) -> None:
+    """Check the Ray cluster before ``folder`` is created: every node must see where it will lie.
+
+    Raises:
+        ValueError: no cluster answers, it is too small for a trial, or its nodes cannot train
+            this study; the message has the problems of all nodes.
+    """
+    from archsearch.running.runners.on_ray import RayRunner
+
+    folder = folder.absolute()
+    runner = RayRunner(options)
+    try:
+        runner.check(next(path for path in (folder, *folder.parents) if path.is_dir()))
+    finally:
+        runner.close()

@@ -31,6 +31,7 @@ def run_study(
     on_record: Callable[[Trial, Record], None] | None = None,
     ray_address: str | None = None,
     gpus_per_trial: float | None = None,
+    allow_mixed_versions: bool = False,
     max_hours: float | None = None,
     certain_trials: Sequence[Trial] = (),
     max_trials: int = 0,
@@ -40,7 +41,7 @@ def run_study(
     Args:
         trials: a plan, or a generator that is advanced when a worker is free. It may yield None,
             while a trial is running, if its next trial depends on another record.
-        runner, workers, device, ray_address, gpus_per_trial: see
+        runner, workers, device, ray_address, gpus_per_trial, allow_mixed_versions: see
             `archsearch.running.runners.RunnerOptions`.
         work: the import path of what is done with a trial, ``"package.module:function"``.
         on_change: called a few times a second with the study's progress, and at the end.
@@ -60,7 +61,13 @@ def run_study(
     """
     study = study_of(folder.open().request())
     options = RunnerOptions(
-        workers, device, study.recipe.threads, work, ray_address, gpus_per_trial
+        workers,
+        device,
+        study.recipe.threads,
+        work,
+        ray_address,
+        gpus_per_trial,
+        allow_mixed_versions,
     )
     choose_runner(runner, options, None)  # raises for wrong options before anything is written
     with folder.lock():
