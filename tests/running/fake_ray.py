@@ -29,6 +29,11 @@ class FakeNode:
         return asdict(Answer(content, self.protected, {**software(), **self.changes}))
 
 
+def hex_id(node: FakeNode) -> str:
+    """An id in Ray's form."""
+    return f"{id(node):056x}"
+
+
 @dataclass(eq=False)
 class Task:
     """A task on a node: a probe, or a job whose ``reply`` comes when a test sets it."""
@@ -55,7 +60,7 @@ class FakeRay:
             raise RayError("no answer")
         return [
             {
-                "NodeID": str(id(node)), "Alive": node.alive, "Resources": {"CPU": node.cpus},
+                "NodeID": hex_id(node), "Alive": node.alive, "Resources": {"CPU": node.cpus},
                 "NodeManagerHostname": node.name, "NodeManagerAddress": node.address,
             }
             for node in self.list
@@ -89,7 +94,7 @@ class Remote:
 
     def remote(self, argument: Any, *_: Any) -> Task:
         node_id = self._options["scheduling_strategy"].node_id
-        node = next(node for node in self._ray.list if str(id(node)) == node_id)
+        node = next(node for node in self._ray.list if hex_id(node) == node_id)
         if self._name == "probe":
             return Task(node, None, node.answer(argument) if node.answers else None)
         task = Task(node, argument)
