@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ PROBE_SECONDS = 45.0
 
 WATCH_SECONDS = 1.0
 """How often the head is asked which nodes live."""
+
+CLOSE_SECONDS = 2.0
 
 REFUSED = (
     "the Ray cluster cannot train this study. Install the same software on every node, or use "
@@ -77,7 +80,8 @@ class Watch:
         self._ended = threading.Event()
         self.num_answers = 0
         self.nodes = living_nodes()
-        threading.Thread(target=self._run, name="ray-nodes", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="ray-nodes", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         while not self._ended.wait(WATCH_SECONDS):
@@ -89,7 +93,9 @@ class Watch:
                 self.num_answers += 1
 
     def close(self) -> None:
+        """End the thread, or leave it if a dead head keeps it."""
         self._ended.set()
+        self._thread.join(CLOSE_SECONDS)
 
 
 class Nodes:
@@ -199,13 +205,19 @@ class Nodes:
         if different:
             node.notes = (f"trained on {node.name}, not as planned: {', '.join(different)}",)
         if not answer.protected and not node.is_local:
-            log.warning(UNPROTECTED, node.name)
+            warn_once(node.name)
         return [f"{node.name}: {problem}" for problem in problems]
 
     def close(self) -> None:
         self.watch.close()
         if self._probe_file is not None:
             self._probe_file.unlink(missing_ok=True)
+
+
+@cache
+def warn_once(name: str) -> None:
+    """Warn of a node without a token; a study connects several times."""
+    log.warning(UNPROTECTED, name)
 
 
 def only_on(node: Node) -> Any:
