@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 from archsearch.running.runners.software import Answer, software
@@ -9,6 +10,10 @@ from archsearch.running.runners.software import Answer, software
 
 class RayError(Exception):
     """Raised by `FakeRay.get` for a task whose worker died."""
+
+
+class TaskUnschedulableError(RayError):
+    """Raised by `FakeRay.get` for a task whose node died before it had it."""
 
 
 @dataclass
@@ -41,6 +46,7 @@ class Task:
     node: FakeNode
     job: dict[str, Any] | None
     reply: Any = None
+    path: str = ""
 
     @property
     def ready(self) -> bool:
@@ -50,10 +56,11 @@ class Task:
 class FakeRay:
     """What the runner calls of the module `ray`. `tasks` are the jobs that were sent."""
 
-    exceptions = type("exceptions", (), {"RayError": RayError})
+    exceptions = SimpleNamespace(RayError=RayError, TaskUnschedulableError=TaskUnschedulableError)
 
     def __init__(self, *nodes: FakeNode) -> None:
-        self.list, self.tasks, self.head_answers = list(nodes), list[Task](), True
+        self.list, self.head_answers = list(nodes), True
+        self.tasks, self.probes = list[Task](), list[Task]()
 
     def nodes(self) -> list[dict[str, Any]]:
         if not self.head_answers:
@@ -96,7 +103,9 @@ class Remote:
         node_id = self._options["scheduling_strategy"].node_id
         node = next(node for node in self._ray.list if hex_id(node) == node_id)
         if self._name == "probe":
-            return Task(node, None, node.answer(argument) if node.answers else None)
+            answer = node.answer(argument) if node.answers else None
+            self._ray.probes.append(Task(node, None, answer, argument))
+            return self._ray.probes[-1]
         task = Task(node, argument)
         self._ray.tasks.append(task)
         return task

@@ -18,7 +18,7 @@ from archsearch.running.work import LOST, Job, Outcome, run_attempt
 from archsearch.storage.study_folder import StudyFolder
 from tests import toy
 from tests.processes import wait_for
-from tests.running.fake_ray import FakeNode, FakeRay, RayError
+from tests.running.fake_ray import FakeNode, FakeRay, RayError, TaskUnschedulableError
 
 Open = Callable[..., RayRunner]
 
@@ -165,7 +165,7 @@ def test_a_lost_node_keeps_its_trial_while_it_is_at_work(
     with trial.lock():
         if how == "the node leaves":
             cut_off.node.alive = False
-            wait_for(lambda: runner.poll(0.0) or runner.slots == 2)
+            wait_for(lambda: runner.poll(0.0) or len(runner._nodes.living) == 1)
         else:
             cut_off.reply = RayError("the node died")
         for _ in range(5):
@@ -173,6 +173,49 @@ def test_a_lost_node_keeps_its_trial_while_it_is_at_work(
     [outcome] = runner.poll(0.0)
     assert (outcome.trial_id, outcome.end, outcome.kind) == (trial.id, "failed", "crash")
     assert outcome.error.startswith("worker died: ")
+
+
+def test_a_node_that_lost_a_trial_gets_another_only_after_an_answer(
+    open_on: Open, folder: StudyFolder
+) -> None:
+    ray, jobs = FakeRay(dying := FakeNode("dying", cpus=8), FakeNode("good")), jobs_of(folder)
+    runner = open_on(ray)
+    runner.submit(jobs[0])
+    dying.answers = False
+    ray.tasks[0].reply = RayError("the node died")
+    wait_for(lambda: runner.poll(0.0))
+    labels = [runner.submit(job) for job in jobs]
+    assert labels == ["good (10.0.0.9)", "waits for a node", "waits for a node"]
+    assert names(ray) == ["dying", "good"]
+    ray.probes[-1].reply = dying.answer(ray.probes[-1].path)
+    wait_for(lambda: runner.poll(0.0) or len(ray.tasks) == 4)
+    assert names(ray)[2:] == ["dying", "dying"]
+
+
+def test_a_job_that_its_node_never_had_goes_to_another_node(
+    open_on: Open, folder: StudyFolder
+) -> None:
+    """Ray says so of nodes that just died. It is no failure of the trial."""
+    ray, jobs = FakeRay(FakeNode("dead", cpus=2), FakeNode("good")), jobs_of(folder)
+    runner = open_on(ray)
+    runner.submit(jobs[0])
+    ray.list[0].answers = False
+    ray.tasks[0].reply = TaskUnschedulableError("the node doesn't exist any more")
+    wait_for(lambda: runner.poll(0.0) or len(ray.tasks) == 2)
+    assert names(ray) == ["dead", "good"]
+    assert runner.slots == 1
+
+
+def test_a_trial_waits_for_a_node_until_a_stop(open_on: Open, folder: StudyFolder) -> None:
+    node, (first, job, _) = FakeNode("a"), jobs_of(folder)
+    runner = open_on(FakeRay(node))
+    runner.submit(first)
+    node.alive = False
+    wait_for(lambda: runner.poll(0.0))
+    assert (runner.slots, runner.submit(job)) == (1, "waits for a node")
+    assert runner.poll(0.0) == []
+    runner.request_stop()
+    assert runner.poll(0.0) == [Outcome(job.trial_id, "interrupted")]
 
 
 def test_a_free_node_gets_work_while_another_is_cut_off(open_on: Open, folder: StudyFolder) -> None:
@@ -201,6 +244,7 @@ def test_a_lost_cluster_ends_the_study_in_words_and_its_trials_save(
     ray = FakeRay(FakeNode("a"), FakeNode("b"))
     runner = open_on(ray)
     monkeypatch.setattr(on_ray, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(on_ray, "NO_NODE_SECONDS", 0.3)
     monkeypatch.setattr(on_ray, "SAVE_SECONDS", 60.0)
     monkeypatch.setattr("archsearch.running.driver.open_runner", lambda *_: runner)
     stops = list[bool]()

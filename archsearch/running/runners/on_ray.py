@@ -27,7 +27,10 @@ LOOK_SECONDS = 1.0
 """How often the files of the trials at work are read."""
 
 SILENT_SECONDS = 30.0
-"""How long the head may be silent, or the cluster without a usable node."""
+"""How long the head may be silent; Ray itself waits for a minute."""
+
+NO_NODE_SECONDS = 60.0
+"""How long the cluster may be without a usable node."""
 
 SAVE_SECONDS = 20.0
 """How long trials may take to save after the cluster is lost."""
@@ -66,6 +69,7 @@ class RayRunner:
         self._study: Path | None = None
         self._waiting = deque[Job]()
         self._flights: list[Flight] = []
+        self._stopping = False
         self._lost_at: float | None = None
         self._lost_error, self._num_answers, self._looked_at = "", 0, 0.0
         self._head_silence, self._node_silence = Silence(), Silence()
@@ -86,7 +90,7 @@ class RayRunner:
 
     def _num_free(self) -> int:
         busy = sum(self._nodes.lives(flight.node) for flight in self._flights)
-        fits = sum(node.slots for node in self._nodes.living if node.usable)
+        fits = sum(node.slots for node in self._nodes.usable)
         return min(fits, self._options.workers or fits) - busy
 
     def check(self, folder: Path) -> None:
@@ -99,43 +103,48 @@ class RayRunner:
             self.check(self._study)
         self._waiting.append(job)
         self._send_waiting()
-        sent = self._flights[-1] if self._flights else None
-        return sent.node.name if sent is not None and sent.job.trial_id == job.trial_id else "ray"
+        nodes = (flight.node for flight in self._flights if flight.job == job)
+        return next((node.name for node in nodes), "waits for a node")
 
     def _send_waiting(self) -> None:
-        """Send the waiting jobs that fit, each to the usable node with the most free slots."""
+        """Send the waiting jobs that fit, each to the node with the most free slots."""
         while self._waiting and self._num_free() > 0:
             busy = Counter(flight.node.id for flight in self._flights)
-            usable = [node for node in self._nodes.living if node.usable]
-            node = max(usable, key=lambda node: node.slots - busy[node.id])
+            free = {node.id: node.slots - busy[node.id] for node in self._nodes.usable}
+            node = max(self._nodes.usable, key=lambda node: free[node.id])
             self._send(self._waiting.popleft(), node)
 
     def _send(self, job: Job, node: Node) -> None:
         assert self._study is not None
-        job = replace(job, notes=node.notes)
         on_node = self._remote.options(scheduling_strategy=only_on(node))
-        ref = on_node.remote(asdict(job), str(self._study / self._stop_name))
+        noted = replace(job, notes=node.notes)
+        ref = on_node.remote(asdict(noted), str(self._study / self._stop_name))
         self._flights.append(Flight(job, node, ref))
 
     def poll(self, seconds: float) -> list[Outcome]:
         if self._lost_at is not None:
             return self._save_without_cluster(seconds)
         self._nodes.refresh()
+        outcomes = self._end_waiting() if self._stopping else []
         self._send_waiting()
-        outcomes = [*self._replies(seconds), *self._outcomes_on_disk()]
+        outcomes += [*self._replies(0 if outcomes else seconds), *self._outcomes_on_disk()]
         self._listen()
         return outcomes
+
+    def _end_waiting(self) -> list[Outcome]:
+        """After a request to stop: jobs that wait for a node do not start."""
+        jobs, self._waiting = self._waiting, deque()
+        return [Outcome(job.trial_id, "interrupted") for job in jobs]
 
     def _listen(self) -> None:
         """Notice the loss of the cluster: a silent head, or no usable node."""
         num_answers = self._nodes.watch.num_answers
         answered, self._num_answers = num_answers > self._num_answers, num_answers
-        has_nodes = any(node.usable for node in self._nodes.living)
         self._head_silence.add(heard=answered)
-        self._node_silence.add(heard=has_nodes)
+        self._node_silence.add(heard=bool(self._nodes.usable))
         if self._head_silence.seconds > SILENT_SECONDS:
             self._lose_cluster("its head does not answer")
-        elif self._node_silence.seconds > SILENT_SECONDS:
+        elif self._node_silence.seconds > NO_NODE_SECONDS:
             self._lose_cluster("it has no usable node left")
 
     def _replies(self, seconds: float) -> list[Outcome]:
@@ -152,12 +161,17 @@ class RayRunner:
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _reply(self, flight: Flight) -> Outcome | None:
-        """The outcome that the node reported; None if its worker died."""
+        """The outcome that the node reported; None if its worker died, or never had the job."""
         try:
             outcome = Outcome(**self._ray.get(flight.ref))
         except self._ray.exceptions.RayError as error:
-            flight.lose(failure_kind(error), first_line(error), str(error))
+            self._nodes.doubt(flight.node)
             self._looked_at = 0.0
+            if isinstance(error, self._ray.exceptions.TaskUnschedulableError):
+                self._flights.remove(flight)
+                self._waiting.appendleft(flight.job)
+            else:
+                flight.lose(failure_kind(error), first_line(error), str(error))
             return None
         self._flights.remove(flight)
         return outcome
@@ -200,6 +214,7 @@ class RayRunner:
         return Outcome(job.trial_id, "interrupted", LOST, self._lost_error)
 
     def request_stop(self) -> None:
+        self._stopping = True
         if self._study is not None:
             (self._study / self._stop_name).touch()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from archsearch.running.runners import RunnerOptions
-from archsearch.running.runners.software import Answer, judge, probe
+from archsearch.running.runners.software import Answer, judge, probe, software
 from archsearch.storage.files import TEMP_PREFIX, log
 
 PROBE_SECONDS = 45.0
@@ -114,6 +114,7 @@ class Nodes:
         self._by_id: dict[str, Node] = {}
         self._probes: dict[Any, Node] = {}
         self._probe_file: Path | None = None
+        self._software = dict[str, str]()
         self.watch = Watch(lambda: [node for node in ray.nodes() if node["Alive"]])
         self._read_list()
         if not self.living:
@@ -127,6 +128,11 @@ class Nodes:
     def living(self) -> list[Node]:
         """The nodes on which trials fit, usable or not."""
         return list(self._by_id.values())
+
+    @property
+    def usable(self) -> list[Node]:
+        """The living nodes that have answered a probe, or need none."""
+        return [node for node in self.living if node.usable]
 
     def lives(self, node: Node) -> bool:
         return node.id in self._by_id
@@ -160,6 +166,7 @@ class Nodes:
         """
         if self._trusted:
             return
+        self._software = software()
         self._probe_file = folder / f"{TEMP_PREFIX}probe-{secrets.token_hex(8)}"
         try:
             self._probe_file.write_text(self._probe_file.name)
@@ -174,10 +181,18 @@ class Nodes:
             problems += self._take_answers(timeout=0.1)
         for node in self._probes.values():
             log.warning("the Ray node %s does not answer and is not used", node.name)
-        if not problems and not any(node.usable for node in self.living):
+        if not problems and not self.usable:
             problems.append("no node answers")
         if problems:
             raise ValueError(REFUSED + "".join(f"\n  {problem}" for problem in problems))
+
+    def doubt(self, node: Node) -> None:
+        """Use ``node``, which lost a trial, only after it has answered again.
+
+        Ray notices the death of a node late: until then it would get, and lose, trial after trial.
+        """
+        if not self._trusted and self.lives(node) and node.usable:
+            self._send_probe(node)
 
     def _send_probe(self, node: Node) -> None:
         node.usable = False
@@ -200,7 +215,7 @@ class Nodes:
         except self._ray.exceptions.RayError as error:
             log.warning("the Ray node %s is not used: %s", node.name, first_line(error))
             return []
-        problems, different = judge(answer, self._probe_file, self._allow_mixed)
+        problems, different = judge(answer, self._probe_file, self._software, self._allow_mixed)
         node.usable = not problems
         if different:
             node.notes = (f"trained on {node.name}, not as planned: {', '.join(different)}",)

@@ -115,9 +115,11 @@ def probe(path: str) -> dict[str, Any]:
     return {"content": content, "protected": protected, "software": software()}
 
 
-def judge(answer: Answer, probe_file: Path, allow_mixed: bool) -> tuple[list[str], tuple[str, ...]]:
-    """Why a node may not train, and its differences from this machine."""
-    different, problems = differences(answer.software, software()), []
+def judge(
+    answer: Answer, probe_file: Path, here: Mapping[str, str], allow_mixed: bool
+) -> tuple[list[str], tuple[str, ...]]:
+    """Why a node may not train, and its differences from ``here``, the software of this machine."""
+    different, problems = differences(answer.software, here), []
     if answer.content != probe_file.name:
         problems.append(f"it does not see the folder {probe_file.parent} ({answer.content})")
     refused = [text for name, text in different.items() if not allow_mixed or name == "job"]
