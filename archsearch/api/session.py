@@ -39,7 +39,7 @@ def train_and_report(study: Study, launch: Launch, command: Iterable[str]) -> "S
         preflight_device(study.recipe, launch.device)
     path = Path(launch.out) if launch.out else RUNS / folder_name(study)
     if launch.ray_address is not None:
-        preflight_cluster(launch.resources(study.recipe.threads), path)
+        preflight_cluster(launch.resources(study.recipe.threads), path, study)
     folder = StudyFolder(path).create(study, data, command, extend=launch.extend)
     study = folder.study()  # with --extend, includes the earlier requests
     say("\n".join(filter(None, (study.question, _study_text(study, data), plan_text(study)))))

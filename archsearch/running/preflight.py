@@ -4,6 +4,7 @@ from pathlib import Path
 
 from archsearch.core.recipe import Recipe
 from archsearch.running.runners import RunnerOptions
+from archsearch.study import Study
 from archsearch.training import machine
 
 
@@ -28,7 +29,7 @@ def _check_device(recipe: Recipe, device: str) -> None:
     check_device(recipe, device)
 
 
-def preflight_cluster(options: RunnerOptions, folder: Path) -> None:
+def preflight_cluster(options: RunnerOptions, folder: Path, study: Study) -> None:
     """Check the Ray cluster before ``folder`` is created: every node must see where it will lie.
 
     Raises:
@@ -40,6 +41,6 @@ def preflight_cluster(options: RunnerOptions, folder: Path) -> None:
     folder = folder.absolute()
     runner = RayRunner(options)
     try:
-        runner.check(next(path for path in (folder, *folder.parents) if path.is_dir()))
+        runner.check(next(path for path in (folder, *folder.parents) if path.is_dir()), study)
     finally:
         runner.close()

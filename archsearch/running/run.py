@@ -55,7 +55,8 @@ def run_study(
         How many trials are in each state.
 
     Raises:
-        StudyStopped: on Ctrl-C, SIGTERM, a full disk, the time limit, or repeated equal failures.
+        StudyStopped: on Ctrl-C, SIGTERM, a full disk, a lost cluster, the time limit, or repeated
+            equal failures.
         archsearch.storage.lock.Locked: another driver works in this folder.
         ValueError: the runner is not available, or its options are wrong.
     """

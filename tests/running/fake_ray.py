@@ -1,6 +1,6 @@
 """A Ray whose nodes are values: their answers to a probe, their replies and their death are set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -29,9 +29,9 @@ class FakeNode:
     sees_folder: bool = True
     protected: bool = True
 
-    def answer(self, path: str) -> dict[str, Any]:
+    def answer(self, path: str, modules: Sequence[str] = ()) -> dict[str, Any]:
         content = path.rpartition("/")[2] if self.sees_folder else "FileNotFoundError: no such file"
-        return asdict(Answer(content, self.protected, {**software(), **self.changes}))
+        return asdict(Answer(content, self.protected, {**software(modules), **self.changes}))
 
 
 def hex_id(node: FakeNode) -> str:
@@ -99,11 +99,11 @@ class Remote:
     def options(self, **more: Any) -> "Remote":
         return Remote(self._ray, self._name, {**self._options, **more})
 
-    def remote(self, argument: Any, *_: Any) -> Task:
+    def remote(self, argument: Any, other: Any) -> Task:
         node_id = self._options["scheduling_strategy"].node_id
         node = next(node for node in self._ray.list if hex_id(node) == node_id)
         if self._name == "probe":
-            answer = node.answer(argument) if node.answers else None
+            answer = node.answer(argument, other) if node.answers else None
             self._ray.probes.append(Task(node, None, answer, argument))
             return self._ray.probes[-1]
         task = Task(node, argument)

@@ -1,5 +1,6 @@
 """A Ray cluster whose nodes are values: which of them train, and what happens to lost ones."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,12 +12,15 @@ from typing import Any
 
 import pytest
 
+from archsearch.core.cell import Cell
 from archsearch.running.run import StudyStopped, run_study
 from archsearch.running.runners import RunnerOptions, on_ray, ray_nodes
 from archsearch.running.runners.on_ray import RayRunner
-from archsearch.running.work import LOST, Job, Outcome, run_attempt
+from archsearch.running.runners.software import software
+from archsearch.running.work import DEFAULT_WORK, LOST, Job, Outcome, run_attempt
 from archsearch.storage.study_folder import StudyFolder
 from tests import toy
+from tests.families.toy_family import Net
 from tests.processes import wait_for
 from tests.running.fake_ray import FakeNode, FakeRay, RayError, TaskUnschedulableError
 
@@ -62,7 +66,7 @@ def test_nodes_with_other_software_are_refused_all_together(open_on: Open, tmp_p
         FakeNode("same"), FakeNode("older", changes=OLDER), FakeNode("apart", sees_folder=False)
     )
     with pytest.raises(ValueError, match="cannot train this study") as refusal:
-        open_on(ray).check(tmp_path)
+        open_on(ray).check(tmp_path, toy.study())
     _, older, apart = str(refusal.value).splitlines()
     assert older.startswith("  older (10.0.0.9): it differs from this machine: torch 2.0.0 (here ")
     assert "numerics 0 (layout 1) (here 1 (layout 1)), operator abc (here " in older
@@ -85,10 +89,29 @@ def test_allowed_differences_are_noted_in_the_jobs_of_their_node(
     assert "torch 2.0.0 (here " in notes["older"][0]
 
 
+def test_the_modules_of_a_users_family_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = Net(8, 1)
+    cell = Cell({"width": 8}, "exact", net, None)
+    study = dataclasses.replace(toy.study(), cells=(cell,))
+    assert on_ray.own_modules(study, DEFAULT_WORK) == ["tests.families.toy_family"]
+    assert on_ray.own_modules(toy.study(), DEFAULT_WORK) == []
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    digests = set()
+    for text in ("width = 1", "width = 2"):
+        (tmp_path / "my_net.py").write_text(text)
+        digests.add(software(["my_net"])["module my_net"])
+    assert len(digests - {"missing"}) == 2
+    missing = software(["my_package.net"])
+    assert missing["module my_package.net"] == "missing"
+
+
 def test_a_node_that_cannot_run_our_jobs_is_never_allowed(open_on: Open, tmp_path: Path) -> None:
     ray = FakeRay(FakeNode("older", changes={"job": "study, trial_id"}))
     with pytest.raises(ValueError, match=r"older .*job study, trial_id \(here study, trial_id, w"):
-        open_on(ray, allow_mixed_versions=True).check(tmp_path)
+        open_on(ray, allow_mixed_versions=True).check(tmp_path, toy.study())
 
 
 def test_notes_are_in_the_record_also_if_another_attempt_finishes_it(folder: StudyFolder) -> None:
@@ -108,7 +131,7 @@ def test_a_node_that_does_not_answer_is_not_used(
     assert (names(ray), runner.slots) == (["good"], 1)
     assert "silent (10.0.0.9) does not answer" in caplog.text
     with pytest.raises(ValueError, match="no node answers"):
-        open_on(FakeRay(FakeNode("silent", answers=False))).check(folder.path)
+        open_on(FakeRay(FakeNode("silent", answers=False))).check(folder.path, toy.study())
 
 
 def test_a_node_that_joins_is_probed_first(
@@ -121,15 +144,17 @@ def test_a_node_that_joins_is_probed_first(
     wait_for(lambda: runner.poll(0.01) or runner.slots == 2)
     runner.submit(jobs[1])
     assert names(ray) == ["first", "late"]
-    assert "joined the Ray cluster and is not used: older (10.0.0.9): it differs" in caplog.text
+    assert "a Ray node is not used: older (10.0.0.9): it differs" in caplog.text
 
 
 def test_a_cluster_without_a_token_is_reported(
     open_on: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    open_on(FakeRay(FakeNode("safe"), FakeNode("here", address="127.0.0.1"))).check(tmp_path)
+    open_on(FakeRay(FakeNode("safe"), FakeNode("here", address="127.0.0.1"))).check(
+        tmp_path, toy.study()
+    )
     assert not caplog.records
-    open_on(FakeRay(FakeNode("open", protected=False))).check(tmp_path)
+    open_on(FakeRay(FakeNode("open", protected=False))).check(tmp_path, toy.study())
     assert "open (10.0.0.9) needs no token" in caplog.text
 
 
@@ -311,7 +336,7 @@ sys.stdout.buffer.write(cloudpickle.dumps(software.probe))
 """
 ANSWER = """
 import json, pickle, sys
-print(json.dumps(pickle.load(sys.stdin.buffer)(sys.argv[1])))
+print(json.dumps(pickle.load(sys.stdin.buffer)(sys.argv[1], ['my_net'])))
 """
 
 
@@ -329,13 +354,14 @@ def test_a_probe_runs_on_another_version_of_this_code(tmp_path: Path) -> None:
         command, input=probe, capture_output=True, check=True, env=env, cwd=tmp_path
     )
     node = json.loads(answer.stdout)
-    software = node["software"]
     assert node["content"] == "SCHEMA, NUMERICS = 1, 7\n"
-    assert (software["numerics"], software["numpy"], software["job"]) == (
+    names = ("numerics", "numpy", "job", "module my_net")
+    assert [node["software"][name] for name in names] == [
         "7 (layout 1)",
         "0.1",
         "missing",
-    )
+        "missing",
+    ]
 
 
 def test_the_code_that_trains_is_compared_and_not_the_reports(

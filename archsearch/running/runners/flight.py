@@ -49,12 +49,12 @@ class Flight:
 
 
 class Silence:
-    """For how long nothing was heard. Time in which this process was suspended does not count."""
+    """For how long no answer came. Time in which this process was suspended does not count."""
 
     def __init__(self) -> None:
         self.seconds, self._last = 0.0, time.monotonic()
 
-    def add(self, heard: bool) -> None:
+    def add(self, answered: bool) -> None:
         now = time.monotonic()
-        self.seconds = 0.0 if heard else self.seconds + min(now - self._last, 1.0)
+        self.seconds = 0.0 if answered else self.seconds + min(now - self._last, 1.0)
         self._last = now

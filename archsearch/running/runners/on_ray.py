@@ -21,6 +21,8 @@ from archsearch.running.runners.ray_nodes import Node, Nodes, first_line, only_o
 from archsearch.running.runners.ray_start import start
 from archsearch.running.work import LOST, Job, Outcome, failure_kind, output_to, run_attempt
 from archsearch.storage.files import TEMP_PREFIX
+from archsearch.storage.study_folder import StudyFolder
+from archsearch.study import Study
 
 STOP_POLL_SECONDS = 0.5
 LOOK_SECONDS = 1.0
@@ -51,6 +53,13 @@ def run_remotely(job: dict[str, Any], stop_file: str) -> dict[str, str]:
     attempt = Job(**job)
     with output_to(trial_folder(attempt).path / "log.txt"):
         return asdict(run_attempt(attempt, stop))
+
+
+def own_modules(study: Study, work: str) -> list[str]:
+    """The modules outside this package that train a study: of its families, its task, its work."""
+    families = {type(cell.variant).__module__ for cell in study.cells if cell.variant is not None}
+    modules = families | {type(study.task).__module__, work.partition(":")[0]}
+    return sorted(name for name in modules if name.partition(".")[0] != "archsearch")
 
 
 class RayRunner:
@@ -93,14 +102,14 @@ class RayRunner:
         fits = sum(node.slots for node in self._nodes.usable)
         return min(fits, self._options.workers or fits) - busy
 
-    def check(self, folder: Path) -> None:
-        """Check that every node may train a study in ``folder``; see `Nodes.check`."""
-        self._nodes.check(folder)
+    def check(self, folder: Path, study: Study) -> None:
+        """Check that every node may train ``study`` in ``folder``; see `Nodes.check`."""
+        self._nodes.check(folder, own_modules(study, self._options.work))
 
     def submit(self, job: Job) -> str:
         if self._study is None:
             self._study = Path(job.study)
-            self.check(self._study)
+            self.check(self._study, StudyFolder(self._study).study())
         self._waiting.append(job)
         self._send_waiting()
         nodes = (flight.node for flight in self._flights if flight.job == job)
@@ -140,8 +149,8 @@ class RayRunner:
         """Notice the loss of the cluster: a silent head, or no usable node."""
         num_answers = self._nodes.watch.num_answers
         answered, self._num_answers = num_answers > self._num_answers, num_answers
-        self._head_silence.add(heard=answered)
-        self._node_silence.add(heard=bool(self._nodes.usable))
+        self._head_silence.add(answered=answered)
+        self._node_silence.add(answered=bool(self._nodes.usable))
         if self._head_silence.seconds > SILENT_SECONDS:
             self._lose_cluster("its head does not answer")
         elif self._node_silence.seconds > NO_NODE_SECONDS:

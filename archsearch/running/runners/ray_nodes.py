@@ -1,13 +1,13 @@
 """The nodes of a Ray cluster: which of them may train, and how many trials fit on each.
 
 The runner chooses the node of every trial. So a node trains only after it has answered a probe,
-also one that joins later or comes back, and the death of a node tells which trials it had.
+also one that joins later or comes back, and the trials of a node that dies are known.
 """
 
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,7 @@ PROBE_SECONDS = 45.0
 """How long a node of a new run may take to answer; it starts a worker for that."""
 
 WATCH_SECONDS = 1.0
-"""How often the head is asked which nodes live."""
+"""How often the list of living nodes is read from the head."""
 
 CLOSE_SECONDS = 2.0
 
@@ -73,7 +73,7 @@ class Node:
 
 
 class Watch:
-    """Asks the head for the living nodes, in a thread, because a dead head never answers."""
+    """Reads the list of living nodes in a thread, because a dead head never answers."""
 
     def __init__(self, living_nodes: Callable[[], list[dict[str, Any]]]) -> None:
         self._living_nodes = living_nodes
@@ -114,6 +114,7 @@ class Nodes:
         self._by_id: dict[str, Node] = {}
         self._probes: dict[Any, Node] = {}
         self._probe_file: Path | None = None
+        self._modules = tuple[str, ...]()
         self._software = dict[str, str]()
         self.watch = Watch(lambda: [node for node in ray.nodes() if node["Alive"]])
         self._read_list()
@@ -153,12 +154,13 @@ class Nodes:
         for node in new:
             self._send_probe(node)
         for problem in self._take_answers(timeout=0):
-            log.warning("a node joined the Ray cluster and is not used: %s", problem)
+            log.warning("a Ray node is not used: %s", problem)
 
-    def check(self, folder: Path) -> None:
+    def check(self, folder: Path, modules: Sequence[str]) -> None:
         """Probe every node before the first trial; from then on new nodes are probed, too.
 
-        Nodes that do not answer are not used, with a warning.
+        ``modules`` are the user's own that train. Nodes that do not answer are not used, with a
+        warning.
 
         Raises:
             ValueError: a node does not see ``folder``, or has other software than this machine
@@ -166,7 +168,7 @@ class Nodes:
         """
         if self._trusted:
             return
-        self._software = software()
+        self._modules, self._software = tuple(modules), software(modules)
         self._probe_file = folder / f"{TEMP_PREFIX}probe-{secrets.token_hex(8)}"
         try:
             self._probe_file.write_text(self._probe_file.name)
@@ -197,7 +199,7 @@ class Nodes:
     def _send_probe(self, node: Node) -> None:
         node.usable = False
         remote = self._ray.remote(max_retries=0, num_cpus=0, scheduling_strategy=only_on(node))
-        self._probes[remote(probe).remote(str(self._probe_file))] = node
+        self._probes[remote(probe).remote(str(self._probe_file), self._modules)] = node
 
     def _take_answers(self, timeout: float) -> list[str]:
         """The problems of the nodes that have answered by now; nodes without problems are used."""

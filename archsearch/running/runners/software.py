@@ -8,7 +8,7 @@ import hashlib
 import importlib.util
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import metadata
 from pathlib import Path
@@ -24,9 +24,10 @@ NOT_TRAINING = ("reports", "studies", "results", "__pycache__")
 MISSING = "missing"
 
 
-def software() -> dict[str, str]:
+def software(modules: Sequence[str] = ()) -> dict[str, str]:
     """Each thing that may change a training's result, and its version on this machine.
 
+    ``modules`` are a user's own, such as that of a family; each counts by its file.
     The operator counts by its sources and not by its library, which is compiled for the processor:
     nodes of different processors belong to one cluster, and a record names its device.
     """
@@ -38,6 +39,7 @@ def software() -> dict[str, str]:
         "code": _digest("archsearch", "internimage"),
         "operator": _digest("cuda_ops"),
         "job": _job(),
+        **{f"module {name}": _file_digest(name) for name in modules},
     }
 
 
@@ -79,6 +81,16 @@ def _digest(*packages: str) -> str:
     return sha.hexdigest()[:12]
 
 
+def _file_digest(module: str) -> str:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):  # its package is missing, or it is no file
+        return MISSING
+    if spec is None or spec.origin is None:
+        return MISSING
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:12]
+
+
 def _sources(root: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name not in NOT_TRAINING]
@@ -104,15 +116,15 @@ class Answer:
     software: Mapping[str, str]
 
 
-def probe(path: str) -> dict[str, Any]:
-    """The fields of an `Answer`: what this node reads at ``path``, whether its Ray wants a token,
-    and its `software`."""
+def probe(path: str, modules: Sequence[str]) -> dict[str, Any]:
+    """The fields of an `Answer`: what this node reads at ``path``, whether its Ray needs a token,
+    and its `software` with the ``modules``."""
     try:
         content = Path(path).read_text()
     except OSError as error:
         content = f"{type(error).__name__}: {error.strerror}"
     protected = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
-    return {"content": content, "protected": protected, "software": software()}
+    return {"content": content, "protected": protected, "software": software(modules)}
 
 
 def judge(
