@@ -108,6 +108,8 @@ class Nodes:
             ValueError: the cluster is too small for one trial.
         """
         self._ray, self._trusted = ray, trusted
+        # One function for all probes: Ray sends each new one to the head, and waits for it.
+        self._remote = ray.remote(max_retries=0, num_cpus=0)(probe)
         self._allow_mixed = options.allow_mixed_versions
         resources = ray.cluster_resources()
         self.needs = needs_of(options, resources)
@@ -198,8 +200,8 @@ class Nodes:
 
     def _send_probe(self, node: Node) -> None:
         node.usable = False
-        remote = self._ray.remote(max_retries=0, num_cpus=0, scheduling_strategy=only_on(node))
-        self._probes[remote(probe).remote(str(self._probe_file), self._modules)] = node
+        on_node = self._remote.options(scheduling_strategy=only_on(node))
+        self._probes[on_node.remote(str(self._probe_file), self._modules)] = node
 
     def _take_answers(self, timeout: float) -> list[str]:
         """The problems of the nodes that have answered by now; nodes without problems are used."""
