@@ -58,10 +58,10 @@ def estimate_study(folder: "StudyFolder", launch: Launch) -> "Estimate | None":
 
 def _estimate(folder: "StudyFolder", waiting: list[Trial], launch: Launch) -> "Estimate":
     from archsearch.running.estimate import corners, estimate_cost
-    from archsearch.running.runners import RunnerOptions, num_slots
+    from archsearch.running.runners import num_slots
     from archsearch.training import machine
 
-    resources = RunnerOptions(threads=waiting[0].recipe.threads, **launch.resources)
+    resources = launch.resources(waiting[0].recipe.threads)
     workers = min(num_slots(launch.runner, resources), len(waiting))
     chosen = corners(waiting)
     # Read before the timings use memory. The memory of a cluster is not known here.

@@ -11,7 +11,7 @@ from archsearch.api.keywords import InputErrors, evaluate_all, option
 from archsearch.core.numbers import LARGEST, quoted, whole_number
 from archsearch.core.plans import Halve, MoreSeeds, Over, Plan
 from archsearch.core.recipe import Recipe, resolve
-from archsearch.running.runners import RunnerName
+from archsearch.running.runners import RunnerName, RunnerOptions
 
 Prune = Literal["off", "gated", "force"]
 Numbers = str | Sequence[int]
@@ -107,6 +107,11 @@ class Launch:
     gpus_per_trial: float | None = option(
         None, "Give each trial this many GPUs, or a fraction of one; this needs --runner ray."
     )
+    allow_mixed_versions: bool = option(
+        False,
+        "Train on Ray nodes whose software differs from this machine's too, and note every "
+        "difference in the records.",
+    )
     max_hours: float | None = option(
         None, "Stop the study after this many hours; the same command resumes it."
     )
@@ -131,6 +136,10 @@ class Launch:
                 f"gpus_per_trial needs the runner ray, got the runner {self.runner}: other runners "
                 "give each trial one GPU"
             )
+        if self.allow_mixed_versions and self.runner != "ray":
+            errors.append(
+                f"allow_mixed_versions needs the runner ray, got the runner {self.runner}"
+            )
         for name, lowest in (("workers", 1), ("gpus_per_trial", 0), ("max_hours", 0)):
             value = getattr(self, name)
             if value is not None and not (0 < value <= LARGEST and value >= lowest):
@@ -140,16 +149,22 @@ class Launch:
             raise InputErrors(errors)
         return self
 
+    def resources(self, threads: int) -> RunnerOptions:
+        """How many trials of ``threads`` CPU threads run, and on what."""
+        return RunnerOptions(
+            self.workers,
+            self.device,
+            threads,
+            ray_address=self.ray_address,
+            gpus_per_trial=self.gpus_per_trial,
+            allow_mixed_versions=self.allow_mixed_versions,
+        )
+
     @property
     def runner_options(self) -> dict[str, Any]:
         """The arguments of `archsearch.running.run.run_study` that say where trials run."""
-        return {"runner": self.runner, **self.resources}
-
-    @property
-    def resources(self) -> dict[str, Any]:
-        """The arguments of `archsearch.running.runners.RunnerOptions` that are options here."""
-        names = ("workers", "device", "ray_address", "gpus_per_trial")
-        return {name: getattr(self, name) for name in names}
+        names = ("workers", "device", "ray_address", "gpus_per_trial", "allow_mixed_versions")
+        return {name: getattr(self, name) for name in ("runner", *names)}
 
 
 def parse_seeds(seeds: Seeds) -> tuple[tuple[int, ...], int | None]:

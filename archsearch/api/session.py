@@ -33,24 +33,23 @@ def train_and_report(study: Study, launch: Launch, command: Iterable[str]) -> "S
     """
     from archsearch.running.stopping import stopped_by_storage
 
-    command, data = list(command), checked_data(study, launch)
     path = Path(launch.out) if launch.out else RUNS / folder_name(study)
+    command, data = list(command), checked_data(study, launch, path)
     with stopped_by_storage(path, command):
         return _train_and_report(study, data, launch, path, command)
 
 
-def checked_data(study: Study, launch: Launch) -> Data:
-    """Return the study's data, after every check that is possible before a folder exists.
+def checked_data(study: Study, launch: Launch, path: Path) -> Data:
+    """Return the study's data, after every check that is possible before ``path`` exists.
 
     Raises:
-        ValueError: for unusable data, a device, a runner or a plan that cannot train.
+        ValueError: for unusable data, a metric, a device, a runner or a plan that cannot train.
     """
     from archsearch.running.preflight import preflight_device, preflight_runner
-    from archsearch.running.runners import RunnerOptions
     from archsearch.searching.plans import check_plan
 
-    options = RunnerOptions(threads=study.recipe.threads, **launch.resources)
-    checks = [lambda: preflight_runner(launch.runner, options)]
+    options = launch.resources(study.recipe.threads)
+    checks = [study.check_metrics, lambda: preflight_runner(launch.runner, options, path, study)]
     if launch.ray_address is None:  # the GPUs of a cluster are not on this machine
         checks.append(lambda: preflight_device(study.recipe, launch.device))
 

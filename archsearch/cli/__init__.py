@@ -1,8 +1,8 @@
 """The command line: results go to stdout, messages to stderr. Each command imports what it needs.
 
 Exit codes: 0 success; 1 finished with failed trials, or a check found a difference; 2 wrong input;
-130 Ctrl-C and 143 SIGTERM, after which the same command resumes; 141 if the reader of stdout has
-left (`| head`).
+130 Ctrl-C, and 143 SIGTERM or a lost Ray cluster, after which the same command resumes; 141 if the
+reader of stdout has left (`| head`).
 """
 
 import sys

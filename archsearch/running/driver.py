@@ -6,6 +6,7 @@ to launch next, what to retry, what has failed, and when to stop.
 
 import re
 import shlex
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ from archsearch.running.held import HeldTrials
 from archsearch.running.progress import ProgressTracker, Snapshot
 from archsearch.running.runners import Runner, RunnerName, RunnerOptions, open_runner
 from archsearch.running.stopping import STORAGE_FAILED, StopRequest, StudyStopped
-from archsearch.running.work import Job, Outcome
+from archsearch.running.work import LOST, Job, Outcome
 from archsearch.storage import checkpoint
 from archsearch.storage.files import log
 from archsearch.storage.lock import Locked
@@ -34,6 +35,9 @@ RETRIES = {"out-of-memory": 1, "data": 0}
 damaged. Every other kind of failure gets `CRASH_RETRIES`."""
 
 CRASH_RETRIES = 2
+
+LOST_EXIT_CODE = 128 + signal.SIGTERM
+"""The cluster was taken away, as by SIGTERM: the same command resumes."""
 
 EARLY_FAILURES = 3
 """This many equal failures in a row, before any epoch, are caused by the study, not by trials."""
@@ -182,6 +186,8 @@ class Driver:
         if outcome.end == "finished" and self._report_record(trial):
             return
         self._tracker.ended(trial.id, outcome.error)
+        if outcome.kind == LOST:
+            self._stop.set_reason(outcome.error, LOST_EXIT_CODE)
         if outcome.end == "interrupted" and self._stop:
             return
         if outcome.kind == "storage":

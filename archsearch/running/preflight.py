@@ -1,19 +1,22 @@
 """Pre-flight checks: errors that would fail every trial are found before anything is written."""
 
+from pathlib import Path
+
 from archsearch.core.recipe import Recipe
-from archsearch.running.runners import RunnerName, RunnerOptions, choose_runner, num_slots
+from archsearch.running.runners import RunnerName, RunnerOptions, choose_runner
+from archsearch.study import Study
 from archsearch.training import machine
 
 
-def preflight_runner(name: RunnerName, options: RunnerOptions) -> None:
+def preflight_runner(name: RunnerName, options: RunnerOptions, folder: Path, study: Study) -> None:
     """Check that the runner exists and its options fit; a cluster is connected to once.
 
     Raises:
-        ValueError: wrong options, or no cluster answers, or it is too small for a trial.
+        ValueError: wrong options, or as `preflight_cluster`.
     """
     choose_runner(name, options, None)
     if options.ray_address is not None:
-        num_slots(name, options)
+        preflight_cluster(options, folder, study)
 
 
 def preflight_device(recipe: Recipe, device: str) -> None:
@@ -35,3 +38,20 @@ def _check_device(recipe: Recipe, device: str) -> None:
     from archsearch.training.device import check_device
 
     check_device(recipe, device)
+
+
+def preflight_cluster(options: RunnerOptions, folder: Path, study: Study) -> None:
+    """Check the Ray cluster before ``folder`` is created: every node must see where it will lie.
+
+    Raises:
+        ValueError: no cluster answers, it is too small for a trial, or its nodes cannot train
+            this study; the message has the problems of all nodes.
+    """
+    from archsearch.running.runners.on_ray import RayRunner
+
+    folder = folder.absolute()
+    runner = RayRunner(options)
+    try:
+        runner.check(next(path for path in (folder, *folder.parents) if path.is_dir()), study)
+    finally:
+        runner.close()

@@ -32,6 +32,7 @@ def run_study(
     on_record: Callable[[Trial, Record], None] | None = None,
     ray_address: str | None = None,
     gpus_per_trial: float | None = None,
+    allow_mixed_versions: bool = False,
     max_hours: float | None = None,
     certain_trials: Sequence[Trial] = (),
     max_trials: int = 0,
@@ -41,7 +42,7 @@ def run_study(
     Args:
         trials: a plan, or a generator that is advanced when a worker is free. It may yield None,
             while a trial is running, if its next trial depends on another record.
-        runner, workers, device, ray_address, gpus_per_trial: see
+        runner, workers, device, ray_address, gpus_per_trial, allow_mixed_versions: see
             `archsearch.running.runners.RunnerOptions`.
         work: the import path of what is done with a trial, ``"package.module:function"``.
         on_change: called a few times a second with the study's progress, and at the end.
@@ -55,15 +56,21 @@ def run_study(
         How many trials are in each state.
 
     Raises:
-        StudyStopped: on Ctrl-C, SIGTERM, errors of the storage, the time limit, repeated equal
-            failures, or when another process keeps a trial and writes nothing.
+        StudyStopped: on Ctrl-C, SIGTERM, errors of the storage, a lost cluster, the time limit,
+            repeated equal failures, or when another process keeps a trial and writes nothing.
         archsearch.storage.lock.Locked: another driver works in this folder.
         ValueError: the runner is not available, or its options are wrong.
     """
     request = folder.open().request()
     study, command = study_of(request), request["command"]
     options = RunnerOptions(
-        workers, device, study.recipe.threads, work, ray_address, gpus_per_trial
+        workers,
+        device,
+        study.recipe.threads,
+        work,
+        ray_address,
+        gpus_per_trial,
+        allow_mixed_versions,
     )
     choose_runner(runner, options, None)  # raises for wrong options before anything is written
     with stopped_by_storage(folder.path, command), folder.lock():

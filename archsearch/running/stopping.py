@@ -17,7 +17,8 @@ STORAGE_FAILED = "the storage failed"
 class StudyStopped(Exception):
     """Raised when a study stops before its plan is done; the message says why, and how to resume.
 
-    ``exit_code`` is what a command should exit with: 130 for Ctrl-C, 143 for SIGTERM, else 1.
+    ``exit_code`` is what a command should exit with: 130 for Ctrl-C, 143 for SIGTERM or a
+    lost cluster, else 1.
     """
 
     def __init__(self, message: str, exit_code: int) -> None:

@@ -28,6 +28,9 @@ DEFAULT_WORK = "archsearch.running.train_trial:train_trial"
 ORPHAN_SECONDS = 30.0
 """How long an attempt waits for a worker of a killed driver to release the trial's lock."""
 
+LOST = "cluster-lost"
+"""The kind of an outcome whose runner can do no more work: the study stops."""
+
 TAIL_CHARACTERS = 4000
 """Length of a traceback or log in an outcome: the end is the informative part."""
 
@@ -37,12 +40,16 @@ End = Literal["finished", "interrupted", "failed"]
 
 @dataclass(frozen=True)
 class Job:
-    """What a runner receives: a study's folder, a trial's id, the work's import path, a device."""
+    """What a runner receives: a study's folder, a trial's id, the work's import path, a device.
+
+    The trial's record gets ``notes``, also if another attempt finishes it.
+    """
 
     study: str
     trial_id: str
     work: str
     device: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,7 @@ def run_attempt(job: Job, stop: Stop = never) -> Outcome:
         with folder.lock(ORPHAN_SECONDS):
             if folder.record() is None:
                 remove_leftovers(folder.path)
+                folder.append_notes(job.notes)
                 resolve(job.work)(folder.path, job.device, stop)
             if folder.record() is None:
                 raise RuntimeError(f"{job.work} returned without a record")

@@ -8,7 +8,7 @@ else it is pending.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -215,6 +215,15 @@ class TrialFolder:
         """Append a line to events.jsonl and flush it to the disk. NaN becomes null."""
         append_json(self.path / "events.jsonl", event)
 
+    def append_notes(self, notes: Iterable[str]) -> None:
+        """Store what the record must note, once each."""
+        for note in notes:
+            if note not in self._notes():
+                self.append_event({"note": note})
+
+    def _notes(self) -> list[str]:
+        return [event["note"] for event in self.events() if "note" in event]
+
     def events(self) -> list[dict[str, Any]]:
         """Every event in the order of writing; a damaged line is left out with a warning."""
         return read_lines(self.path / "events.jsonl", check_event)
@@ -276,11 +285,11 @@ class TrialFolder:
             return None
 
     def _history(self) -> list[str]:
-        """Notes for the record: damaged files and earlier failures."""
+        """Notes for the record: those stored before, damaged files and earlier failures."""
         earlier, damaged_records = self.earlier_records()
         damaged = sorted([*(p.name for p in self.path.glob("*.corrupt")), *damaged_records])
         notes = [f"damaged, not used: {name}" for name in damaged]
-        return notes + [f"failed before: {record.kind}" for record in earlier]
+        return self._notes() + notes + [f"failed before: {record.kind}" for record in earlier]
 
     def set_record_aside(self) -> None:
         """Make a failed trial runnable again: rename its record and attempts, numbered."""
