@@ -62,6 +62,11 @@ def reproduce(
         ValueError: if the run, cell or device does not exist, or the data differs from the run's.
         archsearch.running.run.StudyStopped: if the training was stopped, or the storage failed.
     """
+    with stopped_by_storage(run_dir):
+        return _reproduce(run_dir, cell, seed, device)
+
+
+def _reproduce(run_dir: Path, cell: str, seed: int | None, device: str) -> Reproduction:
     results = load(run_dir)
     preflight_device(results.study.recipe, device)
     cell_result = find_cell(results, cell)
@@ -95,9 +100,8 @@ def _train(run_dir: Path, results: Results, cell: CellResult, trial: Trial, devi
     study = replace(results.study, name=FOLDER, cells=(cell.cell,), seeds=(trial.seed,), plan=None)
     folder_name = f"{trial.variant.name}-seed{trial.seed}-{trial.id}"
     folder = StudyFolder(run_dir / FOLDER / folder_name)
-    with stopped_by_storage(folder.path):
-        folder.create(study, results.data)
-        run_study(folder, (trial,), runner="inline", device=device)
-        record = folder.trial(trial.id).record()
+    folder.create(study, results.data)
+    run_study(folder, (trial,), runner="inline", device=device)
+    record = folder.trial(trial.id).record()
     assert record is not None, "run_study writes a record for every trial"
     return record
