@@ -1,6 +1,6 @@
 """A Ray cluster of three hosts: nodes and the head are killed and cut off, and versions differ.
 
-``pytest -m cluster`` as root runs it; the whole module takes about fifteen minutes on two busy cores.
+``pytest -m cluster`` as root runs it; the whole module takes about fifteen minutes.
 """
 
 import shutil
