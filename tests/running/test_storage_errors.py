@@ -79,9 +79,10 @@ def test_a_log_that_cannot_be_opened_is_an_error_of_the_storage(
 
 def test_a_log_on_a_full_disk_changes_no_outcome(tmp_path: Path) -> None:
     """/dev/full takes nothing: what is printed stays in the buffer and appears elsewhere."""
-    (tmp_path / "log.txt").symlink_to("/dev/full")
     code = (
-        "import sys; from pathlib import Path; from archsearch.running.work import output_to\n"
+        "import os, sys; from pathlib import Path; from archsearch.running import work\n"
+        "from archsearch.running.work import output_to\n"
+        "work.open_plain = lambda path, flags: os.open('/dev/full', os.O_WRONLY)\n"
         "with output_to(Path(sys.argv[1])): print('inside')\n"
         "print('outside')"
     )

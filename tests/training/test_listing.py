@@ -1,7 +1,6 @@
 """Which images of a folder or archive are read: all that a person sees, and nothing disappears."""
 
 import hashlib
-import json
 import os
 import pickle
 import tarfile
@@ -19,6 +18,7 @@ from tests.training.test_data import python_batches, tar, write_tree
 
 KINDS = ("imagefolder", "cifar10", "archive")
 """A folder that is decoded during training, one in memory, and a tar archive in memory."""
+from tests.stored import edit
 
 
 @pytest.fixture(params=KINDS)
@@ -274,7 +274,5 @@ def test_study_json_of_earlier_versions_has_no_notes(tmp_path):
     folder = StudyFolder(tmp_path / "run").create(grid_study(1), data)
     assert folder.data() == data
     file = folder.path / "study.json"
-    values = json.loads(file.read_text())
-    del values["data"]["notes"]
-    file.write_text(json.dumps(values))
+    edit(file, lambda values: values["data"].pop("notes"))
     assert folder.data() == DATA
