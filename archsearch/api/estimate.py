@@ -101,12 +101,11 @@ def _time_cells(
         try:
             run_study(timing, chosen, work=work, **launch.runner_options)
         except StudyStopped as stop:
-            if stop.exit_code != FAILURE:
+            if stop.exit_code != FAILURE or not timing.records(ids):
                 command = resume_command(folder.request()["command"], folder.path)
-                message = f"stopped before any training. Resume with: {command}"
+                reason = str(stop).partition("\n")[0]
+                message = f"{reason}, before any training. Resume with: {command}"
                 raise StudyStopped(message, stop.exit_code) from stop
-            if not timing.records(ids):
-                raise
         return timing.records(ids)
 
 

@@ -271,9 +271,7 @@ class Driver:
             return
         counts = self._tracker.counts
         done = sum(counts.get(state, 0) for state in FINISHED)
-        command = "the same command"
-        if self._command:
-            command = resume_command(self._command, self._folder.path)
+        command = resume_command(self._command, self._folder.path)
         raise StudyStopped(
             f"stopped: {reason.message}\n{done} of {sum(counts.values())} trials are finished, "
             f"{counts.get('interrupted', 0)} are interrupted and saved. Resume with: {command}",

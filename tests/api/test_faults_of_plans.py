@@ -29,7 +29,6 @@ from archsearch.running.stopping import StudyStopped
 from archsearch.storage.files import TEMP_PREFIX
 from archsearch.storage.status import study_status
 from archsearch.storage.study_folder import StudyFolder
-from archsearch.storage.trial_folder import TrialFolder
 from archsearch.study import Record, Study
 from archsearch.training import data
 from studies import scale
@@ -99,7 +98,7 @@ def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train_in_full(folder: Path, request: Any, *_: object) -> None:
     """As `archsearch.running.train_full`: an event, a checkpoint and a record."""
-    trial = TrialFolder(folder)
+    trial = train_full.training_folder(folder)
     torch.manual_seed(0)
     model = request.variant.build(toy.DATA.num_classes)
     trial.save_checkpoint({"model": model.state_dict(), "average": None}, 1)

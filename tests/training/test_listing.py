@@ -14,11 +14,11 @@ from archsearch.storage.study_folder import StudyFolder
 from archsearch.training.data import DataError, describe, load, load_verified
 from archsearch.training.decoding import suffixes
 from tests.golden import DATA, grid_study
+from tests.stored import edit
 from tests.training.test_data import python_batches, tar, write_tree
 
 KINDS = ("imagefolder", "cifar10", "archive")
 """A folder that is decoded during training, one in memory, and a tar archive in memory."""
-from tests.stored import edit
 
 
 @pytest.fixture(params=KINDS)
