@@ -102,7 +102,9 @@ const char* launch_grad_x(const Geometry& g, const Tensors& t, void* workspace, 
   SharedMemory shared;
   if (const char* error = shared_memory(shared)) return error;
   PlaneCall p = plane_call<S>(g, t, shared);
-  if (plane_blocks(p) > kMaxSlots) return "batches of that many images and groups are not supported";
+  if (std::max(plane_blocks(p), box_count(p.c)) > kMaxSlots) {
+    return "batches of that many images and groups are not supported";
+  }
   if (is_tiled(p)) {
     if (!workspace) return "this device has less shared memory than any that is supported";
     auto* boxes = static_cast<Box*>(workspace);
