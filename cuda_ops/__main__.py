@@ -4,14 +4,12 @@ backends are usable, and why the others are not."""
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 
 import torch
 
 from cuda_ops import build
-from cuda_ops.architectures import LEAST_CAPABILITY, dotted, visible_capabilities
-from cuda_ops.native import backends
+from cuda_ops.doctor import report
 from cuda_ops.toolchain import BuildError
 
 
@@ -55,21 +53,9 @@ def build_backends(backend: str | None, arch: str | None) -> int:
 
 
 def doctor() -> int:
-    """Prints what a bug report should contain: versions, GPUs, cache folder, state of backends."""
-    print(f"python {platform.python_version()}, {platform.platform()}, {platform.machine()}")
-    print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, "
-        f"vector instructions {torch.backends.cpu.get_cpu_capability()}"
-    )
-    for index, capability in enumerate(visible_capabilities()):
-        least = LEAST_CAPABILITY
-        note = "" if capability >= least else f"; the CUDA kernels need {dotted(least)}"
-        name = torch.cuda.get_device_name(index)
-        print(f"GPU {index}: {name}, compute capability {dotted(capability)}{note}")
-    print(f"cache {build.cache_root()}")
-    for name, backend in backends().items():
-        state = "built" if backend.built else "usable" if backend.usable else "not usable"
-        print(f"{name:6}{state:11}{backend.detail}")
+    """Prints what a bug report should contain."""
+    for line in report():
+        print(line)
     return 0
 
 

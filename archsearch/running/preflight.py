@@ -2,6 +2,7 @@
 
 from archsearch.core.recipe import Recipe
 from archsearch.training import machine
+from cuda_ops.check_mode import check_mode
 
 
 def preflight_device(recipe: Recipe, device: str) -> None:
@@ -11,8 +12,10 @@ def preflight_device(recipe: Recipe, device: str) -> None:
     the device is a CPU and the recipe's precision is one that every CPU has.
 
     Raises:
-        ValueError: this machine does not have the device, or it lacks the recipe's precision.
+        ValueError: this machine does not have the device, or it lacks the recipe's precision, or
+            ARCHSEARCH_CUDA_CHECK has a wrong value.
     """
+    check_mode()
     on_cpu = device == "cpu" or (device == "auto" and not machine.gpus())
     if on_cpu and recipe.precision != "fp16":
         return

@@ -31,6 +31,7 @@ struct Settings {
   int64_t multiprocessor_bytes = 228 << 10, reserved_bytes = 1 << 10, block_bytes = 227 << 10;  // of shared memory
   int64_t max_slots = (int64_t{1} << 31) - 128;  // threads of a launch, `kMaxSlots` of plan.h
   int64_t max_turns = int64_t{1} << 26;          // of a block: the number of times that its fibers continue
+  int64_t defective_lane = -1;                   // reads wrong numbers, as on a defective device
 };
 
 struct Counts {
@@ -63,6 +64,9 @@ Index thread_index();
 Index block_index();
 Index block_size();
 unsigned char* shared_memory();
+
+// Whether this thread is the `defective_lane` of its warp.
+bool is_defective();
 
 // At the start of a kernel: its __launch_bounds__.
 void require_bounds(int most_threads, int blocks_at_once = 1);

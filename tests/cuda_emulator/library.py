@@ -48,6 +48,7 @@ class Settings(ctypes.Structure):
         for name in (
             *("order", "seed", "poison", "reverse_blocks"),
             *("multiprocessor_bytes", "reserved_bytes", "block_bytes", "max_slots", "max_turns"),
+            "defective_lane",
         )
     )
 
@@ -73,12 +74,13 @@ def settings(
     device: str = "sm_90",
     max_slots: int = (1 << 31) - 128,
     max_turns: int = 1 << 26,
+    defective_lane: int = -1,
 ) -> Settings:
     """The settings of a run; `emulator.h` explains each."""
     shared = MULTIPROCESSOR_BYTES[device]
     return Settings(
         ORDERS.index(order), seed, poison, reverse_blocks, shared, 1 << 10, shared - 1024,
-        max_slots, max_turns,
+        max_slots, max_turns, defective_lane,
     )  # fmt: skip
 
 

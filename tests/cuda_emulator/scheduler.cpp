@@ -171,6 +171,7 @@ Index thread_index() { return {static_cast<unsigned>(block.current->index), 0, 0
 Index block_index() { return {static_cast<unsigned>(block.index), 0, 0}; }
 Index block_size() { return {static_cast<unsigned>(block.config.block), 1, 1}; }
 unsigned char* shared_memory() { return block.shared; }
+bool is_defective() { return block.current->index % kLanes == settings.defective_lane; }
 
 void require_bounds(int most_threads, int) {
   if (block.config.block > most_threads) fail("more than the %d threads of __launch_bounds__", most_threads);
