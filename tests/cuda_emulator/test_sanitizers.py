@@ -96,7 +96,8 @@ FAULTS = {
     ),
     "an early return": (
         Fault("grad_weights.cuh", "index < c.slots;", "index < c.slots; if (!active) return;"),
-        *(THREAD, 1, ("a lane ends while others of its warp wait",)),
+        # The emulator's own check. ThreadSanitizer would also report the stacks that it gives up.
+        *(ADDRESS, 1, ("a lane ends while others of its warp wait",)),
     ),
     "an offset too far": (
         Fault("sample.cuh", "early.offset) + 2 * full)", "early.offset) + 2 * full + 2)"),

@@ -65,6 +65,7 @@ Call call_of(const Geometry& g, const Tensors& t, int pack, int64_t lanes) {
   c.group_packs = static_cast<int>(g.group_channels / pack);
   c.pixel_packs = g.groups * c.group_packs, c.row_packs = g.w * c.pixel_packs;
   c.first_cells = kFirstCell<Arithmetic<T>> * (c.pixel_packs + c.row_packs);
+  c.image_pixels = static_cast<uint32_t>(g.ho * g.wo), c.chunk_spread = chunk_spread(g);
   const int64_t pixel_bytes = g.groups * g.group_channels * static_cast<int64_t>(sizeof(T));
   c.step_x = g.w > 1 ? pixel_bytes : 0, c.step_y = g.h > 1 ? g.w * pixel_bytes : 0;
   return c;
