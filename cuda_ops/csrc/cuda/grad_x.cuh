@@ -220,14 +220,14 @@ __device__ __forceinline__ Step next_step(const PlaneCall& p, const Tile& tile, 
 }
 
 template <typename S>
-__device__ __forceinline__ void add_step(const Tile& tile, int share, int warp, int lane, const Page<S>& page,
+__device__ __forceinline__ void add_step(const PlaneCall& p, const Tile& tile, int warp, int lane, const Page<S>& page,
                                          typename S::A* memory) {
   Elements own{};
   unsigned pixels = 0;
   int turns = 0;
 #pragma unroll
   for (int i = 0; i < S::kOwners; ++i) {
-    const Span columns = own_columns(tile, warp * S::kOwners + i, share);
+    const Span columns = own_columns(p, tile, warp * S::kOwners + i);
     const unsigned touching = __ballot_sync(0xffffffffu, pixel_touches(columns, lane, page));
     turns = max(turns, __popc(touching));
     if (lane / S::kOwnerLanes != i) continue;
@@ -260,13 +260,13 @@ __global__ void __launch_bounds__(32 * (kMaxWarps + 1), DCNV3_LEAST_BLOCKS) grad
   const int warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
   const Tile tile = tile_at<S>(p, blockIdx.x);
   const PlaneMemory<S> memory(shared, static_cast<int64_t>(p.tile_w) * p.tile_h);
-  const int chunks = chunks_of(p.c), share = columns_per_owner<S>(p, tile);
+  const int chunks = chunks_of(p.c);
   clear_tile<S>(tile, threadIdx.x, blockDim.x, memory.tile);
   Step next{next_chunk(p, tile, 0, lane), 0};
   bool written = false;  // whether there is a step to add up
   for (int which = 0; written || next.chunk < chunks; which ^= 1) {
     if (warp < p.warps) {
-      if (written) add_step(tile, share, warp, lane, memory.page(which ^ 1), memory.tile);
+      if (written) add_step(p, tile, warp, lane, memory.page(which ^ 1), memory.tile);
     } else if (next.chunk < chunks) {
       write_pixel<S, kKernel>(p, tile, next, lane, memory.page(which));
     }

@@ -33,9 +33,10 @@ struct Box {
 struct PlaneCall {
   Call c;
   int tile_w, tile_h, tiles_x, tiles_y, slices;
-  int warps;         // that add; one more warp writes the next step
-  bool whole_runs;   // a run of channels is read and written as one pack
-  const Box* boxes;  // [image][chunk][group]; null if one tile covers the image
+  int warps;          // that add; one more warp writes the next step
+  int owner_columns;  // of each owner of a tile; the last ones may have fewer, or none
+  bool whole_runs;    // a run of channels is read and written as one pack
+  const Box* boxes;   // [image][chunk][group]; null if one tile covers the image
 };
 
 struct Tile {
@@ -104,20 +105,8 @@ struct PlaneMemory {
   }
 };
 
-template <typename S>
-DCNV3_HOST_DEVICE int owners_of(const PlaneCall& p) {
-  return p.warps * S::kOwners;
-}
-
-// The columns of each owner of a tile, except the last ones. It takes a division, so a block computes it once.
-template <typename S>
-DCNV3_HOST_DEVICE int columns_per_owner(const PlaneCall& p, const Tile& tile) {
-  const int owners = owners_of<S>(p);
-  return (tile.width + owners - 1) / owners;
-}
-
-DCNV3_HOST_DEVICE Span own_columns(const Tile& tile, int owner, int share) {
-  const int first = owner * share;
+DCNV3_HOST_DEVICE Span own_columns(const PlaneCall& p, const Tile& tile, int owner) {
+  const int share = p.owner_columns, first = owner * share;
   if (first >= tile.width) return {tile.width, tile.width - 1};
   return {first, first + share < tile.width ? first + share - 1 : tile.width - 1};
 }
