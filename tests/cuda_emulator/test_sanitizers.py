@@ -94,6 +94,10 @@ FAULTS = {
         Fault("grad_weights.cuh", "  team.wait();", ""),
         *(THREAD, FOUND, ("data race", "grad_weights_kernel")),
     ),
+    "two blocks write one row": (
+        Fault("grad_x.cuh", "y < tile.height;", "y < tile.height + (tile.y0 == 0);"),
+        *(THREAD, FOUND, ("data race", "grad_x_kernel")),
+    ),
     "an early return": (
         Fault("grad_weights.cuh", "index < c.slots;", "index < c.slots; if (!active) return;"),
         # The emulator's own check. ThreadSanitizer would also report the stacks that it gives up.
@@ -112,8 +116,9 @@ def test_a_planted_fault_is_found(
 ) -> None:
     fault, sanitizer, status, messages = FAULTS[name]
     path = sanitized.program(sanitizer, cache_of(request, sanitizer), float_only=True, fault=fault)
-    # Several points of one pixel, and teams of several threads that keep the sums of a softmax.
+    # Several points of one pixel, teams that keep the sums of a softmax, and a map of two tiles.
     few = [Call(SMALL[i], torch.float32, "sm_90", 3 * i) for i in (0, 4, 12, 13)]
+    few.append(Call(TILED[0], torch.float32, "sm_89", 0))
     process, _ = sanitized.run(path, sanitizer, few, tmp_path)
     assert process.returncode == status, process.stderr[:4000]
     assert all(message in process.stderr for message in messages), process.stderr[:4000]

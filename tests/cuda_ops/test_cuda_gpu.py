@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cuda_ops import ConvArgs, dcnv3
+from cuda_ops import ConvArgs, dcnv3, self_check
 from tests.cuda_ops.op_cases import (
     LARGER_CASES,
     STAGES,
@@ -274,6 +274,11 @@ def test_a_launch_that_is_not_supported_is_an_error(backend: str) -> None:
         RuntimeError, match="kernel size is too large for the gradient of a softmax"
     ):
         out.sum().backward()
+
+
+@on_gpu
+def test_the_self_check_finds_nothing(backend: str) -> None:
+    assert self_check.differences(torch.device(device_of(backend))) == []
 
 
 @everywhere
