@@ -73,7 +73,7 @@ void require_bounds(int most_threads, int blocks_at_once = 1);
 
 enum Meeting { kNone, kBarrier, kWarpSync, kShuffle, kShuffleXor, kBallot, kMinimum, kMaximum };
 
-// Waits for all threads of the block. `line` tells two barriers of the source apart.
+// Waits for all threads of the block. `line` distinguishes the barriers of the source.
 void meet_block(int line);
 
 // Waits for the warp's other lanes. Returns the value of each lane, valid until this lane's next meeting.

@@ -11,6 +11,7 @@ import hashlib
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +25,14 @@ class Rule:
     """A pattern, its replacement, and how often it occurs in all sources together."""
 
     pattern: str
-    replacement: str
+    replacement: str | Callable[[re.Match[str]], str]
     count: int
     files: str = "*"
+
+
+def _instruction(match: re.Match[str]) -> str:
+    """The function of cuda.h for a PTX instruction: its dots become underscores."""
+    return f"emulator::{match[1].replace('.', '_')}({match[2]}, {match[3]});"
 
 
 RULES = (
@@ -44,7 +50,7 @@ RULES = (
     ),
     Rule(
         r'asm\("([\w.]+) %0, %1;" : "=\w"\(([^;]*?)\) : "\w"\(([^;]*)\)\);',
-        r"emulator::\1(\2, \3);",
+        _instruction,
         4,
     ),
     Rule(
@@ -90,17 +96,10 @@ def rewritten(texts: dict[Path, str]) -> dict[Path, str]:
         count = 0
         for path, text in texts.items():
             if path.match(rule.files):
-                texts[path], matches = re.subn(rule.pattern, _replacement(rule), text)
+                texts[path], matches = re.subn(rule.pattern, rule.replacement, text)
                 count += matches
         assert count == rule.count, f"{count} times instead of {rule.count}: {rule.pattern}"
     return {_name_for_gcc(path): text for path, text in texts.items()}
-
-
-def _replacement(rule: Rule) -> str | object:
-    if not rule.pattern.startswith("asm"):
-        return rule.replacement
-    # The instruction's dots become underscores.
-    return lambda match: f"emulator::{match[1].replace('.', '_')}({match[2]}, {match[3]});"
 
 
 def _name_for_gcc(path: Path) -> Path:

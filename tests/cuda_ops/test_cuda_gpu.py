@@ -281,6 +281,8 @@ def test_the_self_check_finds_nothing(backend: str) -> None:
     assert self_check.differences(torch.device(device_of(backend))) == []
 
 
+# torch 2.14's own check reads .grad of what is no leaf
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @everywhere
 def test_opcheck(backend: str) -> None:
     (x, offset, mask), grad = Case(ConvArgs(2, softmax=True), 1, 3, 4, 8).leaves(
