@@ -84,11 +84,16 @@ def settings(
     )  # fmt: skip
 
 
+def find_gcc() -> str:
+    """The compiler of every recipe here."""
+    return "g++"
+
+
 def core_recipe(*defines: str) -> Recipe:
     """The recipe of the scheduler, which is compiled without sanitizers."""
     return Recipe(
         backend="-".join(("emulator-core", *(define.lower() for define in defines))),
-        find_compiler=lambda: "g++",
+        find_compiler=find_gcc,
         sources=tuple(HERE / name for name in CORE),
         # Its inline functions stay its own: those of the kernels may be instrumented.
         flags=(*FLAGS, "-O2", "-g1", "-fvisibility-inlines-hidden", *(f"-D{d}" for d in defines)),
@@ -105,7 +110,7 @@ def kernel_recipe(sources: Path, core: Path) -> Recipe:
     """The recipe of the kernels with the project's own registration, from rewritten sources."""
     return Recipe(
         backend="emulator",
-        find_compiler=lambda: "g++",
+        find_compiler=find_gcc,
         sources=(*sorted(sources.glob("cuda/*.cu.cpp")), sources / "cuda/register.cpp"),
         flags=(
             *(*FLAGS, "-O1", "-fvisibility=hidden", f"-I{sources}"),

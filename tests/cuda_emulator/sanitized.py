@@ -24,6 +24,7 @@ from tests.cuda_emulator.library import (
     ORDERS,
     Settings,
     core_recipe,
+    find_gcc,
     linked_to,
     settings,
 )
@@ -169,7 +170,7 @@ def program(sanitizer: Sanitizer, cache: Path, *, float_only: bool, fault: Fault
         core = build.build(core_recipe(sanitizer.define))
         recipe = Recipe(
             backend=f"emulator-program-{sanitizer.name.replace(',', '-')}",
-            find_compiler=lambda: "g++",
+            find_compiler=find_gcc,
             sources=(
                 *sorted(sources.glob(f"cuda/{'float_' if float_only else ''}*.cu.cpp")),
                 HERE / "program.cpp",

@@ -14,7 +14,7 @@ import torch
 
 from cuda_ops import build
 from cuda_ops.build import Recipe
-from tests.cuda_emulator.library import FLAGS, MISSING
+from tests.cuda_emulator.library import FLAGS, MISSING, find_gcc
 from tests.cuda_emulator.rewrite import source_texts, write_sources
 
 CODES = {torch.float16: 1, torch.bfloat16: 2}
@@ -27,7 +27,7 @@ def host(request: pytest.FixtureRequest) -> ctypes.CDLL:
     cache = request.config.cache.mkdir("cuda_emulator")
     recipe = Recipe(
         backend="cuda-host",
-        find_compiler=lambda: "g++",
+        find_compiler=find_gcc,
         sources=(Path(__file__).with_name("cuda_host.cpp"),),
         # The folder of headers is named by their content, which the recipe's digest leaves out.
         flags=(*FLAGS, "-Werror", "-O1", f"-I{write_sources(source_texts(), cache)}"),

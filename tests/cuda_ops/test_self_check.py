@@ -63,9 +63,10 @@ def loads(
     (tmp_path / "driver").write_text("NVRM version: NVIDIA UNIX Module  580.82.07  Aug 27 2025\n")
     monkeypatch.setattr(self_check, "differences", lambda _: on_gpu(CPU))
     monkeypatch.setattr(self_check, "CALLS", self_check.CALLS[:1])
-    library = build.cuda_recipe().library
-    library.parent.mkdir(parents=True)
+    library = tmp_path / "cuda-of-the-test" / "dcnv3_cuda.so"
+    library.parent.mkdir()
     library.symlink_to(emulator.path)
+    monkeypatch.setattr(build.Recipe, "find_built", lambda _: library)
 
     def load(defective_lane: int) -> bool:
         monkeypatch.setattr(native, "_errors", {})
@@ -77,11 +78,13 @@ def loads(
     yield load
     for replacement in replacements:
         replacement._destroy()
+    assert not list(library.parent.glob("part-*"))
 
 
-def stored() -> Path:
-    (path,) = build.cache_root().glob("cuda-*/self-check-*")
-    return path
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """The stored result of that GPU, its driver and the library."""
+    return tmp_path / "cuda-of-the-test" / "self-check-9.0-580.82.07.json"
 
 
 def on_cuda(x: Tensor, offset: Tensor, mask: Tensor, args: ConvArgs) -> Tensor:
@@ -91,10 +94,11 @@ def on_cuda(x: Tensor, offset: Tensor, mask: Tensor, args: ConvArgs) -> Tensor:
     return out
 
 
-def test_a_right_gpu_is_checked_once(loads: Callable[[int], bool], emulator: Emulator) -> None:
+def test_a_right_gpu_is_checked_once(
+    loads: Callable[[int], bool], emulator: Emulator, stored: Path
+) -> None:
     assert loads(RIGHT)
-    assert stored().name == "self-check-9.0-580.82.07.json"
-    assert json.loads(stored().read_text())["differences"] == []
+    assert json.loads(stored.read_text())["differences"] == []
     emulator.take_counts()
     assert loads(WRONG), "the stored result counts"
     assert emulator.take_counts()["launches"] == 0
@@ -142,22 +146,27 @@ def test_a_stored_failure_is_not_computed_again_unless_always(
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"gpu": "x"}', '{"gpu": 1, "differences": 2}'])
-def test_an_unreadable_result_is_computed_again(loads: Callable[[int], bool], content: str) -> None:
+def test_an_unreadable_result_is_computed_again(
+    loads: Callable[[int], bool], stored: Path, content: str
+) -> None:
     assert loads(RIGHT)
-    stored().write_text(content)
+    stored.write_text(content)
     with pytest.warns(RuntimeWarning, match="wrong numbers"):
         assert not loads(WRONG)
-    assert json.loads(stored().read_text())["differences"]
+    assert json.loads(stored.read_text())["differences"]
 
 
 def test_off_checks_nothing(
-    loads: Callable[[int], bool], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    loads: Callable[[int], bool],
+    emulator: Emulator,
+    stored: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(VARIABLE, "off")
     emulator.take_counts()
     assert loads(WRONG)
     assert emulator.take_counts()["launches"] == 0
-    assert not list(build.cache_root().glob("cuda-*/self-check-*"))
+    assert not stored.exists()
 
 
 def test_a_wrong_mode_is_an_error_before_anything_is_built(
