@@ -4,14 +4,12 @@ backends are usable, and why the others are not."""
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 
 import torch
 
 from cuda_ops import build, native
-from cuda_ops.architectures import LEAST_CAPABILITY, dotted, visible_capabilities
-from cuda_ops.cache import cache_root
+from cuda_ops.doctor import report
 from cuda_ops.toolchain import BuildError
 
 
@@ -58,24 +56,9 @@ def build_backends(backend: str | None, arch: str | None) -> int:
 
 
 def doctor() -> int:
-    """Prints what a bug report should contain: versions, GPUs, cache folder, state of backends."""
-    print(f"python {platform.python_version()}, {platform.platform()}, {platform.machine()}")
-    print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, "
-        f"vector instructions {torch.backends.cpu.get_cpu_capability()}"
-    )
-    for index, capability in enumerate(visible_capabilities()):
-        least = LEAST_CAPABILITY
-        note = "" if capability >= least else f"; the CUDA kernels need {dotted(least)}"
-        name = torch.cuda.get_device_name(index)
-        print(f"GPU {index}: {name}, compute capability {dotted(capability)}{note}")
-    try:
-        print(f"cache {cache_root()}")
-    except BuildError as error:
-        print(f"no cache: {error}")
-    for name, backend in native.backends().items():
-        state = "built" if backend.built else "usable" if backend.usable else "not usable"
-        print(f"{name:6}{state:11}{backend.detail}")
+    """Prints what a bug report should contain."""
+    for line in report():
+        print(line)
     return 0
 
 

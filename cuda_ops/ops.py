@@ -17,7 +17,7 @@ from torch.utils.flop_counter import register_flop_formula
 from cuda_ops import autograd, native
 from cuda_ops.check import require_valid
 from cuda_ops.geometry import MACS_PER_SAMPLED_ELEMENT, ConvArgs
-from cuda_ops.reference import dcnv3_loops, dcnv3_torch, dcnv3_torch_backward
+from cuda_ops.reference import dcnv3_loops, dcnv3_torch
 
 _SCHEMA_ARGS = (
     "int groups, int kernel_size, int stride, int padding, int dilation, float offset_scale, "
@@ -73,7 +73,8 @@ def dcnv3(
     float32 offsets for a bfloat16 x keep their precision.
 
     Raises:
-        ValueError: every wrong shape, dtype, device or argument, with wanted and got.
+        ValueError: every wrong shape, dtype, device or argument, with wanted and got; also a wrong
+            value of ARCHSEARCH_CUDA_CHECK.
         RuntimeError: `backend` names a native backend that is not usable here.
     """
     args = ConvArgs(
@@ -85,7 +86,7 @@ def dcnv3(
     if backend == "torch":
         return dcnv3_torch(x, offset, mask, args)
     if backend is not None and not torch.compiler.is_compiling():
-        native.require(backend)
+        native.require(backend, x.device)
     if offset.dtype != mask.dtype:
         offset, mask = offset.float(), mask.float()
     out: Tensor = torch.ops.archsearch.dcnv3.default(x, offset, mask, *args)
@@ -109,23 +110,21 @@ def _fake_backward(
 
 
 def _forward(x: Tensor, offset: Tensor, mask: Tensor, *args: Any) -> Tensor:
-    if native.load(x.device.type):
+    if native.load(x.device):
         out: Tensor = torch.ops.archsearch.dcnv3.default(x, offset, mask, *args)
         return out
-    return dcnv3_torch(x, offset, mask, ConvArgs(*args))
+    return native.vectorized(x, offset, mask, *args)
 
 
 def _backward(
     grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, *args: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    if native.load(x.device.type):
+    if native.load(x.device):
         grads: tuple[Tensor, Tensor, Tensor] = torch.ops.archsearch.dcnv3_backward.default(
             grad, x, offset, mask, *args
         )
         return grads
-    num_fields = len(ConvArgs._fields)
-    conv_args, needs = ConvArgs(*args[:num_fields]), args[num_fields:]
-    return dcnv3_torch_backward(grad, x, offset, mask, conv_args, (needs[0], needs[1], needs[2]))
+    return native.vectorized_backward(grad, x, offset, mask, *args)
 
 
 def _forward_flops(

@@ -1,4 +1,4 @@
-"""Commands that train nothing: the cost of a network, the exponent, the list of studies."""
+"""Commands that train nothing: cost of a network, exponent, list of studies, this machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -149,4 +149,16 @@ def studies(output: AsFormat = Format.table) -> None:
         print_blocks(rows)
 
 
-COMMANDS = (count, exponent, studies)
+def doctor() -> None:
+    """Show what a bug report should contain.
+
+    It has the versions, compilers and GPUs, the backends of the operator and why one is not used,
+    and what the self-check of the CUDA kernels found.
+    """
+    from cuda_ops.doctor import report
+
+    for line in report():
+        print(line)
+
+
+COMMANDS = (count, exponent, studies, doctor)

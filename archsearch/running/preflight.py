@@ -6,6 +6,7 @@ from archsearch.core.recipe import Recipe
 from archsearch.running.runners import RunnerName, RunnerOptions, choose_runner
 from archsearch.study import Study
 from archsearch.training import machine
+from cuda_ops.check_mode import check_mode
 
 
 def preflight_runner(name: RunnerName, options: RunnerOptions, folder: Path, study: Study) -> None:
@@ -26,8 +27,10 @@ def preflight_device(recipe: Recipe, device: str) -> None:
     the device is a CPU and the recipe's precision is one that every CPU has.
 
     Raises:
-        ValueError: this machine does not have the device, or it lacks the recipe's precision.
+        ValueError: this machine does not have the device, or it lacks the recipe's precision, or
+            ARCHSEARCH_CUDA_CHECK has a wrong value.
     """
+    check_mode()
     on_cpu = device == "cpu" or (device == "auto" and not machine.gpus())
     if on_cpu and recipe.precision != "fp16":
         return

@@ -88,6 +88,26 @@ def test_count_takes_height_x_width(run_cli: Any) -> None:
     assert "96 × 160" in run_cli("count", "16-8-1-2", *size)[1]
 
 
+def test_doctor_names_versions_backends_and_the_self_check(run_cli: Any) -> None:
+    code, out, err = run_cli("doctor")
+    assert (code, err) == (0, "")
+    first_words = [line.split()[0].rstrip(":") for line in out.splitlines()]
+    for word in ("python", "torch", "compiler", "nvcc", "cache", "loops", "cpu", "cuda"):
+        assert word in first_words
+    assert "self-check of the CUDA kernels: once (ARCHSEARCH_CUDA_CHECK)" in out
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["grid", *SMALL, "--data", "digits", *SHORT]])
+def test_a_wrong_self_check_mode_is_one_message_and_creates_nothing(
+    run_cli: Any, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("ARCHSEARCH_CUDA_CHECK", "sometimes")
+    code, out, err = run_cli(*arguments)
+    assert (code, out) == (2, "")
+    assert "ARCHSEARCH_CUDA_CHECK is 'sometimes'; set it to once, always or off" in err
+    assert not list(Path().iterdir())
+
+
 def test_grid_plan_is_thirty_cells_each_with_a_fate(run_cli: Any) -> None:
     for preset in ("main", "supplement"):
         code, out, err = run_cli("grid", "--preset", preset, "--plan", "--format", "json")
