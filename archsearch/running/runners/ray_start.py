@@ -43,6 +43,8 @@ def start(options: RunnerOptions, closed: threading.Event) -> tuple[Any, bool]:
         ValueError: Ray is not available, after at most a minute; the message names the runner
             that works without it.
     """
+    if options.ray_address is not None:
+        check_reachable(options.ray_address)  # before the import, at which Ray reads its tokens
     ray = import_ray(local=options.ray_address is None)
     if ray.is_initialized():  # a notebook's, for example: it is used and left running
         return ray, False
@@ -50,7 +52,6 @@ def start(options: RunnerOptions, closed: threading.Event) -> tuple[Any, bool]:
     if options.ray_address is None:
         arguments |= own_cluster(options)
     else:
-        check_reachable(options.ray_address)
         arguments |= {"address": options.ray_address}
     start_within_limit(lambda: ray.init(**arguments), closed)
     return ray, True
