@@ -39,7 +39,7 @@ PUBLISHED_DEVIATION = 0.9
 
 TRUTHS: Mapping[str, Array] = {
     "one best, 29 worse by 2.5": np.where(np.arange(30) == 0, 0.0, -2.5),
-    "slope of 0.25 over 30": -0.25 * np.arange(30),
+    "slope of 0.25 over 30": -0.25 * np.arange(30, dtype=float),
     "published grid": np.array(PUBLISHED) / PUBLISHED_DEVIATION,
 }
 """Mean of each cell in deviations of the noise; cell 0 is the best."""
