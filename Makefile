@@ -1,4 +1,4 @@
-.PHONY: setup check test slow format bench
+.PHONY: setup check test slow cluster format bench
 
 PYTHON ?= python
 
@@ -16,6 +16,9 @@ test:           ## the test suite (README's second command)
 
 slow:           ## the long fault, coverage and simulation tests
 	$(PYTHON) -m pytest -m slow
+
+cluster:        ## a Ray cluster of three hosts in network namespaces, which fails in many ways (root)
+	$(PYTHON) -m pytest -m cluster
 
 format:
 	$(PYTHON) -m ruff check --fix .

@@ -48,9 +48,11 @@ def find_cell(results: "Results", which: str) -> "CellResult":
     """Return the cell by ``best``, its label in reports, its numbers, or one of its trials.
 
     Raises:
-        ValueError: if no cell or several cells match; the message lists the possible names.
+        ValueError: if no cell or several cells match; the message lists the possible names. For
+            ``best`` also if the run was compared by the test split.
     """
     if which == "best":
+        results.study.check_metrics()
         best = results.compare().ranking.best
         if best is None:
             raise ValueError(f"{results.name} has no best cell yet: no training has finished")
@@ -84,7 +86,7 @@ def find_trial(results: "Results", which: str) -> "TrialResult":
         raise ValueError(
             f"{len(matches)} trials of {results.name} start with {which!r}: give more of the id"
         )
-    by = results.compare().metric
+    by = results.study.task.choosing_metric(results.study.metric)
     cell = find_cell(results, which)
     merits = {t.trial.id: by.merit(v) for t in cell.trials if (v := t.value(by)) is not None}
     if not merits:

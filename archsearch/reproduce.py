@@ -11,7 +11,9 @@ from pathlib import Path
 
 from archsearch.networks import find_cell
 from archsearch.results import CellResult, Results, load
+from archsearch.running.preflight import preflight_device
 from archsearch.running.run import run_study
+from archsearch.running.stopping import stopped_by_storage
 from archsearch.stats.intervals import Interval, prediction_interval
 from archsearch.storage.study_folder import StudyFolder
 from archsearch.study import Record, Trial
@@ -57,10 +59,16 @@ def reproduce(
     after the cell's highest is used.
 
     Raises:
-        ValueError: if the run or cell does not exist, or the data differs from the run's.
-        archsearch.running.run.StudyStopped: if the training was stopped.
+        ValueError: if the run, cell or device does not exist, or the data differs from the run's.
+        archsearch.running.run.StudyStopped: if the training was stopped, or the storage failed.
     """
+    with stopped_by_storage(run_dir):
+        return _reproduce(run_dir, cell, seed, device)
+
+
+def _reproduce(run_dir: Path, cell: str, seed: int | None, device: str) -> Reproduction:
     results = load(run_dir)
+    preflight_device(results.study.recipe, device)
     cell_result = find_cell(results, cell)
     assert cell_result.cell.variant is not None
     by = results.compare().metric
@@ -92,7 +100,6 @@ def _train(run_dir: Path, results: Results, cell: CellResult, trial: Trial, devi
     study = replace(results.study, name=FOLDER, cells=(cell.cell,), seeds=(trial.seed,), plan=None)
     folder_name = f"{trial.variant.name}-seed{trial.seed}-{trial.id}"
     folder = StudyFolder(run_dir / FOLDER / folder_name)
-    folder.path.parent.mkdir(exist_ok=True)
     folder.create(study, results.data)
     run_study(folder, (trial,), runner="inline", device=device)
     record = folder.trial(trial.id).record()

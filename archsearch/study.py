@@ -15,7 +15,7 @@ from archsearch.core.budget import Budget
 from archsearch.core.cell import Cell
 from archsearch.core.cost import Cost
 from archsearch.core.family import Family, variant_to_dict
-from archsearch.core.plans import MoreSeeds, Plan, plan_to_dict
+from archsearch.core.plans import MoreSeeds, Plan, Search, plan_to_dict
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data, Task
 from archsearch.tasks.classification import CLASSIFICATION
@@ -100,7 +100,8 @@ class Record:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "schema": SCHEMA}
+        cost = None if self.cost is None else asdict(self.cost)
+        return {**vars(self), "cost": cost, "schema": SCHEMA}
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,22 @@ class Study:
                 f"{self.metric} is measured on images held out of the training set, but the recipe "
                 "holds none out: set val_fraction above 0"
             )
+
+    def check_metrics(self) -> None:
+        """Check that nothing is chosen by the test split; a stored study is read without this.
+
+        Raises:
+            ValueError: for a metric or an objective of the test split, or an unknown one.
+        """
+        objectives = self.plan.objectives if isinstance(self.plan, Search) else ()
+        errors = []
+        for name in dict.fromkeys((self.task.ranking_metric, self.metric, *objectives)):
+            try:
+                self.task.choosing_metric(name)
+            except ValueError as error:
+                errors.append(str(error))
+        if errors:
+            raise ValueError("; ".join(errors))
 
     @property
     def max_seeds(self) -> int | None:

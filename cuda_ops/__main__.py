@@ -4,14 +4,12 @@ backends are usable, and why the others are not."""
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 
 import torch
 
-from cuda_ops import build
-from cuda_ops.architectures import LEAST_CAPABILITY, dotted, visible_capabilities
-from cuda_ops.native import backends
+from cuda_ops import build, native
+from cuda_ops.doctor import report
 from cuda_ops.toolchain import BuildError
 
 
@@ -36,7 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build_backends(backend: str | None, arch: str | None) -> int:
-    """Builds the requested backends and prints each library's path. Returns 1 if one failed."""
+    """Builds the requested backends, loads them, and prints their paths. Returns 2 if one failed.
+
+    A library that cannot be loaded is built again.
+    """
     architectures = tuple(arch.split(",")) if arch else None
     with_cuda = backend in ("cuda", "all") or (
         backend is None and (arch is not None or torch.cuda.is_available())
@@ -47,29 +48,17 @@ def build_backends(backend: str | None, arch: str | None) -> int:
             continue
         try:
             recipe = build.cpu_recipe() if name == "cpu" else build.cuda_recipe(architectures)
-            print(f"{name}: {build.build(recipe)}")
+            print(f"{name}: {native.load_library(recipe, even_if_rebuilt=True)}")
         except BuildError as error:
             print(f"{name}: not built. {error}", file=sys.stderr)
-            failed = 1
+            failed = 2
     return failed
 
 
 def doctor() -> int:
-    """Prints what a bug report should contain: versions, GPUs, cache folder, state of backends."""
-    print(f"python {platform.python_version()}, {platform.platform()}, {platform.machine()}")
-    print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, "
-        f"vector instructions {torch.backends.cpu.get_cpu_capability()}"
-    )
-    for index, capability in enumerate(visible_capabilities()):
-        least = LEAST_CAPABILITY
-        note = "" if capability >= least else f"; the CUDA kernels need {dotted(least)}"
-        name = torch.cuda.get_device_name(index)
-        print(f"GPU {index}: {name}, compute capability {dotted(capability)}{note}")
-    print(f"cache {build.cache_root()}")
-    for name, backend in backends().items():
-        state = "built" if backend.built else "usable" if backend.usable else "not usable"
-        print(f"{name:6}{state:11}{backend.detail}")
+    """Prints what a bug report should contain."""
+    for line in report():
+        print(line)
     return 0
 
 

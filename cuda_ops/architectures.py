@@ -69,8 +69,8 @@ def dotted(capability: tuple[int, int]) -> str:
     return f"{capability[0]}.{capability[1]}"
 
 
-def find_usable_nvcc() -> str:
-    """nvcc's path. Raises BuildError if the GPU driver could not run what this nvcc compiles.
+def find_usable_nvcc() -> tuple[str]:
+    """nvcc's path alone. Raises BuildError if the GPU driver could not run what this nvcc compiles.
 
     The library contains nvcc's own CUDA runtime. A driver runs a runtime of its own major version
     or an older one, and we know the driver's version only through torch's. With a newer nvcc the
@@ -84,7 +84,7 @@ def find_usable_nvcc() -> str:
             f"install the CUDA {_major(torch.version.cuda)} toolkit and set CUDA_HOME to its "
             f"folder, or install a torch for CUDA {_major(release)}"
         )
-    return nvcc
+    return (nvcc,)
 
 
 def _major(release: str) -> int:

@@ -8,7 +8,6 @@ access to a GPU: an operator that does not compile or run is reported and left o
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import re
 import sys
@@ -19,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cuda_ops.build import cache_root, compiler_errors
+from cuda_ops.build import compiler_errors
+from cuda_ops.cache import cache_root, locked
 from cuda_ops.geometry import ConvArgs
 
 OperatorMaker = Callable[[int], Callable[[Tensor, Tensor, Tensor], Tensor]]
@@ -67,8 +67,7 @@ def _compile(name: str, source_folder: Path) -> Any:
     digest = hashlib.sha256(repr((torch.__version__, texts)).encode()).hexdigest()[:16]
     folder = cache_root() / "baselines" / f"{name}-{digest}"
     (folder / "build").mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with locked(folder / "lock"):
         # torch's own lock survives a killed build, and the next build would wait for it forever.
         (folder / "build" / "lock").unlink(missing_ok=True)
         return load(

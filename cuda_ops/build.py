@@ -1,33 +1,40 @@
-"""Compiles the native backends with ninja, once per source, compiler flags and torch version.
+"""Compiles the native backends with ninja, once per source, flags, compiler and torch version.
 
 The CPU backend is also compiled once per kind of processor, the CUDA backend once per set of
 compute capabilities. Nothing here runs at import. A library is built in a temporary folder and
 renamed into the cache when it is complete, under a file lock that the system releases when the
-process ends. So a killed build neither blocks a later one nor leaves a partial library behind.
+process ends (`cache.py`). So a killed build neither blocks a later one nor leaves a partial library
+behind. A library whose checksum differs is not used but built again.
 """
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import hashlib
-import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from cuda_ops import cache
 from cuda_ops.architectures import checked, find_usable_nvcc, runs_on, visible_architectures
-from cuda_ops.toolchain import BuildError, find_compiler, find_ninja, processor, processor_flags
+from cuda_ops.cache import cache_root
+from cuda_ops.toolchain import (
+    BuildError,
+    c_library,
+    compiler_identity,
+    find_compiler,
+    find_ninja,
+    processor,
+    processor_flags,
+)
 
 SOURCES = Path(__file__).parent / "csrc"
 TORCH = Path(torch.__file__).parent
@@ -40,7 +47,7 @@ class Recipe:
     """What a library is built from, and where it is stored."""
 
     backend: str
-    find_compiler: Callable[[], str]  # raises BuildError; called only if there is work to do
+    find_compiler: Callable[[], tuple[str, ...]]  # raises BuildError
     sources: tuple[Path, ...]
     flags: tuple[str, ...]
     link_flags: tuple[str, ...]
@@ -48,7 +55,7 @@ class Recipe:
 
     @functools.cached_property
     def digest(self) -> str:
-        """A hash of everything that changes the library, except the architectures.
+        """A hash of all that changes the library, except the compiler and the architectures.
 
         It includes the processor for the CPU backend only: CUDA kernels do not depend on it.
         """
@@ -57,8 +64,18 @@ class Recipe:
             for path in sorted({*self.sources, *folder.glob("*.h"), *folder.glob("*.cuh")}):
                 sha.update(path.name.encode() + b"\0" + path.read_bytes())
         machine = processor() if self.backend == "cpu" else ""
-        sha.update(repr((self.flags, self.link_flags, torch.__version__, machine)).encode())
+        values = (self.flags, self.link_flags, torch.__version__, c_library(), machine)
+        sha.update(repr(values).encode())
         return sha.hexdigest()[:16]
+
+    @functools.cached_property
+    def compiler_digest(self) -> str | None:
+        """A hash of the compiler's version and arguments, or None if there is no compiler here."""
+        try:
+            identity = compiler_identity(self.find_compiler())
+        except BuildError:
+            return None
+        return hashlib.sha256(identity.encode()).hexdigest()[:8]
 
     @property
     def gencode(self) -> tuple[str, ...]:
@@ -68,31 +85,25 @@ class Recipe:
     @property
     def folder(self) -> Path:
         suffix = "-sm" + "_".join(self.architectures) if self.architectures else ""
-        return cache_root() / f"{self.backend}-{self.digest}{suffix}"
-
-    @property
-    def part_prefix(self) -> str:
-        """The prefix of folders of unfinished builds, which `find_built` must not match."""
-        return f"part-{self.folder.name}-"
+        return cache_root() / f"{self.backend}-{self.digest}-{self.compiler_digest}{suffix}"
 
     @property
     def library(self) -> Path:
         return self.folder / f"dcnv3_{self.backend}.so"
 
     def find_built(self) -> Path | None:
-        """A cached library whose code runs on all the recipe's architectures, or None."""
+        """A cached library whose code runs on all the recipe's architectures, or None.
+
+        Without a compiler here, that of any compiler is used.
+        """
         usable = []
-        for path in sorted(cache_root().glob(f"{self.backend}-{self.digest}*/{self.library.name}")):
+        folders = f"{self.backend}-{self.digest}-{self.compiler_digest or ''}*"
+        for path in sorted(cache_root().glob(f"{folders}/{self.library.name}")):
             built = path.parent.name.partition("-sm")[2].split("_")
-            if all(any(runs_on(code, gpu) for code in built) for gpu in self.architectures):
+            runs = all(any(runs_on(code, gpu) for code in built) for gpu in self.architectures)
+            if runs and cache.is_intact(path):
                 usable.append((not set(self.architectures) <= set(built), path))
         return min(usable, default=(False, None))[1]  # prefer one compiled for exactly these
-
-
-def cache_root() -> Path:
-    """The folder of built libraries, under XDG_CACHE_HOME or ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "archsearch" / "cuda_ops"
 
 
 def cpu_recipe() -> Recipe:
@@ -154,57 +165,61 @@ def cuda_recipe(architectures: tuple[str, ...] | None = None) -> Recipe:
 
 
 def build(recipe: Recipe) -> Path:
-    """The library's path; compiles it first if the cache does not have it.
+    """The library's path; compiles it first if the cache does not have it undamaged.
 
     A build prints one line on stderr: the backend and the seconds it took. Raises BuildError with
-    the compiler's message.
+    the compiler's message, or with the reason why the cache folder cannot be used.
     """
-    built = recipe.find_built()
-    if built is not None:
-        return built
-    with _lock(recipe.folder):
+    with cache.explained_errors():
+        return recipe.find_built() or _build_locked(recipe, None)
+
+
+def rebuild(recipe: Recipe, unloadable: Path, *, even_if_rebuilt: bool = False) -> Path:
+    """Replaces a library that cannot be loaded, and returns the path. Raises as `build`.
+
+    If it already replaced another one, building does not help, and it stays.
+    """
+    if cache.was_rebuilt(unloadable) and not even_if_rebuilt:
+        return unloadable
+    with cache.explained_errors():
+        return _build_locked(recipe, cache.identity(unloadable))
+
+
+def _build_locked(recipe: Recipe, unloadable: str | None) -> Path:
+    rules, ninja = ninja_file(recipe), find_ninja()
+    folder = recipe.folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with cache.locked(folder.with_name(folder.name + ".lock")) as is_locked:
         built = recipe.find_built()
-        if built is not None:
-            return built
-        for stale in recipe.folder.parent.glob(f"{recipe.part_prefix}*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        _compile(recipe)
+        if built is not None and cache.identity(built) != unloadable:
+            return built  # by another process, meanwhile
+        if is_locked:  # else such a folder may be that of a running build
+            for stale in folder.parent.glob(f"{cache.part_prefix(folder)}*"):
+                shutil.rmtree(stale, ignore_errors=True)
+        cache.discard(recipe.library)
+        part = cache.new_part(folder)
+        part.mkdir()  # not by tempfile, whose folders other users cannot read
+        try:
+            _compile(recipe, part, ninja, rules)
+            cache.store(part, recipe.library, replaces_unloadable=unloadable is not None)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     return recipe.library
 
 
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    path = folder.with_name(folder.name + ".lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("w")
-    except OSError as error:
-        raise BuildError(
-            f"the cache folder {path.parent} is not writable ({error.strerror}); "
-            "set XDG_CACHE_HOME to a folder that is"
-        ) from error
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def _compile(recipe: Recipe) -> None:
-    ninja, rules = find_ninja(), ninja_file(recipe)
+def _compile(recipe: Recipe, part: Path, ninja: str, rules: str) -> None:
     names = " ".join(f"sm_{name}" for name in recipe.architectures)
     print(f"cuda_ops: building the {recipe.backend} backend {names}... ", end="", file=sys.stderr)
     sys.stderr.flush()
     started = time.perf_counter()
-    part = Path(tempfile.mkdtemp(prefix=recipe.part_prefix, dir=recipe.folder.parent))
     (part / "build.ninja").write_text(rules)
     # An argument list and a working directory, so that no path is interpreted by a shell.
     result = subprocess.run([ninja], cwd=part, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         print("failed", file=sys.stderr)
-        shutil.rmtree(part, ignore_errors=True)
         raise BuildError("the compiler failed:\n" + compiler_errors(result.stdout + result.stderr))
     for object_file in part.glob("*.o"):
         object_file.unlink()
-    part.rename(recipe.folder)
     seconds = time.perf_counter() - started
     print(f"{seconds:.1f} s (stored in {recipe.folder})", file=sys.stderr)
 
@@ -224,7 +239,7 @@ def ninja_file(recipe: Recipe) -> str:
     """The content of build.ninja: one object per source, and the library."""
     flags = _quoted((*recipe.flags, *recipe.gencode))
     link_flags = _quoted((*recipe.link_flags, *recipe.gencode))
-    compiler = _quoted((recipe.find_compiler(),))
+    compiler = _quoted(recipe.find_compiler())
     objects = [f"{source.stem}.{source.suffix[1:]}.o" for source in recipe.sources]
     lines = [
         "rule compile",

@@ -27,7 +27,7 @@ def seconds_per_pair() -> dict[str, float]:
     recipe = cpu_recipe()  # the same compiler and flags as the backend
     with tempfile.TemporaryDirectory() as folder:
         program, source = str(Path(folder, "inner_loops")), str(SOURCES / "inner_loops.cpp")
-        subprocess.run([recipe.find_compiler(), *recipe.flags, source, "-o", program], check=True)
+        subprocess.run([*recipe.find_compiler(), *recipe.flags, source, "-o", program], check=True)
         output = subprocess.run([program], check=True, capture_output=True, text=True).stdout
     return {name: float(ns) * 1e-9 for name, ns in map(str.split, output.splitlines())}
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from cuda_ops import native
+from cuda_ops import autograd, native
 from cuda_ops.check import require_valid
 from cuda_ops.geometry import MACS_PER_SAMPLED_ELEMENT, ConvArgs
-from cuda_ops.reference import dcnv3_loops, dcnv3_torch, dcnv3_torch_backward
+from cuda_ops.reference import dcnv3_loops, dcnv3_torch
 
 _SCHEMA_ARGS = (
     "int groups, int kernel_size, int stride, int padding, int dilation, float offset_scale, "
@@ -73,7 +73,8 @@ def dcnv3(
     float32 offsets for a bfloat16 x keep their precision.
 
     Raises:
-        ValueError: every wrong shape, dtype, device or argument, with wanted and got.
+        ValueError: every wrong shape, dtype, device or argument, with wanted and got; also a wrong
+            value of ARCHSEARCH_CUDA_CHECK.
         RuntimeError: `backend` names a native backend that is not usable here.
     """
     args = ConvArgs(
@@ -85,7 +86,7 @@ def dcnv3(
     if backend == "torch":
         return dcnv3_torch(x, offset, mask, args)
     if backend is not None and not torch.compiler.is_compiling():
-        native.require(backend)
+        native.require(backend, x.device)
     if offset.dtype != mask.dtype:
         offset, mask = offset.float(), mask.float()
     out: Tensor = torch.ops.archsearch.dcnv3.default(x, offset, mask, *args)
@@ -109,77 +110,21 @@ def _fake_backward(
 
 
 def _forward(x: Tensor, offset: Tensor, mask: Tensor, *args: Any) -> Tensor:
-    if native.load(x.device.type):
+    if native.load(x.device):
         out: Tensor = torch.ops.archsearch.dcnv3.default(x, offset, mask, *args)
         return out
-    return dcnv3_torch(x, offset, mask, ConvArgs(*args))
+    return native.vectorized(x, offset, mask, *args)
 
 
 def _backward(
     grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, *args: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    if native.load(x.device.type):
+    if native.load(x.device):
         grads: tuple[Tensor, Tensor, Tensor] = torch.ops.archsearch.dcnv3_backward.default(
             grad, x, offset, mask, *args
         )
         return grads
-    num_fields = len(ConvArgs._fields)
-    conv_args, needs = ConvArgs(*args[:num_fields]), args[num_fields:]
-    return dcnv3_torch_backward(grad, x, offset, mask, conv_args, (needs[0], needs[1], needs[2]))
-
-
-class _DCNv3(torch.autograd.Function):
-    """The same as `torch.library.register_autograd`, at a quarter of its 50 us per call."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, offset: Tensor, mask: Tensor, args: Any) -> Tensor:
-        ctx.save_for_backward(x, offset, mask)
-        ctx.args = args
-        return _below_autograd(x, offset, mask, *args)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        needs = ctx.needs_input_grad[:3]
-        with torch._C._AutoDispatchBelowAutograd():
-            grads = torch.ops.archsearch.dcnv3_backward.default(
-                grad, *ctx.saved_tensors, *ctx.args, *needs
-            )
-        if torch.is_grad_enabled():
-            grads = _RefuseSecond.apply(  # type: ignore[no-untyped-call]
-                *grads, grad, *ctx.saved_tensors
-            )
-        needed_grads = (g if needed else None for g, needed in zip(grads, needs, strict=True))
-        return (*needed_grads, None)
-
-
-class _RefuseSecond(torch.autograd.Function):
-    """Returns the gradients unchanged and raises in its own backward.
-
-    Without it a second derivative would silently lack a term.
-    """
-
-    @staticmethod
-    def forward(_ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(gradient.view_as(gradient) for gradient in tensors[:3])
-
-    @staticmethod
-    def backward(_ctx: Any, *_grads: Tensor) -> tuple[Tensor | None, ...]:
-        raise NotImplementedError(
-            "dcnv3 has first derivatives only; for second ones call it with backend='torch'"
-        )
-
-
-def _differentiable(x: Tensor, offset: Tensor, mask: Tensor, *args: Any) -> Tensor:
-    if torch.is_grad_enabled() and (x.requires_grad or offset.requires_grad or mask.requires_grad):
-        out: Tensor = _DCNv3.apply(x, offset, mask, args)  # type: ignore[no-untyped-call]
-        return out
-    return _below_autograd(x, offset, mask, *args)
-
-
-def _below_autograd(x: Tensor, offset: Tensor, mask: Tensor, *args: Any) -> Tensor:
-    with torch._C._AutoDispatchBelowAutograd():
-        out: Tensor = torch.ops.archsearch.dcnv3.default(x, offset, mask, *args)
-    return out
+    return native.vectorized_backward(grad, x, offset, mask, *args)
 
 
 def _forward_flops(
@@ -203,13 +148,20 @@ def dcnv3_macs_handle(inputs: list[Any], outputs: list[Any]) -> int:
 
 
 def _register() -> None:
-    for name, fake, kernel in (
-        ("dcnv3", _fake, _forward),
-        ("dcnv3_backward", _fake_backward, _backward),
+    for name, fake, kernel, derivative, vmapped in (
+        ("dcnv3", _fake, _forward, autograd.differentiable, autograd.vmapped),
+        (
+            "dcnv3_backward",
+            _fake_backward,
+            _backward,
+            autograd.differentiable_backward,
+            autograd.vmapped_backward,
+        ),
     ):
         torch.library.register_fake(f"archsearch::{name}", fake, lib=_library)
         _library.impl(name, kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-    _library.impl("dcnv3", _differentiable, "Autograd")  # type: ignore[no-untyped-call]
+        _library.impl(name, derivative, "Autograd")  # type: ignore[no-untyped-call]
+        torch.library.register_vmap(f"archsearch::{name}", vmapped, lib=_library)
     register_flop_formula(torch.ops.archsearch.dcnv3)(_forward_flops)
     register_flop_formula(torch.ops.archsearch.dcnv3_backward)(_backward_flops)
 

@@ -110,7 +110,7 @@ def dcnv3_torch_backward(
     args: ConvArgs,
     needs: tuple[bool, bool, bool] = (True, True, True),
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of `dcnv3_torch` by formula, for x, offset and mask.
+    """Gradients of `dcnv3_torch` by formula, for x, offset and mask; differentiable in every mode.
 
     `grad` has the output's shape. A gradient whose entry in `needs` is False has no elements.
     """
@@ -124,14 +124,14 @@ def dcnv3_torch_backward(
         dots = []
         for row, weight in zip(corner.row.unbind(1), (weight_LP * mask_LP).unbind(1), strict=True):
             if needs[0]:
-                grad_rows.index_add_(0, row, grad_LD * weight[:, None])
+                grad_rows = grad_rows.index_add(0, row, grad_LD * weight[:, None])
             if needs[1] or needs[2]:
                 dots.append((x_rows.index_select(0, row) * grad_LD).sum(-1))
         if dots:
             dot_LP = torch.stack(dots, 1)
-            grad_mask_LP += weight_LP * dot_LP
-            grad_x_LP += corner.slope_x * corner.share_y * dot_LP
-            grad_y_LP += corner.share_x * corner.slope_y * dot_LP
+            grad_mask_LP = grad_mask_LP + weight_LP * dot_LP
+            grad_x_LP = grad_x_LP + corner.slope_x * corner.share_y * dot_LP
+            grad_y_LP = grad_y_LP + corner.share_x * corner.slope_y * dot_LP
     grad_offset_LP2 = torch.stack([grad_x_LP, grad_y_LP], -1) * mask_LP[..., None]
     if args.softmax:
         grad_mask_LP = mask_LP * (grad_mask_LP - (mask_LP * grad_mask_LP).sum(-1, keepdim=True))

@@ -6,6 +6,7 @@ import functools
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -28,15 +29,46 @@ def _cpu_info() -> list[str]:
     return info.read_text().splitlines() if info.exists() else []
 
 
-def find_compiler() -> str:
+def find_compiler() -> tuple[str, ...]:
+    """The C++ compiler's path and first arguments; CXX may hold several words (`ccache g++`)."""
     requested = os.environ.get("CXX")
-    for name in (requested,) if requested else ("c++", "g++", "clang++"):
-        path = shutil.which(name)
+    for command in (requested,) if requested else ("c++", "g++", "clang++"):
+        program, *arguments = _words(command)
+        path = shutil.which(program)
         if path:
-            return path
+            return (path, *arguments)
     if requested:
         raise BuildError(f"CXX is {requested!r}, and there is no such program")
     raise BuildError("no C++ compiler was found (c++, g++, clang++); install one, e.g. g++")
+
+
+def _words(command: str) -> list[str]:
+    """The words of CXX, as a shell splits them."""
+    try:
+        return shlex.split(command) or [command]
+    except ValueError as error:
+        raise BuildError(f"CXX is {command!r}, which is not a command: {error}") from error
+
+
+@functools.cache
+def compiler_identity(command: tuple[str, ...]) -> str:
+    """A compiler's arguments and what it prints about its version."""
+    try:
+        result = subprocess.run(
+            [*command, "--version"], capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise BuildError(f"{command[0]} cannot be run: {error.strerror}") from error
+    if result.returncode != 0:
+        output = (result.stdout + result.stderr).strip() or f"status {result.returncode}"
+        raise BuildError(f"{shlex.join(command)} --version failed: {output}")
+    return shlex.join(command[1:]) + result.stdout
+
+
+def c_library() -> str:
+    """The C library's name and version, such as "glibc 2.36"; empty if it names none."""
+    name = "CS_GNU_LIBC_VERSION"
+    return (os.confstr(name) or "") if name in os.confstr_names else ""
 
 
 def find_nvcc() -> str:

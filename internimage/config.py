@@ -3,7 +3,8 @@
 This module does not import torch, so that planning and counting need no torch either.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
@@ -85,12 +86,40 @@ class ModelConfig:
 
 
 def _problems(c: ModelConfig) -> list[str]:
-    return _stage_problems(c) + _value_problems(c) + _combination_problems(c)
+    return _type_problems(c) or (_stage_problems(c) + _value_problems(c) + _combination_problems(c))
+
+
+_WHOLE = ("kernel_size", "dw_kernel_size", "num_classes")
+_REAL = ("mlp_ratio", "layer_scale", "offset_scale", "drop_path")
+_SWITCHES = ("stage_end_norm", "stage3_extra_norms", "remove_center", "center_feature_scale")
+_OPTIONAL = ("dw_kernel_size", "layer_scale")
+
+
+def _type_problems(c: ModelConfig) -> list[str]:
+    """A configuration may come from a file, so that any field may hold anything."""
+    kinds: dict[str, tuple[str, Callable[[Any], bool]]] = {
+        **dict.fromkeys(_WHOLE, ("a whole number", _is_whole)),
+        **dict.fromkeys(_REAL, ("a finite number", _is_real)),
+        **dict.fromkeys(_SWITCHES, ("true or false", lambda value: isinstance(value, bool))),
+    }
+    return [
+        f"{name}: wanted {wanted}, got {value!r:.60}"
+        for name, (wanted, fits) in kinds.items()
+        if not fits(value := getattr(c, name)) and not (value is None and name in _OPTIONAL)
+    ]
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_real(value: object) -> bool:
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _stage_problems(c: ModelConfig) -> list[str]:
     problems = [
-        f"{name}: wanted four positive whole numbers, got {getattr(c, name)}"
+        f"{name}: wanted four positive whole numbers, got {getattr(c, name)!r:.100}"
         for name in ("channels", "depths", "groups")
         if not _four_positive(getattr(c, name))
     ]
@@ -119,6 +148,10 @@ def _value_problems(c: ModelConfig) -> list[str]:
         problems.append(f"num_classes: wanted at least 1, got {c.num_classes}")
     if not 0 <= c.drop_path < 1:
         problems.append(f"drop_path: wanted 0 <= rate < 1, got {c.drop_path}")
+    for name in ("layer_scale", "offset_scale", "mlp_ratio"):
+        number = getattr(c, name)
+        if number is not None and not math.isfinite(number):
+            problems.append(f"{name}: wanted a finite number, got {number}")
     if c.mlp_ratio <= 0:
         problems.append(f"mlp_ratio: wanted a positive number, got {c.mlp_ratio}")
     return problems
@@ -141,7 +174,7 @@ def _four_positive(values: object) -> bool:
     return (
         isinstance(values, tuple)
         and len(values) == 4
-        and all(isinstance(v, int) and v > 0 for v in values)
+        and all(_is_whole(v) and v > 0 for v in values)
     )
 
 
@@ -151,6 +184,9 @@ def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
     Raises:
         ValueError: a field does not exist or is missing, or the network cannot be built.
     """
+    if not isinstance(values, Mapping):
+        got = type(values).__name__
+        raise ValueError(f"not an InternImage configuration: wanted its fields, got {got}")
     problems = _unknown(values)
     if missing := {"channels", "depths", "groups"} - values.keys():
         problems.append(f"missing: {', '.join(sorted(missing))}")
@@ -162,7 +198,7 @@ def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
 
 def _unknown(values: Mapping[str, Any]) -> list[str]:
     names = [f.name for f in fields(ModelConfig)]
-    unknown = [key for key in values if key not in names]
+    unknown = [str(key) for key in values if key not in names]
     return [f"no such field: {', '.join(unknown)}; there are {', '.join(names)}"] if unknown else []
 
 

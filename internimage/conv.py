@@ -5,15 +5,25 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from internimage.merging import may_bypass
+
 TINY = 2
 """Longest side in pixels of a map that takes the faster path."""
 
 
 def conv_nhwc(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """``conv`` on ``(N, H, W, C)``, read as channels-last NCHW without a copy."""
-    if conv.training and x.device.type == "cpu" and max(x.shape[1:3]) <= TINY:
+    tiny = conv.training and x.device.type == "cpu" and max(x.shape[1:3]) <= TINY
+    if tiny and may_bypass(conv, nn.Conv2d) and _is_square(conv):
         return _conv_tiny(conv, x)
     return cast(Tensor, conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+
+
+def _is_square(conv: nn.Conv2d) -> bool:
+    """Whether rows and columns are equal and the padding is zero, as in all our networks."""
+    sizes = (conv.kernel_size, conv.stride, conv.padding)
+    is_square = all(isinstance(size, tuple) and size[0] == size[1] for size in sizes)
+    return is_square and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
 
 
 def _conv_tiny(conv: nn.Conv2d, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cuda_ops import dcnv3
 from internimage.conv import conv_nhwc
+from internimage.merging import may_bypass
 
 LAYER_NORM_EPS = 1e-6
 
@@ -21,7 +22,7 @@ class DCNv3(nn.Module):
 
     Offsets and modulation come from a side branch on the layer's input: depth-wise convolution,
     LayerNorm, GELU, then one Linear each. The two Linears are separate modules, as in the released
-    checkpoints, but are computed as one matrix product.
+    checkpoints, but are computed as one matrix product unless one has hooks or is replaced.
 
     ``center_feature_scale`` (H only, released model) adds a gate per group, computed from the side
     branch. The gate blends the operator's output with the projected input at the same pixel.
@@ -83,13 +84,22 @@ class DCNv3(nn.Module):
     def offset_and_mask(self, side: Tensor) -> tuple[Tensor, Tensor]:
         """Offsets ``(N, H, W, G*P*2)`` in pixels and mask logits ``(N, H, W, G*P)``.
 
-        Both are slices of one matrix product and not contiguous; the operator needs no copy.
+        Both are slices of one matrix product and not contiguous; the operator needs no copy. If
+        calling one of the two layers may do more than its product, both are called.
         """
+        if not self._may_merge():
+            return self.offset(side), self.mask(side)
         weight = torch.cat((self.offset.weight, self.mask.weight))
         bias = torch.cat((self.offset.bias, self.mask.bias))
         sizes = [self.offset.out_features, self.mask.out_features]
         offset, mask = torch.split(F.linear(side, weight, bias), sizes, -1)
         return offset, mask
+
+    def _may_merge(self) -> bool:
+        return all(
+            may_bypass(linear, nn.Linear) and linear.bias is not None
+            for linear in (self.offset, self.mask)
+        )
 
     def aggregate(self, x_proj: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
         """The weighted sum of samples, ``(N, H, W, C)``, with the softmax inside the operator."""

@@ -32,6 +32,9 @@ class AttentionHead(nn.Module):
 
     PixelShuffle brings stage 4 to stage 3's resolution. If stage 3 has an odd side, the shuffled
     map has one extra row or column, which is cut off (the released code fails in this case).
+
+    torch's fast attention has first derivatives in reverse mode only, and says so. For others, call
+    the network under ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)``.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -70,7 +73,8 @@ class AttentionHead(nn.Module):
 
 def _split(x_NTC: Tensor) -> Tensor:
     """``(N, T, C)`` to ``(N, heads, T, C / heads)``."""
-    return x_NTC.reshape(*x_NTC.shape[:2], ATTENTION_HEADS, -1).transpose(1, 2)
+    shape = (*x_NTC.shape[:2], ATTENTION_HEADS, TOKEN_CHANNELS // ATTENTION_HEADS)
+    return x_NTC.reshape(shape).transpose(1, 2)
 
 
 def build_head(config: ModelConfig) -> PlainHead | AttentionHead:

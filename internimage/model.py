@@ -69,7 +69,8 @@ class Stem(nn.Module):
         self.norm2 = layer_norm(channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.conv1(images.contiguous(memory_format=torch.channels_last))
+        # Channels-last memory; vmap does not support contiguous(memory_format=channels_last).
+        x = self.conv1(images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2))
         x = F.gelu(self.norm1(x.permute(0, 2, 3, 1)))
         return cast(Tensor, self.norm2(conv_nhwc(self.conv2, x)))
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from internimage.config import PRESETS, ModelConfig, config_from_dict
 from internimage.model import STAGES, InternImage
-from internimage.weights import State, assemble
+from internimage.weights import State, assemble, check_tensors, printable, regular_file
 
 # Keys that may hold the weights; a training checkpoint has several of them.
 _CONTAINERS = ("model", "model_ema", "state_dict")
@@ -75,9 +75,14 @@ def load_official(
         ValueError: the file is not such a checkpoint, or keys do not fit the network (all named).
     """
     state = rename_official(_read_official(Path(path)))
+    check_tensors(state, Path(path))
     if offset_scale is not None:
         given["offset_scale"] = offset_scale
-    return assemble(infer_config(state, **given), state, features_only, Path(path))
+    try:
+        config = infer_config(state, **given)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return assemble(config, state, features_only, Path(path))
 
 
 def infer_config(state: State, **given: Any) -> ModelConfig:
@@ -92,6 +97,8 @@ def infer_config(state: State, **given: Any) -> ModelConfig:
     needed = [block + name for block in first for name in _NEEDED_IN_EVERY_STAGE]
     if missing := [key for key in needed if key not in state]:
         raise ValueError(f"not an InternImage checkpoint: it lacks {', '.join(missing)}")
+    if wrong := [text for key in state if (text := _wrong_shape(key, state[key]))]:
+        raise ValueError(f"not an InternImage checkpoint: {'; '.join(wrong)}")
     channels = tuple(state[block + "dcn.input_proj.weight"].shape[0] for block in first)
     depths = tuple(_count(state, f"levels.{i}.blocks.") for i in range(STAGES))
     stage_end_norm = "levels.0.norm.weight" in state
@@ -118,6 +125,25 @@ _NEEDED_IN_EVERY_STAGE = (
     "dcn.mask.weight",
     "mlp.fc1.weight",
 )
+
+
+_NUM_SIDES = {
+    "dcn.input_proj.weight": 2,
+    "dcn.dw_conv.weight": 4,
+    "dcn.mask.weight": 2,
+    "dcn.center_gate.weight": 2,
+    "mlp.fc1.weight": 2,
+    "head.linear.weight": 2,
+}
+"""How many sides the tensors have from which sizes are inferred."""
+
+
+def _wrong_shape(key: str, value: Tensor) -> str:
+    """Why no size can be inferred from a tensor; empty if it can, or need not."""
+    num_sides = next((n for name, n in _NUM_SIDES.items() if key.endswith(name)), None)
+    if num_sides is None or (value.dim() == num_sides and value.numel() > 0):
+        return ""
+    return f"{key}: wanted {num_sides} sides of 1 or more, got shape {tuple(value.shape)}"
 
 
 def _norm_placement(state: State, stage_end_norm: bool) -> str:
@@ -187,13 +213,27 @@ def _our_name(key: str) -> str:
     return key
 
 
+_REFUSED = (
+    re.compile(r"WeightsUnpickler error:\s*(.*?)\s*(?:Please use |\n\s*\n|\Z)", re.DOTALL),
+    re.compile(r"trusted source\.\s*(.*?)\s*(?:Check the documentation|\Z)", re.DOTALL),
+)
+"""The reason in torch's message; the rest is advice to open the file unsafely."""
+
+
+def _reason(error: Exception) -> str:
+    """What torch says is wrong with the file, whole, in one line."""
+    matches = (pattern.search(str(error)) for pattern in _REFUSED)
+    return printable(next((match[1] for match in matches if match), error))
+
+
 def _read_official(path: Path) -> State:
+    regular_file(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # damaged files raised ten different kinds
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        reason = f"{type(error).__name__}: {_reason(error)}"
         raise ValueError(
             f"{path}: not a torch file of tensors and plain values, or incomplete ({reason}); a "
             "file that holds other objects is not opened, because opening it would run its code"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,8 @@ def save_weights(model: InternImage, path: str | os.PathLike[str]) -> None:
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
     partial = Path(f"{os.fspath(path)}.partial")
     save_file(state, partial, {"format": "pt", CONFIG_KEY: json.dumps(asdict(model.config))})
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())  # else a power cut may leave an empty file of the final name
     partial.replace(path)
 
 
@@ -32,17 +35,41 @@ def load_weights(path: str | os.PathLike[str], *, features_only: bool = False) -
     Raises:
         ValueError: not such a file, or keys do not fit its configuration (all named).
     """
-    path = Path(path)
+    path = regular_file(path)
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a safetensors file ({error})") from error
+        raise ValueError(f"{path}: not a safetensors file ({printable(error)})") from error
     if CONFIG_KEY not in metadata:
         raise ValueError(f"{path}: its metadata has no {CONFIG_KEY}, which save_weights writes")
-    config = config_from_dict(json.loads(metadata[CONFIG_KEY]))
-    return assemble(config, state, features_only, path)
+    return assemble(_stored_config(metadata[CONFIG_KEY], path), state, features_only, path)
+
+
+def _stored_config(text: str, path: Path) -> ModelConfig:
+    try:
+        return config_from_dict(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {printable(error)} (in its {CONFIG_KEY})") from error
+
+
+def regular_file(path: str | os.PathLike[str]) -> Path:
+    """The path, if it is a file; reading a FIFO or a device may never end.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        ValueError: it is a folder, a FIFO or a device.
+    """
+    path = Path(path)
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError(f"{path}: wanted a file of weights, got a folder, FIFO or device")
+    return path
+
+
+def printable(error: object) -> str:
+    """The text of an error in one line, with escapes for what a terminal would obey."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(str(error).split()))
 
 
 def assemble(
@@ -55,6 +82,9 @@ def assemble(
     """
     if features_only:
         state = {key: value for key, value in state.items() if not key.startswith("head.")}
+    check_tensors(state, source)
+    if problems := _too_large(config, state, features_only):
+        raise ValueError(f"{source} does not fit the network: " + "; ".join(problems))
     with torch.device("meta"):
         model = InternImage(config, features_only=features_only)
     if problems := _misfits(model.state_dict(), state):
@@ -65,11 +95,57 @@ def assemble(
     return model.eval()
 
 
+def check_tensors(state: State, source: Path) -> None:
+    """Check that all are dense arrays of real numbers, each with its numbers in the file.
+
+    Raises:
+        ValueError: some are not; the message names all of them.
+    """
+    problems = [f"{key}: {problem}" for key, value in state.items() if (problem := _unlike(value))]
+    if problems:
+        raise ValueError(f"{source} holds no plain weights: " + "; ".join(problems))
+
+
+def _unlike(value: Tensor) -> str:
+    if value.layout != torch.strided or value.is_quantized or value.is_complex():
+        return f"wanted a dense tensor of real numbers, got {value.layout}, {value.dtype}"
+    if value.is_meta or value.nbytes > value.untyped_storage().nbytes():
+        return f"the file does not hold the {value.numel():,} numbers of its shape"
+    return ""
+
+
+def _too_large(config: ModelConfig, state: State, features_only: bool) -> list[str]:
+    """The numbers of a configuration that no tensor of the file has room for.
+
+    Building a network takes time by its blocks and fails beyond 2^63 numbers, so a foreign file's
+    configuration is compared with its tensors first.
+    """
+    widest = max((size for value in state.values() for size in value.shape), default=0)
+    widths = {"channels": max(config.channels), "mlp_ratio": max(config.hidden)}
+    widths |= {"kernel_size": config.kernel_size, "dw_kernel_size": config.side_kernel_size}
+    if not features_only:
+        widths["num_classes"] = config.num_classes
+    problems = [
+        f"{name} needs a tensor with a side of {width}, the largest side in the file is {widest}"
+        for name, width in widths.items()
+        if width > widest
+    ]
+    if sum(config.depths) > len(state):
+        problems.append(f"depths: {sum(config.depths)} blocks, but {len(state)} tensors")
+    return problems
+
+
 def _misfits(wanted: State, got: State) -> list[str]:
+    both = wanted.keys() & got.keys()
     shapes = [
         f"{key}: wanted shape {tuple(wanted[key].shape)}, got {tuple(got[key].shape)}"
-        for key in wanted.keys() & got.keys()
+        for key in both
         if wanted[key].shape != got[key].shape
+    ]
+    shapes += [
+        f"{key}: wanted numbers such as {wanted[key].dtype}, got {got[key].dtype}"
+        for key in both
+        if wanted[key].is_floating_point() != got[key].is_floating_point()
     ]
     missing = sorted(wanted.keys() - got.keys())
     unexpected = sorted(got.keys() - wanted.keys())

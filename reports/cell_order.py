@@ -68,7 +68,7 @@ def rank_label(cell: CellResult, comparison: Comparison) -> str:
         return "not ranked" if comparison.has_value(cell) else ""
     if cell.label == ranking.best:
         return "best"
-    return "tied with best" if cell.label in ranking.tied else "significantly worse"
+    return "tied with best" if cell.label in ranking.tied_set else "significantly worse"
 
 
 def best_has_best_mean(comparison: Comparison) -> bool:

@@ -16,7 +16,7 @@ from archsearch.reports.card import Card, unless
 from archsearch.reports.columns import interval_fields
 from archsearch.reports.context import Context
 from archsearch.reports.formats import Table
-from archsearch.reports.phrases import plus_minus
+from archsearch.reports.phrases import paragraph, plural, plus_minus
 from archsearch.results import LEVEL, CellResult
 from archsearch.stats.intervals import Interval, mean_of_means
 
@@ -93,7 +93,14 @@ def effects_table(context: Context) -> Table:
         | {"repeats": e.change.n, **interval_fields("change", e.change)}
         for e in steps
     ]
-    return Table.of(columns, rows, note=note)
+    return Table.of(columns, rows, note=paragraph(note, _left_out_note(context)))
+
+
+def _left_out_note(context: Context) -> str:
+    """Return how many cells with a result are in no pair because a repair changed them."""
+    cells = context.cells
+    repaired = sum(c.cell.fate == "repaired" and context.comparison.has_value(c) for c in cells)
+    return f"Left out: {plural(repaired, 'repaired cell')}." if repaired else ""
 
 
 def _effect_text(change: Interval, metric: Metric) -> str:

@@ -6,7 +6,8 @@ from archsearch.core.metrics import Metric
 from archsearch.reports.card import Card, unless
 from archsearch.reports.cell_order import reported_interval
 from archsearch.reports.context import Context
-from archsearch.reports.style import LINES, axes_with_title, legend_inside, series
+from archsearch.reports.phrases import paragraph, plural
+from archsearch.reports.style import axes_with_title, legend_inside, series
 from archsearch.stats.intervals import edf
 
 MIN_NETWORKS = 8
@@ -39,7 +40,10 @@ def _kind(metric: Metric) -> str:
 
 
 def _groups(context: Context) -> dict[str, list[float]]:
-    """Return the errors of all networks, then those by the study's panel coordinate if any."""
+    """Return the errors of all networks, then those by the study's panel coordinate if any.
+
+    A part of a single network has no curve of its own.
+    """
     results, error = context.results, _error(context)
     if error is None:
         return {}
@@ -55,7 +59,14 @@ def _groups(context: Context) -> dict[str, list[float]]:
             part = [errors[label] for label in labels if label in errors]
             if len(part) > 1:
                 groups[f"{context.symbol(axis)} = {value}"] = part
-    return dict(list(groups.items())[: len(LINES)])
+    return groups
+
+
+def _how_to_read(context: Context) -> str:
+    total = len({c.label for c in context.cells if c.cell.variant is not None})
+    missing = total - max(map(len, _groups(context).values()))
+    left_out = f"Left out: {plural(missing, 'network')} without a value." if missing else ""
+    return paragraph("Share of networks at or below a value; further left is better.", left_out)
 
 
 EDF = Card(
@@ -66,5 +77,5 @@ EDF = Card(
         f"fewer than {MIN_NETWORKS} networks have an error or a loss",
     ),
     figure=edf_figure,
-    how_to_read="Share of networks at or below a value; further left is better.",
+    how_to_read=_how_to_read,
 )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from archsearch.storage.files import write_bytes
+
 MISSING = "–"
 """What a table prints for a missing number."""
 
@@ -166,5 +168,5 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     """Write the table in every format as ``folder/<name>.<format>``."""
     paths = {folder / f"{table.name}.{suffix}": writer for suffix, writer in WRITERS.items()}
     for path, writer in paths.items():
-        path.write_text(writer(table), encoding="utf-8", newline="\n")
+        write_bytes(path, writer(table).encode())
     return [*paths]

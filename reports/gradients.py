@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from archsearch.reports.card import Card, unless
 from archsearch.reports.context import Context
-from archsearch.reports.formats import Table
+from archsearch.reports.formats import Table, number
 from archsearch.reports.style import INK, MUTED, epoch_axes, legend_inside, series
 from archsearch.results import CellResult
 
@@ -42,14 +42,16 @@ def traces(cell: CellResult) -> list[tuple[int, float, float]]:
     ]
 
 
-def spike(cell: CellResult) -> float:
+def spike(cell: CellResult) -> float | None:
     """Return the largest ratio of a step's norm to the mean of its epoch and training.
+
+    None if every mean is zero.
 
     The ratio is within one epoch because the norm falls during a training: against the mean of the
     complete training, it would measure that fall and not the stability.
     """
     ratios = (largest / mean for _, mean, largest in _norms(cell) if mean)
-    return max(ratios, default=float("nan"))
+    return max(ratios, default=None)
 
 
 def _norms(cell: CellResult) -> Iterator[tuple[int, float, float]]:
@@ -68,7 +70,7 @@ def gradient_table(context: Context) -> Table:
         "Median norm": [f"{row['median']:.2f}" for row in rows],
         "Last epoch": [f"{row['last_epoch']:.2f}" for row in rows],
         "Largest norm": [f"{row['largest']:.2f}" for row in rows],
-        "Largest / epoch mean": [f"{row['spike']:.1f}" for row in rows],
+        "Largest / epoch mean": [number(row["spike"], ".1f") for row in rows],
         "Without result": [
             f"{row['without_result']} of {len(c.trials)}"
             for row, c in zip(rows, cells, strict=True)

@@ -19,11 +19,12 @@ from archsearch.reports import heatmap_cells, phrases
 from archsearch.reports.card import Card, Panels
 from archsearch.reports.cell_order import best_has_best_mean, empty_state, in_ranking
 from archsearch.reports.context import Context, HeatmapAxes
+from archsearch.reports.heatmap_layout import LEFT, RIGHT, Block, blocks_of, layout
 from archsearch.reports.style import MUTED, axes_at, text_at, text_size
 from archsearch.results import CellResult, Comparison
 
-LEFT, RIGHT, TOP, GAP, LINE, MIN_WIDTH = 0.48, 0.66, 0.80, 0.22, 0.17, 5.0
-"""Inches: margins, space between panels, line of text, minimum width of the figure."""
+TOP, LINE, MIN_WIDTH = 0.80, 0.17, 5.0
+"""Inches: margin, line of text, minimum width of the figure."""
 SWATCH, LEGEND_WIDTH = 0.17, 2.35
 """Inches: side of a swatch, width of the legend on a page."""
 
@@ -47,10 +48,9 @@ class Grid:
         return self.context.comparison
 
     @property
-    def panel_size(self) -> tuple[float, float]:
-        """Width and height in inches."""
-        width, height = heatmap_cells.CELL_WIDTH, heatmap_cells.CELL_HEIGHT
-        return len(self.columns) * width, len(self.rows) * height
+    def blocks(self) -> list[Block]:
+        """The panels, or their parts if they are wide or high."""
+        return blocks_of(self.panels, self.rows, self.columns)
 
 
 def grid_of(context: Context) -> Grid:
@@ -88,20 +88,21 @@ def why_no_heatmap(context: Context) -> str | None:
 def figure(context: Context) -> Figure:
     """Draw all panels side by side with color bar, legend and notes."""
     grid = grid_of(context)
-    panel_width, height = grid.panel_size
-    right = LEFT + len(grid.panels) * (panel_width + GAP) - GAP
-    width = max(right + RIGHT, MIN_WIDTH)
+    placed = layout(grid.blocks)
+    width = max(placed.right + RIGHT, MIN_WIDTH)
     notes, legend = _wrapped_notes(context, width - LEFT), _legend_lines(grid, width)
     bottom = 0.52 + LINE * (1.35 * len(legend) + len(notes)) + 0.1
-    top = TOP + height + bottom
+    top = TOP + placed.height + bottom
     fig = Figure(figsize=(width, top))
     text_at(fig, LEFT, top - 0.24, context.metric.axis, weight="bold", size=10.5)
     text_at(fig, LEFT, top - 0.42, phrases.interval_note(context), size=8, color=MUTED)
-    for i, panel in enumerate(grid.panels):
-        ax = axes_at(fig, LEFT + i * (panel_width + GAP), bottom, panel_width, height)
-        _draw_panel(ax, grid, panel, row_labels=i == 0)
+    for one in placed.blocks:
+        ax = axes_at(fig, one.left, bottom + one.bottom, one.block.width, one.block.height)
+        _draw_block(ax, grid, one.block, one.row_labels)
     if context.comparison.has_values:
-        _draw_color_bar(fig, axes_at(fig, right + 0.12, bottom, 0.1, height), context.comparison)
+        low, height = placed.first_line
+        ax = axes_at(fig, placed.right + 0.12, bottom + low, 0.1, height)
+        _draw_color_bar(fig, ax, context.comparison)
     y = _draw_legend(fig, legend, bottom - 0.56, 1.35 * LINE)
     for k, note in enumerate(notes):
         text_at(fig, LEFT, y - k * LINE, note, size=7.5, color=MUTED, va="center")
@@ -109,21 +110,27 @@ def figure(context: Context) -> Figure:
 
 
 def panels(context: Context) -> Panels:
-    """Draw every panel alone, and the legend, for a page whose columns wrap."""
+    """Draw every block alone, and the legend, for a page whose columns wrap."""
     grid = grid_of(context)
-    title = f"{context.metric.label}, {context.symbol(grid.axes[0])} = "
     parts = {
-        f"map{i}": (f"{title}{panel}", _panel_figure(grid, panel))
-        for i, panel in enumerate(grid.panels)
+        f"map{i}": (f"{context.metric.label}, {_title(grid, block)}", _block_figure(grid, block))
+        for i, block in enumerate(grid.blocks)
     }
     return parts | {"legend": ("Legend", _legend_figure(grid))}
 
 
-def _panel_figure(grid: Grid, panel: Any) -> Figure:
-    (width, height), top, bottom = grid.panel_size, 0.25, 0.36
-    fig = Figure(figsize=(LEFT + width + 0.02, top + height + bottom))
-    _draw_panel(axes_at(fig, LEFT, bottom, width, height), grid, panel, row_labels=True)
+def _block_figure(grid: Grid, block: Block) -> Figure:
+    top, bottom = 0.25, 0.36
+    fig = Figure(figsize=(LEFT + block.width + 0.02, top + block.height + bottom))
+    ax = axes_at(fig, LEFT, bottom, block.width, block.height)
+    _draw_block(ax, grid, block, row_labels=True)
     return fig
+
+
+def _title(grid: Grid, block: Block) -> str:
+    """Return ``C′ = 16``, or ``C′ = 16, part 2 of 5``."""
+    title = f"{grid.context.symbol(grid.axes[0])} = {block.panel}"
+    return ", ".join(filter(None, (title, block.part)))
 
 
 def _legend_figure(grid: Grid) -> Figure:
@@ -135,21 +142,21 @@ def _legend_figure(grid: Grid) -> Figure:
     return fig
 
 
-def _draw_panel(ax: Axes, grid: Grid, panel: Any, row_labels: bool) -> None:
-    """Draw one panel; its rows ascend upwards, as on an axis."""
+def _draw_block(ax: Axes, grid: Grid, block: Block, row_labels: bool) -> None:
+    """Draw a block; its rows ascend upwards, as on an axis."""
     shade = heatmap_cells.shade_of(grid.comparison)
-    ax.set(xlim=(0, len(grid.columns)), ylim=(0, len(grid.rows)))
-    for j, row in enumerate(grid.rows):
-        for i, column in enumerate(grid.columns):
-            if cell := grid.cells.get((panel, row, column)):
+    ax.set(xlim=(0, len(block.columns)), ylim=(0, len(block.rows)))
+    for j, row in enumerate(block.rows):
+        for i, column in enumerate(block.columns):
+            if cell := grid.cells.get((block.panel, row, column)):
                 heatmap_cells.draw_cell(ax, i, j, cell, grid.comparison, shade)
-    ax.set_title(f"{grid.context.symbol(grid.axes[0])} = {panel}", pad=5)
-    ax.set_xticks(np.arange(len(grid.columns)) + 0.5, [*map(str, grid.columns)])
-    ax.set_yticks(np.arange(len(grid.rows)) + 0.5, [*map(str, grid.rows)])
+    ax.set_title(_title(grid, block), pad=5)
+    ax.set_xticks(np.arange(len(block.columns)) + 0.5, [*map(str, block.columns)])
+    ax.set_yticks(np.arange(len(block.rows)) + 0.5, [*map(str, block.rows)])
     ax.set_xlabel(grid.context.symbol(grid.axes[2]), labelpad=2)
     if row_labels:
         label = grid.context.symbol(grid.axes[1])
-        ax.text(-0.36, len(grid.rows) / 2, label, ha="right", va="center")
+        ax.text(-0.36, len(block.rows) / 2, label, ha="right", va="center")
     else:
         ax.set_yticklabels([])
     ax.tick_params(length=0, pad=4)

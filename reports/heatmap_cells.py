@@ -82,7 +82,7 @@ def draw_cell(
     _write_value(ax, i, j, interval, comparison, color, "bold" if best else "normal")
     _write(ax, i, j + 0.17, _small_text(cell), 6.2, color)
     _mark_repair(ax, i, j, cell, color)
-    if ranking.can_rank and cell.label in ranking.tied:
+    if ranking.can_rank and cell.label in ranking.tied_set:
         _outline(ax, _box(i, j), (CELL_WIDTH, CELL_HEIGHT), best, 1.0)
 
 

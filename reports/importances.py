@@ -5,9 +5,10 @@ from functools import lru_cache
 
 from matplotlib.figure import Figure
 
-from archsearch.optuna_export import importances
+from archsearch.optuna_export import MAX_IN_FOREST, importances
 from archsearch.reports.card import Card, unless
 from archsearch.reports.context import Context
+from archsearch.reports.phrases import paragraph, plural
 from archsearch.reports.style import INK, LINES, axes_with_title
 from archsearch.results import LEVEL
 from archsearch.stats.association import association_p_value
@@ -57,6 +58,19 @@ def importance_figure(context: Context) -> Figure:
     return fig
 
 
+def _how_to_read(context: Context) -> str:
+    trials, metric = context.results.trials, context.metric
+    missing = sum(t.record is not None and t.value(metric) is None for t in trials)
+    number = sum(t.value(metric) is not None for t in trials)
+    part = f"{MAX_IN_FOREST:,} of {number:,} trainings, picked at random"
+    return paragraph(
+        "fANOVA. Under a budget L₃ follows from the other numbers, so a share shows association, "
+        "not cause. Drawn only if an association is significant.",
+        f"Computed from {part}." if number > MAX_IN_FOREST else "",
+        f"Left out: {plural(missing, 'training')} without a result." if missing else "",
+    )
+
+
 IMPORTANCES = Card(
     name="importances",
     title="Association with the result",
@@ -64,6 +78,5 @@ IMPORTANCES = Card(
         lambda c: len(shares(c)) > 1, "no two numbers have a significant association"
     ),
     figure=importance_figure,
-    how_to_read="fANOVA. Under a budget L₃ follows from the other numbers, so a share shows "
-    "association, not cause. Drawn only if an association is significant.",
+    how_to_read=_how_to_read,
 )

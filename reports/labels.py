@@ -5,11 +5,13 @@ numbers give the same figure. A thin line connects a name that is not close to i
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.path import Path
 from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
 
 from archsearch.reports.style import text_size
 
@@ -26,6 +28,9 @@ MARKER_HALF = 3.0
 LINE_CROSSED, OVERLAP = 1.5, 100.0
 """Penalties of crossing a line and of covering a name or a marker; the next ring costs 1."""
 
+Boxes = NDArray[np.float64]
+"""(N, 4): x0, y0, x1, y1 of N boxes, in points."""
+
 
 def name_points(ax: Axes, names: Mapping[str, tuple[float, float]], color: str) -> None:
     """Write each name beside its point (x, y), none over another or over a marker.
@@ -37,14 +42,15 @@ def name_points(ax: Axes, names: Mapping[str, tuple[float, float]], color: str) 
     figure = ax.get_figure(root=True)
     assert figure is not None
     to_points = 72 / figure.dpi
-    lines, occupied = _lines_and_markers(ax, to_points)
+    lines, markers = _lines_and_markers(ax, to_points)
+    occupied = _extents(markers)
     area = Bbox(ax.bbox.get_points() * to_points)
     for name, point in names.items():
         x, y = (float(v) * to_points for v in ax.transData.transform(point))
         size = (72 * side for side in text_size(name, SIZE))
         candidates = list(_candidates(x, y, *size, mirrored=point[0] > middle))
         ring, box = min(candidates, key=lambda c: _penalty(c, (x, y), area, occupied, lines))
-        occupied.append(box)
+        occupied = np.vstack([occupied, box.extents])
         line = {"arrowstyle": "-", "color": color, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
         ax.annotate(
             name, point, xytext=(box.x0 - x, box.y0 - y), textcoords="offset points",
@@ -52,7 +58,19 @@ def name_points(ax: Axes, names: Mapping[str, tuple[float, float]], color: str) 
         )  # fmt: skip
 
 
-def _lines_and_markers(ax: Axes, to_points: float) -> tuple[list[Path], list[Bbox]]:
+@dataclass(frozen=True)
+class _Lines:
+    """The lines in a figure, and the box around each."""
+
+    paths: Sequence[Path]
+    boxes: Boxes
+
+    def num_crossing(self, box: Bbox) -> int:
+        near = np.flatnonzero(_overlaps(self.boxes, box))
+        return sum(self.paths[int(i)].intersects_bbox(box, filled=False) for i in near)
+
+
+def _lines_and_markers(ax: Axes, to_points: float) -> tuple[_Lines, list[Bbox]]:
     """Return the lines in the figure, and a box around every marker, in points."""
     lines, markers = [], []
     for line in ax.get_lines():
@@ -61,7 +79,7 @@ def _lines_and_markers(ax: Axes, to_points: float) -> tuple[list[Path], list[Bbo
             markers += [_square(x, y, MARKER_HALF) for x, y in vertices]
         elif len(vertices) > 1:
             lines.append(Path(vertices))
-    return lines, markers
+    return _Lines(lines, _extents([line.get_extents() for line in lines])), markers
 
 
 def _square(x: float, y: float, half: float) -> Bbox:
@@ -84,17 +102,28 @@ def _penalty(
     candidate: tuple[int, Bbox],
     point: tuple[float, float],
     area: Bbox,
-    occupied: Sequence[Bbox],
-    lines: Sequence[Path],
+    occupied: Boxes,
+    lines: _Lines,
 ) -> float:
     ring, box = candidate
     is_outside = not (area.x0 <= box.x0 and box.x1 <= area.x1)
     is_outside = is_outside or not (area.y0 <= box.y0 and box.y1 <= area.y1)
-    covered = is_outside + sum(box.overlaps(other) for other in occupied)
+    covered = is_outside + int(_overlaps(occupied, box).sum())
     if ring:
         nearest = np.clip(point, box.min, box.max)
-        connector, own_marker = Path(np.array([point, nearest])), _square(*point, 1)
-        others = (other for other in occupied if not other.overlaps(own_marker))
-        covered += sum(connector.intersects_bbox(other, filled=False) for other in others)
-    crossed = sum(line.intersects_bbox(box, filled=False) for line in lines)
-    return OVERLAP * covered + LINE_CROSSED * crossed + ring
+        connector = Path(np.array([point, nearest]))
+        others = _overlaps(occupied, connector.get_extents())
+        others &= ~_overlaps(occupied, _square(*point, 1))  # its own marker
+        boxes = map(Bbox.from_extents, occupied[others])
+        covered += sum(connector.intersects_bbox(other, filled=False) for other in boxes)
+    return OVERLAP * covered + LINE_CROSSED * lines.num_crossing(box) + ring
+
+
+def _extents(boxes: Sequence[Bbox]) -> Boxes:
+    return np.array([box.extents for box in boxes], dtype=float).reshape(-1, 4)
+
+
+def _overlaps(boxes: Boxes, box: Bbox) -> NDArray[np.bool_]:
+    """Return whether each of the boxes overlaps or touches ``box``, as `Bbox.overlaps`."""
+    x0, y0, x1, y1 = boxes.T
+    return np.asarray((x0 <= box.x1) & (box.x0 <= x1) & (y0 <= box.y1) & (box.y0 <= y1))

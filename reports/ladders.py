@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 
 from archsearch.reports.comparable_runs import Runs, comparable_groups, runs_by_name
 from archsearch.reports.context import Context, Contexts
-from archsearch.results import UNFINISHED, CellResult, TrialResult
+from archsearch.reports.ladder_sizes import Rung, left_out_texts, sizes_of
+from archsearch.results import CellResult
 from archsearch.stats.law import Law, Prediction, Score, fit, predict, score
 
 Rule = tuple[float, float]
-Rung = tuple[str, CellResult]
-"""A cell of a ladder, with the name of its run."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Ladder:
 
     ``points`` maps parameters (in the paper's counting) to the validation error in percent of every
     seed; ``runs`` are the names of their runs. ``test`` is None below three sizes, since two points
-    determine a line. ``zero_errors`` are the sizes left out for an error of zero.
+    determine a line. ``left_out`` says which sizes and seeds the law does not have, and why.
     ``is_one_of_several`` is True if the pair has further laws, of other origins or roundings.
     """
 
@@ -29,13 +28,18 @@ class Ladder:
     test: Score | None
     predictions: tuple[Prediction, ...]
     runs: tuple[str, ...]
-    zero_errors: tuple[float, ...]
+    left_out: tuple[str, ...]
     is_one_of_several: bool = False
 
     @property
     def name(self) -> str:
-        pair = f"α {self.rule[0]:g}, β {self.rule[1]:g}"
+        pair = pair_text(self.rule)
         return f"{pair} ({', '.join(self.runs)})" if self.is_one_of_several else pair
+
+
+def pair_text(rule: Rule) -> str:
+    """Return ``α 1.09, β 1.36``."""
+    return f"α {rule[0]:g}, β {rule[1]:g}"
 
 
 def ladders(contexts: Contexts) -> list[Ladder]:
@@ -47,19 +51,40 @@ def grouped_ladders(contexts: Contexts) -> list[tuple[Ladder, ...]]:
     """Return a law per (alpha, beta) that has finished trainings at two sizes or more.
 
     A group holds the laws of runs with the same recipe and data; only these are comparable. Runs
-    are pooled unless they have different networks for one phi of a pair. Sizes with an error of
-    zero are left out, since a power law has no zero.
+    are pooled unless they have different networks for one phi of a pair. The law is fitted to the
+    mean error of each size; a mean of zero is left out, since a power law has no zero.
     """
-    groups = comparable_groups(runs_by_name(contexts))
-    return [ladders for group in groups if (ladders := _ladders_of_group(group))]
+    groups = (_ladders_of_group(group) for group in _groups(contexts))
+    return [ladders for ladders in groups if ladders]
+
+
+def left_out(contexts: Contexts) -> list[str]:
+    """Return the sizes and seeds of ladders that are in no law, with the reason, as text."""
+    return [
+        f"{pair_text(rule)} at {text}"
+        for group in _groups(contexts)
+        for rule, rungs in _rungs_by_rule(group).items()
+        for part in _consistent_parts(rungs)
+        if len(sizes := sizes_of(part)) > 1
+        for text in left_out_texts(sizes)
+    ]
+
+
+def _groups(contexts: Contexts) -> list[dict[str, Context]]:
+    return comparable_groups(runs_by_name(contexts))
 
 
 def _ladders_of_group(group: Runs) -> tuple[Ladder, ...]:
+    rungs = _rungs_by_rule(group)
+    return tuple(ladder for rule in rungs for ladder in _ladders_of(rule, rungs[rule]))
+
+
+def _rungs_by_rule(group: Runs) -> dict[Rule, list[Rung]]:
     rungs: dict[Rule, list[Rung]] = {}
     for name, run in group.items():
         for rule, cell in rungs_of(run):
             rungs.setdefault(rule, []).append((name, cell))
-    return tuple(ladder for rule in sorted(rungs) for ladder in _ladders_of(rule, rungs[rule]))
+    return dict(sorted(rungs.items()))
 
 
 def _ladders_of(rule: Rule, rungs: Sequence[Rung]) -> list[Ladder]:
@@ -101,33 +126,17 @@ def rungs_of(run: Context) -> Iterator[tuple[Rule, CellResult]]:
             yield (float(requested["alpha"]), float(requested["beta"])), cell
 
 
-def _error(result: TrialResult) -> float | None:
-    """Return the task's error, which the law is fitted to."""
-    task = result.trial.task
-    return result.value(task.metric(task.error)) if task.error else None
-
-
 def _ladder(rule: Rule, rungs: Sequence[Rung]) -> Ladder | None:
     """Return the law through these cells, each with the name of its run; None below two sizes."""
-    trained: dict[float, dict[str, float]] = {}
-    untrained, zero_errors, runs = set(), set(), {}
-    for name, cell in rungs:
-        assert cell.cell.cost is not None
-        size = float(cell.cell.cost.params)
-        errors = {t.trial.id: v for t in cell.trials if (v := _error(t)) is not None}
-        if errors and min(errors.values()) > 0:
-            trained.setdefault(size, {}).update(errors)
-            runs[name] = True
-        elif cell.state in UNFINISHED:
-            untrained.add(size)
-        elif errors:
-            zero_errors.add(size)
-    if len(trained) < 2:
+    sizes = sizes_of(rungs)
+    points = {size: one.errors for size, one in sizes.items() if one.is_point}
+    if len(points) < 2:
         return None
-    points = {size: [*errors.values()] for size, errors in trained.items()}
     law = fit(points)
+    untrained = [size for size, one in sizes.items() if one.unfinished and not one.errors]
     next_sizes = tuple(predict(law, size) for size in sorted(untrained) if size > max(points))
-    return Ladder(rule, points, law, _test(points), next_sizes, (*runs,), (*sorted(zero_errors),))
+    runs = dict.fromkeys(name for size in points for name in sizes[size].runs)
+    return Ladder(rule, points, law, _test(points), next_sizes, (*runs,), left_out_texts(sizes))
 
 
 def _test(points: Mapping[float, Sequence[float]]) -> Score | None:

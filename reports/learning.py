@@ -1,9 +1,11 @@
 """Learning curves: the validation error by epoch."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from archsearch.reports.card import Card, unless
@@ -13,26 +15,28 @@ from archsearch.reports.style import FAINT, INK, epoch_axes, legend_inside, seri
 from archsearch.results import CellResult, TrialResult
 
 MAX_SERIES = 8
+MAX_DRAWN_ALONE = 500
+"""The faint lines of more networks are one image in the figure."""
 
 
 def learning_figure(context: Context) -> Figure:
     """Plot the best networks in color and all others faint.
 
     A line is the mean over the network's seeds that have finished the epoch. The legend has the
-    order of the ranking. A diverged training ends in a cross.
+    order of the ranking. A diverged training ends in a cross. In a figure of many networks the
+    faint lines, and the crosses, are one image.
     """
     networks, task = _networks(context), context.results.study.task
     named = list(filter(context.comparison.has_value, networks))[:MAX_SERIES]
     fig, ax = epoch_axes(f"{task.metric(task.error).axis}, log scale")
-    for cell in reversed(networks):
-        if cell not in named:
-            _plot_mean(ax, cell, color=FAINT, linewidth=0.9)
+    others = {cell.label: cell for cell in networks}
+    for cell in named:
+        del others[cell.label]
+    is_large = len(networks) > MAX_DRAWN_ALONE
+    _plot_faint(ax, [*reversed(others.values())], is_large)
     for i, cell in enumerate(named):
-        _plot_mean(ax, cell, **series(i), label=cell.label)
-    for trial in (t for cell in networks for t in cell.trials if t.state == "diverged"):
-        for epoch, error in _errors(trial)[-1:]:
-            y = visible_error(error, trial.trial.data.num_val)
-            ax.plot([epoch], [y], "x", color=INK, markersize=5, markeredgewidth=1.2, zorder=5)
+        ax.plot(*_mean_curve(cell), **series(i), label=cell.label)
+    _plot_crosses(ax, networks, is_large)
     if named:
         legend_inside(ax, "upper right", "best first" if len(named) > 1 else None)
     return fig
@@ -47,20 +51,43 @@ def _networks(context: Context) -> list[CellResult]:
     return [*networks.values()]
 
 
-def _plot_mean(ax: Axes, cell: CellResult, **kwargs: Any) -> None:
+def _plot_faint(ax: Axes, cells: Sequence[CellResult], is_large: bool) -> None:
+    curves = list(filter(None, map(_mean_curve, cells)))
+    style: dict[str, Any] = {"color": FAINT, "linewidth": 0.9}
+    if is_large:
+        lines = [[*zip(*curve, strict=True)] for curve in curves]
+        ax.add_collection(LineCollection(lines, **style, zorder=2, rasterized=True))
+        ax.autoscale_view()
+        return
+    for curve in curves:
+        ax.plot(*curve, **style)
+
+
+def _plot_crosses(ax: Axes, cells: Sequence[CellResult], is_large: bool) -> None:
+    """Mark where a training diverged."""
+    diverged = (t for cell in cells for t in cell.trials if t.state == "diverged")
+    ends = [(t, *_errors(t)[-1]) for t in diverged if _errors(t)]
+    points = [(epoch, visible_error(error, t.trial.data.num_val)) for t, epoch, error in ends]
+    groups = [points] if is_large and points else [[point] for point in points]
+    style: dict[str, Any] = {"color": INK, "markersize": 5, "markeredgewidth": 1.2}
+    for group in groups:
+        ax.plot(*zip(*group, strict=True), "x", **style, zorder=5, rasterized=is_large)
+
+
+def _mean_curve(cell: CellResult) -> tuple[list[int], list[float]] | tuple[()]:
+    """Return the epochs and the mean errors of a network; empty if no epoch has an error."""
     by_epoch: dict[int, list[float]] = {}
     for epoch, error in (point for trial in cell.trials for point in _errors(trial)):
         by_epoch.setdefault(epoch, []).append(error)
     images, epochs = cell.trials[0].trial.data.num_val, sorted(by_epoch)
-    if epochs:
-        means = [visible_error(float(np.mean(by_epoch[e])), images) for e in epochs]
-        ax.plot(epochs, means, **kwargs)
+    means = [visible_error(float(np.mean(by_epoch[e])), images) for e in epochs]
+    return (epochs, means) if epochs else ()
 
 
 def _errors(trial: TrialResult) -> list[tuple[int, float]]:
     """Return (epoch, error) of the epochs that have an error."""
-    task = trial.trial.task
-    values = ((event["epoch"], task.metric(task.error).value_in(event)) for event in trial.curve)
+    metric = trial.trial.task.metric(trial.trial.task.error)
+    values = ((event["epoch"], metric.value_in(event)) for event in trial.curve)
     return [(epoch, error) for epoch, error in values if error is not None]
 
 

@@ -9,7 +9,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import unescape
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,9 +18,13 @@ import msgspec
 
 from archsearch.reports.card import Cards
 from archsearch.reports.cards import CARDS
-from archsearch.reports.render import NUMBERS, is_report_file, render_all
+from archsearch.reports.render import NUMBERS, is_report_file, render_results
 from archsearch.reports.report_json import SCHEMA
+from archsearch.results import load
+from archsearch.storage.plain_file import Damaged, read_plain
 from archsearch.storage.publish import STUDY_FILES
+from archsearch.storage.stored_json import read_json
+from archsearch.storage.study_folder import StudyFolder
 
 TEXTS = (".csv", ".md", ".tex", ".html", ".json")
 SUFFIXES = (*TEXTS, ".png", ".svg")
@@ -30,8 +34,8 @@ SUFFIXES = (*TEXTS, ".png", ".svg")
 class Verification:
     """The ``differences`` between a report and its records; the report is verified if it has none.
 
-    If another matplotlib drew the report, ``note`` names the figures that were not compared; else
-    it is empty.
+    If another matplotlib drew the report, ``note`` names the figures that were not compared. It
+    also says how many files have no checksum; else it is empty.
     """
 
     differences: tuple[str, ...]
@@ -59,9 +63,23 @@ def verify(
     with tempfile.TemporaryDirectory() as folder:
         redrawn = Path(folder)
         metric, axes, target = (stored[name] for name in ("metric", "axes", "target"))
-        report = render_all(runs, redrawn, metric, axes, target, cards)
+        results = [load(run) for run in runs]
+        report = render_results(results, runs, redrawn, metric, axes, target, cards)
         names = [path.relative_to(redrawn).as_posix() for path in report.files.values()]
-        return _compare(out, stored, redrawn, names, cards)
+        result = _compare(out, stored, redrawn, names, cards)
+    notes = (result.note, _protection_note(runs))
+    return replace(result, note=". ".join(filter(None, notes)))
+
+
+def _protection_note(runs: list[Path]) -> str:
+    """Return how many files of the runs a checksum does not protect; empty if it protects all."""
+    paths = [path for run in runs for path in StudyFolder(run).unprotected()]
+    if not paths:
+        return ""
+    return (
+        f"{len(paths)} stored files have no checksum, because an earlier version wrote them: they "
+        "are not protected from changes"
+    )
 
 
 def _compare(
@@ -78,7 +96,7 @@ def _compare(
     for name in (n for n in names if n != NUMBERS):
         old, new = out / name, redrawn / name
         changes = _file_differences(old, new, name, versions[0] == versions[1])
-        if not changes and old.read_bytes() != new.read_bytes():
+        if not changes and read_plain(old) != new.read_bytes():
             not_compared.append(name)
         lines += changes
     return Verification(
@@ -128,12 +146,10 @@ class _Request(msgspec.Struct):
 def _read_numbers(out: Path) -> dict[str, Any]:
     path = out / NUMBERS
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
     except FileNotFoundError:
         raise ValueError(f"no report in {out}: {NUMBERS} is missing; draw it first") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+    if content.get("schema") != SCHEMA:
         raise ValueError(f"{path} is not a report of this version (schema {SCHEMA}): draw it again")
     try:
         msgspec.convert(content, _Request)
@@ -164,9 +180,12 @@ def _short(value: Any) -> str:
 
 
 def _file_differences(stored: Path, redrawn: Path, name: str, same_version: bool) -> list[str]:
-    if not stored.exists():
+    try:
+        old, new = read_plain(stored), redrawn.read_bytes()
+    except FileNotFoundError:
         return [f"{name} is missing"]
-    old, new = stored.read_bytes(), redrawn.read_bytes()
+    except Damaged as error:
+        return [str(error)]
     if old == new:
         return []
     if stored.suffix == ".png":

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from archsearch.reports.card import CardContent, Cards
 from archsearch.reports.cards import CARDS
@@ -14,6 +13,9 @@ from archsearch.reports.report import Report, compute_report
 from archsearch.reports.report_json import report_json
 from archsearch.reports.style import write_figure
 from archsearch.results import Results, load
+from archsearch.storage.files import write_bytes
+from archsearch.storage.plain_file import refuse_link
+from archsearch.storage.stored_json import read_json
 
 PAGE, NUMBERS = "report.html", "numbers.json"
 
@@ -34,14 +36,17 @@ def render_all(
     content of the report: `(*CARDS, card)` adds a card.
 
     Raises:
-        ValueError: for a folder without a study, an unknown metric, axes that give no run a
-            heatmap, or no run.
+        ValueError: for a folder without a study, a metric that is unknown or of the test split,
+            axes that give no run a heatmap, or no run.
         OSError: if ``out_dir`` cannot be written.
     """
     folders = [Path(d) for d in run_dirs]
     if not folders:
         raise ValueError("a report must have at least one run folder, got none")
     results = [load(folder) for folder in folders]
+    if metric is not None:
+        for run in results:
+            run.study.task.choosing_metric(metric)
     return render_results(results, folders, Path(out_dir), metric, axes, target, cards)
 
 
@@ -58,13 +63,17 @@ def render_results(
     report = compute_report(results, metric, axes, target, cards)
     numbers = json.dumps(report_json(report, folders, out), indent=1, ensure_ascii=False)
     texts = {out / PAGE: page(report), out / NUMBERS: numbers + "\n"}
+    if out in [folder / "reports" for folder in folders]:
+        refuse_link(out)
     out.mkdir(parents=True, exist_ok=True)
     remove_earlier_report(out, cards)
     for path, text in texts.items():
-        path.write_text(text, encoding="utf-8", newline="\n")
+        write_bytes(path, text.encode())
     cross = [content for content in report.cross if content.has_files]
     paths = _write(cross, out)
     for name, run in zip(run_folders([r.name for r in results]), report.runs, strict=True):
+        if name != ".":
+            refuse_link(out / name)
         (out / name).mkdir(exist_ok=True)
         paths += _write(run.contents, out / name)
     files = {path.relative_to(out).as_posix(): path for path in paths}
@@ -100,7 +109,7 @@ def is_report_file(name: str, cards: Cards = CARDS) -> bool:
 def _earlier_folders(out: Path) -> list[str]:
     """Return the folders of the runs of the report in ``out``; none if it cannot be read."""
     try:
-        content: Any = json.loads((out / NUMBERS).read_bytes())
+        content = read_json(out / NUMBERS)
         names = [str(run["name"]) for run in content["runs"]]
     except (ValueError, KeyError, TypeError):
         return []

@@ -86,6 +86,7 @@ def training_setup(results: Results) -> list[tuple[str, str]]:
     pairs = [
         ("Started", str(results.request.get("created", "not recorded"))),
         ("Data", f"{data.name}: {images}, {data.num_classes} classes"),
+        ("Notes on the data", "; ".join(data.notes)),
         ("Data fingerprint", data.fingerprint),
         ("Recipe", _recipe_text(results.study.recipe)),
         ("Seeds", _seeds_text(results)),
@@ -109,7 +110,11 @@ def _seeds_text(results: Results) -> str:
     trained = listed([*map(str, sorted({t.trial.seed for t in results.trials}))])
     if trained in ("", planned):
         return planned
-    limit = f", for networks that may be the best up to {study.max_seeds} each" if study.max_seeds else ""
+    limit = (
+        f", for networks that may be the best up to {study.max_seeds} each"
+        if study.max_seeds
+        else ""
+    )
     return f"{trained}; planned: {planned}{limit}"
 
 

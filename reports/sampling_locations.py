@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from archsearch.probes.photos import Photo, SamplingLocations
 from archsearch.reports import style
 from archsearch.reports.formats import Table, as_csv
+from archsearch.storage.files import write_bytes
 
 SIDE, SMALL, GAP, MARGIN, TITLE, FOOT = 2.4, 1.05, 0.14, 0.1, 0.26, 0.34
 """Inches: side of a panel of the overview and of a stage's figure, space between panels, margin,
@@ -34,7 +35,7 @@ def render(
         fig = by_modulation(photo, stage, network)
         paths += style.write_figure(fig, out, f"sampling-locations-stage{stage.stage}")
     path = out / "sampling-locations.csv"
-    path.write_text(as_csv(Table.of({}, rows(stages, network))), encoding="utf-8", newline="\n")
+    write_bytes(path, as_csv(Table.of({}, rows(stages, network))).encode())
     return [*paths, path]
 
 

@@ -3,7 +3,7 @@
 The largest trained size is predicted from the smaller sizes only and compared with the measurement.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from archsearch.reports.columns import interval_fields
 from archsearch.reports.comparable_runs import comparable_groups, differences, runs_by_name
 from archsearch.reports.context import Contexts
 from archsearch.reports.formats import MISSING, Table, number
-from archsearch.reports.ladders import Ladder, ladders, rungs_of
+from archsearch.reports.ladders import Ladder, ladders, left_out, pair_text, rungs_of
 from archsearch.reports.phrases import listed, sentence, setting
 from archsearch.stats.intervals import Interval
 
@@ -49,6 +49,7 @@ def law_table(contexts: Contexts) -> Table:
 def _note(contexts: Contexts, laws: Sequence[Ladder]) -> str:
     notes = [
         *sorted({note for x in laws for note in x.law.notes}),
+        _left_out_note(contexts),
         _zero_errors_note(laws),
         _contradictions_note(laws),
         _not_pooled_note(contexts),
@@ -61,10 +62,20 @@ def _note(contexts: Contexts, laws: Sequence[Ladder]) -> str:
     return intro + " ".join(sentence(note) for note in notes if note)
 
 
+def _left_out_note(contexts: Contexts) -> str:
+    texts = "; ".join(left_out(contexts))
+    return f"left out of the law: {texts}" if texts else ""
+
+
 def _zero_errors_note(laws: Sequence[Ladder]) -> str:
-    left_out = [(x.name, [f"{s / 1e6:.1f}M" for s in x.zero_errors]) for x in laws]
-    texts = "; ".join(f"{name} at {', '.join(sizes)}" for name, sizes in left_out if sizes)
-    return f"left out, since a power law cannot have an error of zero: {texts}" if texts else ""
+    sizes = {x.name: [s for s in sorted(x.points) if min(x.points[s]) == 0] for x in laws}
+    texts = [f"{name} at {_sizes_text(some)}" for name, some in sizes.items() if some]
+    zero = "some seeds have an error of zero, which is in the mean and below the figure's log scale"
+    return f"{zero}: {'; '.join(texts)}" if texts else ""
+
+
+def _sizes_text(sizes: Iterable[float]) -> str:
+    return ", ".join(f"{size / 1e6:.1f}M" for size in sizes)
 
 
 def _contradictions_note(laws: Sequence[Ladder]) -> str:
@@ -83,14 +94,18 @@ def _not_pooled_note(contexts: Contexts) -> str:
 
 
 def _not_fitted_note(contexts: Contexts, laws: Sequence[Ladder]) -> str:
-    """Return which runs have no part in any law, and why."""
+    """Return which runs, and which pairs of the other runs, have no part in any law, and why."""
     fitted = {name for ladder in laws for name in ladder.runs}
     reasons = {True: "no pair with results at two sizes", False: "no scaling factors"}
+    runs = runs_by_name(contexts)
     unfitted = [
         f"{name} ({reasons[any(rungs_of(run))]})"
-        for name, run in runs_by_name(contexts).items()
+        for name, run in runs.items()
         if name not in fitted
     ]
+    pairs = {rule for name in fitted for rule, _ in rungs_of(runs[name])}
+    others = sorted(pairs - {x.rule for x in laws})
+    unfitted += [f"{pair_text(pair)} (no results at two sizes)" for pair in others]
     return f"in no law: {', '.join(unfitted)}" if unfitted else ""
 
 
@@ -115,6 +130,7 @@ def _row(ladder: Ladder) -> dict[str, Any]:
         **interval_fields("predicted", test.prediction.error if test else None),
         "measured": rounded(test.outcome if test else None),
         "within_interval": test.within_interval if test else None,
+        **({"left_out": "; ".join(ladder.left_out)} if ladder.left_out else {}),
     }
 
 
@@ -122,7 +138,7 @@ def law_figure(contexts: Contexts) -> Figure:
     """Plot the error against the size on log scales: a line per ladder, bars over all seeds."""
     fig, ax = style.axes_with_title("Parameters (M), log scale", "Validation error (%), log scale")
     ax.set(xscale="log", yscale="log")
-    for i, ladder in enumerate(ladders(contexts)[: len(style.LINES)]):
+    for i, ladder in enumerate(ladders(contexts)):
         _plot_ladder(ax, ladder, i)
     for axis in (ax.xaxis, ax.yaxis):
         style.plain_log_ticks(axis, (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))

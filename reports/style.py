@@ -23,6 +23,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
+from archsearch.storage.files import write_bytes
+
 INK, MUTED, FAINT, PAPER = "#1b1f1d", "#66706b", "#d9dedb", "#fefefe"
 HATCH_FILL, HATCH_LINE = "#f1f3f2", "#b3bbb6"
 GREENS = LinearSegmentedColormap.from_list(
@@ -44,8 +46,9 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)
 
 
 def series(i: int) -> dict[str, Any]:
-    """Return color and line style of the i-th line of a figure."""
-    return {"color": LINES[i % len(LINES)], "linestyle": DASHES[i % len(DASHES)]}
+    """Return color and line style of the i-th line of a figure; the first 32 are different."""
+    color, turn = i % len(LINES), i // len(LINES)
+    return {"color": LINES[color], "linestyle": DASHES[(color + turn) % len(DASHES)]}
 
 
 TICKS = {"color": MUTED, "labelcolor": INK, "labelsize": 8, "major.width": 0.7, "major.size": 3}
@@ -182,6 +185,10 @@ def text_size(text: str, size: float) -> tuple[float, float]:
     return extent.width / dpi, extent.height / dpi
 
 
+MAX_PIXELS = 16_000
+"""The largest side of a PNG; viewers and browsers refuse much more."""
+
+
 @styled()
 def _printed(canvas: FigureCanvasBase, **options: Any) -> bytes:
     buffer = BytesIO()
@@ -190,8 +197,9 @@ def _printed(canvas: FigureCanvasBase, **options: Any) -> bytes:
 
 
 def png(figure: Figure) -> bytes:
-    """Return the figure as PNG, without date or version."""
-    options = {"dpi": 200, "facecolor": PAPER, "metadata": {"Software": None}}
+    """Return the figure as PNG, without date or version; a very large one has fewer dots."""
+    dpi = min(200.0, MAX_PIXELS / max(figure.get_size_inches()))
+    options = {"dpi": dpi, "facecolor": PAPER, "metadata": {"Software": None}}
     return _printed(FigureCanvasAgg(figure), format="png", **options)
 
 
@@ -228,5 +236,5 @@ def write_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write the figure in every format as ``folder/<name>.<format>``."""
     paths = {folder / f"{name}.{suffix}": writer for suffix, writer in FORMATS.items()}
     for path, writer in paths.items():
-        path.write_bytes(writer(figure))
+        write_bytes(path, writer(figure))
     return [*paths]

@@ -7,6 +7,7 @@ from archsearch.core.metrics import GENERAL
 from archsearch.reports import phrases
 from archsearch.reports.columns import result_with_unit
 from archsearch.reports.context import Context
+from archsearch.reports.ladders import left_out
 from archsearch.results import CellResult
 
 Fact = tuple[str, str]
@@ -29,7 +30,10 @@ class Summary:
 def summarize(context: Context) -> Summary:
     """Return the summary of a run."""
     best, facts = context.ranking.best, _progress(context)
-    texts = phrases.size_confounding, _resolution, _not_ranked, _fates, _halving, _other_trainings
+    texts = (
+        phrases.size_confounding, _resolution, _not_ranked, _fates, _halving, _other_trainings,
+        _left_out_of_law,
+    )  # fmt: skip
     caveats = tuple(filter(None, (text(context) for text in texts)))
     if best is None:
         return Summary(_no_result(context), "", (*facts,), caveats)
@@ -178,3 +182,8 @@ def _other_trainings(context: Context) -> str:
     number = len(context.results.others)
     text = "in this folder with another recipe or data: listed, but not compared"
     return f"{phrases.plural(number, 'training')} {text}." if number else ""
+
+
+def _left_out_of_law(context: Context) -> str:
+    texts = "; ".join(left_out([context]))
+    return f"Left out of the scaling law: {texts}." if texts else ""

@@ -5,16 +5,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from archsearch.core.numbers import size_text
 from archsearch.reports.formats import MISSING, Table, as_markdown, number
 from archsearch.reports.phrases import plural
+from archsearch.storage.files import write_bytes
 
 
 def render(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, Any], out: Path) -> list[Path]:
     """Write throughput.json and throughput.md into ``out``."""
     paths = [out / "throughput.json", out / "throughput.md"]
     content = {"machine": dict(machine), "rows": [dict(row) for row in rows]}
-    paths[0].write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    paths[1].write_text(as_markdown(throughput_table(rows, machine)), encoding="utf-8")
+    write_bytes(paths[0], (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    write_bytes(paths[1], as_markdown(throughput_table(rows, machine)).encode())
     return paths
 
 
@@ -23,7 +25,7 @@ def throughput_table(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, An
     paper = [row["paper"] or {} for row in rows]
     columns = {
         "Network": [row["network"] for row in rows],
-        "Image": [f"{row['image_size']}²" for row in rows],
+        "Image": [size_text(row["image_size"]) for row in rows],
         "Batch": [str(row["batch"]) for row in rows],
         "#params": [number(row["params"], ".4g", 1e6, " M") for row in rows],
         "MACs": [number(row["macs"], ".4g", 1e9, " G") for row in rows],

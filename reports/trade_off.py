@@ -1,7 +1,8 @@
 """Pareto fronts of the result against the size of a network, as figures and as a table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +16,7 @@ from archsearch.reports.columns import result_text, size_columns
 from archsearch.reports.context import Context
 from archsearch.reports.formats import Table
 from archsearch.reports.labels import name_points
+from archsearch.reports.phrases import paragraph, plural
 from archsearch.reports.style import LINES, MUTED, axes_with_title, error_bar, thin_out_x_ticks
 from archsearch.results import CellResult, Comparison
 from archsearch.stats.intervals import pareto
@@ -22,6 +24,8 @@ from archsearch.stats.intervals import pareto
 Point = tuple[float, float]
 """(cost, metric)."""
 SIZES = (GENERAL["params"], GENERAL["macs"])
+MAX_DRAWN_ALONE = 500
+"""The points of more networks are one image in the figure, and only the front has intervals."""
 
 
 def pareto_cells(context: Context, cost: Metric) -> list[CellResult]:
@@ -44,7 +48,7 @@ def pareto_cells(context: Context, cost: Metric) -> list[CellResult]:
 
 def tradeoff_figure(context: Context, cost: Metric) -> Figure:
     """Plot the metric against a cost: a point per network with its interval, and the front."""
-    comparison = context.comparison
+    comparison, networks = context.comparison, _networks(context)
     fig, ax = axes_with_title(cost.axis, context.metric.axis)
     front = {
         cell.label: (cell.cost_value(cost) or 0.0, interval.mean)
@@ -52,8 +56,13 @@ def tradeoff_figure(context: Context, cost: Metric) -> Figure:
         if (interval := reported_interval(cell, comparison))
     }
     ax.plot(*zip(*sorted(front.values()), strict=True), color=LINES[1], linewidth=1.1, zorder=1)
-    for label, cell in _networks(context).items():
-        _plot_point(ax, cell, cost, comparison, label in front)
+    one_by_one = len(networks) <= MAX_DRAWN_ALONE
+    for label, cell in networks.items():
+        if one_by_one or label in front:
+            _plot_point(ax, cell, cost, comparison, label in front)
+    if not one_by_one:
+        others = [cell for label, cell in networks.items() if label not in front]
+        _plot_together(ax, others, cost, comparison)
     ax.margins(x=0.08, y=0.1)
     thin_out_x_ticks(ax)
     name_points(ax, _named_points(front), LINES[1])
@@ -77,6 +86,16 @@ def _plot_point(
     ax.plot(
         [x], [interval.mean], marker, color=color, markerfacecolor=fill, markersize=size, zorder=3
     )
+
+
+def _plot_together(
+    ax: Axes, cells: Sequence[CellResult], cost: Metric, comparison: Comparison
+) -> None:
+    """Plot the points of many networks as one image, without intervals."""
+    intervals = ((cell.cost_value(cost), reported_interval(cell, comparison)) for cell in cells)
+    points = [(x, interval.mean) for x, interval in intervals if interval and x is not None]
+    style: dict[str, Any] = {"color": MUTED, "markersize": 2, "markeredgewidth": 0}
+    ax.plot(*np.reshape(points, (-1, 2)).T, "o", **style, zorder=2, rasterized=True)
 
 
 def _named_points(front: Mapping[str, Point]) -> dict[str, Point]:
@@ -103,7 +122,18 @@ def pareto_table(context: Context) -> Table:
         "Fronts use the means shown; networks outside the ranking are on none. A network may be on "
         "a front by chance: see the intervals."
     )
-    return Table.of(columns, rows, note=note)
+    missing = (_without_value(context, metric) for metric in others)
+    return Table.of(columns, rows, note=paragraph(note, *missing))
+
+
+def _without_value(context: Context, cost: Metric) -> str:
+    """Return how many ranked networks are on no front against a cost that they have no value of."""
+    comparison = context.comparison
+    networks = {c.label: context.results.network(c.label) for c in context.cells}.values()
+    ranked = [c for c in networks if in_ranking(c, comparison) and comparison.has_value(c)]
+    number = sum(cell.mean(cost) is None for cell in ranked)
+    text = f"without a value for {cost.label.lower()}, so on no front against it"
+    return f"{plural(number, 'network')} {text}." if number else ""
 
 
 def _on_fronts(context: Context) -> list[tuple[Metric, CellResult]]:
@@ -117,6 +147,13 @@ def _other_objectives(context: Context) -> list[Metric]:
     return [metric(n) for n in names if n not in ("params", "macs", context.metric.name)]
 
 
+def _how_to_read(context: Context, text: str) -> str:
+    if len(_networks(context)) <= MAX_DRAWN_ALONE:
+        return text
+    number = plural(len(_networks(context)), "network")
+    return f"{text} Of these {number} only those of the front have a bar; the others are dots."
+
+
 def _card(cost: Metric, how_to_read: str) -> Card:
     return Card(
         name=f"tradeoff-{cost.name}",
@@ -126,7 +163,7 @@ def _card(cost: Metric, how_to_read: str) -> Card:
             "no cell has a measured value",
         ),
         figure=partial(tradeoff_figure, cost=cost),
-        how_to_read=how_to_read,
+        how_to_read=partial(_how_to_read, text=how_to_read),
     )
 
 

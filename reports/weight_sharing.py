@@ -6,6 +6,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from archsearch.core.cost import image_size as plain_size
+from archsearch.core.numbers import ImageSize, parse_image_size, size_text
 from archsearch.paper.weight_sharing import NOTE, Sharing
 from archsearch.reports import style
 from archsearch.reports.formats import Table, number, write_table
@@ -17,7 +19,7 @@ RATIOS = {
 }
 
 
-def sharing_table(rows: Sequence[Sharing], batch_size: int, image_size: int) -> Table:
+def sharing_table(rows: Sequence[Sharing], batch_size: int, image_size: ImageSize) -> Table:
     """Return a row per model, with the paper's ratios in separate columns, and measured memory."""
     columns = {
         "Model": [r.model for r in rows],
@@ -32,8 +34,10 @@ def sharing_table(rows: Sequence[Sharing], batch_size: int, image_size: int) -> 
     }
     columns |= _ratio("saved_memory", rows)
     columns |= _measured(rows)
-    data = [r.to_dict() | {"image_size": image_size} for r in rows]
-    title = f"Shared and unshared weights, as in Fig. 4: {batch_size} images at {image_size}²"
+    size = plain_size(*parse_image_size(image_size))
+    data = [r.to_dict() | {"image_size": size} for r in rows]
+    images = f"{batch_size} images at {size_text(size)}"
+    title = f"Shared and unshared weights, as in Fig. 4: {images}"
     return Table.of(columns, data, note=NOTE, title=title, name="weight-sharing")
 
 
@@ -99,7 +103,9 @@ def _plot_pair(
     ax.grid(axis="y", color=style.FAINT, linewidth=0.6)
 
 
-def render(rows: Sequence[Sharing], batch_size: int, image_size: int, out_dir: Path) -> list[Path]:
+def render(
+    rows: Sequence[Sharing], batch_size: int, image_size: ImageSize, out_dir: Path
+) -> list[Path]:
     """Write table and figure into ``out_dir``."""
     out_dir.mkdir(parents=True, exist_ok=True)
     figures = style.write_figure(sharing_figure(rows, batch_size), out_dir, "weight-sharing")

@@ -1,10 +1,16 @@
 """For the whole suite: two workers on two cores compute with one thread each; commands run here."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.cuda_emulator.library import Emulator
 
 if os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
@@ -26,3 +32,13 @@ def run_cli(
         return code if isinstance(code, int) else int(bool(code)), captured.out, captured.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def emulator(request: pytest.FixtureRequest) -> Emulator:
+    """The CUDA kernels for the CPU, built once per content."""
+    from tests.cuda_emulator import library  # loads torch
+
+    if library.MISSING:
+        pytest.skip(library.MISSING)
+    return library.load(request.config.cache.mkdir("cuda_emulator"))

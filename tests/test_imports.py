@@ -84,6 +84,13 @@ def test_a_search_is_described_without_optuna() -> None:
     assert "optuna" not in heavy_after("import archsearch.searching.search")
 
 
+def test_reports_and_statistics_load_no_more_of_scipy_than_they_use() -> None:
+    """The import of scipy.stats takes longer than most reports; one function of it was used."""
+    modules = "archsearch.results, archsearch.reports.render, archsearch.searching.halving"
+    statements = f"import {modules}\nassert 'scipy.stats' not in sys.modules"
+    assert "scipy" not in heavy_after(statements)
+
+
 def test_heavy_packages_would_be_detected() -> None:
     assert heavy_after("import numpy.linalg") == {"numpy"}
 

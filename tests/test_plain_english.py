@@ -14,7 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from archsearch.cli import app
+from archsearch.cli.commands import app
 
 ROOT = Path(__file__).parents[1]
 CODE = ("archsearch", "internimage", "cuda_ops", "reports", "studies")

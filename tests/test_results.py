@@ -228,7 +228,7 @@ def test_pruned_cells_say_so_and_no_training_is_pending(tmp_path: Path) -> None:
         for trial in trials:
             trained.append(trial)
             folder.trial(trial.id).write_spec(trial)
-            value = 50.0 + trial.variant.depth + trial.seed / 10
+            value = 20.0 + trial.variant.depth + trial.seed / 10
             record = Record(trial.id, "complete", {"val_accuracy": value}, seconds=1.0)
             folder.trial(trial.id).write_record(record)
 

@@ -12,6 +12,7 @@ from archsearch.api.run import Run
 from archsearch.api.session import train_and_report
 from archsearch.api.train import FullTraining, TrainedNetwork, train_network
 from archsearch.core.cost import Cost
+from archsearch.core.numbers import ImageSize, parse_image_size
 from archsearch.networks import find_variant
 from archsearch.study import Study
 
@@ -82,15 +83,14 @@ def load(run: Path | str) -> Run:
     return loaded
 
 
-def count(
-    network: str, *, image_size: int | tuple[int, int] = 224, num_classes: int = 1000
-) -> Cost:
+def count(network: str, *, image_size: ImageSize = 224, num_classes: int = 1000) -> Cost:
     """Return what a network costs, in closed form: ``T``, ``64-16-4-18``, ``RUN:best``.
 
-    ``image_size`` is a side in pixels, or (height, width).
+    ``image_size`` is a side in pixels, (height, width), or a text such as ``800x1333`` (height x
+    width).
 
     Raises:
         ValueError: if no network has that name, or for a size below one pixel.
     """
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    height, width = parse_image_size(image_size)
     return find_variant(network).cost(height, width, num_classes)

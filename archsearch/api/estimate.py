@@ -1,11 +1,11 @@
 """The estimate of a study's time and memory, and how it compares with what the study took."""
 
-import json
-import shlex
 import shutil
 import tempfile
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
 
 from archsearch.api.live import clock, say
 from archsearch.api.options import Launch
@@ -58,16 +58,10 @@ def estimate_study(folder: "StudyFolder", launch: Launch) -> "Estimate | None":
 
 def _estimate(folder: "StudyFolder", waiting: list[Trial], launch: Launch) -> "Estimate":
     from archsearch.running.estimate import corners, estimate_cost
-    from archsearch.running.runners import RunnerOptions, num_slots
+    from archsearch.running.runners import num_slots
     from archsearch.training import machine
 
-    resources = RunnerOptions(
-        launch.workers,
-        launch.device,
-        waiting[0].recipe.threads,
-        ray_address=launch.ray_address,
-        gpus_per_trial=launch.gpus_per_trial,
-    )
+    resources = launch.resources(waiting[0].recipe.threads)
     workers = min(num_slots(launch.runner, resources), len(waiting))
     chosen = corners(waiting)
     # Read before the timings use memory. The memory of a cluster is not known here.
@@ -96,21 +90,22 @@ def _time_cells(
 ) -> dict[str, Record]:
     """Return the records of the timings, run by the study's runner in a temporary folder."""
     from archsearch.running.run import run_study
+    from archsearch.storage.resume import resume_command
     from archsearch.storage.study_folder import StudyFolder
 
-    study, command = replace(folder.study(), name="quote", plan=None), folder.request()["command"]
+    study = replace(folder.study(), name="quote", plan=None)
     ids = [trial.id for trial in chosen]
     with tempfile.TemporaryDirectory(dir=folder.path, prefix="quote-") as path:
-        timing = StudyFolder(path).create(study, folder.data(), command)
+        timing = StudyFolder(path).create(study, folder.data())
         work = "archsearch.running.timing:time_steps"
         try:
             run_study(timing, chosen, work=work, **launch.runner_options)
         except StudyStopped as stop:
-            if stop.exit_code != FAILURE:
-                message = f"stopped before any training. Resume with: {shlex.join(command)}"
+            if stop.exit_code != FAILURE or not timing.records(ids):
+                command = resume_command(folder.request()["command"], folder.path)
+                reason = str(stop).partition("\n")[0]
+                message = f"{reason}, before any training. Resume with: {command}"
                 raise StudyStopped(message, stop.exit_code) from stop
-            if not timing.records(ids):
-                raise
         return timing.records(ids)
 
 
@@ -128,16 +123,28 @@ def estimate_text(estimate: "Estimate") -> str:
     return "; ".join(parts)
 
 
+class _StoredEstimate(msgspec.Struct):
+    """What is read of quote.json."""
+
+    seconds: dict[
+        Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")],
+        Annotated[float, msgspec.Meta(ge=0)],
+    ]
+
+
 def compare_estimate(folder: "StudyFolder") -> str:
     """Return a sentence that compares the estimate with the time taken; empty without one."""
     from archsearch.running.estimate import estimated_and_actual
+    from archsearch.storage.stored_json import read_typed
 
-    path = folder.path / FILE
-    if not path.exists():
+    try:
+        estimated = read_typed(folder.path / FILE, _StoredEstimate).seconds
+    except FileNotFoundError:
         return ""
-    estimated = json.loads(path.read_text())["seconds"]
+    except ValueError as error:
+        return f"No comparison with the estimate: {error}"
     predicted, taken = estimated_and_actual(estimated, folder.records(estimated).values())
-    if not taken:
+    if not taken or not predicted:
         return ""
     return (
         f"The trainings took {clock(taken)} together, estimated {clock(predicted)} "

@@ -3,14 +3,16 @@
 import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from archsearch.core.visible import visible
 from archsearch.running.progress import Snapshot, TrialProgress
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
     Update = Callable[[RenderableType], None]
 
@@ -24,7 +26,7 @@ Show = Callable[[Snapshot], None]
 def display(labels: Mapping[str, str]) -> Iterator[Show]:
     """Yield a function to call with every snapshot; ``labels`` names the trials by id."""
     notebook = "ipykernel" in sys.modules
-    if not (notebook or sys.stderr.isatty()):
+    if not (notebook or (sys.stderr is not None and sys.stderr.isatty())):
         yield ProgressLines(labels).show
         return
     finished, seen = list[str](), set[str]()
@@ -69,8 +71,13 @@ def html_of(view: "RenderableType") -> str:
 
 
 def say(text: str) -> None:
-    """Print a message on stderr: stdout is for results."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a message on stderr, because stdout is for results; escapes in it are made visible.
+
+    A closed stderr stops no work.
+    """
+    if sys.stderr is not None:  # print would use stdout
+        with suppress(OSError):
+            print(visible(text), file=sys.stderr, flush=True)
 
 
 def ended(trial: TrialProgress) -> bool:
@@ -84,7 +91,7 @@ def screen(snapshot: Snapshot, labels: Mapping[str, str], finished: list[str]) -
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(headline(snapshot, labels), style="bold")]
+    parts: list[RenderableType] = [Text(visible(headline(snapshot, labels)), style="bold")]
     if snapshot.total:
         bar = ProgressBar(total=snapshot.total, completed=snapshot.finished, width=60)
         parts.append(Padding(bar, (0, 0, 1, 0)))
@@ -110,10 +117,13 @@ def _table(snapshot: Snapshot, labels: Mapping[str, str], finished: list[str]) -
 RIGHT_ALIGNED = {"epoch", "images/s"}
 
 
-def _row(trial: TrialProgress, labels: Mapping[str, str]) -> tuple[str, ...]:
+def _row(trial: TrialProgress, labels: Mapping[str, str]) -> "tuple[Text, ...]":
+    """Return the cells of a row: plain text, because a stored error may hold markup or escapes."""
+    from rich.text import Text
+
     state = trial.state if not trial.note else f"{trial.state}: {trial.note[:60]}"
     speed = "" if trial.images_per_second is None else f"{trial.images_per_second:.0f}"
-    return (
+    cells = (
         labels[trial.trial_id],
         state,
         f"{trial.epoch}/{trial.epochs}",
@@ -121,6 +131,7 @@ def _row(trial: TrialProgress, labels: Mapping[str, str]) -> tuple[str, ...]:
         speed,
         trial.worker,
     )
+    return tuple(Text(visible(cell)) for cell in cells)
 
 
 def headline(snapshot: Snapshot, labels: Mapping[str, str]) -> str:

@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from archsearch.api.keywords import InputErrors, evaluate_all, option
+from archsearch.core.numbers import LARGEST, quoted, whole_number
 from archsearch.core.plans import Halve, MoreSeeds, Over, Plan
 from archsearch.core.recipe import Recipe, resolve
-from archsearch.running.runners import RunnerName
+from archsearch.running.runners import RunnerName, RunnerOptions
 
 Prune = Literal["off", "gated", "force"]
 Numbers = str | Sequence[int]
 """Whole numbers: a list, or a text such as ``16,24``."""
 
 Seeds = int | str | Sequence[int]
+
+MAX_SEEDS = 10_000
+"""The largest number of seeds of a study."""
 
 DATA_HELP = "Train on digits, cifar10[:PATH] or imagefolder:PATH."
 RECIPE_HELP = "Train with the recipe quick, cifar, table-b or one column of table-b."
@@ -103,6 +107,11 @@ class Launch:
     gpus_per_trial: float | None = option(
         None, "Give each trial this many GPUs, or a fraction of one; this needs --runner ray."
     )
+    allow_mixed_versions: bool = option(
+        False,
+        "Train on Ray nodes whose software differs from this machine's too, and note every "
+        "difference in the records.",
+    )
     max_hours: float | None = option(
         None, "Stop the study after this many hours; the same command resumes it."
     )
@@ -118,10 +127,8 @@ class Launch:
             ValueError: naming every wrong option.
         """
         errors = []
-        if self.workers is not None and self.workers < 1:
-            errors.append(f"workers must be at least 1, got {self.workers}")
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            errors.append(f"device must be auto, cpu, cuda or cuda:N, got {self.device!r}")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,4})?", self.device, re.ASCII):
+            errors.append(f"device must be auto, cpu, cuda or cuda:N, got {quoted(self.device)}")
         if self.ray_address and self.runner != "ray":
             errors.append(f"ray_address needs the runner ray, got the runner {self.runner}")
         if self.gpus_per_trial is not None and self.runner != "ray":
@@ -129,19 +136,35 @@ class Launch:
                 f"gpus_per_trial needs the runner ray, got the runner {self.runner}: other runners "
                 "give each trial one GPU"
             )
-        if self.gpus_per_trial is not None and not self.gpus_per_trial > 0:
-            errors.append(f"gpus_per_trial must be above 0, got {self.gpus_per_trial:g}")
-        if self.max_hours is not None and not self.max_hours > 0:
-            errors.append(f"max_hours must be above 0, got {self.max_hours:g}")
+        if self.allow_mixed_versions and self.runner != "ray":
+            errors.append(
+                f"allow_mixed_versions needs the runner ray, got the runner {self.runner}"
+            )
+        for name, lowest in (("workers", 1), ("gpus_per_trial", 0), ("max_hours", 0)):
+            value = getattr(self, name)
+            if value is not None and not (0 < value <= LARGEST and value >= lowest):
+                low = f"at least {lowest}" if lowest else "above 0"
+                errors.append(f"{name} must be {low}, at most {LARGEST:,}, got {quoted(value)}")
         if errors:
             raise InputErrors(errors)
         return self
 
+    def resources(self, threads: int) -> RunnerOptions:
+        """How many trials of ``threads`` CPU threads run, and on what."""
+        return RunnerOptions(
+            self.workers,
+            self.device,
+            threads,
+            ray_address=self.ray_address,
+            gpus_per_trial=self.gpus_per_trial,
+            allow_mixed_versions=self.allow_mixed_versions,
+        )
+
     @property
     def runner_options(self) -> dict[str, Any]:
         """The arguments of `archsearch.running.run.run_study` that say where trials run."""
-        names = ("runner", "workers", "device", "ray_address", "gpus_per_trial")
-        return {name: getattr(self, name) for name in names}
+        names = ("workers", "device", "ray_address", "gpus_per_trial", "allow_mixed_versions")
+        return {name: getattr(self, name) for name in ("runner", *names)}
 
 
 def parse_seeds(seeds: Seeds) -> tuple[tuple[int, ...], int | None]:
@@ -153,18 +176,24 @@ def parse_seeds(seeds: Seeds) -> tuple[tuple[int, ...], int | None]:
     Raises:
         ValueError: for anything else.
     """
-    text = str(seeds) if isinstance(seeds, int | str) else ",".join(map(str, seeds)) + ","
-    message = f"seeds must be a number of seeds (3), a list (0,4,7), auto or auto:8, got {seeds!r}"
-    if match := re.fullmatch(r"auto(?::(\d+))?", text):
+    message = (
+        f"seeds must be a number of seeds (3), a list (0,4,7), auto or auto:8, of at most "
+        f"{MAX_SEEDS:,} seeds, got {quoted(seeds)}"
+    )
+    if isinstance(seeds, int | str):
+        text = quoted(seeds) if isinstance(seeds, int) else seeds
+    else:
+        text = ",".join(map(quoted, seeds)) + ","
+    if match := re.fullmatch(r"auto(?::(\d{1,9}))?", text, re.ASCII):
         max_seeds = int(match[1] or 5)
-        if max_seeds < 2:
+        if not 2 <= max_seeds <= MAX_SEEDS:
             raise ValueError(message)
         return (0, 1), max_seeds
     try:
-        numbers = [int(part) for part in text.removesuffix(",").split(",")]
+        numbers = [whole_number(part) for part in text.removesuffix(",").split(",")]
     except ValueError:
         raise ValueError(message) from None
-    if min(numbers) < (0 if "," in text else 1):
+    if min(numbers) < (0 if "," in text else 1) or ("," not in text and numbers[0] > MAX_SEEDS):
         raise ValueError(message)
     return (tuple(dict.fromkeys(numbers)) if "," in text else tuple(range(numbers[0]))), None
 
@@ -179,9 +208,10 @@ def parse_whole_numbers(values: Mapping[str, Numbers]) -> dict[str, tuple[int, .
     def parse(name: str, value: Numbers) -> tuple[int, ...]:
         parts = value.split(",") if isinstance(value, str) else value
         try:
-            return tuple(int(part) for part in parts)
+            return tuple(whole_number(part) for part in parts)
         except (TypeError, ValueError):
-            raise ValueError(f"{name} must be whole numbers such as 16,24, got {value!r}") from None
+            wanted = f"whole numbers such as 16,24, at most {LARGEST:,}"
+            raise ValueError(f"{name} must be {wanted}, got {quoted(value)}") from None
 
     calls = (partial(parse, name, value) for name, value in values.items())
     return dict(zip(values, evaluate_all(*calls), strict=True))

@@ -12,6 +12,7 @@ from archsearch.api.keywords import evaluate_all, number_options, option
 from archsearch.api.options import Numbers, Resolved, Training, parse_whole_numbers
 from archsearch.core import plans
 from archsearch.core.budget import DEFAULT_TOLERANCE, Budget
+from archsearch.core.numbers import LARGEST, quoted
 from archsearch.families.internimage import ORIGIN, SCALED_ORIGIN, parse_variant
 from archsearch.families.internimage_space import SEARCH_SPACE
 from archsearch.space import scaling
@@ -154,10 +155,10 @@ class Search:
         )  # fmt: skip
 
     def _check_numbers(self) -> None:
-        if self.trials < 1 or self.search_seed < 0:
+        if not (1 <= self.trials <= LARGEST and 0 <= self.search_seed <= LARGEST):
             raise ValueError(
-                f"trials must be at least 1 and search_seed at least 0, got {self.trials} and "
-                f"{self.search_seed}"
+                f"trials must be at least 1 and search_seed at least 0, both at most {LARGEST:,}, "
+                f"got {quoted(self.trials)} and {quoted(self.search_seed)}"
             )
 
     def _values(self) -> dict[str, tuple[int, ...]]:
@@ -238,10 +239,12 @@ def parse_metrics(text: str) -> tuple[str, ...]:
     """Return the names in ``val_accuracy,macs``.
 
     Raises:
-        ValueError: naming every unknown metric.
+        ValueError: naming every metric that is unknown, of the test split, or named twice.
     """
     names = tuple(part.strip() for part in text.split(","))
-    evaluate_all(*((lambda name=name: CLASSIFICATION.metric(name)) for name in names))
+    if len(set(names)) < len(names):
+        raise ValueError(f"objectives must be different metrics, got {text}")
+    evaluate_all(*((lambda name=name: CLASSIFICATION.choosing_metric(name)) for name in names))
     return names
 
 
@@ -249,7 +252,8 @@ def load_study(file: Path) -> Study:
     """Return the Study that a file exports as ``study`` (a value, or a function of no arguments).
 
     Raises:
-        ValueError: if the file does not exist or exports no study.
+        ValueError: if the file does not exist or exports no study, or one that chooses by the test
+            split.
     """
     import runpy
 
@@ -262,4 +266,5 @@ def load_study(file: Path) -> Study:
             f"{file} must export `study`, a Study or a function that returns one; it has "
             f"{type(value).__name__}"
         )
+    study.check_metrics()
     return replace(study, name=study.name or file.stem)

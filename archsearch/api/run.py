@@ -75,13 +75,15 @@ class Run:
         A notebook shows it after ``%matplotlib inline``.
 
         Raises:
-            ValueError: if the cells are not a grid with one cell per position, or for an unknown
-                metric.
+            ValueError: if the cells are not a grid with one cell per position, or for a metric
+                that is unknown or of the test split.
         """
         from archsearch.reports.context import Context
         from archsearch.reports.heatmap import figure
         from archsearch.reports.style import styled
 
+        if metric is not None:
+            self.results.study.task.choosing_metric(metric)
         with styled():
             return figure(Context.of(self.results, metric))
 

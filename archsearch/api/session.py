@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archsearch.api.estimate import compare_estimate, estimate_study
+from archsearch.api.keywords import evaluate_all
 from archsearch.api.live import say
 from archsearch.api.options import Launch
 from archsearch.core.family import differing_switches, name_with_switches
@@ -27,17 +28,42 @@ def train_and_report(study: Study, launch: Launch, command: Iterable[str]) -> "S
     ``command`` is what a user types to do this again; messages suggest it for resuming.
 
     Raises:
-        ValueError: for unusable data, folders or runners, before anything is trained.
+        ValueError: for unusable data, folders, runners or metrics, before anything is trained.
         archsearch.running.run.StudyStopped: if the study ends before its plan is done.
     """
-    from archsearch.running.preflight import preflight_device
+    from archsearch.running.stopping import stopped_by_storage
+
+    path = Path(launch.out) if launch.out else RUNS / folder_name(study)
+    command, data = list(command), checked_data(study, launch, path)
+    with stopped_by_storage(path, command):
+        return _train_and_report(study, data, launch, path, command)
+
+
+def checked_data(study: Study, launch: Launch, path: Path) -> Data:
+    """Return the study's data, after every check that is possible before ``path`` exists.
+
+    Raises:
+        ValueError: for unusable data, a metric, a device, a runner or a plan that cannot train.
+    """
+    from archsearch.running.preflight import preflight_device, preflight_runner
+    from archsearch.searching.plans import check_plan
+
+    options = launch.resources(study.recipe.threads)
+    checks = [study.check_metrics, lambda: preflight_runner(launch.runner, options, path, study)]
+    if launch.ray_address is None:  # the GPUs of a cluster are not on this machine
+        checks.append(lambda: preflight_device(study.recipe, launch.device))
+
+    data: Data = evaluate_all(lambda: study.task.describe(study.data, study.recipe), *checks)[0]
+    check_plan(study, data)
+    return data
+
+
+def _train_and_report(
+    study: Study, data: Data, launch: Launch, path: Path, command: list[str]
+) -> "StudyFolder":
     from archsearch.searching.plans import plan_text
     from archsearch.storage.study_folder import StudyFolder
 
-    data = study.task.describe(study.data, study.recipe)
-    if launch.ray_address is None:  # the GPUs of a cluster are not on this machine
-        preflight_device(study.recipe, launch.device)
-    path = Path(launch.out) if launch.out else RUNS / folder_name(study)
     folder = StudyFolder(path).create(study, data, command, extend=launch.extend)
     study = folder.study()  # with --extend, includes the earlier requests
     say("\n".join(filter(None, (study.question, _study_text(study, data), plan_text(study)))))
@@ -64,19 +90,20 @@ def folder_name(study: Study) -> str:
 
 
 def _study_text(study: Study, data: Data) -> str:
-    """Return what will be trained: cells, seeds, epochs, recipe and images."""
+    """Return what will be trained: cells, seeds, epochs, recipe, images and what is left out."""
     from archsearch.reports.phrases import num_train_text
 
     fates = [cell.fate for cell in study.cells]
     counts = ", ".join(f"{fates.count(fate)} {fate}" for fate in dict.fromkeys(fates))
     num_trials = len(study.trials(data))
     cells = f"{len(fates)} cells ({counts}), {len(study.seeds)} seed(s): {num_trials} trainings"
-    return (
+    text = (
         f"{cells if fates else 'Trainings'} of {study.recipe.epochs} epoch(s), "
         f"recipe {study.recipe.name}, on {data.name}: "
         f"{num_train_text(data, study.recipe)} images to train, "
         f"{data.num_val:,} to choose, {data.num_test:,} to test"
     )
+    return "\n".join([text, *(f"Data: {note}" for note in data.notes)])
 
 
 def _train(folder: "StudyFolder", launch: Launch) -> Mapping["State", int]:

@@ -12,8 +12,9 @@ from archsearch.api.live import clock, say, value_text
 from archsearch.api.options import DATA_HELP, EPOCHS_HELP, RECIPE_HELP, SET_HELP, Training
 from archsearch.api.session import RUNS
 from archsearch.core.interrupted import Interrupted
+from archsearch.core.numbers import LARGEST, quoted
 from archsearch.networks import find_variant
-from archsearch.running.stopping import StopRequest, StudyStopped
+from archsearch.running.stopping import StopRequest, StudyStopped, stopped_by_storage
 from archsearch.study import Record
 from archsearch.tasks.classification import CLASSIFICATION
 
@@ -53,13 +54,22 @@ class FullTraining:
         """
         if self.gpus is None:
             return self.device
-        if self.gpus < 1:
-            raise ValueError(f"gpus must be at least 1, got {self.gpus}")
+        if not 1 <= self.gpus <= LARGEST:
+            raise ValueError(f"gpus must be from 1 to {LARGEST:,}, got {quoted(self.gpus)}")
         if self.device not in ("auto", "cuda"):
             raise ValueError(
                 f"gpus {self.gpus} needs the device cuda, got {self.device}: give one of the two"
             )
         return f"cuda*{self.gpus}"
+
+    def check_seed(self) -> None:
+        """Check the seed.
+
+        Raises:
+            ValueError: it is negative or too large.
+        """
+        if not 0 <= self.seed <= LARGEST:
+            raise ValueError(f"seed must be from 0 to {LARGEST:,}, got {quoted(self.seed)}")
 
 
 @dataclass(frozen=True)
@@ -88,17 +98,18 @@ def train_network(network: str, options: FullTraining) -> TrainedNetwork:
 
     Raises:
         ValueError: for an unknown network, wrong options, or a folder with another training.
-        StudyStopped: on Ctrl-C or SIGTERM.
+        StudyStopped: on Ctrl-C, SIGTERM or errors of the storage.
     """
     from archsearch.running.train_full import train_full
 
     training = Training(
         data=options.data, recipe=options.recipe, epochs=options.epochs, set=options.set
     )
-    variant, resolved, device = evaluate_all(
+    variant, resolved, device, _ = evaluate_all(
         lambda: find_variant(network),
         lambda: training.resolved(model=network.upper()),
         options.device_name,
+        options.check_seed,
     )
     source = options.data.partition(":")[0]
     folder = Path(options.out) if options.out else RUNS / f"train-{variant.name}-{source}"
@@ -110,7 +121,8 @@ def train_network(network: str, options: FullTraining) -> TrainedNetwork:
             seed=options.seed, device=device, start=options.start, stop=stop,
         )  # fmt: skip
 
-    trained = TrainedNetwork(_run_until_stopped(work, folder), folder)
+    with stopped_by_storage(folder):
+        trained = TrainedNetwork(_run_until_stopped(work, folder), folder)
     say(_result_text(trained))
     return trained
 

@@ -18,16 +18,15 @@ from numpy.typing import NDArray
 from scipy import stats as sps
 
 from archsearch.cli.output import print_rows
-from archsearch.stats.ranking import (
+from archsearch.stats.paired_model import (
     Design,
     Variance,
     balanced_design,
-    least_squares,
+    paired_model,
     simulate_null,
-    statistic,
     step_down,
-    tied_with_best,
 )
+from archsearch.stats.ranking import tied_with_best
 
 Array = NDArray[np.float64]
 Kept = NDArray[np.bool_]
@@ -66,7 +65,7 @@ def best_comparisons(values: Array, variance: Variance) -> Kept:
 def step_down_max_t(values: Array) -> Kept:
     """The rule of archsearch before: every cell against the maximum over all cells."""
     design, null = _joint_null(*values.shape)
-    observed = statistic(least_squares(design), values.reshape(1, -1), "moderated")[0]
+    observed = paired_model(design).statistic(values.reshape(1, -1), "moderated")[0]
     return np.asarray(step_down(observed, null) > 1 - LEVEL)
 
 

@@ -16,15 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.cli.output import print_rows
-from archsearch.stats.ranking import (
-    Table,
+from archsearch.stats.paired_model import (
     balanced_design,
-    least_squares,
+    paired_model,
     simulate_null,
-    statistic,
     step_down,
-    tied_with_best,
 )
+from archsearch.stats.ranking import Table, tied_with_best
 from archsearch.stats.seeds import next_seeds
 
 Array = NDArray[np.float64]
@@ -71,7 +69,7 @@ def _step_down(values: Array) -> NDArray[np.bool_]:
     """Return the cells that are tied; 1,000 draws of the null, which the rule took 4,000 of."""
     design = balanced_design(*values.shape)
     null = simulate_null(design, "moderated", unequal=True, draws=1000)
-    observed = statistic(least_squares(design), values.reshape(1, -1), "moderated")[0]
+    observed = paired_model(design).statistic(values.reshape(1, -1), "moderated")[0]
     return np.asarray(step_down(observed, null) > 0.05 / (MAX_SEEDS - 1))
 
 

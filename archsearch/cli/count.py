@@ -1,4 +1,4 @@
-"""Commands that train nothing: the cost of a network, the exponent, the list of studies."""
+"""Commands that train nothing: cost of a network, exponent, list of studies, this machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 from typer import Argument, Exit, Option
 
-from archsearch.api.keywords import from_options, number_options
+from archsearch.api.keywords import evaluate_all, from_options, number_options
 from archsearch.api.live import say
-from archsearch.cli.options import AsFormat, Format, with_options
+from archsearch.cli.options import AsFormat, Format, ImageSize, with_options
 from archsearch.cli.output import print_blocks, print_json, print_rows
+from archsearch.core.numbers import LARGEST, parse_image_size, size_text
 from archsearch.families.internimage import ORIGIN, parse_variant
 from archsearch.families.internimage_cost import count_row
 from archsearch.networks import find_variant
@@ -34,9 +35,10 @@ def count(
             "RUN:best."
         ),
     ] = None,
-    image_size: Annotated[int, Option(min=1, help="Count a square image with this side.")] = 224,
+    image_size: ImageSize = "224",
     kernel: Annotated[
-        int | None, Option("--kernel", help="Set the kernel size K of the operator.")
+        int | None,
+        Option("--kernel", min=1, max=LARGEST, help="Set the kernel size K of the operator."),
     ] = None,
     norm: Annotated[
         str | None, Option(help="Set the position of the norms: pre, post or res-post.")
@@ -47,7 +49,9 @@ def count(
     operator: Annotated[
         str | None, Option(help="Set the operator: dcnv3 or one of its ablations.")
     ] = None,
-    classes: Annotated[int, Option(min=1, help="Count a classifier of this many classes.")] = 1000,
+    classes: Annotated[
+        int, Option(min=1, max=LARGEST, help="Count a classifier of this many classes.")
+    ] = 1000,
     verify: Annotated[
         bool,
         Option("--verify", help="Also count the built model with fvcore; exit 1 if they differ."),
@@ -59,21 +63,24 @@ def count(
 
     Activations are counted too. The counts are in closed form, for any image size.
     """
+    network, pixels = evaluate_all(
+        lambda: _network(name, from_options(VariantNumbers, values).values),
+        lambda: parse_image_size(image_size, "--image-size"),
+    )
     changes: dict[str, Any] = {
         "kernel_size": kernel, "norm": norm, "layer_scale": layer_scale, "operator": operator,
         "num_classes": classes,
     }  # fmt: skip
-    config = _network(name, from_options(VariantNumbers, values).values)
-    config = replace(config, **{k: v for k, v in changes.items() if v is not None})
+    config = replace(network, **{k: v for k, v in changes.items() if v is not None})
     if norm is not None:
         config = replace(config, stage_end_norm=norm != "post")
-    row = count_row(config, image_size)
+    row = count_row(config, *pixels)
     if output is Format.json:
         print_json(row)
     else:
-        print_rows([row])
+        print_rows([row | {"image_size": size_text(row["image_size"])}])
     if verify:
-        _verify(config, image_size)
+        _verify(config, *pixels)
 
 
 def _network(name: str | None, numbers: Mapping[str, str]) -> ModelConfig:
@@ -91,11 +98,11 @@ def _network(name: str | None, numbers: Mapping[str, str]) -> ModelConfig:
     return parse_variant("-".join(numbers[number] for number in flags)).config()
 
 
-def _verify(config: ModelConfig, image_size: int) -> None:
+def _verify(config: ModelConfig, height: int, width: int) -> None:
     from archsearch.paper.cost_check import verify
 
     say("building the model and counting it with fvcore ...")
-    differences = verify(config, image_size)
+    differences = verify(config, height, width)
     for line in differences:
         say(line)
     if differences:
@@ -142,4 +149,16 @@ def studies(output: AsFormat = Format.table) -> None:
         print_blocks(rows)
 
 
-COMMANDS = (count, exponent, studies)
+def doctor() -> None:
+    """Show what a bug report should contain.
+
+    It has the versions, compilers and GPUs, the backends of the operator and why one is not used,
+    and what the self-check of the CUDA kernels found.
+    """
+    from cuda_ops.doctor import report
+
+    for line in report():
+        print(line)
+
+
+COMMANDS = (count, exponent, studies, doctor)

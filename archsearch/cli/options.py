@@ -22,6 +22,14 @@ class Format(StrEnum):
 Run = Annotated[Path, Argument(help="Use the run in this folder, such as runs/grid-30M-digits.")]
 AsFormat = Annotated[Format, Option("--format", help="Print the results as a table or as JSON.")]
 PlanOnly = Annotated[bool, Option("--plan", help="Print the plan and its costs without training.")]
+ImageSize = Annotated[
+    str,
+    Option(
+        "--image-size",
+        metavar="SIDE|HEIGHTxWIDTH",
+        help="Use images of this side, or of this height x width, such as 800x1333.",
+    ),
+]
 Device = Annotated[str, Option("--device", help="Use auto, cpu, cuda, or one GPU such as cuda:1.")]
 
 

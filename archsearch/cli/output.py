@@ -1,9 +1,13 @@
 """Results on stdout: JSON, or a table that fits the terminal and never cuts a number."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from archsearch.cli.streams import holds_unicode
+from archsearch.core.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,8 +26,17 @@ TEXT_COLUMNS = ("reason", "question", "error")
 
 
 def print_json(value: object) -> None:
-    """Print one strict JSON document; NaN raises ValueError, because it is our mistake."""
-    print(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False))
+    """Print one strict JSON document; NaN raises ValueError, because it is our mistake.
+
+    Characters that a terminal obeys, or that stdout lacks, are escaped: the same text in JSON.
+    """
+    escape = not holds_unicode(sys.stdout)
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=escape)
+    print(re.sub(r"[^\n -~]", lambda match: _json_character(match[0]), text))
+
+
+def _json_character(character: str) -> str:
+    return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
 def print_rows(rows: Rows, title: str = "") -> None:
@@ -50,7 +63,7 @@ def print_blocks(rows: Rows, title: str = "") -> None:
 
     console, names = _console(), _used_names(rows)
     if title:
-        console.print(Text(title, style="italic"))
+        console.print(Text(visible(title), style="italic"))
     for i, row in enumerate(rows):
         if i:
             console.print()
@@ -77,7 +90,11 @@ def _table(rows: Rows, title: str) -> "Table":
 
     names = _used_names(rows)
     table = Table(
-        title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold"
+        title=Text(visible(title)) if title else None,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
     )
     for name in names:
         is_text = name in TEXT_COLUMNS
@@ -126,4 +143,4 @@ def cell_text(value: object) -> str:
         return f"{value:.4g}"
     if isinstance(value, (list, tuple)):
         return ",".join(map(cell_text, value))
-    return str(value)
+    return visible(str(value))

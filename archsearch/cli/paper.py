@@ -12,8 +12,9 @@ from archsearch.api.options import Launch, Training
 from archsearch.api.requests import PaperStudy, StudyName
 from archsearch.api.session import RUNS, folder_name, write_reports
 from archsearch.cli.launch import train_or_exit
-from archsearch.cli.options import AsFormat, Device, Format, PlanOnly, with_options
+from archsearch.cli.options import AsFormat, Device, Format, ImageSize, PlanOnly, with_options
 from archsearch.cli.output import print_json, print_rows
+from archsearch.core.numbers import LARGEST, parse_image_size
 from archsearch.space.grid import plan_rows
 from archsearch.study import Study
 
@@ -135,9 +136,9 @@ def weight_sharing(
         str | None, Option(help="Also measure real training steps of these models, such as T,S.")
     ] = None,
     batch_size: Annotated[
-        int, Option(min=1, help="Use this many images per step; Fig. 4 has 32.")
+        int, Option(min=1, max=LARGEST, help="Use this many images per step; Fig. 4 has 32.")
     ] = 32,
-    image_size: Annotated[int, Option(min=1, help="Use square images with this side.")] = 224,
+    image_size: ImageSize = "224",
     device: Device = "auto",
     out: Annotated[
         Path | None, Option(help="Write the table and the figure to this folder.")
@@ -151,6 +152,7 @@ def weight_sharing(
     from archsearch.paper.weight_sharing import NOTE, sharing_rows, with_measured_peaks
 
     models = [] if measure is None else [name.strip().upper() for name in measure.split(",")]
+    height, width = parse_image_size(image_size, "--image-size")
     sharing_rows(models, batch_size, image_size)  # a wrong name fails before anything is measured
     rows = [
         with_measured_peaks(row, image_size, device) if row.model in models else row
@@ -159,7 +161,7 @@ def weight_sharing(
     if output is Format.json:
         print_json([row.to_dict() for row in rows])
     else:
-        title = f"Shared and unshared weights: {batch_size} images at {image_size} x {image_size}"
+        title = f"Shared and unshared weights: {batch_size} images at {height} x {width}"
         print_rows([_readable(row) for row in rows], title=title)
         print(f"\n{NOTE}")
     if out is not None:

@@ -11,9 +11,13 @@ from archsearch.api.live import say
 from archsearch.api.session import RUNS
 from archsearch.cli.options import AsFormat, Format
 from archsearch.cli.output import print_json, print_rows
+from archsearch.core.numbers import LARGEST, parse_image_size
 
 if TYPE_CHECKING:
     from archsearch.probes.networks import Network
+
+MAX_SIDE = 16_384
+"""Pixels: the largest side of an image that a probe resizes to."""
 
 NetworkName = Annotated[
     str,
@@ -25,7 +29,9 @@ NetworkName = Annotated[
 ImageName = Annotated[
     str, Option("--image", help="Use this image file, or china or flower from scikit-learn.")
 ]
-ImageSize = Annotated[int, Option("--size", min=32, help="Resize the image to this side.")]
+ImageSize = Annotated[
+    int, Option("--size", min=32, max=MAX_SIDE, help="Resize the image to this side.")
+]
 QueryPixel = Annotated[
     str,
     Option("--at", help="Choose the query pixel x,y as fractions of the image's width and height."),
@@ -41,7 +47,10 @@ def receptive_field(
     size: ImageSize = 224,
     at: QueryPixel = "0.5,0.5",
     projections: Annotated[
-        int, Option(min=1, help="Average the gradient over this many random sums of channels.")
+        int,
+        Option(
+            min=1, max=LARGEST, help="Average the gradient over this many random sums of channels."
+        ),
     ] = 8,
     train_plain: Annotated[
         bool, Option(help="Train the plain CNN like the network, if the network is from a run.")
@@ -78,7 +87,11 @@ def sampling_locations(
     at: QueryPixel = "0.5,0.5",
     block: Annotated[
         int,
-        Option(help="Use this block of each stage, counted from 0; negative counts from the end."),
+        Option(
+            min=-LARGEST,
+            max=LARGEST,
+            help="Use this block of each stage, counted from 0; negative counts from the end.",
+        ),
     ] = -1,
     out: OutFolder = None,
 ) -> None:
@@ -108,10 +121,16 @@ def robustness(
     data: Annotated[
         str | None, Option(help="Use these images; the default is the network's training data.")
     ] = None,
-    images: Annotated[int, Option(min=1, help="Use at most this many validation images.")] = 1000,
+    images: Annotated[
+        int, Option(min=1, max=LARGEST, help="Use at most this many validation images.")
+    ] = 1000,
     size: Annotated[
         int | None,
-        Option(min=1, help="Resize images to this side; the default is the training's, or 224."),
+        Option(
+            min=1,
+            max=MAX_SIDE,
+            help="Resize images to this side; the default is the training's, or 224.",
+        ),
     ] = None,
     out: OutFolder = None,
     output: AsFormat = Format.table,
@@ -155,17 +174,22 @@ def throughput(
         Option(help="Use the networks, image sizes and batches of this preset."),
     ] = "small",
     size: Annotated[
-        int | None, Option(min=1, help="Use this image size instead of the preset's.")
+        str | None,
+        Option(
+            metavar="SIDE|HEIGHTxWIDTH",
+            help="Use this image size, such as 384 or 800x1333 (height x width), instead of the "
+            "preset's.",
+        ),
     ] = None,
     batch: Annotated[
-        int | None, Option(min=1, help="Use this batch size instead of the preset's.")
+        int | None, Option(min=1, max=LARGEST, help="Use this batch size instead of the preset's.")
     ] = None,
     device: Annotated[str, Option(help="Run on auto, cpu or cuda.")] = "auto",
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], Option(help="Run in this floating-point format.")
     ] = "fp32",
     rounds: Annotated[
-        int, Option(min=1, help="Measure all networks in turn, this many times.")
+        int, Option(min=1, max=LARGEST, help="Measure all networks in turn, this many times.")
     ] = 5,
     out: OutFolder = None,
     output: AsFormat = Format.table,
@@ -178,6 +202,8 @@ def throughput(
     from archsearch.reports import throughput as report
 
     setting = SETTINGS[preset]
+    if size is not None:
+        parse_image_size(size, "--size")
     sizes_and_batches = dict.fromkeys((size or s, batch or b) for s, b in setting.at)
     rows = [
         asdict(row)

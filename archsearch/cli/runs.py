@@ -1,6 +1,7 @@
 """Commands on an existing run: report, status, retry, reproduce, export."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from archsearch.api.requests import parse_metrics
 from archsearch.api.session import RUNS, write_reports
 from archsearch.cli.options import AsFormat, Device, Format, Run
 from archsearch.cli.output import print_json, print_rows
+from archsearch.core.numbers import LARGEST
 
 if TYPE_CHECKING:
     from archsearch.reproduce import Reproduction
@@ -85,7 +87,7 @@ def parse_parameters(text: str) -> int:
 
 
 def newest(parent: Path) -> Path:
-    """Return the run that was written to last.
+    """Return the run that was written to last; a copy may lack the empty folder of the trials.
 
     Raises:
         ValueError: if ``parent`` holds no run.
@@ -93,7 +95,15 @@ def newest(parent: Path) -> Path:
     runs = [path.parent for path in parent.glob("*/study.json")]
     if not runs:
         raise ValueError(f"no run in {parent}/: give a folder, or start with `archsearch grid`")
-    return max(runs, key=lambda run: (run / "trials").stat().st_mtime)
+    return max(runs, key=_last_written)
+
+
+def _last_written(run: Path) -> float:
+    times = [0.0]
+    for path in (run / "study.json", run / "trials"):
+        with suppress(OSError):  # an unreadable neighbor is not the newest run
+            times.append(path.stat().st_mtime)
+    return max(times)
 
 
 def _verify(folders: list[Path], out: Path | None) -> None:
@@ -122,9 +132,18 @@ def status(run: Run, output: AsFormat = Format.table) -> None:
         return
     print_rows(_rows_to_show(current))
     counts = ", ".join(f"{n} {state}" for state, n in current.counts.items())
-    say(f"{current.name}: {counts}. {'It is running.' if current.running else 'Resume with:'}")
-    if not current.running:
-        say(f"  {current.command}")
+    for note in current.data_notes:
+        say(f"Data: {note}")
+    say(f"{current.name}: {counts}. {_what_to_do(current)}")
+
+
+def _what_to_do(current: "StudyStatus") -> str:
+    if current.running:
+        return "It is running."
+    if current.finished:
+        return "It is finished."
+    advice = "The plan may add trials; to make sure, run:" if current.finished is None else ""
+    return f"{advice or 'Resume with:'}\n  {current.command}"
 
 
 def _rows_to_show(current: "StudyStatus") -> list[Mapping[str, Any]]:
@@ -149,12 +168,17 @@ def retry(
     Their old records are kept beside the new ones.
     """
     from archsearch.running.run import retry as make_runnable
+    from archsearch.storage.resume import resume_command
     from archsearch.storage.study_folder import StudyFolder
 
     if not failed:
         raise ValueError("choose the trials: archsearch retry RUN --failed")
     ids = make_runnable(StudyFolder(run))
-    say(f"{len(ids)} trials can run again: repeat the command of the run to train them")
+    if ids:
+        command = resume_command(StudyFolder(run).request()["command"], run)
+        say(f"{len(ids)} trials can run again. Train them with: {command}")
+    else:
+        say(f"No trial of {run} failed: there is nothing to retry")
 
 
 def reproduce(
@@ -164,7 +188,11 @@ def reproduce(
     ],
     seed: Annotated[
         int | None,
-        Option(min=0, help="Use this seed; the default is one that the cell does not have."),
+        Option(
+            min=0,
+            max=LARGEST,
+            help="Use this seed; the default is one that the cell does not have.",
+        ),
     ] = None,
     device: Device = "auto",
 ) -> None:
@@ -216,8 +244,8 @@ def export(
 ) -> None:
     """Export a run to Optuna, or without its weights.
 
-    Pending trials are enqueued in the Optuna study. A run without weights is small enough to
-    publish.
+    Pending trials are enqueued in the Optuna study; repeat the command to add what is new. A run
+    without weights is small enough to publish.
     """
     if optuna is None and records is None:
         raise ValueError("give a target: --optuna sqlite:///runs.db, --records FOLDER, or both")
@@ -225,7 +253,7 @@ def export(
         from archsearch.optuna_export import export_optuna
 
         num = export_optuna(run, optuna, parse_metrics(objectives) if objectives else ())
-        say(f"Wrote {num} trials of {run} to {optuna}")
+        say(f"Wrote {num} new or changed trials of {run} to {optuna}")
     if records is not None:
         from archsearch.storage.publish import publish
 

@@ -2,9 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal, get_args
 
 from archsearch.core.cost import Cost
+from archsearch.core.numbers import quoted
 
 Axis = Literal["params", "macs"]
 
@@ -24,13 +26,21 @@ _UNITS: dict[str, tuple[int, Axis | None]] = {
 """Suffix -> multiplier, and the axis that the suffix implies. The paper writes 30M and 1.08B for
 parameters and 5G for multiply-adds."""
 
+LARGEST = 10**15
+"""The largest budget: a text of 15 digits gives back every number up to it."""
+
+MIN_PLAIN = 1000
+"""A smaller number without a unit is refused: 30 probably means 30M."""
+
 _PATTERN = re.compile(
-    r"\s*(\d+(?:\.\d+)?)\s*([kmgb]?)\s*(|params?|parameters|macs?|flops?)\s*", re.I
+    r"\s*(\d+(?:_\d+)*(?:\.\d+)?(?:e[+-]?\d{1,3})?)\s*([kmgb]?)\s*"
+    r"(|params?|parameters|macs?|flops?)\s*",
+    re.IGNORECASE | re.ASCII,
 )
 
 _EXPECTED = (
     "a budget is a positive number with a unit, like 30M (parameters), 5G (multiply-adds), "
-    "'600M macs' or '1.1G params'"
+    "'600M macs' or '1.1G params', or a plain number of parameters such as 3e7"
 )
 
 
@@ -50,8 +60,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         problems = []
-        if self.target < 1:
-            problems.append(f"target must be at least 1, got {self.target}")
+        if not 1 <= self.target <= LARGEST:
+            problems.append(f"target must be from 1 to {LARGEST:.0e}, got {quoted(self.target)}")
         if self.axis not in get_args(Axis):
             problems.append(f"axis must be one of {', '.join(get_args(Axis))}, got {self.axis!r}")
         if not 0 <= self.tolerance < 1:
@@ -61,26 +71,29 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str, tolerance: float = DEFAULT_TOLERANCE) -> "Budget":
-        """Parse ``30M``, ``5G``, ``600M macs`` or ``1.1G params``.
+        """Parse ``30M``, ``5G``, ``600M macs``, ``1.1G params`` or ``30_000_000``.
 
-        Without a unit the suffix decides: K, M and B are parameters, G is multiply-adds.
+        Without a unit the suffix decides: K, M and B are parameters, G is multiply-adds. A number
+        from `MIN_PLAIN` on without unit and suffix is parameters.
 
         Raises:
             ValueError: the text is not a budget; the message shows valid ones.
         """
         match = _PATTERN.fullmatch(text)
         if match is None:
-            raise ValueError(f"{_EXPECTED}; got {text!r}")
+            raise ValueError(f"{_EXPECTED}; got {quoted(text)}")
         number, suffix, unit = match[1], match[2].upper(), match[3].lower()
         if unit.startswith("flop"):
             raise ValueError(
                 f"what the paper prints as FLOPs are multiply-adds: write macs in {text!r}"
             )
         multiplier, implied = _UNITS[suffix]
-        axis = _AXIS_NAMES.get(unit, implied)
-        if axis is None:
-            raise ValueError(f"{_EXPECTED}; got {text!r}")
-        return cls(round(float(number) * multiplier), axis, tolerance)
+        value, axis = Decimal(number) * multiplier, _AXIS_NAMES.get(unit, implied)
+        if axis is None and value < MIN_PLAIN:
+            raise ValueError(f"{_EXPECTED}; got {quoted(text)}")
+        if value > LARGEST:
+            raise ValueError(f"a budget is at most {LARGEST:.0e}, got {quoted(text)}")
+        return cls(round(value), axis or "params", tolerance)
 
     def value(self, cost: Cost) -> int:
         """Parameters or multiply-adds of ``cost``, whichever this budget limits."""
@@ -104,7 +117,7 @@ class Budget:
     def __str__(self) -> str:
         """The text that `parse` reads, such as ``30M params``."""
         suffix, unit = _suffix(self.target, self.axis)
-        return f"{self.target / unit:.12g}{suffix} {self.axis}"
+        return f"{self.target / unit:.15g}{suffix} {self.axis}"
 
 
 def readable(value: int, axis: Axis) -> str:

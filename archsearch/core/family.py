@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from archsearch.core.by_path import path_of
 from archsearch.core.cost import Cost
+from archsearch.core.numbers import LARGEST, quoted
 
 if TYPE_CHECKING:
     from torch import nn
@@ -101,11 +102,12 @@ class Family:
     # --- derived from the above; subclasses rarely override these
 
     def problems(self) -> list[str]:
-        """A message for every number below 1, else for every broken rule; empty if legal."""
+        """A message for every number out of range, else for every broken rule; empty if legal."""
         wrong = [
-            f"{self.label_of(name)} must be a whole number >= 1, got {value}"
+            f"{self.label_of(name)} must be a whole number from 1 to {LARGEST:,}, got "
+            f"{quoted(value)}"
             for name, value in self.by_name.items()
-            if not isinstance(value, int) or value < 1
+            if not isinstance(value, int) or not 1 <= value <= LARGEST
         ]
         return wrong or self.rules()
 

@@ -54,6 +54,11 @@ class Metric:
         """Whether it is counted before any training, so that it does not depend on the seed."""
         return self.source in ("budget", "trained")
 
+    @property
+    def is_of_test_split(self) -> bool:
+        """Whether it is measured on the test split, by which nothing may be chosen."""
+        return self.source in ("metrics", "error") and self.field.startswith("test_")
+
     def value_of(self, record: RecordLike | None) -> float | None:
         """Return the value of a completed trial, in ``unit``.
 

@@ -1,10 +1,12 @@
 """Training recipes: every setting that changes a result, as data. This module imports no torch."""
 
 import difflib
-import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_type_hints
+
+from archsearch.core.numbers import LARGEST, quoted, whole_number
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Crop = Literal["none", "pad", "resized"]
@@ -108,13 +110,16 @@ def _field_problem(key: str, value: object) -> str | None:
         expected = None if isinstance(value, bool) else "true or false"
     elif not (value is None and key in _OPTIONAL):
         expected = _number_problem(key, value)
-    return expected and f"{key} must be {expected}, got {value!r}"
+    return expected and f"{key} must be {expected}, got {quoted(value)}"
 
 
 def _number_problem(key: str, value: object) -> str | None:
     kinds = int if key in _INTS else int | float
-    if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, kinds) or isinstance(value, bool):
         return "a whole number" if key in _INTS else "a number"
+    largest = LARGEST if key in _INTS else sys.float_info.max
+    if not abs(value) <= largest:  # NaN too
+        return f"a finite number, at most {largest:,}" if key in _INTS else "a finite number"
     in_range, expected = _RANGES[key]
     return None if in_range(value) else expected
 
@@ -269,9 +274,9 @@ def _parse(key: str, text: str) -> Any:
         return values[text.lower()]
     if key in _CHOICES:
         return text
-    kind = int if key in _INTS else float
+    kind = whole_number if key in _INTS else float
     try:
         return kind(text)
     except ValueError:
-        expected = "a whole number" if kind is int else "a number"
-        raise ValueError(f"{key} must be {expected}, got {text!r}") from None
+        expected = f"a whole number up to {LARGEST:,}" if key in _INTS else "a number"
+        raise ValueError(f"{key} must be {expected}, got {quoted(text)}") from None

@@ -28,7 +28,7 @@ class Data:
     """A data set: its name as on the command line, and a summary of its contents.
 
     Only the fingerprint is part of a trial's identity: the same images at another path are the
-    same data.
+    same data. ``notes`` say what is left out of the source, for plans, records and reports.
     """
 
     name: str
@@ -39,6 +39,12 @@ class Data:
     num_val: int
     num_test: int
     source: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def record_notes(self) -> tuple[str, ...]:
+        """The notes as every record of a trial holds them."""
+        return tuple(f"data: {note}" for note in self.notes)
 
 
 class Splits(Protocol):
@@ -165,6 +171,22 @@ class Task:
         if name not in metrics:
             raise ValueError(f"unknown metric {name!r}; known: {', '.join(metrics)}")
         return metrics[name]
+
+    def choosing_metric(self, name: str) -> Metric:
+        """The metric of that name, for whatever compares, ranks, prunes or searches by it.
+
+        Raises:
+            ValueError: the name is unknown, or the metric is of the test split, which is kept for
+                an unbiased result of what was chosen.
+        """
+        metric = self.metric(name)
+        if not metric.is_of_test_split:
+            return metric
+        known = ", ".join(m.name for m in self.metrics if not m.is_of_test_split)
+        raise ValueError(
+            f"{name} is measured on the test split, which is never used to choose; give a metric "
+            f"of the validation split ({known}) or a cost"
+        )
 
     @classmethod
     def all_metrics(cls) -> dict[str, Metric]:

@@ -5,12 +5,14 @@ Four numbers (C1, C', L1, L3) determine a network. `FreeVariant` drops the rules
 hyper-parameters are free. `Explicit` wraps any configuration, such as the paper's H.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from archsearch.core.cost import Cost
 from archsearch.core.family import Family
+from archsearch.core.numbers import quoted
 from archsearch.core.recipe import Recipe
 from archsearch.families import internimage_scaling as scaling
 from archsearch.families.internimage_cost import count
@@ -253,11 +255,11 @@ def parse_variant(text: str, like: Variant = ORIGIN) -> Variant:
     if name.upper() in PUBLISHED:
         return PUBLISHED[name.upper()]
     numbers = name.split("-")
-    if len(numbers) != 4 or not all(n.isascii() and n.isdigit() for n in numbers):
+    if len(numbers) != 4 or not all(re.fullmatch(r"\d{1,15}", n, re.ASCII) for n in numbers):
         raise ValueError(
             f"wanted one of {', '.join(PUBLISHED)} or four numbers C1-C'-L1-L3 like "
-            f"{ORIGIN.name}, got {text!r} (H is not a variant: it can only be counted and built, "
-            "by name)"
+            f"{ORIGIN.name}, got {quoted(text)} (H is not a variant: it can only be counted and "
+            "built, by name)"
         )
     return like.with_numbers(*map(int, numbers))
 

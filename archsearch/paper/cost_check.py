@@ -63,25 +63,25 @@ class Verification:
         return messages + [f"fvcore has no handle for {operator}" for operator in self.uncounted]
 
 
-def verify(config: ModelConfig, image_size: int = 224) -> list[str]:
+def verify(config: ModelConfig, height: int = 224, width: int | None = None) -> list[str]:
     """A message for every difference between the closed form and the built module.
 
     Raises:
-        ValueError: ``image_size`` is less than 1.
+        ValueError: a side of the image is less than 1.
     """
-    return verification(config, image_size).differences()
+    return verification(config, height, width).differences()
 
 
-def verification(config: ModelConfig, image_size: int = 224) -> Verification:
-    """The closed form and three independent counts of ``config``, for one square image.
+def verification(config: ModelConfig, height: int = 224, width: int | None = None) -> Verification:
+    """The closed form and three independent counts of ``config``, for one image, square by default.
 
     Raises:
-        ValueError: ``image_size`` is less than 1.
+        ValueError: a side of the image is less than 1.
     """
-    closed_form = count(config, image_size)
+    closed_form = count(config, height, width)
     with torch.device("meta"):
         model = InternImage(config).eval()
-        image = torch.empty(1, 3, image_size, image_size)
+        image = torch.empty(1, 3, height, height if width is None else width)
     with torch.no_grad():
         by_fvcore, uncounted = count_by_fvcore(model, image)
         counts = (_by_module(model), by_fvcore, _by_flop_counter(model, image))

@@ -9,6 +9,7 @@ tensors, and high where a gradient is allocated only after the kept tensors of i
 
 from dataclasses import dataclass
 
+from archsearch.core.numbers import ImageSize, parse_image_size
 from archsearch.families.internimage_cost import count, map_pixels
 from internimage.config import TOKEN_CHANNELS, ModelConfig
 
@@ -30,7 +31,7 @@ class StepMemory:
         return self.parameter_bytes + self.kept_bytes
 
 
-def step_memory(config: ModelConfig, batch_size: int, image_size: int = 224) -> StepMemory:
+def step_memory(config: ModelConfig, batch_size: int, image_size: ImageSize = 224) -> StepMemory:
     """Predicted memory of a step of ``batch_size`` images at its peak, in fp32.
 
     Raises:
@@ -38,7 +39,7 @@ def step_memory(config: ModelConfig, batch_size: int, image_size: int = 224) -> 
     """
     if batch_size < 1:
         raise ValueError(f"batch size must be at least 1 image, got {batch_size}")
-    numbers = NUMBERS_PER_PARAMETER * count(config, image_size).params + merged_weights(config)
+    numbers = NUMBERS_PER_PARAMETER * count(config).params + merged_weights(config)
     elements = kept_elements(config, image_size)
     return StepMemory(BYTES * numbers, BYTES * elements * batch_size, batch_size)
 
@@ -49,14 +50,15 @@ def merged_weights(config: ModelConfig) -> int:
     return sum(depth * c * 3 * g * config.points for c, g, depth in layers)
 
 
-def kept_elements(config: ModelConfig, image_size: int = 224) -> int:
+def kept_elements(config: ModelConfig, image_size: ImageSize = 224) -> int:
     """Elements that the forward pass keeps for the backward pass, for one image."""
-    inner, *pixels = map_pixels(image_size)
+    height, width = parse_image_size(image_size)
+    inner, *pixels = map_pixels(height, width)
     stages = sum(_stage(config, i, pixels[i]) for i in range(4))
     downsampling = sum(
         (config.channels[i] + LAYER_NORM_STATISTICS) * pixels[i] for i in range(1, 4)
     )
-    stem = 3 * image_size**2 + _stem(config.channels[0], inner, pixels[0])
+    stem = 3 * height * width + _stem(config.channels[0], inner, pixels[0])
     return stem + stages + downsampling + _head(config, pixels)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from archsearch.core.numbers import ImageSize, parse_image_size
 from archsearch.families.internimage_cost import count
 from archsearch.paper.step_memory import StepMemory, step_memory
 from archsearch.training import machine
@@ -99,7 +100,7 @@ class Sharing:
 def sharing_rows(
     models: Iterable[str] = tuple(MODELS),
     batch_size: int = BATCH_SIZE,
-    image_size: int = IMAGE_SIZE,
+    image_size: ImageSize = IMAGE_SIZE,
 ) -> tuple[Sharing, ...]:
     """Parameters and predicted memory of every model, in closed form.
 
@@ -147,7 +148,7 @@ def extra_params(model: str, second_modulation: bool = False) -> int:
 
 
 def with_measured_peaks(
-    row: Sharing, image_size: int = IMAGE_SIZE, device: str = "auto"
+    row: Sharing, image_size: ImageSize = IMAGE_SIZE, device: str = "auto"
 ) -> Sharing:
     """``row`` with the peak memory of real training steps, each run in a separate process.
 
@@ -163,7 +164,7 @@ def with_measured_peaks(
 
 
 def peak_step_bytes(
-    config: ModelConfig, batch_size: int, image_size: int, device: str = "auto"
+    config: ModelConfig, batch_size: int, image_size: ImageSize, device: str = "auto"
 ) -> int | None:
     """Peak bytes of the second AdamW step in fp32; the first allocates moments and caches.
 
@@ -177,7 +178,7 @@ def peak_step_bytes(
     from internimage import InternImage
 
     torch_device = device_of(device)
-    images = torch.randn(batch_size, 3, image_size, image_size, device=torch_device)
+    images = torch.randn(batch_size, 3, *parse_image_size(image_size), device=torch_device)
     before = PeakMemory(torch_device).bytes() if torch_device.type == "cpu" else 0
     model = InternImage(config).to(torch_device).train()
     optimizer = torch.optim.AdamW(model.parameters())

@@ -30,7 +30,7 @@ def config_of(name: str) -> ModelConfig | None:
     return replace(config, operator="dcnv3-unshared", groups=(1, 1, 1, 1))
 
 
-def build(name: str, image_size: int) -> "nn.Module":
+def build(name: str, image_size: int | tuple[int, int]) -> "nn.Module":
     """Return the network in evaluation mode, with random weights.
 
     Raises:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.training.images import decode, read_file
+from archsearch.training.decoding import decode
+from archsearch.training.images import read_file
 
 Photo = NDArray[np.uint8]
 """An image ``(H, W, 3)``."""

@@ -173,6 +173,7 @@ def _batches(
     import numpy as np
     import torch
 
+    from archsearch.storage.files import log
     from archsearch.training.data import load, split
     from archsearch.training.loader import even_parts, reader
 
@@ -181,10 +182,13 @@ def _batches(
     if name is None:
         raise ValueError(f"{network.label} is not from a run: give the images with --data")
     dataset = load(name)
+    for note in dataset.notes:
+        log.warning("Data: %s", note)
     classes = network.model.config.num_classes
     if classes < len(dataset.classes):
         raise ValueError(f"{network.label} has {classes} classes, {name} {len(dataset.classes)}")
-    _, held_out = split(dataset.train.labels, trial.recipe.val_fraction if trial else 0.1)
+    val_fraction = trial.recipe.val_fraction if trial else 0.1
+    _, held_out = split(dataset.train.labels, val_fraction, classes=dataset.classes)
     chosen = np.random.RandomState(0).permutation(held_out)[:max_images]
     read = reader(dataset.train, network.image_size, torch.device("cpu"))
     for pixels, labels in read(even_parts(torch.from_numpy(chosen), batch_size)):

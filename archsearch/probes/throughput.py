@@ -7,12 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from archsearch.core.cost import image_size as plain_size
+from archsearch.core.numbers import ImageSize, parse_image_size
 from archsearch.probes.comparison_networks import build, config_of, import_timm
 from archsearch.study import About
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+Size = int | tuple[int, int]
+"""The side of a square image, else (height, width)."""
 
 ABOUT = About(
     question=(__doc__ or "").splitlines()[0],
@@ -30,11 +35,12 @@ class Row:
     ``ratio`` is its images per second over the first network's: the median over the rounds of one
     run, in which all networks take turns; ``ratio_low`` and ``ratio_high`` are the lowest and the
     highest round. ``images_per_second`` depends on the machine and its load, so compare ratios.
-    ``memory_bytes`` is the peak of a forward pass, with the weights.
+    ``memory_bytes`` is the peak of a forward pass, with the weights. ``image_size`` is the side of
+    a square image, else (height, width).
     """
 
     network: str
-    image_size: int
+    image_size: int | tuple[int, int]
     batch: int
     params: int | None = None
     macs: int | None = None
@@ -64,13 +70,13 @@ SETTINGS = {
 }
 """RepLKNet-B and DAT-B of Table F are not in timm."""
 
-NOTES = {
+NOTES: dict[tuple[str, Size], str] = {
     ("swin_large_patch4_window12_384", 800): "Table G's 451G is its 104G at 384 times the pixels; "
     "with windows of 12 Swin-L has 518G here, with windows of 7 472G"
 }
 """Why a count differs from the paper's. The paper does not say which Swin-L it timed at 800."""
 
-PAPER: dict[tuple[str, int], dict[str, Any]] = {
+PAPER: dict[tuple[str, Size], dict[str, Any]] = {
     ("B", 224): {"params": "97M", "flops": "16G", "images_per_second": 775},
     ("B", 800): {"params": "97M", "flops": "206G", "images_per_second": 54},
     ("B:unshared", 224): {"params": "146M", "flops": "24G", "images_per_second": 311},
@@ -89,7 +95,7 @@ PAPER: dict[tuple[str, int], dict[str, Any]] = {
 
 def measure(
     networks: Sequence[str],
-    image_size: int,
+    image_size: ImageSize,
     batch: int,
     device: str = "auto",
     precision: str = "fp32",
@@ -109,13 +115,15 @@ def measure(
     from archsearch.training.device import device_of
 
     run_on = device_of(device)
+    pixels = parse_image_size(image_size)
+    size = plain_size(*pixels)
     rows: dict[str, Row] = {}
     models: dict[str, nn.Module] = {}
     for name in networks:
-        at = (name, image_size)
-        row = Row(name, image_size, batch, paper=PAPER.get(at), note=NOTES.get(at, ""))
+        at = (name, size)
+        row = Row(name, size, batch, paper=PAPER.get(at), note=NOTES.get(at, ""))
         try:
-            models[name] = build(name, image_size)
+            models[name] = build(name, size)
         except ImportError as error:
             report(f"{name} is left out: {error}")
             rows[name] = replace(row, note=str(error))
@@ -123,8 +131,8 @@ def measure(
         rows[name] = counted(row, models[name])
     if networks[0] not in models:
         raise ValueError(f"{networks[0]} cannot be measured, and ratios are to this network")
-    memory = {n: peak_memory(n, image_size, batch, run_on, precision) for n in models}
-    images = torch.randn(batch, 3, image_size, image_size, device=run_on)
+    memory = {n: peak_memory(n, size, batch, run_on, precision) for n in models}
+    images = torch.randn(batch, 3, *pixels, device=run_on)
     calls = {n: forward_pass(model.to(run_on), images, precision) for n, model in models.items()}
     for name, timing in interleaved(calls, batch, rounds).items():
         rows[name] = replace(rows[name], memory_bytes=memory[name], **timing)
@@ -143,11 +151,11 @@ def counted(row: Row, model: "nn.Module") -> Row:
 
     config = config_of(row.network)
     if config is not None:
-        check = cost_check.verification(config, row.image_size)
+        check = cost_check.verification(config, *parse_image_size(row.image_size))
         assert not check.differences(), check.differences()
         cost = check.closed_form
         return replace(row, params=cost.params, macs=cost.macs, counted_by="fvcore, closed form")
-    image = torch.zeros(1, 3, row.image_size, row.image_size)
+    image = torch.zeros(1, 3, *parse_image_size(row.image_size))
     with torch.no_grad():
         by_fvcore, uncounted = cost_check.count_by_fvcore(model, image)
     return replace(
@@ -203,7 +211,7 @@ def _timing(times: Sequence[float], first: Sequence[float], batch: int) -> dict[
 
 
 def peak_memory(
-    name: str, image_size: int, batch: int, device: "torch.device", precision: str
+    name: str, image_size: Size, batch: int, device: "torch.device", precision: str
 ) -> int | None:
     """Return the peak bytes of building and one forward pass.
 
@@ -218,7 +226,7 @@ def peak_memory(
 
 
 def _peak(
-    name: str, image_size: int, batch: int, device: "torch.device", precision: str
+    name: str, image_size: Size, batch: int, device: "torch.device", precision: str
 ) -> int | None:
     import torch
 
@@ -230,7 +238,7 @@ def _peak(
     before = PeakMemory(device).bytes()
     peak = PeakMemory(device)
     model = build(name, image_size).to(device)
-    images = torch.randn(batch, 3, image_size, image_size, device=device)
+    images = torch.randn(batch, 3, *parse_image_size(image_size), device=device)
     forward_pass(model, images, precision)()
     after = peak.bytes()
     return None if after is None or before is None else after - before

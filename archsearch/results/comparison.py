@@ -1,6 +1,7 @@
 """The cells of a run compared by one metric."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from archsearch.core.metrics import Metric
 from archsearch.results.cells import LEVEL, CellResult
@@ -25,12 +26,12 @@ class Comparison:
         """Return whether the cell has a value of the metric."""
         return self.estimates[cell.index] is not None
 
-    @property
+    @cached_property
     def has_values(self) -> bool:
         """Whether any cell has a value of the metric."""
         return any(estimate is not None for estimate in self.estimates)
 
-    @property
+    @cached_property
     def digits(self) -> int:
         """Decimals to print: one less than the metric's where the interval hides the last."""
         halves = [e.half_width for e in self.estimates if e and e.half_width is not None]

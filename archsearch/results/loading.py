@@ -9,7 +9,7 @@ from archsearch.core.cell import Cell
 from archsearch.core.family import Family, differing_switches, name_with_switches
 from archsearch.core.plans import Halve
 from archsearch.core.task import Data
-from archsearch.results.cells import CellResult, State, TrialResult
+from archsearch.results.cells import CellResult, TrialResult
 from archsearch.results.run_results import Results
 from archsearch.study import Study, Trial
 
@@ -29,19 +29,26 @@ def load(run_dir: str | Path) -> Results:
     folder = StudyFolder(Path(run_dir))
     if not (folder.path / "study.json").exists():
         raise ValueError(f"{run_dir} holds no study: it has no study.json")
-    states = folder.states()
+    stored = folder.contents()
     trials = tuple(
-        _read_trial(trial, states[trial.id], folder.trial(trial.id)) for trial in folder.trials()
+        _read_trial(t, folder.trial(t.id)) if t.id in stored.launched else TrialResult(t, "pending")
+        for t in stored.trials
     )
-    name, study, data = Path(run_dir).resolve().name, folder.study(), folder.data()
-    return assemble(name, study, data, folder.request(), trials, _halving(study, data, trials))
+    name, study, data = Path(run_dir).resolve().name, stored.study, stored.data
+    return assemble(name, study, data, stored.request, trials, _halving(study, data, trials))
 
 
-def _read_trial(trial: Trial, state: State, folder: "TrialFolder") -> TrialResult:
+def _read_trial(trial: Trial, folder: "TrialFolder") -> TrialResult:
+    """Return a launched trial; its record is read once, and its state only without one."""
+    from archsearch.storage.trial_folder import FINISHED
+
     record = folder.record()
     if record is not None:
         return TrialResult(trial, record.status, record, record.curve)
-    return TrialResult(trial, state, None, folder.curve())
+    curve, state = folder.curve(), folder.state()
+    if state in FINISHED:  # its record is damaged behind a good head
+        state = "interrupted" if curve else "pending"
+    return TrialResult(trial, state, None, curve)
 
 
 def _halving(study: Study, data: Data, trials: tuple[TrialResult, ...]) -> "HalvingOutcome | None":
@@ -71,7 +78,9 @@ def assemble(
     With ``halved``, the trainings that a pruned cell did not get are not pending.
     """
     pruned = {} if halved is None else halved.pruned
-    own = [t for t in trials if _belongs(t.trial, study, data)]
+    own, others = list[TrialResult](), list[TrialResult]()
+    for result in trials:
+        (own if _belongs(result.trial, study, data) else others).append(result)
     due = [t for t in own if t.state != "pending" or t.trial.variant not in pruned]
     by_variant: dict[Family, list[TrialResult]] = {}
     for result in sorted(due, key=lambda t: t.trial.seed):
@@ -87,8 +96,8 @@ def assemble(
         for i, (cell, label) in enumerate(zip(cells, _labels(cells), strict=True))
         for v in [cell.variant]
     )  # fmt: skip
-    others = tuple(t for t in trials if t not in own)
-    return Results(name, study, data, request, rows, others, halved.notes if halved else ())
+    notes = halved.notes if halved else ()
+    return Results(name, study, data, request, rows, tuple(others), notes)
 
 
 def _belongs(trial: Trial, study: Study, data: Data) -> bool:

@@ -35,7 +35,7 @@ class Results:
         """Every distinct training of the plan, in plan order."""
         return tuple({t.trial.id: t for c in self.cells for t in c.trials}.values())
 
-    @property
+    @cached_property
     def num_seeds(self) -> int:
         """The largest number of finished seeds of a cell."""
         complete = (sum(t.state == "complete" for t in c.trials) for c in self.cells)
@@ -48,10 +48,15 @@ class Results:
 
     def network(self, label: str) -> CellResult:
         """Return the cell of a network; if several, one that was requested exactly so."""
-        cells = [c for c in self.cells if c.label == label]
-        return min(cells, key=lambda c: (c.cell.fate != "exact", c.index))
+        return self._networks[label]
 
-    @property
+    @cached_property
+    def _networks(self) -> dict[str, CellResult]:
+        """Label -> cell of the network."""
+        last_first = sorted(self.cells, key=lambda c: (c.cell.fate == "exact", -c.index))
+        return {cell.label: cell for cell in last_first}
+
+    @cached_property
     def measured(self) -> tuple[Metric, ...]:
         """The metrics for which at least one training of this run has a value."""
         return tuple(
@@ -78,7 +83,7 @@ class Results:
         labels = {t.trial.id: c.label for c in self.cells for t in c.trials}
         return [seed_row(t, labels.get(t.trial.id, ""), self.measured) for t in trials]
 
-    @property
+    @cached_property
     def number_names(self) -> tuple[str, ...]:
         """The numbers of the variants of this run, in their order."""
         variants = (cell.cell.variant for cell in self.cells)

@@ -4,23 +4,26 @@ It is single-threaded. The runner runs jobs and the folder stores results; the d
 to launch next, what to retry, what has failed, and when to stop.
 """
 
-import errno
 import re
 import shlex
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from archsearch.core.versions import versions
+from archsearch.running.held import HeldTrials
 from archsearch.running.progress import ProgressTracker, Snapshot
 from archsearch.running.runners import Runner, RunnerName, RunnerOptions, open_runner
-from archsearch.running.stopping import StopRequest, StudyStopped
-from archsearch.running.work import ORPHAN_SECONDS, Job, Outcome
+from archsearch.running.stopping import STORAGE_FAILED, StopRequest, StudyStopped
+from archsearch.running.work import LOST, Job, Outcome
 from archsearch.storage import checkpoint
 from archsearch.storage.files import log
+from archsearch.storage.lock import Locked
+from archsearch.storage.resume import resume_command
 from archsearch.storage.study_folder import FINISHED, StudyFolder, TrialFolder
 from archsearch.study import Record, Trial
 
@@ -32,6 +35,9 @@ RETRIES = {"out-of-memory": 1, "data": 0}
 damaged. Every other kind of failure gets `CRASH_RETRIES`."""
 
 CRASH_RETRIES = 2
+
+LOST_EXIT_CODE = 128 + signal.SIGTERM
+"""The cluster was taken away, as by SIGTERM: the same command resumes."""
 
 EARLY_FAILURES = 3
 """This many equal failures in a row, before any epoch, are caused by the study, not by trials."""
@@ -55,12 +61,14 @@ class Driver:
         options: RunnerOptions,
         callbacks: Callbacks,
         stop: StopRequest,
+        command: Sequence[str],
     ) -> None:
         self._folder, self._tracker, self._options = folder, tracker, options
-        self._callbacks, self._stop = callbacks, stop
+        self._callbacks, self._stop, self._command = callbacks, stop, command
         self._plan: Iterator[Trial | None] = iter(())
         self._retries: deque[Trial] = deque()
         self._running: dict[str, Trial] = {}
+        self._held = HeldTrials(folder)
         self._planned_ids: set[str] = set()
         self._early_failures: list[str] = []
         self._runner: Runner | None = None
@@ -83,7 +91,10 @@ class Driver:
                 yield None
             elif trial.id not in self._planned_ids:
                 self._planned_ids.add(trial.id)
-                state = self._folder.trial(trial.id).state()
+                folder = self._folder.trial(trial.id)
+                state = folder.state()
+                if state in FINISHED and not folder.has_spec():
+                    folder.write_spec(trial)  # without it, the trial is not there for readers
                 if state in FINISHED and self._report_record(trial, of_this_run=False):
                     continue
                 self._tracker.planned(trial, "pending" if state in FINISHED else state)
@@ -97,14 +108,27 @@ class Driver:
 
     def _loop(self, runner: Runner) -> None:
         while True:
-            with self._stop.on_full_disk(self._folder.path):
+            with self._on_storage_error():
+                self._return_to_held()
                 self._fill(runner)
-            if not self._running:
+            if not self._running and (self._stop or not self._held):
                 return
-            for outcome in runner.poll(TICK_SECONDS):
-                with self._stop.on_full_disk(self._folder.path):
+            for outcome in self._poll(runner):
+                with self._on_storage_error():
                     self._handle(outcome)
-            self.tick()
+            with self._on_storage_error():
+                self.tick()
+
+    def _on_storage_error(self) -> AbstractContextManager[None]:
+        return self._stop.on_storage_error(self._folder.path)
+
+    def _poll(self, runner: Runner) -> list[Outcome]:
+        if self._running:
+            return runner.poll(TICK_SECONDS)
+        if silence := self._held.silence():  # other processes hold every trial that is left
+            self._stop.set_reason(silence)
+        time.sleep(TICK_SECONDS)
+        return []
 
     def _fill(self, runner: Runner) -> None:
         while not self._stop and len(self._running) < runner.slots:
@@ -112,6 +136,9 @@ class Driver:
             if trial is None:
                 return
             folder = self._folder.trial(trial.id)
+            if folder.holder():
+                self._leave(trial)
+                continue
             folder.write_spec(trial)
             study = str(self._folder.path.resolve())
             job = Job(study, trial.id, self._options.work, self._options.device)
@@ -119,13 +146,28 @@ class Driver:
             self._running[trial.id] = trial
             self._tracker.started(trial.id, worker)
 
+    def _leave(self, trial: Trial) -> None:
+        """Leave the trial to the process that holds it; the others continue."""
+        folder = self._folder.trial(trial.id)
+        holder = folder.holder() or "another process"
+        log.warning("%s is in use by %s, and left to it for now", folder.path, holder)
+        self._held.add(trial)
+        self._tracker.started(trial.id, f"left to {holder}")
+
+    def _return_to_held(self) -> None:
+        """Take the trials back that other processes have finished or released."""
+        for trial in self._held.released():
+            if not self._report_record(trial):
+                self._tracker.ended(trial.id)
+                self._retries.append(trial)
+
     def tick(self) -> None:
         """Called several times a second: pass a stop request on, and report progress."""
         self._stop.check_deadline()
         if self._stop.reason is not None and self._runner is not None:
             if not self._runner_stopping:
-                log.warning(self._stop.reason.announcement)
                 self._runner.request_stop()
+                log.warning(self._stop.reason.announcement)
             self._runner_stopping = True
         now = time.monotonic()
         if now >= self._next_report:
@@ -144,11 +186,16 @@ class Driver:
         if outcome.end == "finished" and self._report_record(trial):
             return
         self._tracker.ended(trial.id, outcome.error)
+        if outcome.kind == LOST:
+            self._stop.set_reason(outcome.error, LOST_EXIT_CODE)
         if outcome.end == "interrupted" and self._stop:
             return
-        if outcome.kind == "disk-full":
-            raise OSError(errno.ENOSPC, outcome.error)
-        self._retry_or_fail(trial, outcome)
+        if outcome.kind == "storage":
+            self._stop.set_reason(f"{STORAGE_FAILED}: {outcome.error}")
+        elif outcome.kind == "busy":
+            self._leave(trial)
+        else:
+            self._retry_or_fail(trial, outcome)
 
     def _report_record(self, trial: Trial, *, of_this_run: bool = True) -> bool:
         """Read and report the trial's record; False if the file is damaged.
@@ -176,8 +223,6 @@ class Driver:
         folder.append_attempt({"at": now, "kind": kind, "error": error, **_position(folder)})
         if _attempts_without_progress(folder) <= RETRIES.get(kind, CRASH_RETRIES):
             self._retries.append(trial)
-        elif kind == "busy":
-            self._stop.set_reason(outcome.error)
         else:
             self._fail(trial, folder, outcome)
 
@@ -191,10 +236,15 @@ class Driver:
             error=f"{outcome.error}\n{outcome.detail}".strip(),
             seconds=sum(epoch.get("seconds") or 0.0 for epoch in curve),
             versions=versions(),
+            notes=trial.data.record_notes,
         )
-        with folder.lock(ORPHAN_SECONDS):
-            folder.write_record(record)
-        self._report_record(trial)
+        try:
+            with folder.lock():
+                folder.write_record(record)
+        except Locked:
+            self._leave(trial)
+        else:
+            self._report_record(trial)
 
     def _count_early_failure(self, record: Record) -> None:
         """Stop if trials in a row fail with the same error before their first epoch."""
@@ -221,7 +271,7 @@ class Driver:
             return
         counts = self._tracker.counts
         done = sum(counts.get(state, 0) for state in FINISHED)
-        command = shlex.join(self._folder.request()["command"]) or "the same command"
+        command = resume_command(self._command, self._folder.path)
         raise StudyStopped(
             f"stopped: {reason.message}\n{done} of {sum(counts.values())} trials are finished, "
             f"{counts.get('interrupted', 0)} are interrupted and saved. Resume with: {command}",

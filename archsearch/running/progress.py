@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from archsearch.storage.files import parse_lines
+from archsearch.storage.plain_file import Damaged, read_plain
+from archsearch.storage.record_values import check_event
+from archsearch.storage.stored_json import parse_lines, warn_once
 from archsearch.storage.study_folder import FINISHED, State, StudyFolder
 from archsearch.study import Record, Study, Trial
 
@@ -64,16 +66,17 @@ class EventTail:
         self._path, self._offset = path, 0
 
     def read(self) -> list[dict[str, Any]]:
-        """The events since the previous read."""
+        """The events since the previous read; none while they cannot be read."""
         try:
-            with self._path.open("rb", buffering=0) as file:
-                file.seek(self._offset)
-                content = file.read() or b""
-        except FileNotFoundError:
+            content = read_plain(self._path, self._offset)
+        except OSError:  # absent, or the next read may succeed: progress never stops a study
+            return []
+        except Damaged as error:
+            warn_once(str(error))
             return []
         complete_lines = content[: content.rfind(b"\n") + 1]
         self._offset += len(complete_lines)
-        return parse_lines(complete_lines)
+        return parse_lines(complete_lines, self._path, check_event)
 
 
 class ProgressTracker:

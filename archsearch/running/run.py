@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from archsearch.running.driver import Callbacks, Driver
 from archsearch.running.progress import ProgressTracker, Snapshot, TrialProgress
 from archsearch.running.runners import RunnerName, RunnerOptions, choose_runner
-from archsearch.running.stopping import StopRequest, StudyStopped
-from archsearch.running.work import DEFAULT_WORK, ORPHAN_SECONDS
-from archsearch.storage.files import remove_leftovers
+from archsearch.running.stopping import StopRequest, StudyStopped, stopped_by_storage
+from archsearch.running.work import DEFAULT_WORK
+from archsearch.storage.files import log, remove_leftovers
+from archsearch.storage.lock import Locked
 from archsearch.storage.request import study_of
-from archsearch.storage.study_folder import State, StudyFolder
+from archsearch.storage.study_folder import State, StudyFolder, TrialFolder
 from archsearch.study import Record, Trial
 
 __all__ = ["Snapshot", "StudyStopped", "TrialProgress", "retry", "run_study"]
@@ -31,6 +32,7 @@ def run_study(
     on_record: Callable[[Trial, Record], None] | None = None,
     ray_address: str | None = None,
     gpus_per_trial: float | None = None,
+    allow_mixed_versions: bool = False,
     max_hours: float | None = None,
     certain_trials: Sequence[Trial] = (),
     max_trials: int = 0,
@@ -40,7 +42,7 @@ def run_study(
     Args:
         trials: a plan, or a generator that is advanced when a worker is free. It may yield None,
             while a trial is running, if its next trial depends on another record.
-        runner, workers, device, ray_address, gpus_per_trial: see
+        runner, workers, device, ray_address, gpus_per_trial, allow_mixed_versions: see
             `archsearch.running.runners.RunnerOptions`.
         work: the import path of what is done with a trial, ``"package.module:function"``.
         on_change: called a few times a second with the study's progress, and at the end.
@@ -54,21 +56,30 @@ def run_study(
         How many trials are in each state.
 
     Raises:
-        StudyStopped: on Ctrl-C, SIGTERM, a full disk, the time limit, or repeated equal failures.
+        StudyStopped: on Ctrl-C, SIGTERM, errors of the storage, a lost cluster, the time limit,
+            repeated equal failures, or when another process keeps a trial and writes nothing.
         archsearch.storage.lock.Locked: another driver works in this folder.
         ValueError: the runner is not available, or its options are wrong.
     """
-    study = study_of(folder.open().request())
+    request = folder.open().request()
+    study, command = study_of(request), request["command"]
     options = RunnerOptions(
-        workers, device, study.recipe.threads, work, ray_address, gpus_per_trial
+        workers,
+        device,
+        study.recipe.threads,
+        work,
+        ray_address,
+        gpus_per_trial,
+        allow_mixed_versions,
     )
     choose_runner(runner, options, None)  # raises for wrong options before anything is written
-    with folder.lock():
+    with stopped_by_storage(folder.path, command), folder.lock():
         remove_leftovers(folder.path)
         total = len(trials) if isinstance(trials, Sequence) else None
         tracker = ProgressTracker(folder, study, total)
         callbacks = Callbacks(on_change, on_record)
-        driver = Driver(folder, tracker, options, callbacks, StopRequest(max_hours))
+        stop = StopRequest(max_hours)
+        driver = Driver(folder, tracker, options, callbacks, stop, command)
         tracker.expect(certain_trials, max_trials)
         num_left = driver.plan(trials)
         if num_left != 0:
@@ -82,12 +93,19 @@ def retry(folder: StudyFolder) -> tuple[str, ...]:
     """Make the failed trials runnable again; their records are renamed and kept as history.
 
     Returns:
-        The ids of these trials; the study's own command trains them.
+        The ids of these trials, without those that another process holds; the study's own command
+        trains them.
     """
     with folder.open().lock():
-        failed = tuple(i for i, state in folder.states().items() if state == "failed")
-        for trial_id in failed:
-            trial = folder.trial(trial_id)
-            with trial.lock(ORPHAN_SECONDS):
-                trial.set_record_aside()
-    return failed
+        failed = (i for i, state in folder.states().items() if state == "failed")
+        return tuple(i for i in failed if _set_record_aside(folder.trial(i)))
+
+
+def _set_record_aside(trial: TrialFolder) -> bool:
+    try:
+        with trial.lock():
+            trial.set_record_aside()
+    except Locked as error:
+        log.warning("%s, and stays failed", error)
+        return False
+    return True

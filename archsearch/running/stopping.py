@@ -1,26 +1,47 @@
-"""Why a study stops before its plan is done: signals, time limit, full disk, repeated failures."""
+"""Why a study stops before its plan is done: signals, time limit, storage, repeated failures."""
 
-import shutil
+import shlex
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from archsearch.storage.files import DISK_FULL
+from archsearch.storage.faults import storage_fault
+
+STORAGE_FAILED = "the storage failed"
 
 
 class StudyStopped(Exception):
     """Raised when a study stops before its plan is done; the message says why, and how to resume.
 
-    ``exit_code`` is what a command should exit with: 130 for Ctrl-C, 143 for SIGTERM, else 1.
+    ``exit_code`` is what a command should exit with: 130 for Ctrl-C, 143 for SIGTERM or a
+    lost cluster, else 1.
     """
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+@contextmanager
+def stopped_by_storage(folder: Path, command: Sequence[str] = ()) -> Iterator[None]:
+    """Convert an error of the storage to `StudyStopped`; ``command`` resumes the work.
+
+    A ValueError says already what to do, and passes.
+    """
+    try:
+        yield
+    except (ValueError, StudyStopped):
+        raise
+    except Exception as error:
+        if not (fault := storage_fault(error, folder)):
+            raise
+        resume = shlex.join(command) or "the same command"
+        message = f"stopped: {STORAGE_FAILED}: {fault}\nNothing is lost. Resume with: {resume}"
+        raise StudyStopped(message, 1) from error
 
 
 @dataclass(frozen=True)
@@ -58,15 +79,14 @@ class StopRequest:
             self.set_reason("reached --max-hours")
 
     @contextmanager
-    def on_full_disk(self, folder: Path) -> Iterator[None]:
-        """Request a stop if the disk is full; nothing is recorded, so nothing is lost."""
+    def on_storage_error(self, folder: Path) -> Iterator[None]:
+        """Request a stop if the storage fails; nothing is recorded, so nothing is lost."""
         try:
             yield
         except OSError as error:
-            if error.errno not in DISK_FULL:
+            if not (fault := storage_fault(error, folder)):
                 raise
-            free = shutil.disk_usage(folder).free
-            self.set_reason(f"the disk is full ({free} bytes free): {error}")
+            self.set_reason(f"{STORAGE_FAILED}: {fault}")
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:

@@ -4,7 +4,6 @@ The folder has a trial's files (events, checkpoints, record), but ``request.json
 spec, because any network can be trained here, not only a variant of a study.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,14 +19,16 @@ from archsearch.core.task import Data, Task
 from archsearch.families.internimage import InternImageFamily
 from archsearch.running.train_trial import run_on, to_record
 from archsearch.running.work import never
-from archsearch.storage.files import read_json, write_json
+from archsearch.storage.files import log, plain_json, remove_leftovers, write_json
+from archsearch.storage.stored_json import read_typed
 from archsearch.storage.trial_folder import TrialFolder
 from archsearch.study import Record
 from archsearch.tasks.classification import CLASSIFICATION
 from archsearch.training.device import check_device, settings
 from archsearch.training.process_group import ProcessGroup
 from archsearch.training.state import Training
-from internimage import InternImage, load_weights, save_weights
+from internimage import load_weights, save_weights
+from internimage.weights import assemble
 
 WEIGHTS = "weights.safetensors"
 REQUEST = "request.json"
@@ -57,6 +58,18 @@ class TrainingRequest:
         return {**values, "data": self.data.fingerprint, "seed": self.seed, "start": self.start}
 
 
+@dataclass(frozen=True)
+class _StoredRequest:
+    """What is read of request.json."""
+
+    identity: dict[str, Any]
+
+
+def training_folder(path: Path) -> TrialFolder:
+    """The folder of a full training, whose record names no trial."""
+    return TrialFolder(path, trial_id="")
+
+
 def train_full(
     variant: InternImageFamily,
     recipe: Recipe,
@@ -83,11 +96,16 @@ def train_full(
     """
     check_device(recipe, device)
     description = task.describe(data, recipe)
+    for note in description.notes:
+        log.warning("Data: %s", note)
     weights = None if start is None else str(start)
     request = TrainingRequest(variant, recipe, description, seed, task, weights)
-    folder = TrialFolder(out)
+    folder = training_folder(out)
+    if start is not None and folder.record() is None:
+        _check_start(request, start)
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.lock():
+        remove_leftovers(folder.path)
         _write_or_check(request, folder)
         if folder.record() is None:
             run_on(device, partial(_train, folder.path, request), stop)
@@ -108,23 +126,28 @@ def export_weights(folder: TrialFolder, request: TrainingRequest, path: Path) ->
     """Write the weights of a finished training, a trial's too, for `internimage.load_weights`.
 
     Raises:
-        ValueError: the folder has no undamaged checkpoint.
+        ValueError: the folder has no undamaged checkpoint, or its weights do not fit the network.
     """
     stored = folder.load_checkpoint()
     if stored is None:
         raise ValueError(f"{folder.path} has no undamaged checkpoint to take weights from")
-    model = InternImage(request.variant.config_for(request.data.num_classes, request.recipe))
-    model.load_state_dict(measured_weights(stored[1]))
-    save_weights(model, path)
+    config = request.variant.config_for(request.data.num_classes, request.recipe)
+    save_weights(assemble(config, measured_weights(stored[1]), False, folder.path), path)
 
 
 def measured_weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights in a checkpoint's state that were measured: the averaged ones, if any."""
-    if state["average"] is None:
-        return dict(state["model"])
-    prefix = "module."
-    average = state["average"].items()
-    return {k.removeprefix(prefix): v for k, v in average if k.startswith(prefix)}
+    """The weights in a checkpoint's state that were measured: the averaged ones, if any.
+
+    Raises:
+        ValueError: the state holds no weights.
+    """
+    average, prefix = state.get("average"), "module."
+    weights = state.get("model") if average is None else average
+    if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise ValueError("the checkpoint holds no weights: train again in another folder")
+    if average is None:
+        return dict(weights)
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
 
 def _write_or_check(request: TrainingRequest, folder: TrialFolder) -> None:
@@ -133,14 +156,14 @@ def _write_or_check(request: TrainingRequest, folder: TrialFolder) -> None:
     Raises:
         ValueError: the folder holds another training; the message lists the differences.
     """
-    identity = json.loads(json.dumps(request.identity()))  # as read back: tuples become lists
+    identity = plain_json(request.identity())
     paths = (folder.path / REQUEST, folder.path / OLD_REQUEST)
     path = next((path for path in paths if path.exists()), None)
     if path is None:
         recipe, data = request.recipe.name, asdict(request.data)
         write_json(paths[0], {"identity": identity, "recipe": recipe, "data": data})
         return
-    stored = read_json(path)["identity"]
+    stored = read_typed(path, _StoredRequest).identity
     keys = sorted(k for k in identity.keys() | stored.keys() if identity.get(k) != stored.get(k))
     if keys:
         changes = "; ".join(f"{k} was {stored.get(k)}, now {identity.get(k)}" for k in keys)
@@ -155,20 +178,40 @@ def _train(
         training = Training(r.variant, r.recipe, r.data, r.seed, r.task, device, group)
         if r.start is not None:
             _load_start(training, Path(r.start))
-        to_record(training, TrialFolder(folder), "", stop)
+        to_record(training, training_folder(folder), "", stop)
+
+
+def _check_start(request: TrainingRequest, path: Path) -> None:
+    """Check that ``path`` holds weights of the network, before anything is written.
+
+    Raises:
+        ValueError: there is no such file, or the weights do not fit.
+    """
+    if not path.is_file():
+        raise ValueError(f"start must be a file of weights, and {path} is not a file")
+    with torch.device("meta"):
+        model = request.task.build(request.variant, request.data, request.recipe)
+    _fitting(load_weights(path).state_dict(), model.state_dict(), path)
 
 
 def _load_start(training: Training, path: Path) -> None:
-    """Load the weights in ``path``, except a classifier of another size.
+    """Load the weights in ``path``, except a classifier of another size."""
+    own = training.model.state_dict()
+    start = _fitting(load_weights(path).state_dict(), own, path)
+    training.model.load_state_dict(start, strict=False)
+    if start.keys() < own.keys():
+        training.progress.notes.append(f"classifier not taken from {path}: other classes")
+
+
+def _fitting(
+    start: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path
+) -> dict[str, Tensor]:
+    """The weights of ``start`` that the network takes: all but a classifier of another size.
 
     Raises:
         ValueError: other weights do not fit.
     """
-    start, model = load_weights(path).state_dict(), training.model
-    own = model.state_dict()
-    differing = [k for k in own if k not in start or own[k].shape != start[k].shape]
-    if misfits := sorted((set(differing) | (start.keys() - own.keys())) - CLASSIFIER):
+    differing = {k for k in own if k not in start or own[k].shape != start[k].shape}
+    if misfits := sorted((differing | (start.keys() - own.keys())) - CLASSIFIER):
         raise ValueError(f"{path} does not fit the network: {', '.join(misfits)}")
-    model.load_state_dict({k: start[k] for k in own if k not in differing}, strict=False)
-    if differing:
-        training.progress.notes.append(f"classifier not taken from {path}: other classes")
+    return {k: start[k] for k in own if k not in differing}

@@ -87,7 +87,8 @@ def _ignore(*_: object) -> None:
 
 
 def _resume(training: Training, folder: TrialFolder) -> None:
-    stored = training.group.first_process_first(folder.load_checkpoint)
+    load = partial(folder.load_checkpoint, training.check_state)
+    stored = training.group.first_process_first(load)
     if stored is None:
         return
     training.load_state(stored[1])
@@ -110,7 +111,7 @@ def _record(trial_id: str, training: Training, error: str) -> Record:
         seconds=sum(row["seconds"] for row in p.curve) + p.epoch_seconds,
         device=device_name(training.device),
         versions=versions(),
-        notes=tuple(p.notes),
+        notes=(*training.data.record_notes, *p.notes),
     )
 
 

@@ -202,10 +202,12 @@ def halving(
     for rung in (g.rung for g in gates if g.may_prune):
         records |= yield tuple(trial(rung, v) for v in alive)
         promoted = promote(scores(rung, alive), KEEP, by.higher_is_better)
-        pruned |= {v: rung.name for v in alive if v not in promoted}
+        kept = set(promoted)
+        pruned |= {v: rung.name for v in alive if v not in kept}
         alive = promoted
     records |= yield tuple(trial(full, v, seed) for seed in seeds for v in alive)
-    finalists = tuple(v for v in cells if v in alive or v in chosen)
+    final = {*alive, *chosen}
+    finalists = tuple(v for v in cells if v in final)
     spent, grid = sum(share_of[i] for i in records), float(len(cells) * len(seeds))
     notes = (*(g.reason for g in gates), f"cost {spent:.3g} full trainings; the grid: {grid:g}")
     return HalvingOutcome(finalists, pruned, gates, spent, grid, notes)

@@ -53,8 +53,14 @@ def optuna_trial(
 
 
 def _curve(record: Record, by: Metric) -> dict[int, float]:
-    points = {p["epoch"]: p.get(by.field) for p in record.curve if "epoch" in p}
+    """Return epoch -> value in the objective's unit; empty for what is not measured by epoch."""
+    points = {p["epoch"]: by.value_in(p) for p in record.curve if "epoch" in p}
     return {epoch: value for epoch, value in points.items() if value is not None}
+
+
+def directions_of(objectives: Sequence[Metric]) -> list[str]:
+    """Return Optuna's direction of every objective."""
+    return ["maximize" if by.higher_is_better else "minimize" for by in objectives]
 
 
 def distributions_of(variants: Iterable[Family]) -> dict[str, Any]:
@@ -78,11 +84,9 @@ def memory_study(
     trials: Iterable[tuple[Trial, Record | None]],
     objectives: Sequence[Metric],
     distributions: Mapping[str, Any] | None = None,
-    **create_options: Any,
 ) -> "optuna.Study":
-    """Return an Optuna study of these trainings, in memory by default.
+    """Return an Optuna study of these trainings in memory.
 
-    ``create_options`` go to `optuna.create_study`: storage and study_name.
     ``distributions`` default to the numbers and switches that differ.
     """
     import optuna
@@ -90,9 +94,8 @@ def memory_study(
     listed = list(trials)
     if distributions is None:
         distributions = distributions_of(t.variant for t, _ in listed)
-    directions = ["maximize" if by.higher_is_better else "minimize" for by in objectives]
     with quiet():
-        study = optuna.create_study(directions=directions, **create_options)
+        study = optuna.create_study(directions=directions_of(objectives))
         study.add_trials([optuna_trial(t, r, objectives, distributions) for t, r in listed])
     return study
 

@@ -6,6 +6,7 @@ records, so the same command resumes the same plan.
 
 from dataclasses import replace
 
+from archsearch.core.cell import Cell
 from archsearch.core.plans import Halve, MoreSeeds, Search
 from archsearch.core.task import Data
 from archsearch.families.internimage_space import MAIN, twelve_numbers
@@ -29,6 +30,24 @@ def steps_of(study: Study, data: Data) -> Steps[str] | None:
         case Halve():
             return _halving(study, data)
     return None
+
+
+def check_plan(study: Study, data: Data) -> None:
+    """Check that the study has a trial to begin with, by planning its first batch.
+
+    Raises:
+        ValueError: no cell can be trained, or the plan cannot begin; the message says why.
+    """
+    if not isinstance(study.plan, Search) and all(cell.variant is None for cell in study.cells):
+        lines = (f"\n  {_coordinates(cell)}: {cell.reason}" for cell in study.cells)
+        advice = "use other numbers or another budget"
+        raise ValueError(f"no cell can be trained, {advice}:{''.join(lines)}")
+    if (steps := steps_of(study, data)) is not None:
+        next(steps, None)
+
+
+def _coordinates(cell: Cell) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in cell.requested.items())
 
 
 def plan_text(study: Study) -> str:
@@ -74,7 +93,7 @@ def _search(study: Study, data: Data, plan: Search) -> Steps[str]:
         training_seed=study.seeds[0],
     )
     num = len(outcome.trials)
-    end = "; these are all variants of the space" if outcome.exhausted else ""
+    end = "; no other variant was found" if outcome.exhausted else ""
     names = ", ".join(trial.variant.name for trial in outcome.front)
     front = "Best" if len(plan.objectives) == 1 else "Pareto front"
     best = f"{front}: {names}" if names else "No variant gave a result"
@@ -82,8 +101,13 @@ def _search(study: Study, data: Data, plan: Search) -> Steps[str]:
 
 
 def domain_of(study: Study, plan: Search) -> Domain:
-    """Return the domain that a search study searches."""
-    assert study.budget is not None, "a search has a budget"
+    """Return the domain that a search study searches.
+
+    Raises:
+        ValueError: the study has no budget.
+    """
+    if study.budget is None:
+        raise ValueError("a search needs a budget: give the study one")
     budget = replace(study.budget, tolerance=plan.tolerance)
     if plan.over == "twelve":
         return twelve_numbers(budget)

@@ -40,7 +40,8 @@ MAX_LISTED = 10_000
 class SearchOutcome:
     """The trials of a search in order, and its Pareto front (`pareto`).
 
-    ``exhausted`` means that every variant of the domain was tried.
+    ``exhausted`` means that no other variant was found: every one of the domain was tried, or of
+    a large domain `MAX_REFUSALS` proposals in a row did not meet the budget or were tried before.
     """
 
     trials: tuple[Trial, ...]
@@ -69,7 +70,7 @@ def search(
     it with `archsearch.searching.adaptive_plan.drive`.
 
     Raises:
-        ValueError: at the first step, naming every wrong argument; later if no variant is found.
+        ValueError: at the first step, naming every wrong argument, or if no variant is found.
     """
     by = _metrics(task, sampler, objectives or (task.ranking_metric,), num_trials, batch)
     done: list[tuple[Trial, Record]] = []
@@ -78,11 +79,16 @@ def search(
         size = min(batch, num_trials - len(done))
         variants = _propose(domain, done, by, sampler, seed, size)
         exhausted = len(variants) < size
+        if not variants:
+            break
         trials = tuple(Trial(v, recipe, data, training_seed, task) for v in variants)
         records = yield trials
         done += [(trial, records[trial.id]) for trial in trials]
     if not done:
-        raise ValueError(f"no variant of the search space meets {domain.budget}: widen either")
+        raise ValueError(
+            f"no variant of the search space was found that meets {domain.budget}: widen the "
+            "tolerance or the space"
+        )
     return SearchOutcome(tuple(t for t, _ in done), _front(done, by), exhausted)
 
 
@@ -99,7 +105,7 @@ def _metrics(
         errors.append(f"trials and batch must be at least 1, got {num_trials} and {batch}")
     for name in objectives:
         try:
-            metrics.append(task.metric(name))
+            metrics.append(task.choosing_metric(name))
         except ValueError as error:
             errors.append(str(error))
     if errors:
@@ -161,12 +167,10 @@ def _nearest(trial: "optuna.Trial", meeting: Sequence[Family], tried: set[Family
 
 
 def _random_untried(domain: Domain, tried: set[Family], rng: np.random.Generator) -> Family | None:
-    """Return a random variant that was not tried yet; None if all were tried."""
+    """Return a random variant that was not tried yet; None if all were tried, or the domain is
+    too large to list."""
     if domain.num_choices > MAX_LISTED:
-        raise ValueError(
-            f"{MAX_REFUSALS} proposals in a row did not meet {domain.budget} or were tried before: "
-            "widen the tolerance or the space"
-        )
+        return None
     left = [variant for variant in domain.variants() if variant not in tried]
     return left[int(rng.integers(len(left)))] if left else None
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, get_args
 from archsearch.core.budget import Axis, Budget, readable
 from archsearch.core.cell import Cell, Fate
 from archsearch.core.family import Family
+from archsearch.core.numbers import LARGEST, quoted
 
 Invalid = Literal["repair", "skip", "error"]
 V = TypeVar("V", bound=Family)
@@ -35,12 +36,12 @@ class Space:
     def __post_init__(self) -> None:
         names = self.names
         wrong = [
-            f"{self.like.label_of(name)} must be different whole numbers >= 1, got "
-            f"{', '.join(map(str, values)) or '-'}"
+            f"{self.like.label_of(name)} must be different whole numbers >= 1, at most "
+            f"{LARGEST:,}, got {', '.join(map(quoted, values)) or '-'}"
             for name in names
             if not (values := self.values.get(name, ()))
             or len(set(values)) < len(values)
-            or min(values) < 1
+            or not 1 <= min(values) <= max(values) <= LARGEST
         ]
         wrong += [
             f"{type(self.like).__name__} has no number {name}; known: {', '.join(names)}"

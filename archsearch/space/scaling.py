@@ -5,11 +5,11 @@ The family defines how a variant grows and how the result is made legal (`Family
 """
 
 from itertools import count as count_from
-from math import isfinite
 
 from archsearch.core.budget import Axis, Budget, readable
 from archsearch.core.cell import Cell
 from archsearch.core.family import Family
+from archsearch.core.numbers import quoted
 
 BEST_PAIR = (1.09, 1.36)
 """(alpha, beta) that the paper found best (supplement C.2, Table C)."""
@@ -21,6 +21,9 @@ LADDER_BUDGET = Budget(100_000_000)
 """Where Table C's models end: "extending the -T model to -B models (100M)"."""
 
 MAX_RUNGS = 64
+
+MAX_FACTOR = 100
+"""The largest alpha or beta. The paper's are below 2."""
 
 
 def growth_note(alpha: float, beta: float, origin: Family, axis: Axis = "params") -> str:
@@ -35,14 +38,17 @@ def check_factors(alpha: float | None, beta: float | None) -> tuple[float, float
     """Both factors, validated.
 
     Raises:
-        ValueError: lists every factor that is missing or is not a number >= 1.
+        ValueError: lists every factor that is missing or is no number from 1 to `MAX_FACTOR`.
     """
     wrong = []
     for name, value in (("alpha", alpha), ("beta", beta)):
         if value is None:
             wrong.append(f"{name} is missing: the rule needs alpha and beta")
-        elif not (isfinite(value) and value >= 1):
-            wrong.append(f"{name} must be a number >= 1 (Section 3.2), got {value:g}")
+        elif not 1 <= value <= MAX_FACTOR:
+            wrong.append(
+                f"{name} must be a number >= 1 (Section 3.2), at most {MAX_FACTOR}, got "
+                f"{quoted(value)}"
+            )
     if wrong or alpha is None or beta is None:
         raise ValueError("; ".join(wrong))
     return alpha, beta

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+CHUNK_VALUES = 1_000_000
+"""Permuted values that are in memory at a time, 8 MB."""
+
 
 def association_p_value(
     columns: Mapping[str, Sequence[Any]], values: Sequence[float], draws: int = 1999
@@ -29,10 +32,12 @@ def association_p_value(
     bases = [b for c in columns.values() if 0 < (b := _basis(c)).shape[1] < len(y) - 1]
     if not bases or not y.any():
         return 1.0
-    rng = np.random.default_rng(0)
-    permuted = rng.permuted(np.tile(y, (draws, 1)), axis=1)
-    observed, null = (max_f(bases, rows) for rows in (y[None], permuted))
-    return float((1 + (null >= observed[0] - 1e-12).sum()) / (draws + 1))
+    rng, observed = np.random.default_rng(0), max_f(bases, y[None])[0]
+    step, num_greater = max(1, CHUNK_VALUES // len(y)), 0
+    for start in range(0, draws, step):
+        rows = rng.permuted(np.tile(y, (min(step, draws - start), 1)), axis=1)
+        num_greater += int((max_f(bases, rows) >= observed - 1e-12).sum())
+    return (1 + num_greater) / (draws + 1)
 
 
 def max_f(bases: Sequence[Array], rows: Array) -> Array:

@@ -8,7 +8,6 @@ from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats as sps
 
 Array = NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
@@ -54,10 +53,26 @@ def interval(
     if n == 1:
         return Interval(mean, None, None, 1, method)
     if method == "student":
-        return student_interval(mean, float(sps.sem(x)), n - 1, level, n)
-    draws = np.random.default_rng(0).integers(0, n, (10_000, n))
-    low, high = np.quantile(x[draws].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+        return student_interval(mean, float(x.std(ddof=1)) / math.sqrt(n), n - 1, level, n)
+    low, high = np.quantile(_resampled_means(x), [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean, float(low), float(high), n, method)
+
+
+def _resampled_means(x: Array, num_draws: int = 10_000) -> Array:
+    """Return the means of bootstrap resamples; many repeats are drawn in parts, to limit memory."""
+    step = max(1, 1_000_000 // len(x))
+    if step >= num_draws:
+        return np.asarray(x[_picks(len(x), num_draws)].mean(axis=1))
+    rng = np.random.default_rng(0)
+    sizes = [min(step, num_draws - start) for start in range(0, num_draws, step)]
+    parts = (rng.integers(0, len(x), (size, len(x))) for size in sizes)
+    return np.concatenate([x[part].mean(axis=1) for part in parts])
+
+
+@lru_cache(maxsize=8)
+def _picks(num_values: int, num_draws: int) -> NDArray[np.int64]:
+    """Return the positions of the values that each resample takes."""
+    return np.random.default_rng(0).integers(0, num_values, (num_draws, num_values))
 
 
 def student_interval(
@@ -66,8 +81,16 @@ def student_interval(
     """Return Student's two-sided interval; none without degrees of freedom."""
     if not degrees_of_freedom:
         return Interval(mean, None, None, n, "student")
-    half = float(sps.t.ppf((1 + level) / 2, degrees_of_freedom)) * standard_error
+    half = t_quantile((1 + level) / 2, degrees_of_freedom) * standard_error
     return Interval(mean, mean - half, mean + half, n, "student")
+
+
+@lru_cache(maxsize=1024)
+def t_quantile(probability: float, degrees_of_freedom: float) -> float:
+    """Return a quantile of Student's distribution."""
+    from scipy.special import stdtrit  # half the import of scipy.stats, and the same number
+
+    return float(stdtrit(degrees_of_freedom, probability))
 
 
 def mean_of_means(groups: Sequence[Sequence[float]], level: float = 0.95) -> Interval:
@@ -215,15 +238,21 @@ def pareto(points: Mapping[Key, Sequence[float]], maximize: Sequence[bool]) -> t
     if bad := sorted(str(k) for k, p in points.items() if len(p) != len(maximize)):
         raise ValueError(f"wanted {len(maximize)} objectives, other numbers at: {', '.join(bad)}")
     sign = np.where(np.asarray(maximize, dtype=bool), 1.0, -1.0)
-    scores = {key: _finite(point) * sign for key, point in points.items()}
-    front = [
-        key
-        for key, s in scores.items()
-        if not any((o >= s).all() and (o > s).any() for o in scores.values())
-    ]
-    return tuple(sorted(front, key=lambda key: tuple(-scores[key])))
+    scores = {key: tuple((_finite(point) * sign).tolist()) for key, point in points.items()}
+    front: dict[Key, tuple[float, ...]] = {}
+    # A point is dominated only by earlier ones in this order, and by one of the front if by any.
+    for key in sorted(scores, key=lambda key: scores[key], reverse=True):
+        if not any(_dominates(other, scores[key]) for other in front.values()):
+            front[key] = scores[key]
+    in_table_order = (key for key in points if key in front)
+    return tuple(sorted(in_table_order, key=lambda key: tuple(-x for x in front[key])))
 
 
+def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a != b and all(x >= y for x, y in zip(a, b, strict=True))
+
+
+@lru_cache(maxsize=16)
 def probability_winner_is_best(
     num_cells: int = 30,
     gap: float = 0.05,
@@ -236,12 +265,23 @@ def probability_winner_is_best(
     Each cell's true value is ``gap`` below that of the one before, and each training adds normal
     noise of standard deviation ``sd``. The interval is the error of the simulation.
     """
-    rng = np.random.default_rng(0)
-    truth = -gap * np.arange(num_cells)
-    means = truth + rng.normal(0.0, sd / math.sqrt(num_seeds), (draws, num_cells))
-    wins = int((means.argmax(axis=1) == 0).sum())
-    exact = sps.binomtest(wins, draws).proportion_ci(0.95)
-    return Interval(wins / draws, float(exact.low), float(exact.high), draws, "simulation")
+    rng, wins = np.random.default_rng(0), 0
+    truth, step = -gap * np.arange(num_cells), max(1, 1_000_000 // num_cells)
+    for start in range(0, draws, step):  # in parts, to limit memory
+        shape = (min(step, draws - start), num_cells)
+        means = truth + rng.normal(0.0, sd / math.sqrt(num_seeds), shape)
+        wins += int((means.argmax(axis=1) == 0).sum())
+    return Interval(wins / draws, *_share_interval(wins, draws, 0.95), draws, "simulation")
+
+
+def _share_interval(successes: int, draws: int, level: float) -> tuple[float, float]:
+    """Return the exact interval of a share (Clopper and Pearson 1934)."""
+    from scipy.special import betaincinv
+
+    failures, tail = draws - successes, (1 - level) / 2
+    low = betaincinv(successes, failures + 1, tail) if successes else 0.0
+    high = betaincinv(successes + 1, failures, 1 - tail) if failures else 1.0
+    return float(low), float(high)
 
 
 def _finite(values: Sequence[float]) -> Array:

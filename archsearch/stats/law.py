@@ -12,10 +12,9 @@ from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats as sps
 
-from archsearch.stats.intervals import Interval, student_interval
-from archsearch.stats.ranking import step_down
+from archsearch.stats.intervals import Interval, student_interval, t_quantile
+from archsearch.stats.paired_model import greatest_t, step_down
 
 Array = NDArray[np.float64]
 Rule = TypeVar("Rule", bound=Hashable)
@@ -84,7 +83,8 @@ def fit(points: Points, level: float = 0.95) -> Law:
     measure their coverage on synthetic data.
 
     Raises:
-        ValueError: there are fewer than two sizes, or an error is not above 0.
+        ValueError: there are fewer than two sizes, an error is negative, or all errors of a size
+            are 0.
     """
     sizes, means = _means(points)
     x, y = np.log(sizes) - np.log(sizes).mean(), np.log(means)
@@ -119,7 +119,7 @@ def predict(law: Law, size: float) -> Prediction:
     center, n = law.log_error(size), len(law.sizes)
     if law.deviation is None:
         return Prediction(size, Interval(math.exp(center), None, None, n, "student, log error"))
-    t = float(sps.t.ppf((1 + law.level) / 2, law.degrees_of_freedom))
+    t = t_quantile((1 + law.level) / 2, law.degrees_of_freedom)
     half = t * law.deviation * math.sqrt(1 + law.leverage(size))
     low, high = (min(100.0, math.exp(min(center + h, 700.0))) for h in (-half, half))
     return Prediction(size, Interval(math.exp(center), low, high, n, "student, log error"))
@@ -192,12 +192,10 @@ def _p_values_of_best(laws: Sequence[Law], size: float, freedom: int, draws: int
     center = np.array([law.log_error(size) for law in laws])
     h = np.array([law.leverage(size) for law in laws])
     squares = sum((law.deviation or 0.0) ** 2 * law.degrees_of_freedom for law in laws)
-    se = np.sqrt(h[:, None] + h)
     rng = np.random.default_rng(0)
 
     def greatest(y: Array, deviation: Array) -> Array:
-        t = (y[:, :, None] - y[:, None, :]) / (deviation[:, None, None] * se)
-        return np.asarray(t.max(2))
+        return greatest_t(-y, np.broadcast_to(h, y.shape)) / deviation[:, None]
 
     null_deviation = np.sqrt(rng.chisquare(freedom, draws) / freedom)
     null = greatest(rng.normal(size=(draws, len(laws))) * np.sqrt(h), null_deviation)
@@ -212,8 +210,11 @@ def _means(points: Points) -> tuple[Array, Array]:
     for size, errors in points.items():
         if size <= 0 or not len(errors):
             problems.append(f"size {size:g} must be above 0 and have errors, got {len(errors)}")
-        elif not all(math.isfinite(e) and e > 0 for e in errors):
-            problems.append(f"errors at size {size:g} must be above 0 percent, got {list(errors)}")
+        elif not (all(math.isfinite(e) and e >= 0 for e in errors) and any(errors)):
+            problems.append(
+                f"errors at size {size:g} must be 0 percent or more, with a mean above 0, got "
+                f"{list(errors)}"
+            )
     if problems:
         raise ValueError("; ".join(problems))
     sizes = np.array(sorted(points), dtype=float)

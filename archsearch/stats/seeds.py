@@ -10,16 +10,8 @@ from typing import Generic
 
 import numpy as np
 
-from archsearch.stats.ranking import (
-    PRIOR_DEGREES_OF_FREEDOM,
-    Key,
-    Ranking,
-    Table,
-    balanced_design,
-    least_squares,
-    statistic,
-    tied_with_best,
-)
+from archsearch.stats.paired_model import balanced_design, noise_deviations, paired_model
+from archsearch.stats.ranking import Key, Ranking, Table, tied_with_best
 
 FIRST_SEEDS = 3
 """Seeds of every cell before the first look. Two seeds can hardly exclude a cell, and a noisy best
@@ -104,15 +96,15 @@ def look_level(cells: int, max_seeds: int, level: float) -> float:
     looks = range(min(FIRST_SEEDS, max_seeds), max_seeds + 1)
     if len(looks) == 1 or cells < 2:
         return level
-    draws = max(200, min(4000, 4_000_000 // cells**2))
     rng = np.random.default_rng(1)
-    prior = PRIOR_DEGREES_OF_FREEDOM
-    deviations = np.sqrt(prior / rng.chisquare(prior, (draws, cells, 1)))
-    noise = rng.normal(size=(draws, cells, max_seeds)) * deviations
+    draws = max(100, min(4000, 400_000 // cells))
+    noise = (
+        rng.normal(size=(draws, cells, max_seeds)) * noise_deviations(rng, draws, cells)[..., None]
+    )
     smallest = np.ones(draws * cells)
     for n in looks:
-        model = least_squares(balanced_design(cells, n))
-        values = statistic(model, noise[:, :, :n].reshape(draws, -1), "moderated").ravel()
+        model = paired_model(balanced_design(cells, n))
+        values = model.statistic(noise[:, :, :n].reshape(draws, -1), "moderated").ravel()
         below = np.searchsorted(np.sort(values), values)
         smallest = np.minimum(smallest, 1 - below / len(values))
     return 1 - float(np.quantile(smallest, 1 - level))

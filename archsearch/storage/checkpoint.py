@@ -6,16 +6,19 @@ the file. Checkpoints hold tensors and plain Python values and are loaded with
 """
 
 import hashlib
+import os
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from archsearch.storage.files import new_file, quarantine
+from archsearch.storage.plain_file import open_plain
 
+Check = Callable[[Mapping[str, Any]], None]
 Which = Literal["newest", "best"]
 
 KEEP = 2
@@ -75,14 +78,20 @@ def keep_newest(folder: Path) -> None:
         old.path.unlink(missing_ok=True)
 
 
-def load(folder: Path, which: Which = "newest") -> tuple[int, dict[str, Any]] | None:
+def load(
+    folder: Path, which: Which = "newest", check: Check | None = None
+) -> tuple[int, dict[str, Any]] | None:
     """The steps and state of the newest (or best) undamaged checkpoint, on the CPU.
 
-    A damaged one is renamed to ``*.corrupt`` with a warning, and the one before it is used.
+    ``check`` raises ValueError for a state that does not fit. A checkpoint that is damaged or does
+    not fit is renamed to ``*.corrupt`` with a warning, and the one before it is used.
     """
     for checkpoint in stored(folder, "checkpoint" if which == "newest" else "best"):
         try:
-            return checkpoint.steps, _read(checkpoint)
+            state = _read(checkpoint)
+            if check is not None:
+                check(state)
+            return checkpoint.steps, state
         except ValueError as error:
             quarantine(checkpoint.path, str(error))
     return None
@@ -96,15 +105,20 @@ def _read(checkpoint: Checkpoint) -> dict[str, Any]:
     """
     import torch
 
-    with checkpoint.path.open("rb") as file:
+    with os.fdopen(open_plain(checkpoint.path, os.O_RDONLY), "rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != checkpoint.sha256:
             raise ValueError("its sha256 is not the one in its name")
-    if not zipfile.is_zipfile(checkpoint.path):
-        raise ValueError("it is not in the format of torch.save")
-    try:
-        state = torch.load(checkpoint.path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError("it holds more than tensors and plain values") from error
+        file.seek(0)
+        if not zipfile.is_zipfile(file):
+            raise ValueError("it is not in the format of torch.save")
+        file.seek(0)
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise ValueError("it holds more than tensors and plain values") from error
+        except (RuntimeError, RecursionError) as error:  # another archive than torch.save writes
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"it is not in the format of torch.save ({reason})") from error
     if not isinstance(state, dict):
         raise ValueError(f"it holds a {type(state).__name__}, not a state")
     return state

@@ -5,7 +5,6 @@ one write; readers skip an incomplete last line, and the next append ends it. Ev
 through `os_write`, which tests replace by a disk that fills up.
 """
 
-import errno
 import hashlib
 import json
 import logging
@@ -17,18 +16,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from archsearch.core.visible import visible
+from archsearch.storage.checksum import protected
+from archsearch.storage.faults import naming
+from archsearch.storage.plain_file import open_plain
 
 log = logging.getLogger("archsearch")
 
 TEMP_PREFIX = ".tmp-"
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 os_write = os.write
 
 
-class Damaged(ValueError):
-    """Raised for a file that exists but does not hold what was written."""
+def _escape(record: logging.LogRecord) -> bool:
+    """Make stored text in a message visible before it reaches a terminal."""
+    record.msg, record.args = visible(record.getMessage()), ()
+    return True
+
+
+log.addFilter(_escape)
 
 
 class NewFile:
@@ -88,7 +94,8 @@ def new_file(folder: Path) -> Iterator[NewFile]:
     temp = temporary(folder)
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        yield NewFile(fd, temp)
+        with naming(folder):
+            yield NewFile(fd, temp)
     finally:
         os.close(fd)
         temp.unlink(missing_ok=True)
@@ -105,7 +112,8 @@ def sync_folder(folder: Path) -> None:
     """Flush renames in ``folder`` to the disk, so that they survive a power cut."""
     fd = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(fd)
+        with naming(folder):
+            os.fsync(fd)
     finally:
         os.close(fd)
 
@@ -135,69 +143,37 @@ def _finite(value: object) -> object:
     return value
 
 
-def write_json(path: Path, value: object, indent: int | None = None) -> None:
-    """Write ``value`` to ``path`` as JSON, in one step."""
+def write_json(path: Path, values: Mapping[str, Any], indent: int | None = None) -> None:
+    """Write ``values`` to ``path`` as JSON with a checksum, in one step."""
+    write_bytes(path, (to_json(protected(plain_json(values)), indent) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` in one step; a link at ``path`` is replaced, not followed."""
     with new_file(path.parent) as file:
-        file.write((to_json(value, indent) + "\n").encode())
+        file.write(content)
         file.publish(path)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in ``path``.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        Damaged: it does not hold a complete JSON object.
-    """
-    try:
-        value = json.loads(path.read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise Damaged(f"{path} is damaged: {error}") from error
-    if not isinstance(value, dict):
-        raise Damaged(f"{path} is damaged: wanted a JSON object, got {type(value).__name__}")
-    return value
+def plain_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as they are read back: tuples become lists, NaN becomes None."""
+    plain: dict[str, Any] = json.loads(to_json(values))
+    return plain
 
 
-@contextmanager
-def well_formed(path: Path) -> Iterator[None]:
-    """Convert errors about missing or wrong fields of the file ``path`` to Damaged."""
-    try:
-        yield
-    except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
-        raise Damaged(f"{path} is damaged: {type(error).__name__} {error}") from error
-
-
-def append_json(path: Path, value: object) -> None:
-    """Append one line and flush it to the disk; an incomplete last line is ended first."""
-    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+def append_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Append one line with its checksum and flush it to the disk; an incomplete last line is ended
+    first."""
+    fd = open_plain(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
         size = os.fstat(fd).st_size
-        incomplete = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
-        write_all(fd, (("\n" if incomplete else "") + to_json(value) + "\n").encode())
-        os.fsync(fd)
+        with naming(path):
+            incomplete = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+            line = to_json(protected(plain_json(values)))
+            write_all(fd, (("\n" if incomplete else "") + line + "\n").encode())
+            os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def parse_lines(content: bytes) -> list[dict[str, Any]]:
-    """The JSON objects in ``content``, one per line, in order; damaged lines are left out."""
-    objects = []
-    for line in content.split(b"\n"):
-        try:
-            value = json.loads(line)
-        except (UnicodeDecodeError, json.JSONDecodeError):
-            continue
-        if isinstance(value, dict):
-            objects.append(value)
-    return objects
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects in the file ``path``, as `parse_lines`; none if it is absent."""
-    try:
-        return parse_lines(path.read_bytes())
-    except FileNotFoundError:
-        return []
 
 
 def quarantine(path: Path, reason: str) -> None:

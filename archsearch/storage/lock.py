@@ -14,6 +14,10 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from archsearch.storage.faults import naming
+from archsearch.storage.plain_file import Damaged, open_plain
+from archsearch.storage.stored_json import warn_once
+
 POLL_SECONDS = 0.02
 
 _held: set[int] = set()
@@ -21,7 +25,10 @@ _held: set[int] = set()
 
 
 class Locked(ValueError):
-    """Raised when another process holds the lock; the message names it."""
+    """Raised when another process holds the lock, or when what is at its path can be no lock.
+
+    The message says which; in the second case the cause is `Damaged`.
+    """
 
 
 def _release_in_child() -> None:
@@ -44,13 +51,17 @@ def hold(path: Path, wait_seconds: float = 1.0) -> Iterator[None]:
     The default wait outlasts `is_held`, which takes the lock for an instant.
 
     Raises:
-        Locked: another process holds it.
+        Locked: another process holds it, or there is no plain file at ``path``.
         OSError: the file cannot be written, or its file system has no locks.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fd = open_plain(path, os.O_RDWR | os.O_CREAT)
+    except Damaged as error:
+        raise Locked(str(error)) from error
     _held.add(fd)
     try:
-        _acquire(fd, path, time.monotonic() + wait_seconds)
+        with naming(path):
+            _acquire(fd, path, time.monotonic() + wait_seconds)
         _write_holder(fd)
         yield
     finally:
@@ -65,8 +76,7 @@ def _acquire(fd: int, path: Path, deadline: float) -> None:
             return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                holder = os.pread(fd, 200, 0).decode(errors="replace").strip()
-                raise Locked(f"{path.parent} is in use by {holder or 'another process'}") from None
+                raise Locked(f"{path.parent} is in use by {_read_holder(fd)}") from None
         except OSError as error:
             if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                 error.strerror = f"the file system has no locks ({error.strerror})"
@@ -81,16 +91,31 @@ def _write_holder(fd: int) -> None:
         os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()} since {now}\n".encode(), 0)
 
 
+def _read_holder(fd: int) -> str:
+    return os.pread(fd, 200, 0).decode(errors="replace").strip() or "another process"
+
+
 def is_held(path: Path) -> bool:
     """Whether a running process holds the lock at ``path``; False without a lock file."""
+    return bool(holder_of(path))
+
+
+def holder_of(path: Path) -> str:
+    """The running process that holds the lock at ``path``; empty if none does.
+
+    What is no plain file holds no lock; a warning names it.
+    """
     try:
-        fd = os.open(path, os.O_RDONLY)
+        fd = open_plain(path, os.O_RDONLY)
     except FileNotFoundError:
-        return False
+        return ""
+    except Damaged as error:
+        warn_once(str(error))
+        return ""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return _read_holder(fd)
     finally:
         os.close(fd)
-    return False
+    return ""

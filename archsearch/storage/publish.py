@@ -5,9 +5,11 @@ no checkpoints, logs or locks. It is a run itself: it can be reported, verified,
 extended.
 """
 
-import shutil
 from pathlib import Path
 
+from archsearch.storage.files import write_bytes
+from archsearch.storage.plain_file import Damaged, read_plain
+from archsearch.storage.stored_json import warn_once
 from archsearch.storage.study_folder import StudyFolder
 
 STUDY_FILES = ("study.json", "quote.json")
@@ -32,7 +34,7 @@ def publish(run: Path, target: Path) -> int:
     launched = source.launched()
     for trial_id in launched:
         trial = source.trial(trial_id)
-        patterns = TRIAL_FILES if trial.record() else UNFINISHED_TRIAL_FILES
+        patterns = TRIAL_FILES if trial.record_summary() else UNFINISHED_TRIAL_FILES
         for path in (p for pattern in patterns for p in trial.path.glob(pattern)):
             _copy(path, target / "trials" / trial_id)
     return len(launched)
@@ -57,6 +59,13 @@ def _identity(folder: StudyFolder) -> tuple[object, object]:
 
 
 def _copy(path: Path, folder: Path) -> None:
-    if path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / path.name)
+    """Copy a plain file; one that is absent is left out, one that is none with a warning."""
+    try:
+        content = read_plain(path)
+    except FileNotFoundError:
+        return
+    except Damaged as error:
+        warn_once(f"{error}; it is not copied")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / path.name, content)

@@ -1,19 +1,19 @@
 """The request in study.json: conversion to and from a study, differences and union of two."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import msgspec
 
 from archsearch.core.budget import Budget
+from archsearch.core.cell import Fate
 from archsearch.core.family import Family
 from archsearch.core.plans import KINDS, Plan, Search
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data
 from archsearch.families import variant_from_dict
-from archsearch.storage.files import to_json
+from archsearch.storage.files import plain_json
 from archsearch.study import NUMERICS, Study, Trial, canonical_json
 from archsearch.tasks import task_from_dict
 
@@ -35,6 +35,57 @@ def typed(values: Any, kind: type[T]) -> T:
         ValueError: a field is missing or has the wrong type; the message has its path.
     """
     return msgspec.convert(values, kind, dec_hook=_variant)
+
+
+TrialId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _StoredCell(msgspec.Struct):
+    """What readers of a request take from a cell without converting it to a `Cell`."""
+
+    requested: dict[str, int | float | str]
+    fate: Fate
+    variant: dict[str, Any] | None
+    trials: dict[str, TrialId]
+
+
+class _StoredRecipe(msgspec.Struct):
+    epochs: Count
+
+
+class _StoredRequest(msgspec.Struct):
+    """What readers of a request take from it without converting it to a `Study`."""
+
+    name: str
+    question: str
+    metric: str
+    budget: str
+    cells: list[_StoredCell]
+    seeds: list[Count]
+    recipe: _StoredRecipe
+    data: dict[str, Any]
+    command: list[str]
+    created: str
+    versions: dict[str, str]
+    plan: dict[str, Any] = {}
+    task: dict[str, Any] = {}
+    commands_before: list[list[str]] = []
+
+
+def check_request(request: Mapping[str, Any]) -> None:
+    """Check the types of a request's fields; `study_of` checks the values.
+
+    Raises:
+        ValueError: a field is missing or has the wrong type, or a coordinate is a number in one
+            cell and text in another, so that cells have no order.
+    """
+    stored = msgspec.convert(request, _StoredRequest)
+    values = [(name, value) for cell in stored.cells for name, value in cell.requested.items()]
+    texts = {name for name, value in values if isinstance(value, str)}
+    numbers = {name for name, value in values if not isinstance(value, str)}
+    if mixed := sorted(texts & numbers):
+        raise ValueError(f"numbers and text for the coordinate {', '.join(mixed)}")
 
 
 def migrated(values: dict[str, Any]) -> dict[str, Any]:
@@ -71,8 +122,7 @@ def to_request(study: Study, data: Data) -> dict[str, Any]:
     for i, cell in enumerate(request["cells"]):
         cell["trials"] = {str(seed): ids[seed][i] for seed in study.seeds if ids[seed][i]}
     head = {"schema": max(STUDY_SCHEMAS), "numerics": NUMERICS}
-    plain: dict[str, Any] = json.loads(to_json({**head, **request, "data": asdict(data)}))
-    return plain
+    return plain_json({**head, **request, "data": asdict(data)})
 
 
 def _ids(study: Study, data: Data, seed: int) -> list[str]:
@@ -96,7 +146,9 @@ def study_of(request: Mapping[str, Any]) -> Study:
     }
     stored = {"reports": [], **request}
     others = {k: typed(stored[k], kind) for k, kind in _STUDY_TYPES.items() if k not in converted}
-    return Study(**others, **converted)
+    study = Study(**others, **converted)
+    study.task.metric(study.metric)  # raises for an unknown one
+    return study
 
 
 def plan_of(values: Mapping[str, Any]) -> Plan | None:
@@ -143,9 +195,11 @@ def ids_of(request: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(trial_id for trial_id in ids if trial_id))
 
 
-def trials_of(request: Mapping[str, Any]) -> tuple[Trial, ...]:
-    """The distinct planned trials with their stored ids, in the order of `ids_of`."""
-    study, data = study_of(request), data_of(request)
+def trials_of(request: Mapping[str, Any], study: Study, data: Data) -> tuple[Trial, ...]:
+    """The distinct planned trials with their stored ids, in the order of `ids_of`.
+
+    ``study`` and ``data`` are those of the request.
+    """
     trials: dict[str, Trial] = {}
     for seed in study.seeds:
         for cell, stored in zip(study.cells, request["cells"], strict=True):
@@ -171,12 +225,19 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differen
         *_changed("", old, new, ("name", "numerics", "task")),
         *_changed("recipe.", old["recipe"], new["recipe"], _keys(old["recipe"], new["recipe"])),
         *_plan_changes(old, new),
-        *_changed("data.", old["data"], new["data"], ("fingerprint",)),
+        *_data_changes(old["data"], new["data"]),
         *_members(
             "seed", dict.fromkeys(map(str, old["seeds"])), dict.fromkeys(map(str, new["seeds"]))
         ),
         *_members("cell", _by_coordinates(old), _by_coordinates(new)),
     ]
+
+
+def _data_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
+    """The fingerprints if they differ, with the numbers of images, which often say why."""
+    keys = ("num_train", "num_val", "num_test", "num_classes")
+    if fingerprint := list(_changed("data.", old, new, ("fingerprint",))):
+        yield from (*fingerprint, *_changed("data.", old, new, keys))
 
 
 def _keys(*mappings: Mapping[str, Any]) -> list[str]:

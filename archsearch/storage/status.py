@@ -4,7 +4,6 @@ It reads little: of a finished trial the first bytes of its record, of others th
 10,000 finished trials take well under a second.
 """
 
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,9 +12,14 @@ from typing import Any
 
 from archsearch.core.family import variant_names
 from archsearch.core.metrics import Metric
+from archsearch.core.plans import Halve, Plan, Search
 from archsearch.families import variant_from_dict
 from archsearch.storage import lock
-from archsearch.storage.study_folder import State, StudyFolder, TrialFolder
+from archsearch.storage.request import data_of, plan_of
+from archsearch.storage.resume import resume_command
+from archsearch.storage.stored_json import well_formed
+from archsearch.storage.study_folder import FINISHED, State, StudyFolder
+from archsearch.study import Trial
 from archsearch.tasks import task_from_dict
 
 
@@ -25,16 +29,20 @@ class StudyStatus:
 
     ``running`` is whether a driver holds the folder. ``best`` is the row with the best value of
     the study's metric among the complete trials. ``command`` starts or resumes the study.
+    ``finished`` is whether it has trained its plan; None if the plan may add trials.
+    ``data_notes`` say what is left out of the data.
     """
 
     name: str
     question: str
     metric: str
     command: str
+    finished: bool | None
     running: bool
     counts: Mapping[State, int]
     best: Mapping[str, Any] | None
     rows: tuple[Mapping[str, Any], ...]
+    data_notes: tuple[str, ...] = ()
 
 
 def study_status(path: Path | str) -> StudyStatus:
@@ -47,29 +55,54 @@ def study_status(path: Path | str) -> StudyStatus:
     """
     folder = StudyFolder(path)
     request = folder.request()
-    metric = task_from_dict(request.get("task", {})).metric(request["metric"])
-    rows = tuple(_rows(folder, request, metric))
+    with well_formed(folder.path / "study.json"):
+        metric = task_from_dict(request.get("task", {})).metric(request["metric"])
+        labels, data = _labels(request), data_of(request)
+        plan, command = plan_of(request.get("plan", {})), list(request["command"])
+    rows = tuple(_rows(folder, request, labels, metric))
+    counts = Counter[State](row["state"] for row in rows)
     complete = [r for r in rows if r["state"] == "complete" and r[metric.name] is not None]
     return StudyStatus(
         name=request["name"],
         question=request["question"],
         metric=metric.name,
-        command=shlex.join(request["command"]),
+        command=resume_command(command, folder.path),
+        finished=_is_finished(plan, counts),
         running=lock.is_held(folder.path / "lock"),
-        counts=Counter(row["state"] for row in rows),
+        counts=counts,
         best=max(complete, key=lambda row: metric.merit(row[metric.name]), default=None),
         rows=rows,
+        data_notes=data.notes,
     )
 
 
+def _is_finished(plan: Plan | None, counts: Mapping[State, int]) -> bool | None:
+    """Whether nothing is left to train; None if the plan may add trials, or may skip pending ones.
+
+    A halving leaves the trials of pruned networks pending for ever.
+    """
+    done = sum(counts.get(state, 0) for state in FINISHED)
+    pending = counts.get("pending", 0)
+    if not done or sum(counts.values()) > done + (pending if isinstance(plan, Halve) else 0):
+        return False
+    if plan is None or (isinstance(plan, Search) and done >= plan.num_trials):
+        return True
+    return None
+
+
 def _rows(
-    folder: StudyFolder, request: Mapping[str, Any], metric: Metric
+    folder: StudyFolder,
+    request: Mapping[str, Any],
+    labels: Mapping[str, tuple[str, int]],
+    metric: Metric,
 ) -> Iterator[dict[str, Any]]:
-    labels = _labels(request)
     launched = folder.launched()
     epochs = request["recipe"]["epochs"]
     for trial_id in dict.fromkeys((*labels, *launched)):
-        network, seed = labels.get(trial_id) or _label(folder.trial(trial_id))
+        label = labels.get(trial_id) or _label(folder.launched_trial(trial_id))
+        if label is None:
+            continue
+        network, seed = label
         row = {"trial": trial_id, "network": network, "seed": seed}
         pending = {"state": "pending", "epoch": 0, metric.name: None, "note": ""}
         state = _launched_state(folder, trial_id, metric) if trial_id in launched else pending
@@ -88,13 +121,9 @@ def _labels(request: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
     return labels
 
 
-def _label(trial: TrialFolder) -> tuple[str, int | None]:
-    """Network and seed of a trial beyond the plan, from its spec."""
-    try:
-        spec = trial.trial()
-    except (FileNotFoundError, ValueError):
-        return "", None
-    return spec.variant.name, spec.seed
+def _label(trial: Trial | None) -> tuple[str, int] | None:
+    """Network and seed of a trial beyond the plan; None if its spec is damaged."""
+    return None if trial is None else (trial.variant.name, trial.seed)
 
 
 def _launched_state(folder: StudyFolder, trial_id: str, metric: Metric) -> dict[str, Any]:

@@ -7,8 +7,9 @@ nothing is ever unpickled.
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from typing import Any
 from archsearch.core.task import Data
 from archsearch.core.versions import versions
 from archsearch.storage import lock
-from archsearch.storage.files import DISK_FULL, Damaged, log, quarantine, well_formed, write_json
+from archsearch.storage.faults import NOT_ALLOWED, STORAGE_ERRORS
+from archsearch.storage.files import log, quarantine, write_json
 from archsearch.storage.lock import Locked
+from archsearch.storage.plain_file import Damaged, refuse_link
 from archsearch.storage.request import (
     STUDY_SCHEMAS,
     Difference,
+    check_request,
     data_of,
     differences,
     ids_of,
@@ -30,8 +34,10 @@ from archsearch.storage.request import (
     trials_of,
     union,
 )
+from archsearch.storage.stored_json import has_checksum, warn_once, well_formed
 from archsearch.storage.trial_folder import (
     FINISHED,
+    SPEC,
     RecordSummary,
     State,
     TrialFolder,
@@ -69,6 +75,20 @@ def checked_name(name: str) -> str:
 
 def _is_control(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+@dataclass(frozen=True)
+class StudyContents:
+    """What study.json holds: the request as plain values, the study, its data and its trials.
+
+    ``trials`` are those of `StudyFolder.trials`, ``launched`` the ids that have a folder.
+    """
+
+    request: dict[str, Any]
+    study: Study
+    data: Data
+    trials: tuple[Trial, ...]
+    launched: Mapping[str, None]
 
 
 class StudyFolder:
@@ -110,11 +130,12 @@ class StudyFolder:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Convert system errors about the folder to ValueError, but not a full disk."""
+        """Convert system errors of a wrong folder to ValueError, but not those of the storage."""
         try:
             yield
         except OSError as error:
-            if error.errno in DISK_FULL:
+            wrong_folder = error.errno in NOT_ALLOWED and not (self.path / "study.json").exists()
+            if error.errno in STORAGE_ERRORS and not wrong_folder:
                 raise
             raise ValueError(
                 f"cannot write in {self.path}: {error.strerror}. Choose another folder with --out"
@@ -174,23 +195,51 @@ class StudyFolder:
             raise ValueError(f"{error}. {advice}") from error
 
     def _read(self) -> dict[str, Any]:
-        return migrated(read_checked(self.path / "study.json", STUDY_SCHEMAS))
+        path = self.path / "study.json"
+        values = read_checked(path, STUDY_SCHEMAS)
+        with well_formed(path):
+            request = migrated(values)
+            check_request(request)
+        return request
 
     def study(self) -> Study:
+        request = self.request()
         with well_formed(self.path / "study.json"):
-            return study_of(self.request())
+            return study_of(request)
 
     def data(self) -> Data:
+        request = self.request()
         with well_formed(self.path / "study.json"):
-            return data_of(self.request())
+            return data_of(request)
 
     def trials(self) -> tuple[Trial, ...]:
         """Every planned trial in plan order, then those that a search launched beyond the plan."""
+        return self.contents().trials
+
+    def contents(self) -> StudyContents:
+        """The study and its trials, with study.json read once; raises as `request`."""
+        request, launched = self.request(), self.launched()
         with well_formed(self.path / "study.json"):
-            planned = trials_of(self.request())
-        planned_ids = {trial.id for trial in planned}
-        more = (self.trial(i) for i in self.launched() if i not in planned_ids)
-        return planned + tuple(folder.trial() for folder in more)
+            study, data = study_of(request), data_of(request)
+            planned = trials_of(request, study, data)
+        trials = planned + tuple(self._beyond({trial.id for trial in planned}, launched))
+        return StudyContents(request, study, data, trials, launched)
+
+    def _beyond(self, planned: Container[str], launched: Iterable[str]) -> Iterator[Trial]:
+        """The launched trials that are not planned; one with a damaged spec is left out."""
+        for trial_id in launched:
+            if trial_id not in planned and (trial := self.launched_trial(trial_id)):
+                yield trial
+
+    def launched_trial(self, trial_id: str) -> Trial | None:
+        """The trial as launched; None without a spec, or with a warning if it is damaged."""
+        try:
+            return self.trial(trial_id).trial()
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            warn_once(f"{error}; the trial is left out")
+            return None
 
     def trial(self, trial_id: str) -> TrialFolder:
         """The folder of a trial.
@@ -208,16 +257,37 @@ class StudyFolder:
         return {trial_id: record for trial_id, record in records.items() if record is not None}
 
     def launched(self) -> dict[str, None]:
-        """Ids of the trials that have a folder, sorted."""
+        """Ids of the trials that have a spec, sorted. A folder without one is not a trial.
+
+        Raises:
+            ValueError: ``trials`` or folders in it are links; the message names all of them.
+        """
+        refuse_link(self._trials)
         try:
-            names = [path.name for path in self._trials.iterdir()]
+            entries = [e for e in os.scandir(self._trials) if _TRIAL_ID.fullmatch(e.name)]
         except FileNotFoundError:
             return {}
-        return dict.fromkeys(sorted(name for name in names if _TRIAL_ID.fullmatch(name)))
+        except NotADirectoryError:
+            raise ValueError(f"{self._trials} is no folder: move it away") from None
+        if links := sorted(entry.path for entry in entries if entry.is_symlink()):
+            raise ValueError(
+                f"links inside a run are not followed, got {', '.join(links)}: put the folders "
+                "themselves there"
+            )
+        return dict.fromkeys(sorted(e.name for e in entries if os.path.lexists(f"{e.path}/{SPEC}")))
+
+    def unprotected(self) -> list[Path]:
+        """The stored files without a checksum, which an earlier version wrote."""
+        names = (SPEC, "record*.json", "events.jsonl", "attempts*.jsonl")
+        paths = [self.path / "study.json", *self.path.glob("quote.json")]
+        for trial_id in self.launched():
+            paths += [p for name in names for p in self.trial(trial_id).path.glob(name)]
+        return [path for path in paths if not has_checksum(path)]
 
     def ids(self) -> tuple[str, ...]:
-        """The ids of `trials`, without reading the trials."""
-        return tuple(dict.fromkeys((*ids_of(self.request()), *self.launched())))
+        """The ids of `trials`, without reading the planned ones."""
+        planned = dict.fromkeys(ids_of(self.request()))
+        return (*planned, *(trial.id for trial in self._beyond(planned, self.launched())))
 
     def record_summary(self, trial_id: str) -> RecordSummary | None:
         """A launched trial's status and metrics, at little cost; None while it has no record."""
@@ -239,13 +309,16 @@ class StudyFolder:
         Raises:
             archsearch.storage.lock.Locked: another process holds it; the message names the process
                 and advises what to do.
-            ValueError: the folder cannot be written.
+            ValueError: the folder cannot be written, or has links to other folders in it.
         """
+        self.launched()  # raises for links, before anything is written through one
         with ExitStack() as stack:
             with self._writing():
                 try:
                     stack.enter_context(lock.hold(self.path / "lock", wait_seconds))
                 except Locked as error:
+                    if isinstance(error.__cause__, Damaged):
+                        raise
                     advice = "Wait for it, or choose another folder with --out"
                     raise Locked(f"{error}. {advice}") from None
             yield

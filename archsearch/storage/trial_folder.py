@@ -6,43 +6,47 @@ finished; else with a held lock it is running; else with a checkpoint or an even
 else it is pending.
 """
 
-import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from archsearch.storage import checkpoint, lock
+from archsearch.storage.checksum import checksum
 from archsearch.storage.files import (
-    Damaged,
     append_json,
-    log,
+    plain_json,
     quarantine,
-    read_json,
-    read_lines,
     sync_folder,
-    well_formed,
     write_json,
 )
+from archsearch.storage.plain_file import Damaged, open_plain
+from archsearch.storage.record_values import check_event, check_record, number_problems
 from archsearch.storage.request import trial_of, typed
+from archsearch.storage.stored_json import DECODER, read_json, read_lines, warn_once, well_formed
 from archsearch.study import SCHEMA, Record, Trial, canonical_json
 
 State = Literal["pending", "running", "interrupted", "complete", "diverged", "failed"]
 FINISHED: tuple[State, ...] = ("complete", "diverged", "failed")
 
+SPEC = "spec.json"
+
 RecordSummary = tuple[State, Mapping[str, float | int | None]]
 """Status and metrics of a record."""
 
+HEAD_KEY = "head_crc32"
+"""The checksum of a record's first keys, which `record_summary` reads without the rest."""
+
 _RECORD_HEAD = re.compile(
-    rf'{{"schema":{SCHEMA},"trial_id":"[0-9a-f]{{16}}",'
+    rf'{{"schema":{SCHEMA},"trial_id":"([0-9a-f]{{16}})",'
     r'"status":"(complete|diverged|failed)","metrics":'
 )
+_HEAD_CHECKSUM = re.compile(rf',"{HEAD_KEY}":"([0-9a-f]{{8}})"')
 _EARLIER_RECORD = re.compile(r"record\.failed-(\d+)\.json")
 _HEAD_BYTES = 4096
-_JSON = json.JSONDecoder()
 
 
 def read_checked(path: Path, schemas: tuple[int, ...] = (SCHEMA,)) -> dict[str, Any]:
@@ -66,31 +70,97 @@ def record_summary(folder: str) -> RecordSummary | None:
     A record is one line that begins with these; its curve may be long. A status command reads
     10,000 of them, so this avoids a `TrialFolder` and its paths.
     """
+    return _quick_summary(folder) or _summary_of(TrialFolder(folder).record())
+
+
+def _summary_of(record: Record | None) -> RecordSummary | None:
+    return None if record is None else (record.status, dict(record.metrics))
+
+
+def _quick_summary(folder: str) -> RecordSummary | None:
+    """As `record_summary`; None too if the whole record must be read to know."""
     try:
-        fd = os.open(folder + "/record.json", os.O_RDONLY)
-    except FileNotFoundError:
+        head = _record_head(folder + "/record.json")
+    except (FileNotFoundError, Damaged):
         return None
+    if head and (begin := _RECORD_HEAD.match(head)) and folder.endswith("/" + begin[1]):
+        with suppress(ValueError, RecursionError):
+            return _summary(begin, head)
+    return None
+
+
+def _record_head(path: str) -> str | None:
+    """The first characters of a record; None if its last ones show that it is incomplete."""
+    fd = open_plain(path, os.O_RDONLY)
     try:
         head = os.pread(fd, _HEAD_BYTES, 0).decode(errors="replace")
         complete = os.pread(fd, 2, max(0, os.fstat(fd).st_size - 2)) == b"}\n"
     finally:
         os.close(fd)
-    if complete and (begin := _RECORD_HEAD.match(head)):
-        with suppress(json.JSONDecodeError):
-            return cast(State, begin[1]), _JSON.raw_decode(head, begin.end())[0]
-    record = TrialFolder(folder).record()
-    return None if record is None else (record.status, dict(record.metrics))
+    return head if complete else None
+
+
+def _summary(begin: re.Match[str], head: str) -> RecordSummary:
+    """Status and metrics from the head of a record.
+
+    Raises:
+        ValueError: the metrics are not all in the head, are out of range, or were changed.
+    """
+    metrics, end = DECODER.raw_decode(head, begin.end())
+    stored = _HEAD_CHECKSUM.match(head, end)
+    if stored is not None and stored[1] != checksum([begin[1], begin[2], metrics]):
+        raise ValueError("the checksum does not fit")
+    if not isinstance(metrics, dict) or number_problems(metrics):
+        raise ValueError("the metrics are wrong")
+    return cast(State, begin[2]), metrics
+
+
+def _read_record(path: Path, trial_id: str) -> Record:
+    """The record in ``path``.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged, of another trial, or has numbers that cannot be.
+    """
+    values = read_checked(path)
+    with well_formed(path):
+        record = typed(values, Record)
+        check_record(record, trial_id)
+    return record
+
+
+def _with_head_checksum(values: dict[str, Any]) -> dict[str, Any]:
+    """A record's values with the checksum of its first keys after them."""
+    names = ("schema", "trial_id", "status", "metrics")
+    head = {name: values[name] for name in names}
+    return {**head, HEAD_KEY: checksum([head[name] for name in names[1:]]), **values}
+
+
+@dataclass
+class _Attempt:
+    """A line of attempts.jsonl."""
+
+    at: str = ""
+    kind: str = ""
+    error: str = ""
+    epoch: int | None = None
+    steps: int | None = None
+
+
+def _check_attempt(values: Mapping[str, Any]) -> None:
+    typed(values, _Attempt)
 
 
 class TrialFolder:
-    """The files of one trial. A process that changes them holds `lock`."""
+    """The files of one trial. A process that changes them holds `lock`.
 
-    def __init__(self, path: Path | str) -> None:
+    Its records name the trial, by default the folder's name; a training outside of a study has no
+    trial, and names "".
+    """
+
+    def __init__(self, path: Path | str, trial_id: str | None = None) -> None:
         self.path = Path(path)
-
-    @property
-    def id(self) -> str:
-        return self.path.name
+        self.id = self.path.name if trial_id is None else trial_id
 
     def lock(self, wait_seconds: float = 1.0) -> AbstractContextManager[None]:
         """A context in which this process works on the trial; `Locked` if another process does."""
@@ -103,9 +173,10 @@ class TrialFolder:
             FileNotFoundError: the trial was never launched.
             ValueError: the file is damaged, or describes another trial.
         """
-        path = self.path / "spec.json"
+        path = self.path / SPEC
+        values = read_checked(path)
         with well_formed(path):
-            trial = trial_of(read_checked(path))
+            trial = trial_of(values)
         if trial.id != self.id:
             raise ValueError(f"{path} describes the trial {trial.id}, not {self.id}")
         return trial
@@ -122,19 +193,40 @@ class TrialFolder:
                 "differ: this version can read it; to train it again, use another folder"
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        path = self.path / "spec.json"
-        with suppress(FileNotFoundError, Damaged):
+        path = self.path / SPEC
+        with suppress(FileNotFoundError, ValueError):  # one that cannot be read is written again
             if canonical_json(read_checked(path)) == canonical_json(trial.to_dict()):
                 return
         write_json(path, trial.to_dict())
+
+    def has_spec(self) -> bool:
+        """Whether spec.json describes this trial."""
+        try:
+            self.trial()
+        except (FileNotFoundError, ValueError):
+            return False
+        return True
+
+    def holder(self) -> str:
+        """The process that works on the trial; empty if none does."""
+        return lock.holder_of(self.path / "lock")
 
     def append_event(self, event: Mapping[str, Any]) -> None:
         """Append a line to events.jsonl and flush it to the disk. NaN becomes null."""
         append_json(self.path / "events.jsonl", event)
 
+    def append_notes(self, notes: Iterable[str]) -> None:
+        """Store what the record must note, once each."""
+        for note in notes:
+            if note not in self._notes():
+                self.append_event({"note": note})
+
+    def _notes(self) -> list[str]:
+        return [event["note"] for event in self.events() if "note" in event]
+
     def events(self) -> list[dict[str, Any]]:
-        """Every event in the order of writing; an incomplete line is left out."""
-        return read_lines(self.path / "events.jsonl")
+        """Every event in the order of writing; a damaged line is left out with a warning."""
+        return read_lines(self.path / "events.jsonl", check_event)
 
     def curve(self) -> tuple[dict[str, Any], ...]:
         """One event per epoch, in order; the last one of an epoch repeated after a crash."""
@@ -145,9 +237,11 @@ class TrialFolder:
         """See `archsearch.storage.checkpoint.save`."""
         checkpoint.save(self.path, state, steps, best)
 
-    def load_checkpoint(self) -> tuple[int, dict[str, Any]] | None:
+    def load_checkpoint(
+        self, check: checkpoint.Check | None = None
+    ) -> tuple[int, dict[str, Any]] | None:
         """See `archsearch.storage.checkpoint.load`."""
-        return checkpoint.load(self.path)
+        return checkpoint.load(self.path, check=check)
 
     def append_attempt(self, attempt: Mapping[str, Any]) -> None:
         """Store a failed attempt, so that a later driver counts it."""
@@ -155,7 +249,7 @@ class TrialFolder:
 
     def attempts(self) -> list[dict[str, Any]]:
         """The failed attempts, oldest first."""
-        return read_lines(self.path / "attempts.jsonl")
+        return read_lines(self.path / "attempts.jsonl", _check_attempt)
 
     def write_record(self, record: Record) -> None:
         """Finish the trial: write its record once, in one step.
@@ -164,36 +258,38 @@ class TrialFolder:
 
         Raises:
             RuntimeError: the trial has a record already.
+            ValueError: the record is of another trial, or a number is out of range, such as an
+                accuracy of a user's task that is not in percent.
         """
         path = self.path / "record.json"
         if self.record() is not None:
             raise RuntimeError(f"{path} exists: a record is written once")
-        if path.exists():
+        if os.path.lexists(path):
             quarantine(path, "it is damaged")
         notes = (*record.notes, *self._history())
         num_failed = len(self.attempts())  # includes the last attempt of a failed trial
         attempts = max(1, num_failed) if record.status == "failed" else num_failed + 1
         full = replace(record, attempts=attempts, notes=notes)
-        write_json(path, {"schema": SCHEMA, **full.to_dict()})
+        values = plain_json({"schema": SCHEMA, **full.to_dict()})
+        check_record(typed(values, Record), self.id)
+        write_json(path, _with_head_checksum(values))
 
     def record(self) -> Record | None:
         """The trial's record; None without one, or with a warning if the file is damaged."""
-        path = self.path / "record.json"
         try:
-            with well_formed(path):
-                return typed(read_checked(path), Record)
+            return _read_record(self.path / "record.json", self.id)
         except FileNotFoundError:
             return None
-        except Damaged as error:
-            log.warning("%s; the trial counts as not finished", error)
+        except ValueError as error:
+            warn_once(f"{error}; the trial counts as not finished")
             return None
 
     def _history(self) -> list[str]:
-        """Notes for the record: damaged files and earlier failures."""
+        """Notes for the record: those stored before, damaged files and earlier failures."""
         earlier, damaged_records = self.earlier_records()
         damaged = sorted([*(p.name for p in self.path.glob("*.corrupt")), *damaged_records])
         notes = [f"damaged, not used: {name}" for name in damaged]
-        return notes + [f"failed before: {record.kind}" for record in earlier]
+        return self._notes() + notes + [f"failed before: {record.kind}" for record in earlier]
 
     def set_record_aside(self) -> None:
         """Make a failed trial runnable again: rename its record and attempts, numbered."""
@@ -210,15 +306,14 @@ class TrialFolder:
         records, damaged = list[Record](), list[str]()
         for path in self.path.glob("record.failed-*.json"):
             try:
-                with well_formed(path):
-                    records.append(typed(read_checked(path), Record))
-            except Damaged:
+                records.append(_read_record(path, self.id))
+            except ValueError:
                 damaged.append(path.name)
         return records, damaged
 
     def record_summary(self) -> RecordSummary | None:
         """See `record_summary`."""
-        return record_summary(str(self.path))
+        return _quick_summary(str(self.path)) or _summary_of(self.record())
 
     def state(self) -> State:
         """The state of the trial, from its files and lock."""

@@ -52,7 +52,9 @@ class Classification(Task):
         from archsearch.training.loader import indices, reader
 
         dataset = load_verified(data)
-        train, held_out = split(dataset.train.labels, recipe.val_fraction, recipe.data_fraction)
+        train, held_out = split(
+            dataset.train.labels, recipe.val_fraction, recipe.data_fraction, dataset.classes
+        )
         return LabeledSplits(
             train=indices(train),
             val=indices(held_out),

@@ -2,24 +2,28 @@
 
 import io
 import pickle
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from archsearch.training.image_folder import classes_of, group_by_class
+from archsearch.training.decoding import decode
+from archsearch.training.file_tree import FileTree, file_tree
 from archsearch.training.images import (
     DATA_FOLDER_VARIABLE,
-    SUFFIXES,
     DataError,
     Dataset,
     Images,
-    decode,
     in_memory,
-    read_file,
+    printable,
+    refuse,
 )
+from archsearch.training.listing import listing
+
+ClassesAndSplits = tuple[tuple[str, ...], Images, Images]
+"""Class names, training and test images."""
 
 
 def cifar10(name: str, path: str, root: Path) -> Dataset:
@@ -27,17 +31,18 @@ def cifar10(name: str, path: str, root: Path) -> Dataset:
 
     Image folders may hold any other small set whose images all have one size.
     """
-    source = Path(path).expanduser() if path else _find_cifar10(root)
-    if not source.exists():
-        raise DataError(f"no such file or folder: {source}")
-    members = dict(sorted(_members(source)))
-    if not members:
+    tree = file_tree(Path(path).expanduser() if path else _find_cifar10(root))
+    source = printable(tree.source)
+    if not tree.sizes:
         raise DataError(f"{source} is empty")
-    if any(key.rpartition("/")[2].startswith("data_batch") for key in members):
-        classes, train, test = _python_batches(members, source)
-    else:
-        classes, train, test = _image_tree(members, source)
-    return in_memory(name, str(source), classes, train, test)
+    if any(key.rpartition("/")[2].startswith("data_batch") for key in tree.sizes):
+        return in_memory(name, source, *_python_batches(tree))
+    images = listing(tree)
+    train, test = (
+        Images(_decode_all(tree, images.keys(split)), (), images.labels(split))
+        for split in (images.train, images.test)
+    )
+    return in_memory(name, source, images.classes, train, test, images.notes)
 
 
 def _find_cifar10(root: Path) -> Path:
@@ -51,44 +56,23 @@ def _find_cifar10(root: Path) -> Path:
     )
 
 
-def _members(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Path and content of every visible file in a folder or tar archive."""
-    if source.is_dir():
-        for file in source.rglob("*"):
-            if file.is_file() and not file.name.startswith("."):
-                yield file.relative_to(source).as_posix(), read_file(file)
-        return
-    try:
-        with tarfile.open(source) as archive:
-            for member in archive:
-                stream = archive.extractfile(member) if member.isfile() else None
-                if stream and not member.name.rpartition("/")[2].startswith("."):
-                    yield member.name.removeprefix("./"), stream.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise DataError(f"cannot read {source}: {error}") from error
-
-
-def _image_tree(members: dict[str, bytes], source: Path) -> tuple[tuple[str, ...], Images, Images]:
-    """Classes, training and test images of ``train/CLASS/*`` and ``test/CLASS/*`` (or ``val``)."""
-    keys = group_by_class((key for key in members if key.lower().endswith(SUFFIXES)), source)
-    classes = classes_of(keys, source)
-    train, test = (_decode_all(keys[part], members, classes, source) for part in ("train", "test"))
-    return classes, train, test
-
-
-def _decode_all(
-    keys: dict[str, list[str]], members: dict[str, bytes], classes: tuple[str, ...], source: Path
-) -> Images:
-    labeled = [(key, label) for label, name in enumerate(classes) for key in keys[name]]
-    pixels = [np.asarray(decode(members[key], f"{source}/{key}")) for key, _ in labeled]
-    for (key, _), image in zip(labeled, pixels, strict=True):
+def _decode_all(tree: FileTree, keys: Sequence[str]) -> NDArray[np.uint8]:
+    """The pixels ``(N, 3, H, W)`` of images of one size."""
+    pixels, problems = list[NDArray[np.uint8]](), list[str]()
+    for key in keys:
+        try:
+            image = np.asarray(decode(tree.read(key), f"{tree.source}/{key}"))
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        pixels.append(image)
         if image.shape != pixels[0].shape:
             sizes = " and ".join(f"{p.shape[1]}x{p.shape[0]}" for p in (image, pixels[0]))
             raise DataError(
-                f"{source}/{key}: the images have different sizes ({sizes}); use imagefolder:PATH"
+                f"{tree.name(key)}: the images have different sizes ({sizes}); use imagefolder:PATH"
             )
-    labels = np.array([label for _, label in labeled], np.int64)
-    return Images(np.stack(pixels).transpose(0, 3, 1, 2).copy(), (), labels)
+    refuse(problems)
+    return np.stack(pixels).transpose(0, 3, 1, 2).copy()
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -110,23 +94,21 @@ class _ArraysOnly(pickle.Unpickler):
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
-def _python_batches(
-    members: dict[str, bytes], source: Path
-) -> tuple[tuple[str, ...], Images, Images]:
-    """Classes, training and test images of data_batch_1..5, test_batch and batches.meta.
+def _python_batches(tree: FileTree) -> ClassesAndSplits:
+    """The images of data_batch_1..5 and test_batch, and the class names of batches.meta.
 
     The layout is described at cs.toronto.edu/~kriz/cifar.html.
     """
-    by_name = {key.rpartition("/")[2]: key for key in members}
+    by_name = {key.rpartition("/")[2]: key for key in tree.sizes}
     names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"]
     if missing := [n for n in names if n not in by_name]:
-        raise DataError(f"{source} lacks {', '.join(missing)}")
-    batches = {n: _batch(members[by_name[n]], f"{source}/{by_name[n]}") for n in names}
+        raise DataError(f"{printable(tree.source)} lacks {', '.join(missing)}")
+    batches = {n: _batch(tree.read(by_name[n]), tree.name(by_name[n])) for n in names}
     classes = tuple(name.decode() for name in batches["batches.meta"][b"label_names"])
-    train = [_batch_images(batches[n], f"{source}/{n}") for n in names[:5]]
+    *train, test = (_batch_images(batches[n], tree.name(by_name[n])) for n in names[:6])
     pixels = np.concatenate([part.pixels for part in train if part.pixels is not None])
     labels = np.concatenate([part.labels for part in train])
-    return classes, Images(pixels, (), labels), _batch_images(batches["test_batch"], str(source))
+    return classes, Images(pixels, (), labels), test
 
 
 def _batch(content: bytes, name: str) -> dict[bytes, Any]:
@@ -141,10 +123,15 @@ def _batch(content: bytes, name: str) -> dict[bytes, Any]:
 
 def _batch_images(batch: dict[bytes, Any], name: str) -> Images:
     try:
-        pixels = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32)
-        labels = np.asarray(batch[b"labels"], np.int64)
+        pixels = np.asarray(batch[b"data"]).reshape(-1, 3, 32, 32)
+        labels = np.asarray(batch[b"labels"])
     except (KeyError, ValueError) as error:
         raise DataError(f"{name} is not a CIFAR batch: {error}") from error
+    if pixels.dtype != np.uint8 or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"{name} is not a CIFAR batch: wanted pixels uint8 and whole numbers as labels, got "
+            f"{pixels.dtype} and {labels.dtype}"
+        )
     if len(pixels) != len(labels):
         raise DataError(f"{name} has {len(pixels)} images and {len(labels)} labels")
-    return Images(pixels, (), labels)
+    return Images(pixels, (), labels.astype(np.int64))

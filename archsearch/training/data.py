@@ -5,7 +5,7 @@ a `Dataset` and a row in `SOURCES`.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from archsearch.training.images import (
     Images,
     Labels,
     in_memory,
+    printable,
+    refuse,
 )
 
 __all__ = ["SOURCES", "DataError", "Dataset", "Images", "describe", "load", "split"]
@@ -48,7 +50,32 @@ def _load(name: str, root: Path) -> Dataset:
     kind, _, path = name.partition(":")
     if kind not in SOURCES:
         raise DataError(f"no data set is called {name!r}: wanted {_NAMES}")
-    return SOURCES[kind](name, path, root)
+    if printable(path) != path:
+        raise DataError(
+            f"the path of the data is stored as text, and {printable(path)} has other bytes than "
+            "printable UTF-8: rename the folder, or give a link to it"
+        )
+    dataset = SOURCES[kind](name, path, root)
+    _check_labels(dataset)
+    return dataset
+
+
+def _check_labels(dataset: Dataset) -> None:
+    """Check that labels are indices of classes, and that each class has an image in each split."""
+    problems, num = [], len(dataset.classes)
+    for part, images in (("training", dataset.train), ("test", dataset.test)):
+        labels = set(np.unique(images.labels).tolist())
+        problems += [
+            f"{dataset.source}: class {name!r} has no {part} image"
+            for label, name in enumerate(dataset.classes)
+            if label not in labels
+        ]
+        if unknown := sorted(labels - set(range(num))):
+            problems.append(
+                f"{dataset.source}: labels of {part} images must be 0 to {num - 1} for {num} "
+                f"classes, got {', '.join(map(str, unknown))}"
+            )
+    refuse(problems)
 
 
 def describe(name: str, val_fraction: float) -> Data:
@@ -59,7 +86,7 @@ def describe(name: str, val_fraction: float) -> Data:
         DataError: as `load`, or a class is too small to hold out images of it.
     """
     dataset = load(name)
-    train, val = split(dataset.train.labels, val_fraction)
+    train, val = split(dataset.train.labels, val_fraction, classes=dataset.classes)
     return Data(
         name=name,
         fingerprint=dataset.fingerprint,
@@ -69,6 +96,7 @@ def describe(name: str, val_fraction: float) -> Data:
         num_val=len(val),
         num_test=len(dataset.test),
         source=dataset.source,
+        notes=dataset.notes,
     )
 
 
@@ -82,33 +110,50 @@ def load_verified(data: Data) -> Dataset:
     if dataset.fingerprint != data.fingerprint:
         raise DataError(
             f"{dataset.source} is not the data this trial was planned with: fingerprint "
-            f"{dataset.fingerprint}, wanted {data.fingerprint}"
+            f"{dataset.fingerprint}, wanted {data.fingerprint}. {_difference(dataset, data)}"
         )
     return dataset
 
 
+def _difference(dataset: Dataset, data: Data) -> str:
+    """What changed between the planned data and the data set of today, and what to do."""
+    planned, now = data.num_train + data.num_val, len(dataset.train)
+    counts = f"{planned:,} training and {data.num_test:,} test images"
+    if (planned, data.num_test) == (now, len(dataset.test)):
+        return f"Both have {counts}: files or pixels differ. Train on it in another folder"
+    return (
+        f"It had {counts}, now {now:,} and {len(dataset.test):,}: images were added or removed, or "
+        "an earlier version left some out. Train on it in another folder"
+    )
+
+
 def split(
-    labels: Labels, val_fraction: float, data_fraction: float = 1.0
+    labels: Labels,
+    val_fraction: float,
+    data_fraction: float = 1.0,
+    classes: Sequence[str] = (),
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Indices to train on and to validate on, stratified by class and the same for every trial.
 
     ``val_fraction`` of each class is held out; of the rest, ``data_fraction`` is trained on. A
     smaller ``data_fraction`` gives a subset of a larger one and leaves the validation split as is.
+    ``classes`` are the names of the labels, for messages.
 
     Raises:
-        DataError: a class has too few images to hold one out and keep one.
+        DataError: classes have too few images to hold one out and keep one; the message names all.
     """
-    train, val = [], []
+    train, val, problems = [], [], list[str]()
     for label in range(int(labels.max()) + 1):
         members = _shuffled(np.flatnonzero(labels == label), label)
         num_val = max(1, round(val_fraction * len(members))) if val_fraction else 0
         if num_val >= len(members):
-            raise DataError(
-                f"class {label} has {len(members)} images: too few to hold out {num_val}"
-            )
+            name = f"{printable(classes[label])!r}" if classes else str(label)
+            images = f"{len(members)} image{'' if len(members) == 1 else 's'}"
+            problems.append(f"class {name} has {images}: too few to hold out {num_val}")
         num_train = max(1, round(data_fraction * (len(members) - num_val)))
         val.append(members[:num_val])
         train.append(members[num_val : num_val + num_train])
+    refuse(problems)
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(val))
 
 

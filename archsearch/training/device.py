@@ -1,11 +1,13 @@
 """The device of a training: lookup by name, torch's settings for it, and its display name."""
 
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+from archsearch.core.numbers import quoted
 from archsearch.core.recipe import Recipe
 from cuda_ops.toolchain import cpu_model
 
@@ -25,7 +27,9 @@ def device_of(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"no device {name!r} here, use auto, cpu or cuda: {reason}") from None
+        raise ValueError(
+            f"no device {quoted(name)} here, use auto, cpu or cuda: {reason}"
+        ) from None
     return device
 
 
@@ -36,8 +40,8 @@ def devices_of(name: str) -> tuple[torch.device, int | None]:
         ValueError: this machine does not have the device, or has fewer than N.
     """
     first_name, star, size = name.partition("*")
-    if star and (":" in first_name or not size.isdecimal() or int(size) < 1):
-        raise ValueError(f"no device {name!r}: wanted a number after the *, such as cuda*4")
+    if star and (":" in first_name or not re.fullmatch(r"0*[1-9]\d{0,3}", size, re.ASCII)):
+        raise ValueError(f"no device {quoted(name)}: wanted a number after the *, such as cuda*4")
     device = device_of(first_name)
     if star and device.type == "cuda" and int(size) > torch.cuda.device_count():
         raise ValueError(f"wanted {size} GPUs, there are {torch.cuda.device_count()}")

@@ -1,113 +1,84 @@
-"""Image folders in ImageNet's layout: ``train/CLASS/*`` and ``test/CLASS/*`` or ``val/CLASS/*``."""
+"""Image folders in ImageNet's layout, of any size: decoded during training."""
 
 import hashlib
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
+from archsearch.training.decoding import has_transparent_pixels, read_header
+from archsearch.training.file_tree import file_tree
 from archsearch.training.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    SUFFIXES,
     DataError,
     Dataset,
     Images,
+    printable,
+    read_file,
+    refuse,
 )
+from archsearch.training.listing import listing
 
 MAX_HEADERS = 20_000
 """Image headers that are checked before training; of larger folders every n-th file is checked."""
 
+MAX_DECODED = 64
+"""Images that are decoded before training to see whether transparent pixels occur."""
+
+DIFFERENT_PIXELS = "pixels as seen"
+"""Line in the fingerprint of folders whose images an earlier version decoded differently."""
+
+ON_WHITE = "transparent pixels are composited on white"
+
 
 def image_folder(name: str, path: str, root: Path) -> Dataset:  # noqa: ARG001
-    """Images of any size, decoded during training; ``test`` is the test split, else ``val``.
+    """The images that `archsearch.training.listing` describes, without their content.
 
     The fingerprint covers the names and sizes of the files, not their content.
     """
     source = Path(path).expanduser()
     if not path or not source.is_dir():
-        raise DataError(f"imagefolder needs a folder, imagefolder:PATH, got {name!r}")
-    files = sorted(p for p in source.glob("*/*/*") if p.suffix.lower() in SUFFIXES)
-    keys = group_by_class((p.relative_to(source).as_posix() for p in files), source)
-    classes = classes_of(keys, source)
-    train, test = (_images(keys[part], classes, source) for part in ("train", "test"))
-    sizes = _checked_sizes((*train.files, *test.files))
-    listing = "\n".join(f"{p.relative_to(source).as_posix()} {s}" for p, s in sizes.items())
+        raise DataError(f"imagefolder needs a folder, imagefolder:PATH, got {printable(name)!r}")
+    tree = file_tree(source)
+    images = listing(tree)
+    keys = [images.keys(split) for split in (images.train, images.test)]
+    train, test = (
+        Images(None, tuple(source / key for key in split_keys), images.labels(split))
+        for split_keys, split in zip(keys, (images.train, images.test), strict=True)
+    )
+    adjusted, transparent = _check_headers((*train.files, *test.files))
+    lines = [f"{key} {tree.sizes[key]}" for split_keys in keys for key in split_keys]
+    lines += [DIFFERENT_PIXELS] if adjusted or transparent else []
     return Dataset(
         name,
-        str(source),
-        classes,
+        printable(source),
+        images.classes,
         3,
         IMAGENET_MEAN,
         IMAGENET_STD,
         train,
         test,
-        hashlib.sha256(listing.encode()).hexdigest()[:16],
+        hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()[:16],
+        (*images.notes, ON_WHITE) if transparent else images.notes,
     )
 
 
-def _images(keys: dict[str, list[str]], classes: tuple[str, ...], source: Path) -> Images:
-    files = tuple(source / key for name in classes for key in keys[name])
-    counts = [len(keys[name]) for name in classes]
-    return Images(None, files, np.repeat(np.arange(len(classes), dtype=np.int64), counts))
+def _check_headers(files: Sequence[Path]) -> tuple[bool, bool]:
+    """Whether any image is scaled or turned, and whether any has transparent pixels.
 
-
-def _checked_sizes(files: tuple[Path, ...]) -> dict[Path, int]:
-    """Sizes in bytes, after a check that no file is empty and that image headers are readable."""
-    sizes = {file: _size(file) for file in files}
-    if empty := [file for file, size in sizes.items() if size == 0]:
-        raise DataError(f"empty image files ({len(empty)}), the first is {empty[0]}")
+    Raises:
+        DataError: headers are not readable; the message lists the files.
+    """
+    adjusted, transparent, problems = False, list[Path](), list[str]()
     for file in files[:: math.ceil(len(files) / MAX_HEADERS)]:
-        _check_header(file)
-    return sizes
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror}") from error
-
-
-def _check_header(file: Path) -> None:
-    from PIL import Image
-
-    try:
-        Image.open(file).close()
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{file} cannot be read as an image: {error}") from error
-
-
-def group_by_class(keys: Iterable[str], source: Path) -> dict[str, dict[str, list[str]]]:
-    """Image paths by split (train, test) and class, read from the last three parts of each path.
-
-    Raises:
-        DataError: there are no training or no test images.
-    """
-    groups: dict[str, dict[str, list[str]]] = {}
-    for key in keys:
-        parts = key.split("/")
-        if len(parts) >= 3:
-            groups.setdefault(parts[-3], {}).setdefault(parts[-2], []).append(key)
-    test = groups.get("test") or groups.get("val")
-    if not groups.get("train") or not test:
-        raise DataError(
-            f"wrong layout in {source}: wanted images in train/CLASS/ and in test/CLASS/ or "
-            f"val/CLASS/, got {', '.join(f'{f}/' for f in sorted(groups)) or 'no images'}"
-        )
-    return {"train": groups["train"], "test": test}
-
-
-def classes_of(keys: dict[str, dict[str, list[str]]], source: Path) -> tuple[str, ...]:
-    """Sorted class names; a label is the index of its class among them.
-
-    Raises:
-        DataError: a class has images in one split only.
-    """
-    train, test = set(keys["train"]), set(keys["test"])
-    only = {"train": sorted(train - test), "test": sorted(test - train)}
-    problems = [f"only in {part}: {', '.join(names[:5])}" for part, names in only.items() if names]
-    if problems:
-        raise DataError(f"{source} has classes in one split only: {'; '.join(problems)}")
-    return tuple(sorted(train))
+        try:
+            header = read_header(file)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        adjusted |= header.adjusted
+        transparent += [file] if header.transparent else []
+    refuse(problems)
+    some = transparent[:: math.ceil(len(transparent) / MAX_DECODED) or 1]
+    return adjusted, any(has_transparent_pixels(read_file(f), str(f)) for f in some)

@@ -1,10 +1,10 @@
-"""Data sets in memory, and how image files are read. Does not import torch."""
+"""Data sets in memory, and what is common to their readers. Does not import torch."""
 
 import hashlib
-import io
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ MIN_CROP_AREA = 0.08
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel of pixels scaled to 0..1, the values in general use."""
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
+MAX_PROBLEMS = 10
+"""Problems that one message lists; it counts the rest."""
 
 
 class DataError(ValueError):
@@ -44,7 +45,8 @@ class Images:
 class Dataset:
     """A data set as stored, before a validation split is held out of ``train``.
 
-    ``mean`` and ``std`` are per channel, of pixels scaled to 0..1.
+    ``mean`` and ``std`` are per channel, of pixels scaled to 0..1. ``notes`` say what the reader
+    left out of the source.
     """
 
     name: str
@@ -56,6 +58,24 @@ class Dataset:
     train: Images
     test: Images
     fingerprint: str
+    notes: tuple[str, ...] = ()
+
+
+def printable(path: Path | str) -> str:
+    r"""``path`` as text that every terminal and file can hold: other bytes become ``\xe9``."""
+    text = str(path)
+    if text.isprintable():
+        return text
+    text = os.fsencode(text).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raise one DataError with all problems, if there are any."""
+    if problems:
+        rest = len(problems) - MAX_PROBLEMS
+        more = [f"and {rest:,} more problems"] if rest > 0 else []
+        raise DataError("\n".join([*problems[:MAX_PROBLEMS], *more]))
 
 
 def read_file(file: Path) -> bytes:
@@ -67,28 +87,16 @@ def read_file(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror}") from error
-
-
-def decode(content: bytes, name: str) -> Any:
-    """The RGB pillow image encoded in ``content``.
-
-    Raises:
-        DataError: it is not an image, or truncated; the message names ``name``.
-    """
-    from PIL import Image
-
-    if not content:
-        raise DataError(f"{name} is empty")
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name} cannot be read as an image: {error}") from error
+        raise DataError(f"cannot read {printable(file)}: {error.strerror}") from error
 
 
 def in_memory(
-    name: str, source: str, classes: tuple[str, ...], train: Images, test: Images
+    name: str,
+    source: str,
+    classes: tuple[str, ...],
+    train: Images,
+    test: Images,
+    notes: tuple[str, ...] = (),
 ) -> Dataset:
     """A small data set whose fingerprint covers pixels and labels: equal images are equal data."""
     assert train.pixels is not None
@@ -108,6 +116,7 @@ def in_memory(
         train,
         test,
         digest.hexdigest()[:16],
+        notes,
     )
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from archsearch.training.images import MIN_CROP_AREA, DataError, Images, decode, read_file
+from archsearch.training.decoding import decode
+from archsearch.training.images import MIN_CROP_AREA, DataError, Images, read_file
 from archsearch.training.machine import cores
 from archsearch.training.signals import leave_signals_to_parent, signals_blocked
 

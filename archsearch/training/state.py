@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import msgspec
 import torch
 from torch import nn
 
@@ -15,6 +16,10 @@ from archsearch.training.loader import epoch_batches, mixed_seed, num_parts
 from archsearch.training.memory import PeakMemory, fitting_batch
 from archsearch.training.optimizer import averaged_model, build_optimizer
 from archsearch.training.process_group import SINGLE_PROCESS, ProcessGroup
+from archsearch.training.state_check import optimizer_problems, tensor_problems
+
+STATE_PARTS = ("progress", "model", "average", "optimizer", "scaler")
+"""The keys of a checkpoint's state."""
 
 LESS_MEMORY = "out of memory"
 """How the note on a reduced micro-batch begins."""
@@ -51,12 +56,27 @@ class TrainingProgress:
 
 
 def progress_of(values: Mapping[str, Any]) -> TrainingProgress:
-    """The progress in a checkpoint; one written before there were tasks has ``best_accuracy``."""
-    values = dict(values)
+    """The progress in a checkpoint; one written before there were tasks has ``best_accuracy``.
+
+    Raises:
+        msgspec.ValidationError: a value is missing or has the wrong type.
+    """
+    progress = msgspec.convert(values, TrainingProgress)
     if "best_accuracy" in values:
-        best = values.pop("best_accuracy")
-        values["best"] = None if best < 0 else best
-    return TrainingProgress(**values)
+        best = msgspec.convert(values["best_accuracy"], float)
+        progress.best = None if best < 0 else best
+    return progress
+
+
+def _progress_problems(values: object, epochs: int, steps_per_epoch: int) -> list[str]:
+    try:
+        p = progress_of(msgspec.convert(values, dict[str, Any]))
+    except msgspec.ValidationError as error:
+        return [f"progress: {error}"]
+    in_range = 0 <= p.epoch <= epochs and 0 <= p.step <= steps_per_epoch and p.micro_batch >= 1
+    if in_range and [row.get("epoch") for row in p.curve] == list(range(1, p.epoch + 1)):
+        return []
+    return [f"progress: epoch {p.epoch}, step {p.step} and {len(p.curve)} epochs in the curve"]
 
 
 class Training:
@@ -81,7 +101,7 @@ class Training:
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         check_precision(recipe, device)
-        self.recipe, self.seed, self.task = recipe, seed, task
+        self.recipe, self.data, self.seed, self.task = recipe, data, seed, task
         self.device, self.group = device, group
         self.peak = PeakMemory(device)
         torch.manual_seed(mixed_seed(seed))
@@ -149,8 +169,26 @@ class Training:
             "scaler": None if self.finished else self.scaler.state_dict(),
         }
 
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Check that a `state` fits this training, before `load_state` changes anything.
+
+        Raises:
+            ValueError: it does not; the message lists every problem.
+        """
+        if missing := [name for name in STATE_PARTS if name not in state]:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        problems = _progress_problems(state["progress"], self.recipe.epochs, self.steps_per_epoch)
+        problems += tensor_problems("model", self.model.state_dict(), state["model"])
+        if self.average is not None:
+            problems += tensor_problems("average", self.average.state_dict(), state["average"])
+        if not problems and state["progress"]["epoch"] < self.recipe.epochs:
+            problems += optimizer_problems(self.optimizer, state["optimizer"])
+            problems += tensor_problems("scaler", self.scaler.state_dict(), state["scaler"])
+        if problems:
+            raise ValueError("it does not fit this training: " + "; ".join(problems))
+
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from a `state`.
+        """Continue from a `state` that `check_state` accepts.
 
         Another number of processes may have saved it, or a machine with more memory: the
         micro-batch that fits here is a limit, and reducing it is noted.

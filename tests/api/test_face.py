@@ -95,7 +95,7 @@ def test_wrong_options_are_reported_together_before_anything_is_created(tmp_path
     with pytest.raises(ValueError, match="2 errors:") as error:
         a.grid(budget="banana", workers=0, out=tmp_path / "run")
     assert "got 'banana'" in str(error.value)
-    assert "workers must be at least 1, got 0" in str(error.value)
+    assert "workers must be at least 1, at most 1,000,000,000, got 0" in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -114,8 +114,12 @@ def test_count_is_in_closed_form() -> None:
     assert a.count("T", image_size=(224, 448)).macs == pytest.approx(
         2 * a.count("T").macs, rel=1e-3
     )
+    assert a.count("T", image_size="224x448") == a.count("T", image_size=(224, 448))
+    assert a.count("T", image_size="224") == a.count("T")
     with pytest.raises(ValueError, match="wanted one of T, S, B"):
         a.count("Q")
+    with pytest.raises(ValueError, match="image_size must be a side in pixels"):
+        a.count("T", image_size="224x")
 
 
 def test_train_returns_the_trained_network(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import typer
 
-from archsearch import cli
+from archsearch.cli import commands
+from archsearch.families.internimage import parse_variant
+from archsearch.families.internimage_cost import count
 
-MODULES = (cli.launch, cli.paper, cli.probe, cli.count, cli.runs)
+MODULES = (commands.launch, commands.paper, commands.probe, commands.count, commands.runs)
 SHORT = ["--epochs", "1", "--set", "data_fraction=0.2"]
 SMALL = ["--budget", "1M", "--c1", "16", "--group-channels", "8", "--l1", "2"]
 
@@ -35,7 +37,7 @@ def test_the_list_of_commands_cuts_no_sentence(
 
 
 def test_every_option_has_a_sentence_of_help() -> None:
-    group: Any = typer.main.get_command(cli.app)
+    group: Any = typer.main.get_command(commands.app)
     helps = {
         f"{name} {parameter.name}": parameter.help or ""
         for name, command in group.commands.items()
@@ -72,6 +74,38 @@ def test_count_of_h_and_of_b_at_800_pixels(run_cli: Any) -> None:
     assert json.loads(out)["params"] == 1_089_636_760
     _, out, _ = run_cli("count", "B", "--image-size", "800", "--format", "json")
     assert round(json.loads(out)["macs"] / 1e9) == 206
+
+
+def test_count_takes_height_x_width(run_cli: Any) -> None:
+    """As the closed form, the built module and fvcore count it."""
+    size = ["--image-size", "96x160"]
+    code, out, err = run_cli("count", "16-8-1-2", *size, "--format", "json", "--verify")
+    row = json.loads(out)
+    assert (code, row["image_size"]) == (0, [96, 160])
+    assert "closed form = built module = fvcore" in err
+    expected = count(parse_variant("16-8-1-2").config(), 96, 160)
+    assert (row["macs"], row["activations"]) == (expected.macs, expected.activations)
+    assert "96 × 160" in run_cli("count", "16-8-1-2", *size)[1]
+
+
+def test_doctor_names_versions_backends_and_the_self_check(run_cli: Any) -> None:
+    code, out, err = run_cli("doctor")
+    assert (code, err) == (0, "")
+    first_words = [line.split()[0].rstrip(":") for line in out.splitlines()]
+    for word in ("python", "torch", "compiler", "nvcc", "cache", "loops", "cpu", "cuda"):
+        assert word in first_words
+    assert "self-check of the CUDA kernels: once (ARCHSEARCH_CUDA_CHECK)" in out
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["grid", *SMALL, "--data", "digits", *SHORT]])
+def test_a_wrong_self_check_mode_is_one_message_and_creates_nothing(
+    run_cli: Any, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("ARCHSEARCH_CUDA_CHECK", "sometimes")
+    code, out, err = run_cli(*arguments)
+    assert (code, out) == (2, "")
+    assert "ARCHSEARCH_CUDA_CHECK is 'sometimes'; set it to once, always or off" in err
+    assert not list(Path().iterdir())
 
 
 def test_grid_plan_is_thirty_cells_each_with_a_fate(run_cli: Any) -> None:

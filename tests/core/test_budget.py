@@ -24,6 +24,13 @@ def cost(params: int = 0, macs: int = 0) -> Cost:
         ("1.1G params", 1_100_000_000, "params"),
         ("600M macs", 600_000_000, "macs"),
         ("29918424 params", 29_918_424, "params"),
+        ("3e7", 30_000_000, "params"),
+        ("3E+7", 30_000_000, "params"),
+        ("30_000_000", 30_000_000, "params"),
+        ("30000000", 30_000_000, "params"),
+        ("0.03e3M", 30_000_000, "params"),
+        ("5e9 macs", 5_000_000_000, "macs"),
+        ("0.1B", 100_000_000, "params"),
     ],
 )
 def test_parse(text: str, target: int, axis: str) -> None:
@@ -31,12 +38,41 @@ def test_parse(text: str, target: int, axis: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["banana", "", "30", "M", "-30M", "3e7", "30M bananas", "30T", "nan"]
+    "text",
+    [
+        "banana",
+        "",
+        "30",
+        "M",
+        "-30M",
+        "30M bananas",
+        "30T",
+        "nan",
+        "30__0M",
+        "_30M",
+        "1e-9999M",
+        "30\u212a",
+        "３０M",
+        "30\N{CYRILLIC CAPITAL LETTER EM}",
+        "1e2",
+    ],
 )
 def test_an_invalid_text_raises_with_valid_examples(text: str) -> None:
     with pytest.raises(ValueError, match=r"like 30M \(parameters\), 5G \(multiply-adds\)") as error:
         Budget.parse(text)
     assert repr(text) in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["9" * 400 + "M", "9" * 5000, "1e999", "9e15", "1000001G"])
+def test_a_budget_beyond_every_network_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"a budget is at most 1e\+15, got '"):
+        Budget.parse(text)
+
+
+def test_a_number_is_read_exactly() -> None:
+    """Not as a float, which would round this number."""
+    assert Budget.parse("999999999999999").target == 999_999_999_999_999
+    assert str(Budget(999_999_999_999_999)) == "999999.999999999B params"
 
 
 def test_flops_are_rejected_as_ambiguous() -> None:
@@ -46,7 +82,7 @@ def test_flops_are_rejected_as_ambiguous() -> None:
 
 def test_all_wrong_fields_are_reported_together() -> None:
     with pytest.raises(ValueError, match="not a budget") as error:
-        Budget(0, "flops", 1.5)  # type: ignore[arg-type]
+        Budget(10**6000, "flops", 1.5)  # type: ignore[arg-type]
     for field in ("target", "axis", "tolerance"):
         assert field in str(error.value)
 
@@ -81,7 +117,7 @@ def test_readable(value: int, axis: str, text: str) -> None:
     assert readable(value, axis) == text  # type: ignore[arg-type]
 
 
-@given(st.integers(1, 10**12), st.sampled_from(("params", "macs")))
+@given(st.integers(1, 10**15), st.sampled_from(("params", "macs")))
 def test_a_budget_parses_from_its_own_text(target: int, axis: str) -> None:
     budget = Budget(target, axis)  # type: ignore[arg-type]
     assert Budget.parse(str(budget)) == budget

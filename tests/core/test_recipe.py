@@ -82,7 +82,7 @@ def test_every_wrong_override_is_reported():
     message = str(error.value)
     for part in ("'fast'", "quick, cifar, table-b", "'epoch' (did you mean epochs?)", "'maybe'"):
         assert part in message
-    assert "batch_size must be a whole number, got '3.5'" in message
+    assert "batch_size must be a whole number up to 1,000,000,000, got '3.5'" in message
     assert "no field 'nonsense'; known: epochs" in message
 
 
@@ -100,6 +100,7 @@ def test_every_wrong_override_is_reported():
         ("lr", "fast"),
         ("lr", float("nan")),
         ("lr", None),
+        ("lr", float("inf")),
         ("weight_decay", -0.1),
         ("warmup_epochs", -1),
         ("warmup_epochs", 3),
@@ -124,6 +125,14 @@ def test_every_wrong_override_is_reported():
 def test_a_wrong_value_is_rejected_by_field_name(field, bad):
     with pytest.raises(ValueError, match=f"quick.*{field}.*{bad}"):
         replace(QUICK, **{field: bad})
+
+
+@pytest.mark.parametrize("field", ["lr", "epochs", "threads"])
+@pytest.mark.parametrize("power", [400, 5000])
+def test_a_number_that_no_computation_holds_is_rejected(field, power):
+    with pytest.raises(ValueError, match=rf"quick.*{field} must be a finite number.*, got a num"):
+        replace(QUICK, **{field: 10**power})
+    assert replace(QUICK, lr=1e30).lr == 1e30  # diverges, which is a result
 
 
 def test_all_wrong_fields_of_a_recipe_are_reported_together():

@@ -136,6 +136,10 @@ def expected(name: str) -> tuple[Tensor, ...]:
     return (out.detach(), *grads)
 
 
+def device_of(backend: str) -> str:
+    return "cuda" if backend == "cuda" else "cpu"
+
+
 def compute(case: Case, inputs: list[Tensor], grad: Tensor, backend: str) -> list[Tensor]:
     """The output and the gradients of the inputs, by a backend."""
     out = dcnv3(*inputs, **case.args._asdict(), backend=backend)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from cuda_ops import __main__, architectures, build, toolchain
+from cuda_ops import __main__, architectures, build, cache, toolchain
 from cuda_ops.build import Recipe
+from cuda_ops.cache import cache_root
 from cuda_ops.toolchain import BuildError
 from tests.processes import Process, wait_for
 
 # Logs each call, waits if {log}.slow exists, and creates the file after -o.
 COMPILER = """#!/bin/sh
+if [ "$1" = --version ]; then echo "compiler 1"; exit; fi
 echo "$@" >> "{log}"
 if [ -e "{log}.slow" ]; then echo $$ >> "{log}.slow"; sleep 60; fi
 while [ "$1" != -o ]; do shift; done
@@ -39,7 +42,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     sources = (folder / "a.cpp", folder / "b.cpp")
     for source in sources:
         source.write_text(source.name)
-    return Recipe("cpu", lambda: str(compiler), sources, ("-DX='$1'",), ("-shared",))
+    return Recipe("cpu", lambda: (str(compiler),), sources, ("-DX='$1'",), ("-shared",))
 
 
 def log_of(folder: Path) -> Path:
@@ -63,8 +66,8 @@ def test_builds_once_and_prints_one_line(
     assert sorted(line.split()[-1] for line in calls(recipe)) == ["a.cpp.o", "b.cpp.o", path.name]
     assert all("-DX='$1'" in line for line in calls(recipe) if "-c" in line)
 
-    def no_compiler() -> str:
-        raise AssertionError("a built library needs no compiler")
+    def no_compiler() -> tuple[str, ...]:
+        raise BuildError("a built library needs no compiler")
 
     again = replace(recipe, find_compiler=no_compiler)
     assert build.build(again) == path
@@ -73,7 +76,7 @@ def test_builds_once_and_prints_one_line(
 
 
 def test_an_unfinished_library_is_not_used(recipe: Recipe) -> None:
-    part = build.cache_root() / f"{recipe.part_prefix}x"
+    part = cache.new_part(recipe.folder)
     part.mkdir(parents=True)
     (part / recipe.library.name).touch()
     assert recipe.find_built() is None
@@ -100,8 +103,7 @@ def test_a_library_for_more_architectures_is_used(recipe: Recipe) -> None:
     assert of("89").find_built() == path  # what is compiled for 8.0 runs on 8.9
     assert of("120").find_built() is None
     exact = Path(str(path).replace("-sm80_90", "-sm89"))
-    exact.parent.mkdir()
-    exact.touch()
+    shutil.copytree(path.parent, exact.parent)
     assert of("89").find_built() == exact
     assert of("86").find_built() == path
 
@@ -138,13 +140,13 @@ def test_a_cuda_library_does_not_depend_on_the_processor(monkeypatch: pytest.Mon
 def test_a_failure_shows_the_compilers_error(
     recipe: Recipe, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path(recipe.find_compiler()).write_text(
+    Path(recipe.find_compiler()[0]).write_text(
         "#!/bin/sh\necho 'a.cpp:1: error: no such thing' >&2; seq 99; exit 1\n"
     )
     with pytest.raises(BuildError, match="error: no such"):
         build.build(recipe)
     assert capsys.readouterr().err.endswith("failed\n")
-    assert [path.suffix for path in build.cache_root().iterdir()] == [".lock"]
+    assert [path.suffix for path in cache_root().iterdir()] == [".lock"]
 
 
 def test_concurrent_builds_compile_once(recipe: Recipe) -> None:
@@ -173,7 +175,7 @@ def test_a_killed_build_does_not_block_the_next(recipe: Recipe) -> None:
         wait_for(slow.read_text)
         process.kill()
         process.wait()
-        leftover = list(build.cache_root().glob("part-*"))
+        leftover = list(cache_root().glob("part-*"))
         assert leftover
         compiling = [int(line) for line in slow.read_text().split()]
         slow.unlink()
@@ -231,7 +233,7 @@ def test_the_cuda_recipe_names_its_architectures(
     recipe = build.cuda_recipe(("90", "80", "90"))
     assert recipe.architectures == ("80", "90")
     assert "-gencode=arch=compute_90,code=sm_90" in recipe.gencode
-    monkeypatch.setattr(build, "find_usable_nvcc", lambda: "nvcc")
+    monkeypatch.setattr(build, "find_usable_nvcc", lambda: ("nvcc",))
     rules = build.ninja_file(build.cuda_recipe(("80", "90")))
     compiling, linking = (line for line in rules.splitlines() if "command" in line)
     assert "code=sm_80" in compiling
@@ -284,7 +286,7 @@ def test_an_nvcc_that_is_newer_than_the_driver_is_refused(
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     monkeypatch.setattr(torch.version, "cuda", cuda)
     if cuda != "12.8":
-        assert build.cuda_recipe(("90",)).find_compiler() == str(nvcc)
+        assert build.cuda_recipe(("90",)).find_compiler() == (str(nvcc),)
         return
     message = r"is part of CUDA 13\.2, and torch was built for CUDA 12\.8: install"
     with pytest.raises(BuildError, match=message):

@@ -15,25 +15,21 @@ from tests.cuda_ops.op_cases import (
     TOLERANCE,
     Case,
     compute,
+    device_of,
     distance,
     expected,
     reference,
 )
 
-NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-BACKENDS = ["torch", "cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])]
+BACKENDS = ["torch", "cpu", "emulator", pytest.param("cuda", marks=pytest.mark.gpu)]
 ALL_CASES = CASES | LARGER_CASES | STAGES
-
-
-def device_of(backend: str) -> str:
-    return "cuda" if backend == "cuda" else "cpu"
 
 
 def tensors(case: Case, dtype: torch.dtype, backend: str) -> list[Tensor]:
     return [tensor.to(device_of(backend)) for tensor in case.tensors(dtype)]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS, indirect=True)
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: str(dtype).removeprefix("torch."))
 @pytest.mark.parametrize("name", CASES)
 def test_equals_the_loops(name: str, dtype: torch.dtype, backend: str) -> None:
@@ -75,7 +71,7 @@ def test_gradients_by_formula_equal_the_loops(name: str) -> None:
 
 
 @pytest.mark.parametrize("softmax", [False, True])
-@pytest.mark.parametrize("backend", BACKENDS[1:])
+@pytest.mark.parametrize("backend", BACKENDS[1:], indirect=True)
 def test_gradcheck(backend: str, softmax: bool) -> None:
     args = ConvArgs(2, softmax=softmax, offset_scale=1.5)
     case = Case(args, num_images=1, height=3, width=2, group_channels=2)
@@ -88,7 +84,7 @@ def test_gradcheck(backend: str, softmax: bool) -> None:
     )
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS, indirect=True)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_float32_offsets_for_a_half_x_keep_their_precision(
     backend: str, dtype: torch.dtype
@@ -104,7 +100,7 @@ def test_float32_offsets_for_a_half_x_keep_their_precision(
     assert distance(got[3], wanted[3].cpu()) <= 1e-5
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS, indirect=True)
 def test_a_batch_equals_its_images_alone(backend: str) -> None:
     # 21 output pixels per image, so that blocks of pixels span two images.
     case = Case(ConvArgs(3), num_images=7, height=7, width=3, group_channels=16)
@@ -115,7 +111,7 @@ def test_a_batch_equals_its_images_alone(backend: str) -> None:
         assert torch.equal(together[i], alone[0])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS, indirect=True)
 def test_an_empty_batch_gives_an_empty_result_and_empty_gradients(backend: str) -> None:
     inputs, _ = Case(num_images=0).leaves(torch.float32, device_of(backend))
     out = dcnv3(*inputs, groups=2, backend=backend)
@@ -124,7 +120,7 @@ def test_an_empty_batch_gives_an_empty_result_and_empty_gradients(backend: str) 
     assert [tensor.shape for tensor in grads] == [tensor.shape for tensor in inputs]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS, indirect=True)
 def test_a_nan_affects_only_its_pixel_and_infinity_is_outside(backend: str) -> None:
     x, offset, mask, _ = tensors(Case(), torch.float32, backend)
     clean = dcnv3(x, offset, mask, groups=2, backend=backend)
@@ -139,7 +135,7 @@ def test_a_nan_affects_only_its_pixel_and_infinity_is_outside(backend: str) -> N
     assert torch.equal(out[0, 1:], clean[0, 1:])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS, indirect=True)
 def test_softmax_of_large_and_infinite_logits(backend: str) -> None:
     x, offset, mask, _ = tensors(Case(), torch.float32, backend)
     mask = mask * 60

@@ -214,10 +214,3 @@ def test_results_do_not_depend_on_the_number_of_threads(
         threads(number)
         for ours, theirs in zip(alone, compute(*call, "cpu"), strict=True):
             assert torch.equal(ours, theirs)
-
-
-def test_second_derivatives_are_an_error() -> None:
-    x, offset, mask = leaves()
-    (grad,) = torch.autograd.grad(Layer()(x, offset, mask).sum(), x, create_graph=True)
-    with pytest.raises(NotImplementedError, match="backend='torch'"):
-        grad.sum().backward()

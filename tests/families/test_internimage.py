@@ -61,8 +61,8 @@ def test_every_broken_rule_is_reported() -> None:
     with pytest.raises(ValueError, match=r"rule 2.*rule 4"):
         Variant(48, 32, 5, 4)
     assert problems(0, -1, 1, 1) == [
-        "C1 must be a whole number >= 1, got 0",
-        "C' must be a whole number >= 1, got -1",
+        "C1 must be a whole number from 1 to 1,000,000,000, got 0",
+        "C' must be a whole number from 1 to 1,000,000,000, got -1",
     ]
 
 

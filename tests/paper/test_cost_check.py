@@ -55,7 +55,14 @@ def test_parameters_of_five_hundred_networks() -> None:
 @pytest.mark.parametrize("seed", range(1568, 1576))
 def test_every_figure_of_random_networks(seed: int) -> None:
     """Eight seeds that cover every value of every switch, at sizes that are odd at some stage."""
-    assert verify(random_config(seed), image_size=seed - 1535) == []
+    assert verify(random_config(seed), height=seed - 1535) == []
+
+
+@pytest.mark.parametrize(("height", "width"), [(41, 70), (70, 41), (1, 96)])
+def test_every_figure_at_a_height_and_a_width(height: int, width: int) -> None:
+    config = random_config(1571)
+    assert verify(config, height, width) == []
+    assert count(config, height, width).macs != count(config, height).macs
 
 
 @pytest.mark.parametrize("name", PRESETS)

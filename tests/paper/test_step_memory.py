@@ -71,6 +71,10 @@ def test_the_attention_head_is_predicted_except_for_its_query() -> None:
 
 def test_a_step_holds_four_numbers_per_parameter_and_the_kept_tensors_of_a_batch() -> None:
     one, four = step_memory(TOY, 1, 96), step_memory(TOY, 4, 96)
+    assert step_memory(TOY, 1, "96x96") == one
+    wide = step_memory(TOY, 1, (96, 192))
+    assert one.kept_bytes < wide.kept_bytes < 2.1 * one.kept_bytes
+    assert wide == step_memory(TOY, 1, "192x96")
     assert four.kept_bytes == 4 * one.kept_bytes == 16 * kept_elements(TOY, 96)
     params = sum(p.numel() for p in InternImage(TOY).parameters())
     assert one.parameter_bytes == 16 * params + 4 * merged_weights(TOY)

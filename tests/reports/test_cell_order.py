@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from archsearch.core.metrics import GENERAL
+from archsearch.core.plans import Search
 from archsearch.reports import style
 from archsearch.reports.cell_order import (
     best_has_best_mean,
@@ -185,3 +186,13 @@ def test_the_best_cell_stays_first_if_an_excluded_one_has_a_better_mean_now(
     first, second, *_ = ranked_cells(context)
     assert (first.label, second.label) == (ranking.best, excluded)
     assert "significantly worse in an earlier test stays excluded" in mean_note(context)
+
+
+def test_a_front_says_which_networks_lack_its_cost() -> None:
+    results = golden_results()
+    plan = Search("four", {}, "tpe", ("val_accuracy", "memory"), 0, 2, 0.05)
+    searched = replace(results, study=replace(results.study, plan=plan), _compared={})
+    ranked = len(searched.compare().ranking.means)
+    note = pareto_table(Context.of(searched)).note
+    assert f"{ranked} networks without a value for peak memory, so on no front" in note
+    assert "without a value" not in pareto_table(Context.of(results)).note

@@ -12,7 +12,7 @@ from archsearch.core.metrics import GENERAL
 from archsearch.reports import style
 from archsearch.reports.context import Context
 from archsearch.reports.error_distribution import EDF, edf_figure
-from archsearch.reports.importances import shares
+from archsearch.reports.importances import IMPORTANCES, shares
 from archsearch.reports.ladder_shape import LADDER, ladder_figure
 from archsearch.reports.learning import learning_figure, visible_error
 from archsearch.reports.report import compute_report
@@ -93,6 +93,38 @@ def test_the_error_distribution_ends_at_one_and_counts_each_network_once(grid: R
     assert everything.get_ydata()[-1] == 1.0
     assert len(everything.get_xdata()) == len(networks) + 1
     assert {"C′ = 16", "C′ = 32"} <= set(drawn)
+
+
+def test_an_association_says_how_many_trainings_it_leaves_out(grid: Results) -> None:
+    ended = sum(t.state in ("diverged", "failed") for t in grid.trials)
+    with style.styled():
+        text = IMPORTANCES.content(Context.of(grid)).how_to_read
+    assert ended > 1
+    assert text.endswith(f"Left out: {ended} trainings without a result.")
+
+
+def test_a_distribution_says_how_many_networks_it_leaves_out(grid: Results) -> None:
+    values = grid.compare().estimates
+    networks = {c.label for c in grid.cells if c.cell.variant is not None}
+    missing = len(networks) - len({c.label for c in grid.cells if values[c.index]})
+    with style.styled():
+        text = EDF.content(Context.of(grid)).how_to_read
+    assert missing > 1
+    assert text.endswith(f"Left out: {missing} networks without a value.")
+
+
+def test_a_distribution_has_a_curve_for_every_value_of_the_panel(grid: Results) -> None:
+    """More values than the eight colors, with two networks each."""
+    networks = [*{c.label: c for c in grid.cells if c.state == "complete"}.values()]
+    cells = tuple(
+        replace(c, index=i, cell=replace(c.cell, requested={"k": i // 2}))
+        for i, c in enumerate(networks[:20])
+    )
+    study = replace(grid.study, axes=("k", "k", "k"))
+    many = replace(grid, cells=cells, study=study, _compared={})
+    with style.styled():
+        drawn = lines(edf_figure(Context.of(many)))
+    assert len(drawn) == 1 + len(cells) // 2 > 8
 
 
 def test_only_errors_and_losses_have_a_distribution(grid: Results) -> None:

@@ -81,3 +81,14 @@ def test_better_and_worse_follow_the_direction_of_the_metric():
     falling = results_of(lambda v, s: 90 - v.c1 / 16 + 0.01 * s * v.l1)
     falling = effects_table(Context.of(falling))
     assert [row[-1] for row in falling.body if row[0] == "C₁ 48 → 64"] == ["worse"]
+
+
+def test_the_table_says_how_many_cells_it_leaves_out():
+    results = results_of(lambda v, s: 90 + v.c1 / 16 + 0.01 * s)
+    repaired = sum(c.cell.fate == "repaired" for c in results.cells)
+    assert repaired > 1
+    note = effects_table(Context.of(results)).note
+    assert note.endswith(f"Left out: {repaired} repaired cells.")
+    exact = [c for c in results.study.cells if c.fate == "exact"]
+    only_exact = results_of(lambda v, s: 90 + v.c1 / 16 + 0.01 * s, cells=tuple(exact))
+    assert "Left out" not in effects_table(Context.of(only_exact)).note

@@ -1,8 +1,10 @@
 """The heatmap shows every cell in readable greens, and equal records give equal bytes."""
 
 import re
+import struct
 from dataclasses import replace
 from html import unescape
+from itertools import combinations
 from pathlib import Path
 from typing import get_args
 
@@ -13,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from archsearch.core.cell import Cell
-from archsearch.reports import heatmap, style
+from archsearch.reports import heatmap, heatmap_layout, style
 from archsearch.reports.cell_order import reported_interval
 from archsearch.reports.context import Context, HeatmapAxes
 from archsearch.reports.heatmap_cells import DARK_TEXT, HATCHES, LIGHT_TEXT, readable_on, shade_of
@@ -230,3 +232,58 @@ def test_figures_ignore_the_users_matplotlib_settings(grid: Results) -> None:
     before = drawn(grid)
     with matplotlib.rc_context({"font.size": 30, "axes.labelweight": "bold"}):
         assert drawn(grid) == before
+
+
+def wide(results: Results, num_columns: int) -> Results:
+    """Return a run with one row of so many networks."""
+    cell = next(c for c in results.cells if c.state == "complete")
+    cells = tuple(
+        replace(
+            cell,
+            index=i,
+            label=f"n{i}",
+            cell=replace(cell.cell, requested={"k": 1, "y": 1, "x": i}),
+        )
+        for i in range(num_columns)
+    )
+    study = replace(results.study, axes=("k", "y", "x"))
+    return replace(results, cells=cells, study=study, _compared={})
+
+
+def test_a_map_of_hundreds_of_columns_has_every_cell_and_a_bounded_size(grid: Results) -> None:
+    with style.styled():
+        figure = heatmap.figure(Context.of(wide(grid, 420)))
+        panels = heatmap.panels(Context.of(wide(grid, 420)))
+        labels = [t.get_text() for ax in figure.axes[:42] for t in ax.get_xticklabels()]
+        shown = [t.get_text() for ax in figure.axes[:42] for t in ax.texts]
+    assert labels == [str(i) for i in range(420)]
+    assert len([text for text in shown if "±" in text]) == 420
+    assert max(figure.get_size_inches()) < 40
+    titles = [title for title, _ in panels.values()]
+    assert titles[0].endswith("k = 1, part 1 of 42")
+    assert len(titles) == 42 + 1
+    assert max(panel.get_size_inches()[0] for _, panel in panels.values()) < 10
+
+
+def test_the_blocks_of_a_map_do_not_overlap() -> None:
+    rows, columns = [*range(85)], [*range(47)]
+    blocks = heatmap_layout.blocks_of(("a", "b"), rows, columns)
+    seen = [(b.panel, r, c) for b in blocks for r in b.rows for c in b.columns]
+    assert sorted(seen) == [(p, r, c) for p in "ab" for r in rows for c in columns]
+    placed = heatmap_layout.layout(blocks)
+    assert placed.right <= heatmap_layout.MAX_WIDTH
+    boxes = [(p.left, p.bottom, p.left + p.block.width, p.bottom + p.block.height)
+             for p in placed.blocks]  # fmt: skip
+    for (a, b, c, d), (e, f, g, h) in combinations(boxes, 2):
+        assert c < e or g < a or d < f or h < b
+    assert min(b for _, b, _, _ in boxes) == pytest.approx(0)
+    assert max(h for *_, h in boxes) == pytest.approx(placed.height)
+
+
+def test_a_png_has_a_bounded_number_of_pixels() -> None:
+    def size(image: bytes) -> tuple[int, ...]:
+        return struct.unpack(">II", image[16:24])
+
+    assert size(style.png(Figure(figsize=(5, 4)))) == (1000, 800)
+    width, height = size(style.png(Figure(figsize=(4, 400))))
+    assert (width, height) == (160, style.MAX_PIXELS)

@@ -32,6 +32,7 @@ from tests.golden import (
     scale_results,
     write_run,
 )
+from tests.stored import edit
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +98,16 @@ def swap(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
+def add_to_accuracy(record: dict[str, Any]) -> None:
+    record["metrics"]["val_accuracy"] += 0.5
+
+
 def test_a_changed_record_is_reported(tmp_path: Path) -> None:
     folder = write_run(scale_results(2), tmp_path / "scale")
     render_all([folder], folder / "reports")
     trial = StudyFolder(folder).trials()[0]
     path = folder / "trials" / trial.id / "record.json"
-    record = json.loads(path.read_text())
-    record["metrics"]["val_accuracy"] += 0.5
-    path.write_text(json.dumps(record, separators=(",", ":")) + "\n")
+    edit(path, add_to_accuracy)
     lines = verify(folder).differences
     assert any(line.startswith(f"runs[0].records.{trial.id}") for line in lines)
     assert any("val_accuracy_mean: the report says" in line for line in lines)

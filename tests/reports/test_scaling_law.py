@@ -15,9 +15,10 @@ from archsearch.reports.formats import Table, as_markdown
 from archsearch.reports.ladders import Ladder
 from archsearch.reports.ladders import ladders as ladders_of
 from archsearch.reports.recommendation import GroupRecommendation
+from archsearch.reports.summary import summarize
 from archsearch.results import Results
 from archsearch.stats.law import predict
-from tests.golden import complete, golden_results, ladder_results, scale_results
+from tests.golden import complete, diverged, golden_results, ladder_results, scale_results
 
 
 def contexts(runs: Iterable[Results], target: int | None = None) -> list[Context]:
@@ -236,11 +237,74 @@ def test_one_size_per_pair_gives_no_law(run: Results) -> None:
     assert content.figure is not None
 
 
-def test_an_error_of_zero_is_left_out_of_the_law(run: Results) -> None:
-    perfect = tuple(complete(t.trial, 100.0) for t in run.cells[2].trials)
-    cells = (*run.cells[:2], replace(run.cells[2], trials=perfect), run.cells[3])
-    changed = replace(run, cells=cells, _compared={})
-    assert len(ladders([changed])[0].points) == 2
+def with_accuracies(run: Results, index: int, *accuracies: float | None) -> Results:
+    """Return the run in which the seeds of one cell have these accuracies; None diverged."""
+    seeds = zip(run.cells[index].trials, accuracies, strict=True)
+    trials = tuple(diverged(t.trial) if a is None else complete(t.trial, a) for t, a in seeds)
+    cells = list(run.cells)
+    cells[index] = replace(cells[index], trials=trials)
+    return replace(run, cells=tuple(cells), _compared={})
+
+
+def test_one_seed_without_an_error_stays_in_the_mean_of_its_size(run: Results) -> None:
+    changed = with_accuracies(run, 2, 100.0, 96.0, 95.0)
+    (ladder,) = ladders([changed])
+    largest = max(ladder.points)
+    assert sorted(ladder.points[largest]) == pytest.approx([0.0, 4.0, 5.0])
+    assert math.exp(ladder.law.log_errors[-1]) == pytest.approx(3.0)
+    note = law_table([changed]).note
+    assert "Some seeds have an error of zero, which is in the mean" in note
+    assert "α 1.09, β 1.36 at 104.5M" in note
+    with style.styled():
+        assert "<svg" in style.svg(scaling_law.law_figure(contexts([changed])))
+
+
+def test_a_size_with_only_wrong_answers_stays_in_the_law(run: Results) -> None:
+    (ladder,) = ladders([with_accuracies(run, 0, 0.0, 0.0, 0.0)])
+    assert math.exp(ladder.law.log_errors[0]) == pytest.approx(100.0)
+    assert ladder.left_out == ()
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "reason"),
+    [
+        ((100.0,) * 3, "every seed has an error of zero, which a power law cannot have"),
+        ((None,) * 3, "no training has a result: 3 diverged"),
+        ((94.0, None, 95.0), "of 3 seeds 1 diverged"),
+    ],
+)
+def test_what_a_law_leaves_out_is_in_table_json_and_page(
+    run: Results, accuracies: tuple[float | None, ...], reason: str
+) -> None:
+    changed, text = with_accuracies(run, 1, *accuracies), f"α 1.09, β 1.36 at 50.1M ({reason})"
     table = law_table([changed])
-    left_out = "Left out, since a power law cannot have an error of zero: α 1.09, β 1.36 at 104.5M."
-    assert left_out in table.note
+    assert f"Left out of the law: {text}." in table.note
+    assert reason in table.rows[0]["left_out"]
+    assert f"Left out of the scaling law: {text}." in summarize(Context.of(changed)).caveats
+    assert "left_out" not in law_table([run]).rows[0]
+
+
+def test_a_law_that_lost_its_second_size_is_missing_with_the_reason(run: Results) -> None:
+    """The table of the law is not drawn then, but the page says why."""
+    short = replace(with_accuracies(run, 0, 100.0, 100.0, 100.0), _compared={})
+    short = replace(short, cells=short.cells[:2])
+    assert ladders([short]) == []
+    assert "29.9M (every seed has an error of zero" in " ".join(
+        summarize(Context.of(short)).caveats
+    )
+
+
+def test_a_pair_without_a_law_beside_one_with_a_law_is_named(run: Results) -> None:
+    lone = replace(run.cells[2], cell=replace(run.cells[2].cell, requested={"alpha": 2, "beta": 1}))
+    both = replace(run, cells=(*run.cells, replace(lone, index=len(run.cells))), _compared={})
+    assert "In no law: α 2, β 1 (no results at two sizes)." in law_table([both]).note
+
+
+def test_every_ladder_is_drawn_in_a_style_of_its_own() -> None:
+    runs = [ladder_results(1 + i / 100, 1.3) for i in range(10)]
+    with style.styled():
+        (ax,) = scaling_law.law_figure(contexts(runs)).axes
+    labels = [line for line in ax.lines if not str(line.get_label()).startswith("_")]
+    assert len(labels) == 10
+    assert len({(line.get_color(), str(line.get_linestyle())) for line in labels}) > 8
+    assert len({str(style.series(i)) for i in range(32)}) == 32

@@ -31,7 +31,9 @@ def test_snapshots_have_states_epochs_best_and_speed(
     assert list(last.trials) == list(folder.ids())
     assert (last.counts, last.finished, last.eta_seconds) == ({"complete": 3}, 3, 0.0)
     assert last.best is not None
-    assert last.best.metric == max(toy.total_after(toy.EPOCHS, i) for i in folder.ids())
+    assert last.best.metric == max(
+        toy.accuracy(toy.total_after(toy.EPOCHS, i)) for i in folder.ids()
+    )
     halfway = [s for s in snapshots if s.trials[third.id].state == "running"]
     assert {s.trials[first.id].epoch for s in halfway} == {3}
     assert any(s.images_per_second == 100.0 for s in snapshots)
@@ -103,7 +105,7 @@ def test_the_status_is_read_from_the_files(folder: StudyFolder) -> None:
     status = study_status(folder.path)
     rows = status.rows
     assert [row["state"] for row in rows] == ["complete", "failed", "pending"]
-    assert rows[0]["val_accuracy"] == toy.total_after(toy.EPOCHS, trials[0].id)
+    assert rows[0]["val_accuracy"] == toy.accuracy(toy.total_after(toy.EPOCHS, trials[0].id))
     assert rows[0]["network"] == "16-16-1-4"
     assert rows[1]["note"] == f"crash: RuntimeError: failed in {trials[1].id}"
     assert (status.running, status.best) == (False, rows[0])

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +13,8 @@ import pytest
 from archsearch.running import runners
 from archsearch.running.run import run_study
 from archsearch.running.runners import RunnerOptions
-from archsearch.running.runners.on_ray import RayRunner, needs_of, num_slots
+from archsearch.running.runners.on_ray import RayRunner
+from archsearch.running.runners.ray_nodes import needs_of, slots_of
 from tests import toy
 from tests.processes import Process, wait_for
 
@@ -33,7 +33,7 @@ def python(code: str, **environment: str) -> Process:
 STARTED_HERE = """
 import os, sys
 from archsearch.running.runners import RunnerOptions
-from archsearch.running.runners.on_ray import RayRunner, needs_of, num_slots
+from archsearch.running.runners.on_ray import RayRunner
 runner = RayRunner(RunnerOptions(workers=2, device="cpu"))
 print(runner.slots, len(os.environ["RAY_AUTH_TOKEN"]), os.environ["RAY_AUTH_MODE"],
       os.environ["RAY_USAGE_STATS_ENABLED"], flush=True)
@@ -118,8 +118,8 @@ def test_a_dead_address_is_reported_immediately() -> None:
 
 SILENT = """
 import sys
-from archsearch.running.runners import RunnerOptions, on_ray
-on_ray.START_SECONDS = 3.0
+from archsearch.running.runners import RunnerOptions, on_ray, ray_start
+ray_start.START_SECONDS = 3.0
 try:
     on_ray.RayRunner(RunnerOptions(ray_address=sys.stdin.readline().strip()))
 except ValueError as error:
@@ -140,36 +140,17 @@ def test_a_start_that_hangs_is_abandoned() -> None:
     [
         (RunnerOptions(), (1, 1.0), 2),
         (RunnerOptions(gpus_per_trial=0.25), (1, 0.25), 8),
-        (RunnerOptions(gpus_per_trial=0.25, workers=3), (1, 0.25), 3),
+        (RunnerOptions(gpus_per_trial=0.4), (1, 0.4), 4),  # two on each GPU, none across both
+        (RunnerOptions(gpus_per_trial=2), (1, 2), 1),
         (RunnerOptions(device="cpu", threads=2), (2, 0.0), 4),
+        (RunnerOptions(device="cpu", threads=9), (9, 0.0), 0),
     ],
 )
-def test_a_cluster_is_filled(options: RunnerOptions, needs: tuple[int, float], slots: int) -> None:
+def test_a_node_is_filled(options: RunnerOptions, needs: tuple[int, float], slots: int) -> None:
     resources = {"CPU": 8.0, "GPU": 2.0}
     by_name = needs_of(options, resources)
     assert tuple(by_name.values()) == needs
-    assert num_slots(options, resources, by_name) == slots
-
-
-def test_a_cluster_that_is_too_small_is_reported() -> None:
-    with pytest.raises(ValueError, match="too little for a trial"):
-        num_slots(RunnerOptions(), {"CPU": 1.0}, {"num_cpus": 4, "num_gpus": 0})
-
-
-def test_a_node_that_does_not_see_the_folder_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nodes = [{"NodeID": node, "Alive": node != "c"} for node in "abc"]
-    runner = object.__new__(RayRunner)
-    runner._ray = SimpleNamespace(nodes=lambda: nodes)
-
-    def read(node: str, path: Path) -> str:
-        return path.read_text() if node == "a" else f"{node}: No such file"
-
-    monkeypatch.setattr(runner, "_read_on", read)
-    with pytest.raises(ValueError, match=r"every node .*; these do not: b: No such file$"):
-        runner._check_shared(tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert slots_of(resources, by_name) == slots
 
 
 @pytest.mark.slow
@@ -181,9 +162,8 @@ def test_an_existing_cluster_is_used_by_its_address(tmp_path: Path) -> None:
         port = server.getsockname()[1]
     options = ["--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}"]
     options += ["--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
-    ray = str(Path(sys.executable).with_name("ray"))
     null = subprocess.DEVNULL
-    command = [ray, "start", *options]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options]
     with Process(command, env={**os.environ, **env}, stdout=null, stderr=null) as head:
         wait_for(lambda: answers(port))
         run = "from tests.running import test_ray; test_ray.run_on_cluster()"

@@ -1,11 +1,11 @@
 """The driver: what it launches, what it reports, and how it stops. Mostly in this process."""
 
+import dataclasses
 import os
 from collections.abc import Iterator
 
 import pytest
 
-from archsearch.running import work
 from archsearch.running.run import StudyStopped, retry
 from archsearch.running.work import Job, run_attempt
 from archsearch.storage import lock
@@ -27,21 +27,6 @@ def test_a_trial_that_a_slow_worker_finished_is_not_started_again(folder: StudyF
     first = folder.trials()[0]
     run(folder, "train", [first])
     assert run_attempt(Job(str(folder.path), first.id, "tests.toy:crash", "cpu")).end == "finished"
-
-
-def test_the_driver_waits_for_a_trial_that_a_slow_worker_still_holds(
-    folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = folder.trials()[0]
-    folder.trial(first.id).write_spec(first)
-    job = Job(str(folder.path), first.id, "tests.toy:train", "cpu")
-    monkeypatch.setattr(work, "ORPHAN_SECONDS", 0.1)
-    with folder.trial(first.id).lock():
-        outcome = run_attempt(job)
-        assert (outcome.end, outcome.kind) == ("failed", "busy")
-        with pytest.raises(StudyStopped, match=f"in use by process {os.getpid()}"):
-            run(folder, "train")
-    assert run(folder, "train") == {"complete": 3}
 
 
 def test_a_plan_that_names_a_trial_twice_runs_it_once(folder: StudyFolder) -> None:
@@ -141,3 +126,19 @@ def test_the_error_of_a_second_driver_names_the_first(folder: StudyFolder) -> No
 def test_wrong_options_are_reported_before_the_folder_is_locked(folder: StudyFolder) -> None:
     with folder.lock(), pytest.raises(ValueError, match="workers must be"):
         run(folder, "train", workers=0)
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"schema":1'])
+def test_a_lost_spec_of_a_finished_trial_is_written_again(
+    folder: StudyFolder, content: bytes | None
+) -> None:
+    first = folder.trials()[0]
+    beyond = dataclasses.replace(first, seed=99)
+    run(folder, "train", iter([beyond]))
+    spec = folder.trial(beyond.id).path / "spec.json"
+    written = spec.read_bytes()
+    spec.unlink()
+    if content is not None:
+        spec.write_bytes(content)
+    assert run(folder, "crash", iter([beyond])) == {"complete": 1}  # it is not trained again
+    assert spec.read_bytes() == written

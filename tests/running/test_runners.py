@@ -118,7 +118,7 @@ def test_failures_have_their_kind(run: Any, work: str, kind: str, attempts: int)
 
 @pytest.mark.parametrize("run", RUNNERS, indirect=True)
 def test_a_full_disk_stops_the_study_and_loses_nothing(run: Any) -> None:
-    with pytest.raises(StudyStopped, match="the disk is full") as stopped:
+    with pytest.raises(StudyStopped, match=r"storage failed: .*No space left on device") as stopped:
         run("raise_disk_full")
     assert stopped.value.exit_code == 1
     assert "Resume with: archsearch toy" in str(stopped.value)
@@ -282,8 +282,11 @@ def test_workers_share_the_cores_and_the_memory(monkeypatch: pytest.MonkeyPatch)
         (MemoryError(), "out-of-memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out-of-memory"),
         (OSError(12, "Cannot allocate memory"), "out-of-memory"),
-        (OSError(28, "No space left on device"), "disk-full"),
-        (OSError(122, "Disk quota exceeded"), "disk-full"),
+        (OSError(28, "No space left on device"), "storage"),
+        (RuntimeError("unable to open shared memory: Too many open files (24)"), "storage"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "storage"),
+        (RuntimeError("image 28 of class (28)"), "crash"),
+        (FileNotFoundError(2, "No such file or directory"), "crash"),
         (toy.DataError("x"), "data"),
         (ValueError("x"), "crash"),
     ],

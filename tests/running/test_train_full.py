@@ -19,12 +19,15 @@ from archsearch.running.train_full import (
     OLD_REQUEST,
     REQUEST,
     WEIGHTS,
+    TrainingRequest,
     export_weights,
     train_full,
 )
 from archsearch.running.train_trial import run_on, training_of
+from archsearch.storage import checkpoint
 from archsearch.storage.trial_folder import TrialFolder
 from archsearch.study import Trial
+from archsearch.tasks.classification import CLASSIFICATION
 from archsearch.training import device as devices
 from archsearch.training import spawn
 from archsearch.training.data import DataError, describe
@@ -219,3 +222,18 @@ def test_a_folder_of_an_earlier_version_resumes(tmp_path):
     assert not (tmp_path / REQUEST).exists()
     unbroken = train_full(TINY, SHORT, "digits", tmp_path / "unbroken")
     assert resumed.metrics["train_loss"] == unbroken.metrics["train_loss"]
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"identity":[1]}', "{}", '{"identity":' + "[" * 9999])
+def test_a_damaged_request_is_refused_by_name(tmp_path, content):
+    (tmp_path / "request.json").write_text(content)
+    with pytest.raises(ValueError, match=r"request\.json is damaged"):
+        train_full(TINY, SHORT, "digits", tmp_path)
+
+
+@pytest.mark.parametrize("state", [{}, {"model": None}, {"average": [1]}, {"model": {"a": 1}}])
+def test_a_checkpoint_without_weights_is_not_exported(tmp_path, state):
+    checkpoint.save(tmp_path, state, 1)
+    request = TrainingRequest(TINY, SHORT, describe("digits", 0.1), 0, CLASSIFICATION, None)
+    with pytest.raises(ValueError, match="the checkpoint holds no weights"):
+        export_weights(TrialFolder(tmp_path), request, tmp_path / "w")

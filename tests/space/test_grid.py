@@ -225,7 +225,9 @@ def test_every_wrong_list_of_a_space_is_reported() -> None:
     with pytest.raises(ValueError, match="not a space") as error:
         space((), (16, 16), (0,))
     assert "C1 must be" in str(error.value)
-    assert "C' must be different whole numbers >= 1, got 16, 16" in str(error.value)
+    assert "C' must be different whole numbers >= 1, at most 1,000,000,000, got 16, 16" in str(
+        error.value
+    )
     assert "L1 must be" in str(error.value)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as sps
 
+from archsearch.stats import intervals
 from archsearch.stats.intervals import (
     Interval,
     edf,
@@ -158,3 +159,45 @@ def test_the_mean_of_means_of_one_group_is_its_interval():
     assert mean_of_means([[1.0, 1.0], [3.0, 3.0]]) == Interval(2.0, 2.0, 2.0, 4, "student")
     with pytest.raises(ValueError, match="two repeats"):
         mean_of_means([[1.0], [2.0, 3.0]])
+
+
+def test_the_front_of_many_points_is_that_of_all_pairs():
+    rng = np.random.default_rng(14)
+    points = dict(enumerate(rng.integers(0, 9, (60, 3)).astype(float).tolist()))
+    signed = {i: np.array(p) * [1, -1, 1] for i, p in points.items()}
+    undominated = {
+        i
+        for i, p in signed.items()
+        if not any((q >= p).all() and (q > p).any() for q in signed.values())
+    }
+    front = pareto(points, [True, False, True])
+    assert set(front) == undominated
+    assert [points[i][0] for i in front] == sorted((points[i][0] for i in front), reverse=True)
+
+
+def test_a_front_compares_points_with_the_front_only(monkeypatch):
+    """Of 2000 points on a line away from one best point, none is compared with the others."""
+    calls = []
+    monkeypatch.setattr(intervals, "_dominates", lambda a, b: calls.append((a, b)) or a != b)
+    assert pareto({i: (float(i), float(i)) for i in range(2000)}, [True, True]) == (1999,)
+    assert len(calls) == 1999
+
+
+def test_many_repeats_are_resampled_in_parts_with_the_same_draws():
+    values = np.random.default_rng(15).normal(size=301)
+    draws = np.random.default_rng(0).integers(0, 301, (10_000, 301))
+    expected = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
+    result = interval(values.tolist(), method="bootstrap")
+    assert (result.low, result.high) == tuple(expected)
+
+
+@pytest.mark.parametrize("n", [1, 2.5, 4, 1000])
+def test_a_quantile_is_scipys(n):
+    assert intervals.t_quantile(0.975, n) == sps.t.ppf(0.975, n)
+
+
+@pytest.mark.parametrize(("wins", "draws"), [(0, 10), (10, 10), (3, 10), (10_234, 20_000)])
+def test_the_interval_of_a_share_is_the_exact_binomial_one(wins, draws):
+    exact = sps.binomtest(wins, draws).proportion_ci(0.95)
+    share = intervals._share_interval(wins, draws, 0.95)
+    assert share == pytest.approx((exact.low, exact.high), abs=1e-9)

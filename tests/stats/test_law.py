@@ -33,6 +33,11 @@ def test_an_exact_law_is_fitted_and_extrapolated():
     assert law.curvature.mean == pytest.approx(0, abs=1e-9)
 
 
+def test_a_law_is_fitted_to_the_mean_also_if_a_seed_has_no_error():
+    with_zero = fit({1e6: [0.0, 8.0], 2e6: [3.0], 4e6: [2.0]})
+    assert with_zero.exponent.mean == fit({1e6: [4.0], 2e6: [3.0], 4e6: [2.0]}).exponent.mean
+
+
 def test_a_floor_gives_curvature():
     straight = fit({s: [e] for s, e in zip(SIZES, errors(0.3), strict=True)})
     rng = np.random.default_rng(1)
@@ -96,10 +101,10 @@ def test_few_points_state_their_limits():
 
 
 def test_all_wrong_points_are_reported_together():
-    with pytest.raises(
-        ValueError, match=r"size 0 must be above 0.*errors at size 5 must be above 0"
-    ):
-        fit({0.0: [1.0], 5.0: [0.0], 6.0: [2.0]})
+    with pytest.raises(ValueError, match=r"size 0 must be above 0.*errors at size 5 must be"):
+        fit({0.0: [1.0], 5.0: [0.0, 0.0], 6.0: [2.0]})
+    with pytest.raises(ValueError, match="at size 6 must be"):
+        fit({5.0: [1.0], 6.0: [3.0, -1.0]})
     with pytest.raises(ValueError, match="two sizes, got 1"):
         fit({5.0: [1.0]})
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats as sps
 
-from archsearch.stats.ranking import step_down, tied_with_best
+from archsearch.stats.paired_model import step_down
+from archsearch.stats.ranking import tied_with_best
 
 NOISES = {
     "equal": lambda _, k: np.full(k, 0.1),

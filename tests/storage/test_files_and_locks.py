@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from archsearch.storage import files, lock
+from archsearch.storage.stored_json import read_json
 from archsearch.storage.study_folder import StudyFolder
 from tests import toy
 
@@ -53,5 +54,5 @@ def test_a_file_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     files.write_json(path, {"a": 1})
     with files.new_file(tmp_path) as file:
         file.write(b"never published")
-    assert files.read_json(path) == {"a": 1}
+    assert read_json(path) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]

@@ -1,7 +1,9 @@
 """Study and trial folders: identity, state, locks, changed requests, unusual names."""
 
 import dataclasses
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +15,12 @@ from archsearch.core.cell import Cell
 from archsearch.core.plans import MoreSeeds, Plan, Search
 from archsearch.families.internimage import FreeVariant
 from archsearch.storage.request import study_of
+from archsearch.storage.status import study_status
+from archsearch.storage.stored_json import read_json
 from archsearch.storage.study_folder import StudyFolder, TrialFolder
 from archsearch.study import Study
 from tests import toy
+from tests.stored import edit
 
 
 def test_a_study_is_read_unchanged_from_its_folder(folder: StudyFolder) -> None:
@@ -149,7 +154,7 @@ def test_a_trial_launched_beyond_the_plan_belongs_to_the_study(folder: StudyFold
 @pytest.mark.parametrize("kind", ["study", "trial"])
 def test_a_newer_layout_is_refused(folder: StudyFolder, trial: TrialFolder, kind: str) -> None:
     path = folder.path / "study.json" if kind == "study" else trial.path / "spec.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 9}))
+    edit(path, lambda values: values.update(schema=9))
     with pytest.raises(ValueError, match="layout 9, this archsearch reads"):
         _ = folder.open() if kind == "study" else trial.trial()
 
@@ -200,7 +205,7 @@ def test_a_study_of_the_first_layout_is_read_and_resumed(tmp_path: Path) -> None
     plan = Search("four", {"c1": (16, 32), "l1": (1,)}, "tpe", ("val_accuracy",), 0, 3, 0.05)
     study = dataclasses.replace(toy.study(), plan=plan, budget=Budget.parse("1M"))
     folder = StudyFolder(tmp_path / "toy").create(study, toy.DATA, ["archsearch"])
-    new = json.loads((folder.path / "study.json").read_text())
+    new = read_json(folder.path / "study.json")
     old = {**new, "schema": 1, "plan": {**new["plan"], **new["plan"]["space"]}}
     del old["plan"]["space"]
     for cell in old["cells"]:
@@ -209,3 +214,48 @@ def test_a_study_of_the_first_layout_is_read_and_resumed(tmp_path: Path) -> None
     assert folder.study() == study
     assert folder.create(study, toy.DATA, ["archsearch"]).study() == study
     assert json.loads((folder.path / "study.json").read_text()) == old  # not written again
+
+
+def test_a_folder_without_a_spec_is_not_there(folder: StudyFolder, trial: TrialFolder) -> None:
+    """A driver was killed after it made the folder, or wrote half of the spec."""
+    beyond = dataclasses.replace(folder.trials()[0], seed=99)
+    ids = folder.ids()
+    gap = folder.trial(beyond.id).path
+    gap.mkdir()
+    for leftover in ("lock", ".tmp-0123456789abcdef"):
+        (gap / leftover).write_text("half")
+    assert list(folder.launched()) == [trial.id]
+    assert (folder.ids(), folder.states()) == (ids, dict.fromkeys(ids, "pending"))
+    assert [row["trial"] for row in study_status(folder.path).rows] == list(ids)
+    assert [t.trial.id for t in results.load(folder.path).trials] == list(ids)
+
+
+def test_a_trial_beyond_the_plan_with_a_damaged_spec_is_left_out_by_name(
+    folder: StudyFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = folder.ids()
+    beyond = dataclasses.replace(folder.trials()[0], seed=99)
+    folder.trial(beyond.id).write_spec(beyond)
+    spec = folder.trial(beyond.id).path / "spec.json"
+    spec.write_bytes(spec.read_bytes()[:50])
+    assert folder.ids() == ids == tuple(trial.id for trial in folder.trials())
+    assert [row["trial"] for row in study_status(folder.path).rows] == list(ids)
+    assert [t.trial.id for t in results.load(folder.path).trials] == list(ids)
+    assert f"{spec} is damaged" in caplog.text
+
+
+@pytest.mark.parametrize(("number", "pauses"), [(errno.EACCES, False), (errno.EIO, True)])
+def test_a_wrong_folder_is_refused_and_a_failing_disk_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, pauses: bool
+) -> None:
+    """In a folder that held the study before, no error means that the folder is wrong."""
+
+    def fail(path: Path, **_: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    old = toy.create(tmp_path / "old").path
+    monkeypatch.setattr(Path, "mkdir", fail)
+    with pytest.raises(OSError if pauses else ValueError, match=os.strerror(number)):
+        toy.create(tmp_path / "new")
+    with pytest.raises(OSError, match=os.strerror(number)):
+        toy.create(old)

@@ -69,7 +69,8 @@ def test_truncated_events_keep_their_complete_lines(trial: TrialFolder) -> None:
     for size in range(len(content) + 1):
         path.write_bytes(content[:size])
         before = trial.events()
-        assert before == [json.loads(line) for line in content[: size + 1].split(b"\n")[:-1]]
+        complete = [json.loads(line) for line in content[: size + 1].split(b"\n")[:-1]]
+        assert before == [{k: v for k, v in e.items() if k != "crc32"} for e in complete]
         trial.append_event({"epoch": 9})
         assert trial.events() == [*before, {"epoch": 9}], size
 
@@ -82,8 +83,8 @@ def test_a_repeated_epoch_counts_once_in_the_curve(trial: TrialFolder) -> None:
 
 
 def test_nan_becomes_null_on_disk(trial: TrialFolder) -> None:
-    trial.append_event({"epoch": 1, "losses": [float("nan"), 1.0], "lr": float("inf")})
-    assert trial.events() == [{"epoch": 1, "losses": [None, 1.0], "lr": None}]
+    trial.append_event({"losses": [float("nan"), 1.0], "lr": float("inf")})
+    assert trial.events() == [{"losses": [None, 1.0], "lr": None}]
 
 
 def test_a_spec_follows_data_that_moved(trial: TrialFolder) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from archsearch import cli
+from archsearch.cli import paper
 from archsearch.core.recipe import QUICK, Recipe
 from archsearch.families.internimage import ORIGIN, FreeVariant, Variant
 from archsearch.paper.printed_sizes import as_printed
@@ -162,6 +163,15 @@ def test_gradient_norms_are_means_of_means_and_the_largest_of_all() -> None:
     ]
     other = replace(run, study=replace(study, reports=("paper",)))
     assert GRADIENTS.skip_reason(Context.of(other)) is not None
+
+
+def test_gradients_that_are_zero_have_no_spike() -> None:
+    study = ablation.study(recipe=QUICK)
+    trials = study.trials(DATA)
+    still = tuple(ended(t, 90.0, grad_norm=0.0, grad_norm_max=0.0) for t in trials)
+    table = gradient_table(Context.of(assemble("a", study, DATA, {}, still)))
+    assert {row[4] for row in table.body} == {"–"}
+    assert {row["spike"] for row in table.rows} == {None}
 
 
 def by_share(trial: Trial) -> float:
@@ -382,7 +392,7 @@ def test_every_study_is_listed_with_a_command_that_exists(run: Any) -> None:
     listed = {row["study"]: row["command"].split()[1] for row in json.loads(out)}
     names = {"claims", "kernel_size", "ablation", "weight_sharing", "data_scale"}
     assert names | {"deformable_attention"} <= set(listed)
-    commands = {command.__name__.replace("_", "-") for command in cli.paper.COMMANDS}
+    commands = {command.__name__.replace("_", "-") for command in paper.COMMANDS}
     assert {listed[name] for name in names} <= commands
 
 

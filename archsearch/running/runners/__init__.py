@@ -23,7 +23,8 @@ class RunnerOptions:
 
     ``device`` is auto, cpu, cuda, or one GPU by its number (``cuda:1``, used by all workers).
     ``threads`` is the number of CPU threads of a trial. ``ray_address`` names an existing cluster
-    (``HOST:PORT``); on Ray ``gpus_per_trial`` may be a fraction. Workers import ``work`` when they
+    (``HOST:PORT``); on Ray ``gpus_per_trial`` may be a fraction, and
+    ``allow_mixed_versions`` uses nodes whose software differs. Workers import ``work`` when they
     start.
     """
 
@@ -33,12 +34,14 @@ class RunnerOptions:
     work: str = DEFAULT_WORK
     ray_address: str | None = None
     gpus_per_trial: float | None = None
+    allow_mixed_versions: bool = False
 
 
 class Runner(Protocol):
     """See the module docstring."""
 
-    slots: int
+    @property
+    def slots(self) -> int: ...
 
     def submit(self, job: Job) -> str:
         """Start a job; returns a label of its worker for the progress table."""

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 
 from archsearch.running.runners import RunnerOptions, gpus_of, num_workers
-from archsearch.running.work import TAIL_CHARACTERS, Job, Outcome, log_tail
+from archsearch.running.work import TAIL_CHARACTERS, Job, Outcome, death_kind, log_tail
 from archsearch.storage.study_folder import StudyFolder
 
 REPLACE_AFTER = ("crash", "out-of-memory")
@@ -65,9 +65,12 @@ class Worker:
         assert self.job is not None
         folder = StudyFolder(self.job.study).trial(self.job.trial_id).path
         self._errors.seek(0)
-        output = log_tail(folder / "log.txt") + self._errors.read().decode(errors="replace")
-        error = f"worker died: {_exit_text(self._process.returncode)}"
-        return Outcome(self.job.trial_id, "failed", "crash", error, output[-TAIL_CHARACTERS:])
+        errors = self._errors.read().decode(errors="replace")
+        output = (log_tail(folder / "log.txt") + errors)[-TAIL_CHARACTERS:]
+        error, kind = f"worker died: {_exit_text(self._process.returncode)}", death_kind(errors)
+        if kind == "storage":
+            error += f": {errors.splitlines()[-1]}"
+        return Outcome(self.job.trial_id, "failed", kind, error, output)
 
     @property
     def alive(self) -> bool:

@@ -1,47 +1,44 @@
 """Runs trials as Ray core tasks, on a Ray that is started here or on a cluster by its address.
 
-Ray's own retries are off, because only the driver, which counts attempts, may repeat them. Tasks
-return plain values, because Ray renames exceptions. Behavior of Ray 2.60 that was observed, and
-what this module does about it: it retries a killed worker four times (``max_retries=0``), hangs on
-a dead address (checked first, and with a timeout), listens on every interface if clusters are
-allowed on this system (they are not), sends usage statistics (off), and prints worker deaths to
-stdout (logged instead).
+Ray only carries jobs to nodes and replies back. Its own retries are off (``max_retries=0``),
+because only the driver, which counts attempts, may repeat a trial. Tasks return plain values,
+because Ray renames exceptions. A reply may be late by minutes, or never come: then the disk, which
+all nodes share, says how a trial ended. As long as its lock is held, a node is at work on it, also
+one that is cut off.
 """
 
-import os
 import secrets
-import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import asdict
+from collections import Counter, deque
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from archsearch.running.runners import RunnerOptions, gpus_of, num_workers
-from archsearch.running.work import Job, Outcome, failure_kind, log_tail, output_to, run_attempt
-from archsearch.storage.files import TEMP_PREFIX, log
+from archsearch.running.runners import RunnerOptions
+from archsearch.running.runners.flight import Flight, Silence, trial_folder
+from archsearch.running.runners.ray_nodes import Node, Nodes, first_line, only_on
+from archsearch.running.runners.ray_start import start
+from archsearch.running.work import LOST, Job, Outcome, failure_kind, run_logged_attempt
+from archsearch.storage.files import TEMP_PREFIX
 from archsearch.storage.study_folder import StudyFolder
+from archsearch.study import Study
 
-START_SECONDS = 45.0
-"""A start takes 3-6 s; one that hangs is abandoned within a minute."""
-
-CONNECT_SECONDS = 5.0
 STOP_POLL_SECONDS = 0.5
-OBJECT_STORE_BYTES = 78_643_200
-"""The least that Ray accepts: no large object passes through it."""
+LOOK_SECONDS = 1.0
+"""How often the files of the trials at work are read."""
 
-ALTERNATIVE = "--runner local needs no Ray"
+SILENT_SECONDS = 30.0
+"""How long the head may be silent; Ray itself waits for a minute."""
 
-_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # 0: a Ray of this machine alone, on loopback
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
+NO_NODE_SECONDS = 60.0
+"""How long the cluster may be without a usable node."""
+
+SAVE_SECONDS = 20.0
+"""How long trials may take to save after the cluster is lost."""
 
 
-def run_remotely(job: dict[str, str], stop_file: str) -> dict[str, str]:
+def run_remotely(job: dict[str, Any], stop_file: str) -> dict[str, str]:
     """Run one attempt in a Ray worker; a file, which every node sees, requests a stop."""
     last_poll = 0.0
 
@@ -53,40 +50,14 @@ def run_remotely(job: dict[str, str], stop_file: str) -> dict[str, str]:
         last_poll = now
         return Path(stop_file).exists()
 
-    attempt = Job(**job)
-    with output_to(StudyFolder(attempt.study).trial(attempt.trial_id).path / "log.txt"):
-        return asdict(run_attempt(attempt, stop))
+    return asdict(run_logged_attempt(Job(**job), stop))
 
 
-def read_probe(path: str) -> str:
-    """The content of the probe file ``path`` as this node reads it, or the error."""
-    try:
-        return Path(path).read_text()
-    except OSError as error:
-        return f"{socket.gethostname()}: {error}"
-
-
-def needs_of(options: RunnerOptions, resources: Mapping[str, float]) -> dict[str, float]:
-    """CPUs and GPUs of one trial: one GPU if the cluster has any, or the requested fraction."""
-    gpus = options.gpus_per_trial
-    if gpus is None:
-        gpus = 1.0 if options.device != "cpu" and resources.get("GPU", 0) > 0 else 0.0
-    return {"num_cpus": options.threads, "num_gpus": gpus}
-
-
-def num_slots(
-    options: RunnerOptions, resources: Mapping[str, float], needs: Mapping[str, float]
-) -> int:
-    """How many trials fit at a time, at most ``options.workers``.
-
-    Raises:
-        ValueError: the cluster is too small for one trial.
-    """
-    names = {"num_cpus": "CPU", "num_gpus": "GPU"}
-    fits = min(int(resources.get(names[key], 0) / need) for key, need in needs.items() if need)
-    if fits < 1:
-        raise ValueError(f"Ray has {dict(resources)}, too little for a trial: {dict(needs)}")
-    return fits if options.workers is None else min(fits, options.workers)
+def own_modules(study: Study, work: str) -> list[str]:
+    """The modules outside this package that train a study: of its families, its task, its work."""
+    families = {type(cell.variant).__module__ for cell in study.cells if cell.variant is not None}
+    modules = families | {type(study.task).__module__, work.partition(":")[0]}
+    return sorted(name for name in modules if name.partition(".")[0] != "archsearch")
 
 
 class RayRunner:
@@ -96,183 +67,174 @@ class RayRunner:
         """Start Ray or connect to it.
 
         Raises:
-            ValueError: Ray is not available, after at most a minute; the message names the
-                runner that works without it.
+            ValueError: Ray is not available, after at most a minute, or too small for a trial; the
+                message names the runner that works without it.
         """
         self._options = options
         self._closed = threading.Event()
         self._stop_name = f"{TEMP_PREFIX}stop-{secrets.token_hex(8)}"
         self._study: Path | None = None
-        self._tasks: dict[Any, Job] = {}
-        self._ray = self._start()
-        resources = self._ray.cluster_resources()
-        needs = needs_of(options, resources)
-        self._remote = self._ray.remote(max_retries=0, **needs)(run_remotely)
+        self._waiting = deque[Job]()
+        self._flights: list[Flight] = []
+        self._stopping = False
+        self._lost_at: float | None = None
+        self._lost_error, self._num_answers, self._looked_at = "", 0, 0.0
+        self._head_silence, self._node_silence = Silence(), Silence()
+        self._ray, self._started_here = start(options, self._closed)
+        own = self._started_here and options.ray_address is None
         try:
-            self.slots = num_slots(options, resources, needs)
+            self._nodes = Nodes(self._ray, options, trusted=own)
         except ValueError:
-            self.close()
+            self._disconnect()
             raise
+        self._remote = self._ray.remote(max_retries=0, **self._nodes.needs)(run_remotely)
 
-    def _start(self) -> Any:
-        ray = _import_ray(local=self._options.ray_address is None)
-        self._started_here = not ray.is_initialized()
-        if not self._started_here:  # a notebook's, for example: it is used and left running
-            return ray
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        if self._options.ray_address is None:
-            options |= self._own_cluster()
-        else:
-            _check_reachable(self._options.ray_address)
-            options |= {"address": self._options.ray_address}
-        _start_within_limit(lambda: ray.init(**options), self._closed)
-        return ray
+    @property
+    def slots(self) -> int:
+        """The jobs taken, and the free slots; at least one job may wait for a node to return."""
+        taken = len(self._flights) + len(self._waiting)
+        return max(1, taken + max(0, self._num_free() - len(self._waiting)))
 
-    def _own_cluster(self) -> dict[str, Any]:
-        return {
-            "address": "local",
-            "num_cpus": num_workers(self._options) * self._options.threads,
-            "num_gpus": len(gpus_of(self._options)),
-            "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES,
-            "_node_ip_address": "127.0.0.1",
-        }
+    def _num_free(self) -> int:
+        busy = sum(self._nodes.lives(flight.node) for flight in self._flights)
+        fits = sum(node.slots for node in self._nodes.usable)
+        return min(fits, self._options.workers or fits) - busy
+
+    def check(self, folder: Path, study: Study) -> None:
+        """Check that every node may train ``study`` in ``folder``; see `Nodes.check`."""
+        self._nodes.check(folder, own_modules(study, self._options.work))
 
     def submit(self, job: Job) -> str:
         if self._study is None:
             self._study = Path(job.study)
-            if self._options.ray_address is not None:
-                self._check_shared(self._study)
-        stop_file = str(self._study / self._stop_name)
-        self._tasks[self._remote.remote(asdict(job), stop_file)] = job
-        return "ray"
+            self.check(self._study, StudyFolder(self._study).study())
+        self._waiting.append(job)
+        self._send_waiting()
+        nodes = (flight.node for flight in self._flights if flight.job == job)
+        return next((node.name for node in nodes), "waits for a node")
 
-    def _check_shared(self, study: Path) -> None:
-        """Check that every node sees the study's folder.
+    def _send_waiting(self) -> None:
+        """Send the waiting jobs that fit, each to the node with the most free slots."""
+        while self._waiting and self._num_free() > 0:
+            busy = Counter(flight.node.id for flight in self._flights)
+            free = {node.id: node.slots - busy[node.id] for node in self._nodes.usable}
+            node = max(self._nodes.usable, key=lambda node: free[node.id])
+            self._send(self._waiting.popleft(), node)
 
-        Raises:
-            ValueError: some nodes do not; the message names them.
-        """
-        token, path = secrets.token_hex(8), study / f"{TEMP_PREFIX}probe-{secrets.token_hex(8)}"
-        path.write_text(token)
-        try:
-            alive = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
-            answers = [self._read_on(node, path) for node in alive]
-        finally:
-            path.unlink()
-        if errors := [answer for answer in answers if answer != token]:
-            raise ValueError(
-                f"every node of the cluster must see the folder {study}; these do not: "
-                + "; ".join(errors)
-            )
-
-    def _read_on(self, node: str, path: Path) -> str:
-        """What ``node`` reads at ``path``, or the error."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        on_node = NodeAffinitySchedulingStrategy(node, soft=False)
-        read = self._ray.remote(max_retries=0, num_cpus=0, scheduling_strategy=on_node)(read_probe)
-        try:
-            answer: str = self._ray.get(read.remote(str(path.resolve())), timeout=START_SECONDS)
-        except self._ray.exceptions.RayError as error:
-            return f"{node}: {_first_line(error)}"
-        return answer
+    def _send(self, job: Job, node: Node) -> None:
+        assert self._study is not None
+        on_node = self._remote.options(scheduling_strategy=only_on(node))
+        noted = replace(job, notes=node.notes)
+        ref = on_node.remote(asdict(noted), str(self._study / self._stop_name))
+        self._flights.append(Flight(job, node, ref))
 
     def poll(self, seconds: float) -> list[Outcome]:
-        if not self._tasks:
+        if self._lost_at is not None:
+            return self._save_without_cluster(seconds)
+        self._nodes.refresh()
+        outcomes = self._end_waiting() if self._stopping else []
+        self._send_waiting()
+        outcomes += [*self._replies(0 if outcomes else seconds), *self._outcomes_on_disk()]
+        self._listen()
+        return outcomes
+
+    def _end_waiting(self) -> list[Outcome]:
+        """After a request to stop: jobs that wait for a node do not start."""
+        jobs, self._waiting = self._waiting, deque()
+        return [Outcome(job.trial_id, "interrupted") for job in jobs]
+
+    def _listen(self) -> None:
+        """Notice the loss of the cluster: a silent head, or no usable node."""
+        num_answers = self._nodes.watch.num_answers
+        answered, self._num_answers = num_answers > self._num_answers, num_answers
+        self._head_silence.add(answered=answered)
+        self._node_silence.add(answered=bool(self._nodes.usable))
+        if self._head_silence.seconds > SILENT_SECONDS:
+            self._lose_cluster("its head does not answer")
+        elif self._node_silence.seconds > NO_NODE_SECONDS:
+            self._lose_cluster("it has no usable node left")
+
+    def _replies(self, seconds: float) -> list[Outcome]:
+        """The outcomes that nodes reported; waits for the first one."""
+        flights = {flight.ref: flight for flight in self._flights if flight.lost is None}
+        if not flights:
             time.sleep(seconds)
             return []
-        refs = list(self._tasks)
+        refs = list(flights)
         ready, _ = self._ray.wait(refs, num_returns=1, timeout=seconds)
         if ready:  # and the others that have ended by now
             ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
-        return [self._outcome(ref, self._tasks.pop(ref)) for ref in ready]
+        outcomes = [self._reply(flights[ref]) for ref in ready]
+        return [outcome for outcome in outcomes if outcome is not None]
 
-    def _outcome(self, ref: Any, job: Job) -> Outcome:
+    def _reply(self, flight: Flight) -> Outcome | None:
+        """The outcome that the node reported; None if its worker died, or never had the job."""
         try:
-            return Outcome(**self._ray.get(ref))
+            outcome = Outcome(**self._ray.get(flight.ref))
         except self._ray.exceptions.RayError as error:
-            log_file = StudyFolder(job.study).trial(job.trial_id).path / "log.txt"
-            line, detail = f"worker died: {_first_line(error)}", f"{log_tail(log_file)}\n{error}"
-            return Outcome(job.trial_id, "failed", failure_kind(error), line, detail)
+            self._nodes.doubt(flight.node)
+            self._looked_at = 0.0
+            if isinstance(error, self._ray.exceptions.TaskUnschedulableError):
+                self._flights.remove(flight)
+                self._waiting.appendleft(flight.job)
+            else:
+                flight.lose(failure_kind(error), first_line(error), str(error))
+            return None
+        self._flights.remove(flight)
+        return outcome
+
+    def _outcomes_on_disk(self) -> list[Outcome]:
+        """The outcomes of trials whose reply is late or will never come."""
+        if time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return []
+        self._looked_at = time.monotonic()
+        for flight in self._flights:
+            if flight.lost is None and not self._nodes.lives(flight.node):
+                flight.lose("crash", f"the node {flight.node.name} left the cluster")
+        outcomes = [flight.on_disk() for flight in self._flights]
+        pairs = zip(self._flights, outcomes, strict=True)
+        self._flights = [flight for flight, outcome in pairs if outcome is None]
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _lose_cluster(self, reason: str) -> None:
+        """Request all trials to save: Ray would end this process, and no reply will come."""
+        address = self._options.ray_address or "this machine"
+        self._lost_error = f"lost the Ray cluster at {address}: {reason}"
+        self._lost_at = time.monotonic()
+        self.request_stop()
+
+    def _save_without_cluster(self, seconds: float) -> list[Outcome]:
+        """The outcomes after the loss of the cluster: trials finish, or save and stop."""
+        assert self._lost_at is not None
+        time.sleep(seconds)
+        if time.monotonic() - self._lost_at < SAVE_SECONDS and any(
+            flight.is_at_work() for flight in self._flights
+        ):
+            return []
+        jobs = [*(flight.job for flight in self._flights), *self._waiting]
+        self._flights, self._waiting = [], deque()
+        return [self._without_cluster(job) for job in jobs]
+
+    def _without_cluster(self, job: Job) -> Outcome:
+        if trial_folder(job).record_summary() is not None:
+            return Outcome(job.trial_id, "finished")
+        return Outcome(job.trial_id, "interrupted", LOST, self._lost_error)
 
     def request_stop(self) -> None:
+        self._stopping = True
         if self._study is not None:
             (self._study / self._stop_name).touch()
 
     def close(self) -> None:
-        for ref in self._tasks:
-            self._ray.cancel(ref, force=True)
-        self._tasks = {}
-        if self._started_here:
-            self._ray.shutdown()
-        self._closed.set()
+        for flight in self._flights if self._lost_at is None else []:
+            self._ray.cancel(flight.ref, force=True)
+        self._flights, self._waiting = [], deque()
+        self._nodes.close()
+        self._disconnect()
         if self._study is not None:
             (self._study / self._stop_name).unlink(missing_ok=True)
 
-
-def _import_ray(local: bool) -> Any:
-    """Ray, with the environment that it reads at import and at its start."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if local:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    try:
-        import ray
-        import ray._private.worker as internals
-    except ImportError as error:
-        raise ValueError(f"Ray cannot be imported ({error}): {ALTERNATIVE}") from error
-    if hasattr(internals, "print_to_stdstream"):
-        internals.print_to_stdstream = lambda data, **_: log.debug("Ray: %s", data.get("lines"))
-    return ray
-
-
-def _check_reachable(address: str) -> None:
-    """Check that a process listens at ``HOST:PORT``.
-
-    Raises:
-        ValueError: none does, or ``address`` has another form.
-    """
-    host, colon, port = address.rpartition(":")
-    if not (colon and host and port.isdigit()):
-        raise ValueError(f"a Ray address is HOST:PORT (the cluster's GCS), got {address!r}")
-    try:
-        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-    except OSError as error:
-        raise ValueError(f"no Ray answers at {address} ({error}): {ALTERNATIVE}") from error
-
-
-def _start_within_limit(start: Callable[[], object], closed: threading.Event) -> None:
-    """Run ``start`` in a thread, so that a start that hangs can be abandoned.
-
-    The thread lives until ``closed``: the kernel ends Ray's processes when the thread that started
-    them ends, which keeps them from outliving this process.
-
-    Raises:
-        ValueError: ``start`` failed, or took longer than `START_SECONDS`.
-    """
-    done, failure = threading.Event(), list[Exception]()
-
-    def run() -> None:
-        try:
-            start()
-        except Exception as error:  # noqa: BLE001  the caller raises it again
-            failure.append(error)
-        done.set()
-        closed.wait()
-
-    threading.Thread(target=run, name="ray-start", daemon=True).start()
-    started = time.monotonic()
-    while not done.wait(0.1):  # short waits, so that Ctrl-C takes effect
-        if time.monotonic() - started > START_SECONDS:
-            raise ValueError(f"Ray did not start within {START_SECONDS:.0f} s: {ALTERNATIVE}")
-    if failure:
-        closed.set()
-        raise ValueError(f"Ray did not start ({_first_line(failure[0])}): {ALTERNATIVE}")
-
-
-def _first_line(error: Exception) -> str:
-    with suppress(IndexError):
-        return f"{type(error).__name__}: {str(error).splitlines()[0]}"
-    return type(error).__name__
+    def _disconnect(self) -> None:
+        if self._started_here:
+            self._ray.shutdown()
+        self._closed.set()

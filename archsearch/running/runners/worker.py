@@ -18,9 +18,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
-from archsearch.running.work import Job, Outcome, output_to, resolve, run_attempt
+from archsearch.running.work import Job, Outcome, resolve, run_logged_attempt
 from archsearch.storage.files import write_all
-from archsearch.storage.study_folder import StudyFolder
 from archsearch.training.signals import EXIT_ORPHAN
 
 IDLE_SECONDS = 1.0
@@ -70,10 +69,8 @@ def _read_commands(
 def _work(job: Job, stop: threading.Event, reply_fd: int) -> None:
     """Run the job and reply; one that arrives after a stop is answered without starting it."""
     started = time.monotonic()
-    folder = StudyFolder(job.study).trial(job.trial_id).path
-    with output_to(folder / "log.txt"):
-        stopped = Outcome(job.trial_id, "interrupted")
-        outcome = stopped if stop.is_set() else run_attempt(job, stop.is_set)
+    stopped = Outcome(job.trial_id, "interrupted")
+    outcome = stopped if stop.is_set() else run_logged_attempt(job, stop.is_set)
     write_all(reply_fd, (json.dumps(asdict(outcome)) + "\n").encode())
     if time.monotonic() - started > LONG_SECONDS:
         gc.collect()

@@ -42,6 +42,9 @@ struct Call {
   // In packs of x: the sizes of a pixel, a row and a group, and the contribution of `kFirstCell` on both axes.
   int64_t pixel_packs, row_packs, first_cells;
   int group_packs;
+  // Of an output image, for the gradient of x: its pixels, and the distance of a chunk's pixels as a power of two.
+  uint32_t image_pixels;
+  int chunk_spread;
   // In bytes of x: the distances to the right and to the lower neighbor; zero in an image of one column or row.
   int64_t step_x, step_y;
 };

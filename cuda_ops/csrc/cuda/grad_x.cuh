@@ -1,12 +1,12 @@
 // The gradient of x without atomics. A block owns a tile of one (image, group) plane of the gradient in shared memory,
-// processes the image's output pixels that reach the tile, and writes the tile once. Every element is summed in the
-// order of output pixels and points, so the result is the same in every run and for every division into tiles.
+// processes the image's output pixels that reach the tile, and writes the tile once. Every element is summed in one
+// order of chunks, pixels and points, so the result is the same in every run and for every division into tiles.
 //
 // A step is a round of kRound points of each pixel in a chunk of 32 output pixels. One warp, with a pixel per lane,
 // writes the position in the tile and the weight of each point's four neighbors to shared memory. At the same time the
 // other warps add the previous step: each owner processes the pixels that touch its columns, and its lanes add one
 // point's whole contribution at a time. No two lanes and no two owners ever add to the same element. Owners divide the
-// columns, not the rows, because a chunk has few rows but many columns.
+// columns, not the rows, because a chunk has few rows but many columns, over which its pixels are spread.
 #pragma once
 #include "plane.cuh"
 
@@ -227,7 +227,7 @@ __device__ __forceinline__ void add_step(const PlaneCall& p, const Tile& tile, i
   int turns = 0;
 #pragma unroll
   for (int i = 0; i < S::kOwners; ++i) {
-    const Span columns = own_columns(tile, warp * S::kOwners + i, owners_of<S>(p));
+    const Span columns = own_columns(p, tile, warp * S::kOwners + i);
     const unsigned touching = __ballot_sync(0xffffffffu, pixel_touches(columns, lane, page));
     turns = max(turns, __popc(touching));
     if (lane / S::kOwnerLanes != i) continue;
@@ -245,8 +245,16 @@ __device__ __forceinline__ void add_step(const PlaneCall& p, const Tile& tile, i
   }
 }
 
+// The blocks that share a multiprocessor, as `blocks_at_once` of plan.h: with three on a device that has the memory for
+// two, K = 3 would spill.
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200)
+#define DCNV3_LEAST_BLOCKS 2
+#else
+#define DCNV3_LEAST_BLOCKS 3
+#endif
+
 template <typename S, int kKernel>
-__global__ void __launch_bounds__(32 * (kMaxWarps + 1), 3) grad_x_kernel(const __grid_constant__ PlaneCall p) {
+__global__ void __launch_bounds__(32 * (kMaxWarps + 1), DCNV3_LEAST_BLOCKS) grad_x_kernel(const __grid_constant__ PlaneCall p) {
   extern __shared__ __align__(16) unsigned char shared[];
   // With a shuffle the compiler knows that all lanes of a warp have the same value, and omits code for divergence.
   const int warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0), lane = threadIdx.x % 32;

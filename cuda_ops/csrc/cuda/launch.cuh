@@ -1,12 +1,14 @@
 // The CUDA backend: its design, its limits, and the launches. Each .cu file instantiates one direction for one type,
 // so that a build uses many cores.
 //
-//   numeric.cuh       types, 128-bit packs                        } without torch and CUDA headers: the same bodies
-//   call.cuh          the data of a launch, work of each thread   } are compiled for the host and compared with the
-//   sample.cuh        positions, weights, the four neighbors      } definition in float64
-//   forward.cuh  grad_weights.cuh  plane.cuh  grad_x.cuh: kernels } (tests/cuda_ops/test_cuda_host.py)
+//   numeric.cuh       types, 128-bit packs                        } without torch and CUDA headers
+//   call.cuh          the data of a launch, work of each thread   }
+//   sample.cuh        positions, weights, the four neighbors      }
+//   forward.cuh  grad_weights.cuh  plane.cuh  grad_x.cuh: kernels }
 //   plan.h            choice of kernel, threads and tiles         }
 //   register.cpp      the operators on tensors, by LibTorch's stable ABI
+//
+// tests/cuda_emulator runs all of them without a GPU: every CUDA thread, barrier and launch.
 //
 // Forward. A thread computes two 128-bit packs of one output pixel and group: at C' = 16 two threads share a group in
 // float, and one thread computes the whole group in half precision. For K = 3 a thread reads all offsets and masks of
@@ -22,26 +24,7 @@
 // element is written once. A map that exceeds shared memory is divided into tiles; then a kernel that runs first
 // determines which 32-pixel chunks reach which tile, for any offsets.
 //
-// Limits on an H200 (132 multiprocessors at 1.98 GHz; the memory floor is 59 elements forward and 102 backward per
-// pixel and group at 4.8 TB/s). L1 reads 128 bytes per clock: 36 * 16 values of a pixel and group take 1.4 times the
-// forward floor. Instructions per pixel and group at K = 3 and C' = 16, counted in the sm_90 code: forward 2 * 1040 in
-// float and 1950 in bfloat16, of which 580 only convert to float; offset and mask gradients about 2 * 1550 and 2400;
-// gradient of x about 200 of a whole warp in either type.
-//
-// PREDICTIONS, not measurements: no GPU was available. Batch 64 at 224x224, with softmax, 80-85% of the binding limit:
-//
-//                    forward us (times the floor)      backward us (times the floor)
-//                    float         bfloat16            float         bfloat16
-//   56x56x64  G4     70 (1.8)      61 (3.1)            280 (4.1)     260 (7.6)
-//   28x28x128 G8     37 (1.9)      32 (3.2)            140 (4.1)     130 (7.6)
-//   14x14x256 G16    20 (2.0)      17 (3.5)             70 (4.1)      68 (8.0)
-//   7x7x512   G32    11 (2.3)      10 (4.0)             45 (5.3)      45 (11)
-//
-// Forward in float is bound by L1, everything else by instructions. Not known: how many cache lines one pass of a load
-// can look up. In half precision a pass has eight, one per thread. If that is too many, one pack per thread (`Wide` in
-// plan.h) has four, for 28% more instructions. To try first, with `python -m cuda_ops.gpu_session`: one pack per
-// thread; computing the weights of a point in one of its two threads and shuffling them to the other; a second warp
-// that writes steps in grad_x.
+// Counts of instructions and turns, and what they predict for a GPU: cuda_ops/results/grad-x-counts.md.
 #pragma once
 #include <cuda_runtime_api.h>
 
@@ -96,13 +79,36 @@ inline const char* shared_memory(SharedMemory& shared) {
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
 
+inline const char* attribute_error(cudaError_t error) {
+  if (error == cudaSuccess) return nullptr;
+  cudaGetLastError();  // clears the error, or the next launch of any kernel would report it
+  return cudaGetErrorString(error);
+}
+
+// Lets a block of `grad_x_kernel` use `bytes` of shared memory, and as many blocks as fit share a multiprocessor.
+//
+// Set it in every launch: it applies to the current device only, and setting it costs less than a query. Set the
+// maximum and not this call's own size: a larger call may be captured in a graph or be launched by another thread.
+template <typename S, int kKernel>
+const char* prepare_grad_x(int bytes, const SharedMemory& shared) {
+  constexpr auto kernel = grad_x_kernel<S, kKernel>;
+  constexpr int kAllShared = 100;  // percent: the driver divides L1 and shared memory, and may leave less to it
+  const auto preferred = cudaFuncAttributePreferredSharedMemoryCarveout;
+  if (const char* error = attribute_error(cudaFuncSetAttribute(kernel, preferred, kAllShared))) return error;
+  if (bytes <= kSharedBytes) return nullptr;
+  const int most = static_cast<int>(most_plane_shared_bytes<S>(shared));
+  return attribute_error(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most));
+}
+
 template <typename S, int kKernel>
 const char* launch_grad_x(const Geometry& g, const Tensors& t, void* workspace, cudaStream_t stream) {
   using T = typename S::T;
   SharedMemory shared;
   if (const char* error = shared_memory(shared)) return error;
   PlaneCall p = plane_call<S>(g, t, shared);
-  if (plane_blocks(p) > kMaxSlots) return "batches of that many images and groups are not supported";
+  if (std::max(plane_blocks(p), box_count(p.c)) > kMaxSlots) {
+    return "batches of that many images and groups are not supported";
+  }
   if (is_tiled(p)) {
     if (!workspace) return "this device has less shared memory than any that is supported";
     auto* boxes = static_cast<Box*>(workspace);
@@ -112,17 +118,7 @@ const char* launch_grad_x(const Geometry& g, const Tensors& t, void* workspace, 
     p.boxes = boxes;
   }
   const int bytes = static_cast<int>(plane_shared_bytes<S>(p));
-  if (bytes > kSharedBytes) {
-    // Set it in every launch: it applies to the current device only, and setting it costs less than a query. Set the
-    // maximum and not this call's own size: a larger call may be captured in a graph or be launched by another thread.
-    const int most = static_cast<int>(most_plane_shared_bytes<S>(shared));
-    const cudaError_t error =
-        cudaFuncSetAttribute(grad_x_kernel<S, kKernel>, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
-    if (error != cudaSuccess) {
-      cudaGetLastError();  // clears the error, or the next launch of any kernel would report it
-      return cudaGetErrorString(error);
-    }
-  }
+  if (const char* error = prepare_grad_x<S, kKernel>(bytes, shared)) return error;
   grad_x_kernel<S, kKernel><<<static_cast<unsigned>(plane_blocks(p)), plane_threads(p), bytes, stream>>>(p);
   return launch_error();
 }

@@ -42,9 +42,7 @@ inline const char* refusal(const Geometry& g) {
   if (std::max(g.h, g.w) > kMaxSize) return "images of more than 4,194,304 pixels on a side are not supported";
   if (g.h * g.w >= k31 || g.ho * g.wo >= k31) return "images of 2^31 pixels and more are not supported";
   if (g.n * g.ho >= k31) return "batches of 2^31 output rows and more are not supported";
-  if (g.wo * g.groups * 32 >= kMaxSlots || g.groups * g.group_channels >= k31) {
-    return "rows of that many pixels, groups and channels are not supported";
-  }
+  if (g.groups * g.group_channels >= k31) return "images of 2^31 channels and more are not supported";
   if (g.kernel > 1024) return "kernel sizes over 1024 are not supported";
   return nullptr;
 }
@@ -67,16 +65,19 @@ Call call_of(const Geometry& g, const Tensors& t, int pack, int64_t lanes) {
   c.group_packs = static_cast<int>(g.group_channels / pack);
   c.pixel_packs = g.groups * c.group_packs, c.row_packs = g.w * c.pixel_packs;
   c.first_cells = kFirstCell<Arithmetic<T>> * (c.pixel_packs + c.row_packs);
+  c.image_pixels = static_cast<uint32_t>(g.ho * g.wo), c.chunk_spread = chunk_spread(g);
   const int64_t pixel_bytes = g.groups * g.group_channels * static_cast<int64_t>(sizeof(T));
   c.step_x = g.w > 1 ? pixel_bytes : 0, c.step_y = g.h > 1 ? g.w * pixel_bytes : 0;
   return c;
 }
 
-// Calls `run` with each part of a call that 32-bit slots can number, until `run` returns an error.
+// Calls `run` with each part of a call that 32-bit slots can number, until `run` returns an error. A part has whole
+// output rows.
 template <typename Run>
-const char* each_part(Call c, const Run& run, int64_t max_slots = kMaxSlots) {
+const char* each_part(Call c, const Run& run) {
   const int64_t rows = c.g.n * c.g.ho, row_slots = c.g.wo * c.g.groups * c.lanes.divisor;
-  const int64_t part = std::min(rows, std::max<int64_t>(1, max_slots / row_slots));
+  if (row_slots > kMaxSlots) return "rows of that many pixels, groups and channels are not supported";
+  const int64_t part = std::min(rows, kMaxSlots / row_slots);
   for (c.first_row = 0; c.first_row < rows; c.first_row += part) {
     c.slots = static_cast<uint32_t>(std::min(part, rows - c.first_row) * row_slots);
     if (const char* error = run(c)) return error;
@@ -128,6 +129,7 @@ PlaneCall plane_call(const Geometry& g, const Tensors& t, const SharedMemory& sh
   p.tiles_x = static_cast<int>(rounded_up(g.w, p.tile_w)), p.tiles_y = static_cast<int>(rounded_up(g.h, p.tile_h));
   p.slices = static_cast<int>(rounded_up(g.group_channels, S::kChannels));
   p.warps = p.tile_w * p.tile_h >= 256 ? kMaxWarps : kMaxWarps / 2;
+  p.owner_columns = static_cast<int>(rounded_up(p.tile_w, int64_t{p.warps} * S::kOwners));
   p.whole_runs = g.group_channels % S::kRun == 0 && aligned(t.grad, sizeof(T) * S::kRun) &&
                  aligned(t.grad_x, sizeof(T) * S::kRun);
   return p;

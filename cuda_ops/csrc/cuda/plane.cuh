@@ -33,9 +33,10 @@ struct Box {
 struct PlaneCall {
   Call c;
   int tile_w, tile_h, tiles_x, tiles_y, slices;
-  int warps;         // that add; one more warp writes the next step
-  bool whole_runs;   // a run of channels is read and written as one pack
-  const Box* boxes;  // [image][chunk][group]; null if one tile covers the image
+  int warps;          // that add; one more warp writes the next step
+  int owner_columns;  // of each owner of a tile; the last ones may have fewer, or none
+  bool whole_runs;    // a run of channels is read and written as one pack
+  const Box* boxes;   // [image][chunk][group]; null if one tile covers the image
 };
 
 struct Tile {
@@ -104,13 +105,8 @@ struct PlaneMemory {
   }
 };
 
-template <typename S>
-DCNV3_HOST_DEVICE int owners_of(const PlaneCall& p) {
-  return p.warps * S::kOwners;
-}
-
-DCNV3_HOST_DEVICE Span own_columns(const Tile& tile, int owner, int owners) {
-  const int share = (tile.width + owners - 1) / owners, first = owner * share;
+DCNV3_HOST_DEVICE Span own_columns(const PlaneCall& p, const Tile& tile, int owner) {
+  const int share = p.owner_columns, first = owner * share;
   if (first >= tile.width) return {tile.width, tile.width - 1};
   return {first, first + share < tile.width ? first + share - 1 : tile.width - 1};
 }
@@ -122,7 +118,21 @@ struct Step {
   int chunk, first;
 };
 
-DCNV3_HOST_DEVICE int chunks_of(const Call& c) { return static_cast<int>((c.g.ho * c.g.wo + kChunk - 1) / kChunk); }
+// A chunk has every 2^n-th of 32 * 2^n consecutive pixels, so that it covers a row of up to 128: with pixels that are
+// close together most owners would have none. n depends on the output's width alone and not on the tiles.
+inline int chunk_spread(const Geometry& g) { return g.wo <= 16 ? 0 : g.wo <= 32 ? 1 : 2; }
+
+// The number of chunks, a multiple of 2^n. The last ones may have fewer pixels, or none.
+DCNV3_HOST_DEVICE int chunks_of(const Call& c) {
+  const uint32_t pixels = kChunk << c.chunk_spread;
+  return static_cast<int>((c.image_pixels + pixels - 1) / pixels << c.chunk_spread);
+}
+
+// The index of a chunk's pixel in the image; it may be beyond the last.
+DCNV3_HOST_DEVICE uint32_t index_in_image(const Call& c, int chunk, int pixel) {
+  const uint32_t first = static_cast<uint32_t>(chunk), within = first & ((1u << c.chunk_spread) - 1);
+  return (((first >> c.chunk_spread) * kChunk + static_cast<uint32_t>(pixel)) << c.chunk_spread) + within;
+}
 
 DCNV3_HOST_DEVICE int64_t box_at(const Call& c, int64_t n, int chunk, int group) {
   return (n * chunks_of(c) + chunk) * c.g.groups + group;
@@ -147,12 +157,12 @@ DCNV3_HOST_DEVICE Slot slot_of_pixel(const Call& c, int64_t n, int group, uint32
 
 // The slot of a chunk's pixel, or of the image's last pixel if the chunk has fewer.
 DCNV3_HOST_DEVICE Slot slot_in_chunk(const Call& c, int64_t n, int group, int chunk, int pixel) {
-  const uint32_t last = static_cast<uint32_t>(c.g.ho * c.g.wo - 1), in_image = chunk * kChunk + pixel;
+  const uint32_t last = c.image_pixels - 1, in_image = index_in_image(c, chunk, pixel);
   return slot_of_pixel(c, n, group, in_image < last ? in_image : last);
 }
 
 DCNV3_HOST_DEVICE bool pixel_exists(const Call& c, int chunk, int pixel) {
-  return static_cast<int64_t>(chunk) * kChunk + pixel < c.g.ho * c.g.wo;
+  return index_in_image(c, chunk, pixel) < c.image_pixels;
 }
 
 DCNV3_HOST_DEVICE Span joined(const Span& a, const Span& b) {

@@ -1,0 +1,45 @@
+"""All commands, and what becomes of their errors."""
+
+import os
+
+import typer
+
+from archsearch.api.live import say
+from archsearch.cli import count, launch, paper, probe, runs
+from archsearch.cli.streams import CLOSED_PIPE
+from archsearch.running.stopping import StudyStopped
+
+app = typer.Typer(
+    help="Choose an InternImage variant under a budget, and a scaling rule you can trust.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (launch, paper, probe, count, runs):
+    for command in module.COMMANDS:
+        app.command()(command)
+
+
+def run() -> int:
+    """Run a command and return its exit code.
+
+    Wrong input prints one message, our own mistakes a traceback.
+    """
+    try:
+        app()
+    except SystemExit as end:
+        # Typer ends with 1 if it cannot write, whatever the stream.
+        closed = isinstance(end.__context__, BrokenPipeError)
+        return CLOSED_PIPE if closed else end.code if isinstance(end.code, int) else 0
+    except StudyStopped as stop:
+        say(str(stop))
+        return stop.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, OSError) as error:
+        if os.environ.get("ARCHSEARCH_TRACEBACK"):
+            raise
+        say(f"archsearch: {error}")
+        return 2
+    return 0
