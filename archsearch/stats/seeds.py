@@ -97,7 +97,7 @@ def look_level(cells: int, max_seeds: int, level: float) -> float:
     if len(looks) == 1 or cells < 2:
         return level
     rng = np.random.default_rng(1)
-    draws = max(100, min(4000, 400_000 // cells))
+    draws = max(20, min(4000, 100_000 // cells))
     noise = (
         rng.normal(size=(draws, cells, max_seeds)) * noise_deviations(rng, draws, cells)[..., None]
     )
