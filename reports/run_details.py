@@ -110,7 +110,11 @@ def _seeds_text(results: Results) -> str:
     trained = listed([*map(str, sorted({t.trial.seed for t in results.trials}))])
     if trained in ("", planned):
         return planned
-    limit = f", for tied networks up to {study.max_seeds} each" if study.max_seeds else ""
+    limit = (
+        f", for networks that may be the best up to {study.max_seeds} each"
+        if study.max_seeds
+        else ""
+    )
     return f"{trained}; planned: {planned}{limit}"
 
 

@@ -74,7 +74,7 @@ def _confidence(context: Context) -> str:
     if not ranking.can_rank:
         return phrases.single_seed_warning(context) or phrases.sentence(ranking.reason)
     networks, tied = len(ranking.means), len(ranking.tied)
-    level = f"{phrases.percent(ranking.level)} confidence jointly over all {networks} networks"
+    level = f"multiple comparisons with the best, {phrases.percent(ranking.level)} confidence"
     if tied == 1:
         return f"Each of the other {networks - 1} networks is significantly worse ({level})."
     if tied == networks:

@@ -131,8 +131,8 @@ def golden_results(seeds: int = 5, spread: float = 0.25, hostile: bool = False) 
 def uneven_results() -> Results:
     """Return a complete run with ``--seeds auto`` and C' = 16.
 
-    Only tied cells have seeds 2 to 4, which are hard for all cells, so that plain means rank worse
-    cells above the best.
+    Only cells that may be the best have seeds 3 and 4, which are hard for all cells, so that plain
+    means rank worse cells above the best.
     """
     study = grid_study(2, cells=grid_study().cells[:15], plan=MoreSeeds(5))
     noise, records, results = np.random.default_rng(11), dict[str, Record](), list[TrialResult]()
@@ -140,7 +140,7 @@ def uneven_results() -> Results:
     def run(trials: tuple[Trial, ...]) -> None:
         for trial in trials:
             assert isinstance(trial.variant, Variant)
-            hard = 1.5 if trial.seed > 1 else 0.0
+            hard = 3.0 if trial.seed > 2 else 0.0
             results.append(complete(trial, truth(trial.variant) - hard + noise.normal(0, 0.15)))
             record = results[-1].record
             assert record is not None

@@ -37,7 +37,7 @@ class Training:
     epochs: int | None = option(None, EPOCHS_HELP)
     seeds: Seeds = option(
         1,
-        "Train this many seeds, the seeds of a list (0,4,7), or more seeds for tied cells (auto).",
+        "Train this many seeds, the seeds of a list (0,4,7), or more seeds where they pay (auto).",
         text=str,
         metavar="N|LIST|auto[:MOST]",
     )
@@ -168,10 +168,10 @@ class Launch:
 
 
 def parse_seeds(seeds: Seeds) -> tuple[tuple[int, ...], int | None]:
-    """Return the seeds, and the most seeds that tied cells may get (None: no extra seeds).
+    """Return the seeds, and the most seeds that a cell may get (None: no extra seeds).
 
     3 means the seeds 0, 1 and 2; ``0,4,7`` or a list means those seeds; ``auto`` starts with two
-    seeds and adds more to the tied cells, up to five; ``auto:8`` up to eight.
+    seeds, which `archsearch.stats.seeds` adds to, up to five of a cell; ``auto:8`` up to eight.
 
     Raises:
         ValueError: for anything else.

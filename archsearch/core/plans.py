@@ -14,7 +14,7 @@ Numbers = Literal["four", "twelve"]
 
 @dataclass(frozen=True)
 class MoreSeeds:
-    """More seeds for the variants that are tied with the best, up to ``max_seeds`` each."""
+    """More seeds for the variants that may be the best, up to ``max_seeds`` each."""
 
     kind: ClassVar = "more-seeds"
     max_seeds: int

@@ -7,7 +7,7 @@ from archsearch.core.metrics import Metric
 from archsearch.results.cells import LEVEL, CellResult
 from archsearch.stats.intervals import Interval
 from archsearch.stats.ranking import Ranking, tied_with_best
-from archsearch.stats.seeds import next_seeds
+from archsearch.stats.seeds import rank_repeatedly
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def compare_cells(
     }
     if max_seeds is None:
         return Comparison(metric, estimates, tied_with_best(values, LEVEL, metric.higher_is_better))
-    ranking = next_seeds(values, max_seeds, LEVEL, metric.higher_is_better).ranking
+    ranking = rank_repeatedly(values, max_seeds, LEVEL, metric.higher_is_better)
     return Comparison(metric, estimates, ranking)
 
 

@@ -1,4 +1,4 @@
-"""``--seeds auto``: the planned seeds first, then more seeds for the tied cells."""
+"""``--seeds auto``: the planned seeds first, then more seeds for the cells that may be the best."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from archsearch.study import Record, Study, Trial
 
 
 def more_seeds(study: Study, data: Data, max_seeds: int) -> Steps[SeedPlan[Family]]:
-    """Yield the study's own trials, then one more seed at a time for the tied networks.
+    """Yield the study's own trials, then more seeds for the networks that may be the best.
 
     No network gets more than ``max_seeds``. Drive it with
     `archsearch.searching.adaptive_plan.StreamedPlan`.
@@ -26,9 +26,9 @@ def more_seeds(study: Study, data: Data, max_seeds: int) -> Steps[SeedPlan[Famil
             max_seeds,
             higher_is_better=by.higher_is_better,
         )
-        if plan.done or plan.seed is None:
+        if plan.done:
             return plan
-        batch = tuple(study.trial(v, data, plan.seed) for v in plan.cells)
+        batch = tuple(study.trial(variant, data, seed) for variant, seed in plan.trainings)
         trials += batch
 
 

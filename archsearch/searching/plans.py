@@ -54,7 +54,7 @@ def plan_text(study: Study) -> str:
     """Return what the plan will train; an empty text if the study has only cells and seeds."""
     match study.plan:
         case MoreSeeds(max_seeds):
-            return f"Tied networks get more seeds, up to {max_seeds} each."
+            return f"Networks that may be the best get more seeds, up to {max_seeds} each."
         case Search():
             plan = study.plan
             return f"Search: {plan.num_trials} variants, proposed by {plan.sampler}."

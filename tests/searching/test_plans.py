@@ -58,7 +58,7 @@ def test_more_seeds_follow_the_direction_of_the_metric() -> None:
     outcome = drive(more_seeds(study, DATA, 5), records.get, run)
     assert outcome is not None
     assert outcome.ranking.tied == (networks[1],)
-    assert outcome.reason == "one cell is left after 2 seeds"
+    assert outcome.reason == "one cell is left after 3 seeds"
 
 
 def test_the_supplement_with_other_values() -> None:

@@ -80,19 +80,19 @@ def test_a_null_distribution_is_the_same_in_parts(monkeypatch):
     monkeypatch.setattr("archsearch.stats.paired_model.CHUNK_VALUES", 100)
     from archsearch.stats import paired_model
 
-    paired_model._null_of_few.cache_clear()
+    paired_model._sorted_of_few.cache_clear()
     assert tied_with_best(table, draws=777) == complete
 
 
 @pytest.mark.parametrize("rank", [tied_with_best, next_seeds])
 def test_the_memory_of_a_ranking_grows_with_the_values_not_with_their_pairs(rank):
-    """Pairs of 3000 values are 72 MB."""
+    """Pairs of 3000 values are 72 MB; those of the seeds that are simulated, 1.8 GB."""
     table = {i: {0: float(i % 7)} for i in range(3000)}
     tracemalloc.start()
     rank(table)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 2e7
+    assert peak < 3e7
 
 
 def test_of_equally_large_groups_the_first_to_be_complete_is_ranked():

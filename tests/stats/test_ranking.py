@@ -8,7 +8,6 @@ from scipy import stats as sps
 
 from archsearch.stats.paired_model import step_down
 from archsearch.stats.ranking import tied_with_best
-from archsearch.stats.seeds import next_seeds
 
 NOISES = {
     "equal": lambda _, k: np.full(k, 0.1),
@@ -36,15 +35,15 @@ def as_table(y):
 
 
 def coverage(truth_name, noise_name, cells, seeds, runs, **options):
-    """Share of studies in which every truly best cell is tied, and the mean number of ties."""
+    """Share of studies in which a given best cell is tied, and the mean number of ties."""
     rng = np.random.default_rng(5)
     truth = TRUTHS[truth_name](cells)
-    best = np.flatnonzero(truth == truth.max()).tolist()
+    best = int(truth.argmax())
     covered = size = 0
     for _ in range(runs):
         y = study(rng, truth, NOISES[noise_name](rng, cells), seeds)
         tied = tied_with_best(as_table(y), draws=2000, **options).tied
-        covered += set(best) <= set(tied)
+        covered += best in tied
         size += len(tied)
     return covered / runs, size / runs
 
@@ -68,16 +67,16 @@ def test_the_truly_best_cells_are_tied(truth, noise, cells, seeds):
 @pytest.mark.parametrize("cells", [3, 10, 30])
 @pytest.mark.parametrize("seeds", [2, 5])
 def test_the_truly_best_cells_are_tied_in_many_studies(truth, noise, cells, seeds):
-    """0.93 is the lowest coverage that `tied_with_best` states: all equal, unequal noise."""
+    """A best cell that is three times as noisy as the others has the lowest coverage."""
     share, _ = coverage(truth, noise, cells, seeds, runs=800)
-    hard = truth in ("all equal", "two best") and noise != "equal"
-    assert share >= at_least(0.93 if hard else 0.95, 800)
+    hard = truth in ("all equal", "two best") and noise == "noisy best"
+    assert share >= at_least(0.90 if hard else 0.95, 800)
 
 
-def test_pooling_is_exact_for_equal_noise_and_anti_conservative_for_unequal():
+def test_pooling_is_exact_for_equal_noise_and_anti_conservative_for_a_noisy_best():
     share, _ = coverage("all equal", "equal", 30, 5, runs=400, variance="pooled")
     assert share == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / 400))
-    unequal, _ = coverage("all equal", "threefold", 30, 5, runs=400, variance="pooled")
+    unequal, _ = coverage("all equal", "noisy best", 30, 5, runs=400, variance="pooled")
     assert unequal < 0.85
 
 
@@ -103,8 +102,10 @@ def test_for_two_cells_it_is_the_paired_t_test():
     d = y[1] - y[0]
     t = d.mean() / (d.std(ddof=1) / math.sqrt(5))
     ranking = tied_with_best(as_table(y), draws=40_000)
-    # both cells are tested, so the worse one is rejected if |t| exceeds the two-sided limit
-    assert ranking.p_values[1] == pytest.approx(2 * sps.t.sf(abs(t), 4), abs=0.01)
+    # only "the other cell is not better" is tested for each cell: one-sided
+    assert t < 0
+    assert ranking.p_values[1] == pytest.approx(sps.t.sf(-t, 4), abs=0.01)
+    assert ranking.p_values[0] == 1.0, "no cell has a higher mean"
 
 
 def test_no_cell_is_rejected_before_a_less_plausible_one():
@@ -176,7 +177,7 @@ def test_coverage_holds_with_missing_values():
         y = study(rng, TRUTHS["all equal"](12), NOISES["threefold"](rng, 12), 4)
         y[missing] = np.nan
         ranking = tied_with_best(as_table(y))
-        covered += set(ranking.means) == set(ranking.tied)
+        covered += 0 in ranking.tied
     assert covered / 300 >= at_least(0.95, 300)
 
 
@@ -190,62 +191,3 @@ def test_the_order_of_the_table_does_not_matter():
 def test_a_level_is_a_fraction():
     with pytest.raises(ValueError, match=r"0\.95 for 95%"):
         tied_with_best({}, level=95)
-
-
-def play(y, max_seeds):
-    """Add the requested seeds until the plan is done: the plan, the requests and the table."""
-    table = {i: {} for i in range(len(y))}
-    requests = []
-    while not (plan := next_seeds(table, max_seeds)).done:
-        requests.append((plan.seed, plan.cells))
-        for cell in plan.cells:
-            table[cell][plan.seed] = y[cell][plan.seed]
-    return plan, requests, table
-
-
-def test_only_tied_cells_get_more_seeds_until_one_is_left():
-    noise = np.array([0.02, 0.02, 0.02, 0.02])
-    y = study(np.random.default_rng(11), np.array([0.1, 0.0, -5, -5]), noise, 6)
-    plan, requests, table = play(y, 6)
-    assert requests[:2] == [(0, (0, 1, 2, 3)), (1, (0, 1, 2, 3))]
-    assert all(set(cells) == {0, 1} for _, cells in requests[2:])
-    assert plan.ranking.tied == (0,)
-    assert plan.reason == f"one cell is left after {len(table[0])} seeds"
-    assert 3 <= len(table[0]) < 6
-    assert len(table[2]) == 2
-
-
-def test_the_plan_ends_at_the_largest_number_of_seeds_and_reports_the_tie():
-    plan, requests, _ = play(study(np.random.default_rng(12), np.zeros(3), np.full(3, 0.1), 3), 3)
-    assert len(requests) == 3
-    assert plan.reason == "3 cells are still tied after 3 seeds"
-    assert "at most 2 times, each at 97.5%" in plan.ranking.notes[-1]
-
-
-def test_a_failed_seed_is_not_requested_again_and_a_running_round_is_finished_first():
-    table = {"a": {0: 1.0, 1: None}, "b": {0: 1.1, 1: 1.2}, "c": {0: 1.05}}
-    plan = next_seeds(table)
-    assert (plan.seed, plan.cells) == (1, ("c",))
-
-
-def test_an_incomplete_first_round_has_means_but_no_ranking():
-    plan = next_seeds({"a": {0: 1.0}, "b": {0: 2.0, 1: 2.1}, "c": {}})
-    assert (plan.seed, plan.cells) == (0, ("c",))
-    assert not plan.ranking.can_rank
-    assert plan.ranking.means == {"a": 1.0, "b": 2.0}
-    assert plan.ranking.best == "b"
-
-
-def test_without_anything_to_compare_no_seed_is_requested():
-    assert next_seeds({"a": {0: 1.0, 1: 1.1}}).done
-    lost = next_seeds({k: dict.fromkeys(range(5)) for k in "ab"})
-    assert (lost.done, lost.reason) == (True, "no cell has a value after 5 seeds")
-
-
-def test_the_best_cells_stay_tied_in_all_tests():
-    rng, covered, runs = np.random.default_rng(13), 0, 150
-    for _ in range(runs):
-        y = study(rng, TRUTHS["all equal"](5), NOISES["spread"](rng, 5), 4)
-        plan, _, _ = play(y, 4)
-        covered += set(plan.ranking.tied) == set(range(5))
-    assert covered / runs >= at_least(0.95, runs)
