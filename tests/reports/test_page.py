@@ -149,7 +149,10 @@ def test_adjusted_means_are_explained_under_heatmap_and_table() -> None:
 def test_added_seeds_are_listed_beside_the_planned_ones() -> None:
     assert dict(training_setup(golden_results()))["Seeds"] == "0, 1, 2, 3 and 4"
     seeds = dict(training_setup(uneven_results()))["Seeds"]
-    assert seeds == "0, 1, 2, 3 and 4; planned: 0 and 1, for networks that may be the best up to 5 each"
+    assert (
+        seeds
+        == "0, 1, 2, 3 and 4; planned: 0 and 1, for networks that may be the best up to 5 each"
+    )
     empty = assemble("empty", grid_study(3), DATA, {}, ())
     assert dict(training_setup(empty))["Seeds"] == "0, 1 and 2"
 
