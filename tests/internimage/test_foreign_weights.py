@@ -40,6 +40,7 @@ WRONG_TENSORS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants:UserWarning")  # 2.14
 @pytest.mark.parametrize("name", WRONG_TENSORS)
 def test_tensors_that_are_no_weights_are_refused(name: str, tmp_path: Path) -> None:
     change, message = WRONG_TENSORS[name]
