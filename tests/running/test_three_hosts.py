@@ -76,7 +76,7 @@ def all_epochs_once(folder: StudyFolder, repeated: int) -> None:
     """
     for trial_id in folder.ids():
         record = toy.record_of(folder.trial(trial_id))
-        assert record.metrics == {"val_accuracy": float(toy.total_after(EPOCHS, trial_id))}
+        assert record.metrics == {"val_accuracy": toy.accuracy(toy.total_after(EPOCHS, trial_id))}
         epochs = Counter(event["epoch"] for event in folder.trial(trial_id).events())
         assert set(epochs) == set(range(1, EPOCHS + 1))
         assert sum(epochs.values()) <= EPOCHS + repeated
