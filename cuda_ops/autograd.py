@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,17 +19,14 @@ from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
 
-from cuda_ops.geometry import ConvArgs
-from cuda_ops.reference import dcnv3_torch, dcnv3_torch_backward
-
-NUM_ARGS = len(ConvArgs._fields)
+from cuda_ops.reference import vectorized, vectorized_backward
 
 
 def differentiable(x: Tensor, offset: Tensor, mask: Tensor, *args: Any) -> Tensor:
     """The autograd kernel of `archsearch::dcnv3`."""
     tensors = (x, offset, mask)
     if _in_forward_mode():
-        return dcnv3_torch(*tensors, ConvArgs(*args))
+        return vectorized(*tensors, *args)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         out: Tensor = _apply(_Forward, *tensors, args)
         return out
@@ -43,7 +39,7 @@ def differentiable_backward(
     """The autograd kernel of `archsearch::dcnv3_backward`; `args` ends with the three needs."""
     tensors = (grad, x, offset, mask)
     if _in_forward_mode():
-        return _reference_backward(*tensors, args=args)
+        return vectorized_backward(*tensors, *args)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         grads: tuple[Tensor, Tensor, Tensor] = _apply(_Backward, *tensors, args)
         return grads
@@ -114,15 +110,10 @@ class _Backward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        reference = partial(_reference_backward, args=ctx.args)
+        def reference(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            return vectorized_backward(*tensors, *ctx.args)
+
         return (*torch.func.vjp(reference, *ctx.saved_tensors)[1](grads), None)
-
-
-def _reference_backward(
-    grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, args: tuple[Any, ...]
-) -> tuple[Tensor, Tensor, Tensor]:
-    conv_args, needs = ConvArgs(*args[:NUM_ARGS]), args[NUM_ARGS:]
-    return dcnv3_torch_backward(grad, x, offset, mask, conv_args, (needs[0], needs[1], needs[2]))
 
 
 def _below_autograd(*inputs: Any) -> Tensor:

@@ -12,17 +12,14 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from cuda_ops import build, self_check
 from cuda_ops.build import Recipe
 from cuda_ops.cache import cache_root
 from cuda_ops.check_mode import check_mode
-from cuda_ops.geometry import ConvArgs
-from cuda_ops.reference import dcnv3_torch, dcnv3_torch_backward
+from cuda_ops.reference import vectorized, vectorized_backward
 from cuda_ops.toolchain import BuildError
 
 _RECIPES: dict[str, Callable[[], Recipe]] = {"cpu": build.cpu_recipe, "cuda": build.cuda_recipe}
@@ -105,20 +102,6 @@ def _replace_kernels(device: torch.device) -> None:
         for name, kernel in (("dcnv3", vectorized), ("dcnv3_backward", vectorized_backward)):
             library.impl(name, kernel, device.type.upper(), allow_override=True)  # type: ignore[no-untyped-call]
     _replacements.append(library)
-
-
-def vectorized(x: Tensor, offset: Tensor, mask: Tensor, *args: Any) -> Tensor:
-    """The operator `dcnv3` in plain PyTorch."""
-    return dcnv3_torch(x, offset, mask, ConvArgs(*args))
-
-
-def vectorized_backward(
-    grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, *args: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The operator `dcnv3_backward` in plain PyTorch."""
-    num_fields = len(ConvArgs._fields)
-    conv_args, needs = ConvArgs(*args[:num_fields]), args[num_fields:]
-    return dcnv3_torch_backward(grad, x, offset, mask, conv_args, (needs[0], needs[1], needs[2]))
 
 
 def load_library(recipe: Recipe, *, even_if_rebuilt: bool = False) -> Path:

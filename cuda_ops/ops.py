@@ -17,7 +17,7 @@ from torch.utils.flop_counter import register_flop_formula
 from cuda_ops import autograd, native
 from cuda_ops.check import require_valid
 from cuda_ops.geometry import MACS_PER_SAMPLED_ELEMENT, ConvArgs
-from cuda_ops.reference import dcnv3_loops, dcnv3_torch
+from cuda_ops.reference import dcnv3_loops, dcnv3_torch, vectorized, vectorized_backward
 
 _SCHEMA_ARGS = (
     "int groups, int kernel_size, int stride, int padding, int dilation, float offset_scale, "
@@ -113,7 +113,7 @@ def _forward(x: Tensor, offset: Tensor, mask: Tensor, *args: Any) -> Tensor:
     if native.load(x.device):
         out: Tensor = torch.ops.archsearch.dcnv3.default(x, offset, mask, *args)
         return out
-    return native.vectorized(x, offset, mask, *args)
+    return vectorized(x, offset, mask, *args)
 
 
 def _backward(
@@ -124,7 +124,7 @@ def _backward(
             grad, x, offset, mask, *args
         )
         return grads
-    return native.vectorized_backward(grad, x, offset, mask, *args)
+    return vectorized_backward(grad, x, offset, mask, *args)
 
 
 def _forward_flops(

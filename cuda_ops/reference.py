@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -210,3 +210,17 @@ def _neighbor(position: Tensor, size: int, upper: bool) -> tuple[Tensor, Tensor,
         share * inside,
         slope * inside,
     )
+
+
+def vectorized(x: Tensor, offset: Tensor, mask: Tensor, *args: Any) -> Tensor:
+    """The operator `dcnv3` in plain PyTorch."""
+    return dcnv3_torch(x, offset, mask, ConvArgs(*args))
+
+
+def vectorized_backward(
+    grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor, *args: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The operator `dcnv3_backward` in plain PyTorch."""
+    num_fields = len(ConvArgs._fields)
+    conv_args, needs = ConvArgs(*args[:num_fields]), args[num_fields:]
+    return dcnv3_torch_backward(grad, x, offset, mask, conv_args, (needs[0], needs[1], needs[2]))
