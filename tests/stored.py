@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from archsearch.storage.files import write_json
+from archsearch.storage.record_file import HEAD_KEY, with_head_checksum
 from archsearch.storage.stored_json import read_json
-from archsearch.storage.trial_folder import HEAD_KEY, _with_head_checksum
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -14,5 +14,5 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     values = read_json(path)
     change(values)
     if values.pop(HEAD_KEY, None):
-        values = _with_head_checksum(values)
+        values = with_head_checksum(values)
     write_json(path, values)

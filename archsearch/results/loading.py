@@ -40,7 +40,7 @@ def load(run_dir: str | Path) -> Results:
 
 def _read_trial(trial: Trial, folder: "TrialFolder") -> TrialResult:
     """Return a launched trial; its record is read once, and its state only without one."""
-    from archsearch.storage.trial_folder import FINISHED
+    from archsearch.storage.record_file import FINISHED
 
     record = folder.record()
     if record is not None:
@@ -73,7 +73,7 @@ def assemble(
 ) -> Results:
     """Assign trainings to their cells; a pure function.
 
-    Seeds beyond the study's own are extra seeds of tied cells. A training without a cell (of a
+    Seeds beyond the study's own are extra seeds (``--seeds auto``). A training without a cell (of a
     search) gets its own cell if it has the study's recipe and data; else it goes to ``others``.
     With ``halved``, the trainings that a pruned cell did not get are not pending.
     """

@@ -18,6 +18,7 @@ from archsearch.core.visible import visible
 from archsearch.storage.checksum import KEY, verified
 from archsearch.storage.files import log
 from archsearch.storage.plain_file import Damaged, read_plain
+from archsearch.study import SCHEMA
 
 T = TypeVar("T")
 
@@ -104,6 +105,21 @@ def read_json(path: Path) -> dict[str, Any]:
     content = read_plain(path)
     with well_formed(path):
         return verified(parse_object(content))
+
+
+def read_checked(path: Path, schemas: tuple[int, ...] = (SCHEMA,)) -> dict[str, Any]:
+    """The content of one of our files, if this version can read its layout.
+
+    Raises:
+        ValueError: the layout is newer; the message advises what to do.
+    """
+    values = read_json(path)
+    if (schema := values.get("schema")) not in schemas:
+        raise ValueError(
+            f"{path} has layout {schema}, this archsearch reads {max(schemas)}: "
+            "use the version that wrote it, or another folder"
+        )
+    return values
 
 
 @contextmanager

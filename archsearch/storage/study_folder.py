@@ -21,6 +21,7 @@ from archsearch.storage.faults import NOT_ALLOWED, STORAGE_ERRORS
 from archsearch.storage.files import log, quarantine, write_json
 from archsearch.storage.lock import Locked
 from archsearch.storage.plain_file import Damaged, refuse_link
+from archsearch.storage.record_file import FINISHED, RecordSummary, State
 from archsearch.storage.request import (
     STUDY_SCHEMAS,
     Difference,
@@ -34,16 +35,8 @@ from archsearch.storage.request import (
     trials_of,
     union,
 )
-from archsearch.storage.stored_json import has_checksum, warn_once, well_formed
-from archsearch.storage.trial_folder import (
-    FINISHED,
-    SPEC,
-    RecordSummary,
-    State,
-    TrialFolder,
-    read_checked,
-    record_summary,
-)
+from archsearch.storage.stored_json import has_checksum, read_checked, warn_once, well_formed
+from archsearch.storage.trial_folder import SPEC, TrialFolder, record_summary
 from archsearch.study import Record, Study, Trial
 
 __all__ = ["FINISHED", "State", "StudyFolder", "TrialFolder", "checked_name"]
@@ -286,8 +279,11 @@ class StudyFolder:
 
     def ids(self) -> tuple[str, ...]:
         """The ids of `trials`, without reading the planned ones."""
+        return self._ids(self.launched())
+
+    def _ids(self, launched: Iterable[str]) -> tuple[str, ...]:
         planned = dict.fromkeys(ids_of(self.request()))
-        return (*planned, *(trial.id for trial in self._beyond(planned, self.launched())))
+        return (*planned, *(trial.id for trial in self._beyond(planned, launched)))
 
     def record_summary(self, trial_id: str) -> RecordSummary | None:
         """A launched trial's status and metrics, at little cost; None while it has no record."""
@@ -296,7 +292,7 @@ class StudyFolder:
     def states(self) -> dict[str, State]:
         """The state of every trial, by its id."""
         launched = self.launched()
-        return {i: self._state(i) if i in launched else "pending" for i in self.ids()}
+        return {i: self._state(i) if i in launched else "pending" for i in self._ids(launched)}
 
     def _state(self, trial_id: str) -> State:
         summary = self.record_summary(trial_id)

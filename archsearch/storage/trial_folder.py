@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 from archsearch.storage import checkpoint, lock
-from archsearch.storage.checksum import checksum
 from archsearch.storage.files import (
     append_json,
     plain_json,
@@ -23,45 +22,21 @@ from archsearch.storage.files import (
     sync_folder,
     write_json,
 )
-from archsearch.storage.plain_file import Damaged, open_plain
-from archsearch.storage.record_values import check_event, check_record, number_problems
+from archsearch.storage.record_file import (
+    RecordSummary,
+    State,
+    quick_summary,
+    read_record,
+    with_head_checksum,
+)
+from archsearch.storage.record_values import check_event, check_record
 from archsearch.storage.request import trial_of, typed
-from archsearch.storage.stored_json import DECODER, read_json, read_lines, warn_once, well_formed
+from archsearch.storage.stored_json import read_checked, read_lines, warn_once, well_formed
 from archsearch.study import SCHEMA, Record, Trial, canonical_json
-
-State = Literal["pending", "running", "interrupted", "complete", "diverged", "failed"]
-FINISHED: tuple[State, ...] = ("complete", "diverged", "failed")
 
 SPEC = "spec.json"
 
-RecordSummary = tuple[State, Mapping[str, float | int | None]]
-"""Status and metrics of a record."""
-
-HEAD_KEY = "head_crc32"
-"""The checksum of a record's first keys, which `record_summary` reads without the rest."""
-
-_RECORD_HEAD = re.compile(
-    rf'{{"schema":{SCHEMA},"trial_id":"([0-9a-f]{{16}})",'
-    r'"status":"(complete|diverged|failed)","metrics":'
-)
-_HEAD_CHECKSUM = re.compile(rf',"{HEAD_KEY}":"([0-9a-f]{{8}})"')
 _EARLIER_RECORD = re.compile(r"record\.failed-(\d+)\.json")
-_HEAD_BYTES = 4096
-
-
-def read_checked(path: Path, schemas: tuple[int, ...] = (SCHEMA,)) -> dict[str, Any]:
-    """The content of one of our files, if this version can read its layout.
-
-    Raises:
-        ValueError: the layout is newer; the message advises what to do.
-    """
-    values = read_json(path)
-    if (schema := values.get("schema")) not in schemas:
-        raise ValueError(
-            f"{path} has layout {schema}, this archsearch reads {max(schemas)}: "
-            "use the version that wrote it, or another folder"
-        )
-    return values
 
 
 def record_summary(folder: str) -> RecordSummary | None:
@@ -70,70 +45,11 @@ def record_summary(folder: str) -> RecordSummary | None:
     A record is one line that begins with these; its curve may be long. A status command reads
     10,000 of them, so this avoids a `TrialFolder` and its paths.
     """
-    return _quick_summary(folder) or _summary_of(TrialFolder(folder).record())
+    return quick_summary(folder) or _summary_of(TrialFolder(folder).record())
 
 
 def _summary_of(record: Record | None) -> RecordSummary | None:
     return None if record is None else (record.status, dict(record.metrics))
-
-
-def _quick_summary(folder: str) -> RecordSummary | None:
-    """As `record_summary`; None too if the whole record must be read to know."""
-    try:
-        head = _record_head(folder + "/record.json")
-    except (FileNotFoundError, Damaged):
-        return None
-    if head and (begin := _RECORD_HEAD.match(head)) and folder.endswith("/" + begin[1]):
-        with suppress(ValueError, RecursionError):
-            return _summary(begin, head)
-    return None
-
-
-def _record_head(path: str) -> str | None:
-    """The first characters of a record; None if its last ones show that it is incomplete."""
-    fd = open_plain(path, os.O_RDONLY)
-    try:
-        head = os.pread(fd, _HEAD_BYTES, 0).decode(errors="replace")
-        complete = os.pread(fd, 2, max(0, os.fstat(fd).st_size - 2)) == b"}\n"
-    finally:
-        os.close(fd)
-    return head if complete else None
-
-
-def _summary(begin: re.Match[str], head: str) -> RecordSummary:
-    """Status and metrics from the head of a record.
-
-    Raises:
-        ValueError: the metrics are not all in the head, are out of range, or were changed.
-    """
-    metrics, end = DECODER.raw_decode(head, begin.end())
-    stored = _HEAD_CHECKSUM.match(head, end)
-    if stored is not None and stored[1] != checksum([begin[1], begin[2], metrics]):
-        raise ValueError("the checksum does not fit")
-    if not isinstance(metrics, dict) or number_problems(metrics):
-        raise ValueError("the metrics are wrong")
-    return cast(State, begin[2]), metrics
-
-
-def _read_record(path: Path, trial_id: str) -> Record:
-    """The record in ``path``.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged, of another trial, or has numbers that cannot be.
-    """
-    values = read_checked(path)
-    with well_formed(path):
-        record = typed(values, Record)
-        check_record(record, trial_id)
-    return record
-
-
-def _with_head_checksum(values: dict[str, Any]) -> dict[str, Any]:
-    """A record's values with the checksum of its first keys after them."""
-    names = ("schema", "trial_id", "status", "metrics")
-    head = {name: values[name] for name in names}
-    return {**head, HEAD_KEY: checksum([head[name] for name in names[1:]]), **values}
 
 
 @dataclass
@@ -272,12 +188,12 @@ class TrialFolder:
         full = replace(record, attempts=attempts, notes=notes)
         values = plain_json({"schema": SCHEMA, **full.to_dict()})
         check_record(typed(values, Record), self.id)
-        write_json(path, _with_head_checksum(values))
+        write_json(path, with_head_checksum(values))
 
     def record(self) -> Record | None:
         """The trial's record; None without one, or with a warning if the file is damaged."""
         try:
-            return _read_record(self.path / "record.json", self.id)
+            return read_record(self.path / "record.json", self.id)
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -306,14 +222,14 @@ class TrialFolder:
         records, damaged = list[Record](), list[str]()
         for path in self.path.glob("record.failed-*.json"):
             try:
-                records.append(_read_record(path, self.id))
+                records.append(read_record(path, self.id))
             except ValueError:
                 damaged.append(path.name)
         return records, damaged
 
     def record_summary(self) -> RecordSummary | None:
         """See `record_summary`."""
-        return _quick_summary(str(self.path)) or _summary_of(self.record())
+        return quick_summary(str(self.path)) or _summary_of(self.record())
 
     def state(self) -> State:
         """The state of the trial, from its files and lock."""
