@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from archsearch.core.visible import visible
+
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
@@ -64,10 +66,9 @@ class Dataset:
 def printable(path: Path | str) -> str:
     r"""``path`` as text that every terminal and file can hold: other bytes become ``\xe9``."""
     text = str(path)
-    if text.isprintable():
-        return text
-    text = os.fsencode(text).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    if not text.isprintable():
+        text = os.fsencode(text).decode("utf-8", "backslashreplace")
+    return visible(text, kept="")
 
 
 def refuse(problems: Sequence[str]) -> None:
