@@ -32,7 +32,7 @@ CHUNK_VALUES = 1_000_000
 """Simulated values that are in memory at a time, about 8 MB per array."""
 
 MANY_CELLS = 250
-"""Null distributions of more cells are large, so few or none are kept."""
+"""Null distributions of more cells that lack seeds are large, so none is kept."""
 
 
 @dataclass(frozen=True)
@@ -169,12 +169,11 @@ def _share_reached(
 ) -> Array:
     """Return the share of a cell's null values that reach its statistic."""
     k = len(observed)
-    few = k <= MANY_CELLS
     if paired_model(design).is_balanced:  # the cells have one distribution
         draws = max(100, min(draws, ENOUGH_DRAWS // k))
-        null = (_sorted_of_few if few else _sorted_of_many)(design, variance, unequal, draws)
+        null = _sorted_null(design, variance, unequal, draws)
         return np.asarray(1 - np.searchsorted(null, observed) / (len(null) + 1))
-    null = (_null_of_few if few else simulate_null)(design, variance, unequal, draws)
+    null = (_null_of_few if k <= MANY_CELLS else simulate_null)(design, variance, unequal, draws)
     reached = sum((null[rows] >= observed).sum(0) for rows in _chunks(*null.shape))
     return np.asarray((1 + reached) / (draws + 1))
 
@@ -201,13 +200,12 @@ def noise_deviations(rng: np.random.Generator, draws: int, cells: int) -> Array:
     return np.asarray(np.sqrt(PRIOR_DEGREES_OF_FREEDOM / values, out=values))
 
 
-def _sorted(design: Design, variance: Variance, unequal: bool, draws: int) -> Array:
+@lru_cache(maxsize=16)
+def _sorted_null(design: Design, variance: Variance, unequal: bool, draws: int) -> Array:
     return np.sort(simulate_null(design, variance, unequal, draws), axis=None)
 
 
 _null_of_few = lru_cache(maxsize=16)(simulate_null)
-_sorted_of_few = lru_cache(maxsize=16)(_sorted)
-_sorted_of_many = lru_cache(maxsize=2)(_sorted)
 
 
 def _chunks(num_rows: int, num_columns: int) -> Iterator[slice]:

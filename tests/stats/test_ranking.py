@@ -27,7 +27,8 @@ def study(rng, truth, noise, seeds, seed_effect=0.3):
     """(cells, seeds) values; the effect of a seed is shared by the cells."""
     k = len(truth)
     shared = rng.normal(0, seed_effect, seeds)
-    return truth[:, None] + shared + rng.normal(size=(k, seeds)) * noise[:, None]
+    deviations = np.broadcast_to(noise, k)[:, None]
+    return np.asarray(truth)[:, None] + shared + rng.normal(size=(k, seeds)) * deviations
 
 
 def as_table(y):

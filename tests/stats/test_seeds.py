@@ -1,17 +1,11 @@
 """Adaptive seeds on synthetic data: which trainings are requested, and coverage over all looks."""
 
-import math
-
 import numpy as np
 import pytest
 
 from archsearch.stats.ranking import tied_with_best
 from archsearch.stats.seeds import WORTH_A_SEED, look_level, next_seeds, rank_repeatedly
-
-
-def study(rng, truth, noise, seeds, seed_effect=0.3):
-    shared = rng.normal(0, seed_effect, seeds)
-    return np.array(truth)[:, None] + shared + rng.normal(size=(len(truth), seeds)) * noise
+from tests.stats.test_ranking import as_table, at_least, study
 
 
 def play(y, max_seeds):
@@ -51,7 +45,7 @@ def test_it_ends_at_the_largest_number_of_seeds_and_reports_the_tie():
 def test_a_new_seed_is_trained_by_two_cells_at_least():
     """The effect of a seed is shared, so one cell alone would say nothing."""
     y = study(np.random.default_rng(0), [0.12, 0, -5, -5], 0.05, 3)
-    table = {cell: dict(enumerate(row.tolist())) for cell, row in enumerate(y)}
+    table = as_table(y)
     ranking = rank_repeatedly(table, 5)
     assert len(ranking.tied) > 1
     assert ranking.p_values[1] < WORTH_A_SEED
@@ -102,7 +96,7 @@ def test_the_level_of_a_look_is_between_the_nominal_level_and_bonferroni():
 
 def test_a_table_that_is_tested_repeatedly_needs_more_evidence():
     y = study(np.random.default_rng(4), [0.0] * 8, 0.1, 5)
-    table = {i: dict(enumerate(row.tolist())) for i, row in enumerate(y)}
+    table = as_table(y)
     once, often = tied_with_best(table), rank_repeatedly(table, 5)
     assert set(once.tied) <= set(often.tied)
     assert once.p_values == often.p_values
@@ -113,9 +107,9 @@ def test_a_table_that_is_tested_repeatedly_needs_more_evidence():
 def test_the_best_cell_stays_tied_in_all_looks(noise):
     """The benchmark measures 30 cells; here all of 6 cells are equal, the least favorable case."""
     rng, covered, runs = np.random.default_rng(13), 0, 200
-    deviations = np.where(np.arange(6) == 0, 0.1 if noise == "equal" else 0.3, 0.1)[:, None]
+    deviations = np.where(np.arange(6) == 0, 0.1 if noise == "equal" else 0.3, 0.1)
     for _ in range(runs):
         plan, _, _ = play(study(rng, [0.0] * 6, deviations, 4), 4)
         covered += 0 in plan.ranking.tied
     level = 0.95 if noise == "equal" else 0.90
-    assert covered / runs >= level - 4 * math.sqrt(level * (1 - level) / runs)
+    assert covered / runs >= at_least(level, runs)
