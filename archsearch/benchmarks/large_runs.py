@@ -7,7 +7,6 @@ compare how they grow with the number of trials.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+from archsearch.benchmarks.output import print_measured
 from archsearch.core.cell import Cell
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data
@@ -147,15 +147,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[], help="measure these commands only")
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
     options = parser.parse_args()
-    measured = []
     with tempfile.TemporaryDirectory() as parent:
-        for num in options.trials:
-            for row in rows(Path(parent), num, options.seeds, options.only):
-                measured.append(row)
-                if not options.json:
-                    print(_line(row), flush=True)
-    if options.json:
-        print(json.dumps(measured, indent=1))
+        measured = (
+            row
+            for num in options.trials
+            for row in rows(Path(parent), num, options.seeds, options.only)
+        )
+        print_measured(measured, _line, options.json)
 
 
 def _line(row: Row) -> str:

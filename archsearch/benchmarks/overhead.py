@@ -8,7 +8,6 @@ so compare ratios.
 """
 
 import argparse
-import json
 import resource
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from archsearch.benchmarks.output import print_measured
 from archsearch.core.cell import Cell
 from archsearch.core.interrupted import Stop
 from archsearch.core.recipe import Recipe
@@ -174,13 +174,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as parent:
-        measured = []
-        for row in rows(Path(parent), options.trials, options.finished):
-            measured.append(row)
-            if not options.json:
-                print(_line(row), flush=True)
-    if options.json:
-        print(json.dumps(measured, indent=1))
+        measured = rows(Path(parent), options.trials, options.finished)
+        print_measured(measured, _line, options.json)
 
 
 def _line(row: Row) -> str:
