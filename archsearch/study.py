@@ -168,7 +168,7 @@ class Study:
 
     @property
     def max_seeds(self) -> int | None:
-        """The largest number of seeds for tied cells (``--seeds auto``); None without that plan."""
+        """The largest number of seeds of a cell (``--seeds auto``); None without that plan."""
         return self.plan.max_seeds if isinstance(self.plan, MoreSeeds) else None
 
     def trial(self, variant: Family, data: Data, seed: int) -> Trial:

@@ -42,7 +42,7 @@ class Comparison:
 def compare_cells(
     cells: tuple[CellResult, ...], metric: Metric, max_seeds: int | None
 ) -> Comparison:
-    """Compare the cells; ``max_seeds`` is the study's limit if tied cells got more seeds.
+    """Compare the cells; ``max_seeds`` is the study's limit if some cells got more seeds.
 
     The ranking is then corrected for testing after every seed.
     """

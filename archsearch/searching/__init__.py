@@ -1,1 +1,1 @@
-"""Plans that depend on records: Optuna's search, halving, and more seeds for tied cells."""
+"""Plans that depend on records: Optuna's search, halving, and more seeds where the best may be."""

@@ -21,6 +21,7 @@ from archsearch.running.run import StudyStopped, run_study
 from archsearch.storage import files
 from archsearch.storage.study_folder import StudyFolder
 from tests import toy
+from tests.disk import in_a_child
 from tests.processes import has_ended, wait_for
 from tests.running.toy_runs import drive
 
@@ -61,18 +62,6 @@ def test_no_kill_of_the_driver_loses_anything(tmp_path: Path, runner: str, seed:
     folder = toy.create(tmp_path / "toy", cells=4)
     kill_until_done(folder, runner, seed)
     assert toy.results(folder) == toy.expected_results(folder)
-
-
-def in_a_child(action: Callable[[], object]) -> bool:
-    """Run ``action`` in a fork of this process; returns whether it finished."""
-    child = os.fork()
-    if child == 0:
-        try:
-            action()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def check_power_cuts(tmp_path: Path, cells: int) -> int:
