@@ -61,6 +61,7 @@ def checked_data(study: Study, launch: Launch, path: Path) -> Data:
 def _train_and_report(
     study: Study, data: Data, launch: Launch, path: Path, command: list[str]
 ) -> "StudyFolder":
+    from archsearch.running.preflight import precision_warning
     from archsearch.searching.plans import plan_text
     from archsearch.storage.study_folder import StudyFolder
 
@@ -68,6 +69,8 @@ def _train_and_report(
     study = folder.study()  # with --extend, includes the earlier requests
     say("\n".join(filter(None, (study.question, _study_text(study, data), plan_text(study)))))
     say(f"Folder: {path}. Ctrl-C stops the study; the same command resumes it.")
+    if launch.ray_address is None and (warning := precision_warning(study.recipe, launch.device)):
+        say(warning)
     if launch.quote:
         estimate_study(folder, launch)
     counts = _train(folder, launch)

@@ -100,6 +100,7 @@ def train_network(network: str, options: FullTraining) -> TrainedNetwork:
         ValueError: for an unknown network, wrong options, or a folder with another training.
         StudyStopped: on Ctrl-C, SIGTERM or errors of the storage.
     """
+    from archsearch.running.preflight import precision_warning
     from archsearch.running.train_full import train_full
 
     training = Training(
@@ -114,6 +115,8 @@ def train_network(network: str, options: FullTraining) -> TrainedNetwork:
     source = options.data.partition(":")[0]
     folder = Path(options.out) if options.out else RUNS / f"train-{variant.name}-{source}"
     say(f"Training {variant.name} on {options.data}, recipe {resolved.recipe.name}, in {folder}")
+    if warning := precision_warning(resolved.recipe, device):
+        say(warning)
 
     def work(stop: Callable[[], bool]) -> Record:
         return train_full(

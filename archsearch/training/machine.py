@@ -1,5 +1,6 @@
 """Cores, memory and GPUs that this machine offers to workers. Does not import torch."""
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -9,7 +10,23 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+ALLOCATOR = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"
+    ":glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=8589934592"
+}
+"""Environment of a process that trains on a CPU: glibc keeps the memory of a step for the next one,
+in huge pages where the kernel offers them.
+
+By default every step returns it and gets it again in pages of 4 KiB: a step of a 30M network has
+up to 24,000 page faults, with these settings about two, and takes 5 to 14% less time (glibc 2.36,
+AVX-512). 32 MiB is the largest threshold that every glibc accepts. Other C libraries ignore it.
+"""
+
 CGROUP = Path("/sys/fs/cgroup")
+CPU_INFO = Path("/proc/cpuinfo")
+
+BF16_FLAGS = {"amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16"}
+"""What Linux calls the instructions for bf16 of x86 and, the last, of ARM."""
 
 BYTES_PER_WORKER = 5 << 28
 """1.25 GiB. A 30M network trained with the quick recipe was measured at 1.17 GB, libraries
@@ -75,6 +92,24 @@ def gpu(number: int) -> str:
         raise ValueError(f"wanted the GPU cuda:{number}, there are {len(names)}")
     # Otherwise the number itself: nvidia-smi may list GPUs in another order than CUDA.
     return names[number] if restricted else str(number)
+
+
+def lacks_bf16() -> bool:
+    """Whether this processor is known to have no bf16 instructions: torch then emulates them."""
+    lines = _read(CPU_INFO).splitlines()
+    flags = [s.partition(":")[2].split() for s in lines if s.startswith(("flags", "Features"))]
+    return bool(flags) and not BF16_FLAGS.intersection(flags[0])
+
+
+def return_free_memory() -> None:
+    """Give memory that is not in use back to the system, where the C library is glibc.
+
+    Without it, what one training freed counts in the peak of the next: the recorded peaks of 22
+    equally large trainings rose from 1.2 to 1.6 GB. Getting it again takes about 0.2 s.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def in_new_process(function: Callable[..., T], *arguments: Any) -> T:

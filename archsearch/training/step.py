@@ -15,6 +15,9 @@ from archsearch.training.state import Training
 FINITE_EVERY = 16
 """Steps between two checks of the loss on a GPU, where each check waits for the device."""
 
+_CLIP_EPSILON = 1e-6
+"""What torch adds to the norm before it divides by it."""
+
 
 class Diverged(Exception):
     """The loss is not finite; repeating the training would not change that."""
@@ -116,10 +119,23 @@ def _update(training: Training) -> Tensor:
     """Clip gradients, update weights and their average; returns the gradient norm before
     clipping."""
     training.scaler.unscale_(training.optimizer)
-    norm = nn.utils.clip_grad_norm_(training.model.parameters(), training.recipe.clip_norm)
+    norm = _clip_gradients(training)
     training.scaler.step(training.optimizer)
     training.scaler.update()
     training.optimizer.zero_grad()
     if training.average is not None:
         training.average.update_parameters(training.model)
+    return norm
+
+
+def _clip_gradients(training: Training) -> Tensor:
+    """`torch.nn.utils.clip_grad_norm_`, without its pass over gradients that are short enough.
+
+    That pass multiplies them by 1, which changes nothing. A GPU makes it, because the norm would
+    have to be waited for.
+    """
+    parameters, longest = list(training.model.parameters()), training.recipe.clip_norm
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if norm.device.type != "cpu" or not norm + _CLIP_EPSILON <= longest:
+        nn.utils.clip_grads_with_norm_(parameters, longest, norm)
     return norm

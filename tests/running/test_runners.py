@@ -2,6 +2,11 @@
 same records, and faults have the same outcomes."""
 
 import dataclasses
+import os
+import platform
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -208,6 +213,51 @@ def test_each_worker_sees_only_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [label for label, _ in workers] == ["gpu 0", "gpu 1", "gpu 0"]
     assert [env["CUDA_VISIBLE_DEVICES"] for _, env in workers] == ["GPU-a", "GPU-b", "GPU-a"]
     assert LocalRunner(RunnerOptions()).slots == 2
+
+
+def test_workers_keep_the_memory_of_a_step_unless_the_user_sets_the_allocator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    runner = LocalRunner(RunnerOptions(workers=1))
+    assert runner._label_and_env(0)[1]["GLIBC_TUNABLES"] == machine.ALLOCATOR["GLIBC_TUNABLES"]
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")
+    assert runner._label_and_env(0)[1]["GLIBC_TUNABLES"] == "glibc.malloc.check=0"
+
+
+STEPS = """
+import resource
+from archsearch.training.machine import return_free_memory
+def step():
+    for i in range(3):
+        blocks = [bytearray(20 << 20) for _ in range(3)]
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+step()
+before = faults()
+step()
+print(faults() - before)
+return_free_memory()
+before = faults()
+step()
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
+def test_the_allocators_settings_keep_memory_between_steps_until_it_is_returned() -> None:
+    def faults(environment: Mapping[str, str]) -> list[int]:
+        command, env = [sys.executable, "-c", STEPS], {**os.environ, **environment}
+        output = subprocess.run(command, env=env, check=True, capture_output=True).stdout
+        return [int(line) for line in output.split()]
+
+    def without_huge_pages(setting: str) -> dict[str, str]:
+        return {"GLIBC_TUNABLES": setting.replace("hugetlb=1", "hugetlb=0")}
+
+    pages = (60 << 20) // resource.getpagesize()
+    kept, returned = faults(without_huge_pages(machine.ALLOCATOR["GLIBC_TUNABLES"]))
+    assert kept < 100 < pages // 2 < returned
+    assert faults({"GLIBC_TUNABLES": ""})[0] > pages // 2
 
 
 def test_one_gpu_is_requested_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,10 @@ from dataclasses import replace
 from importlib import metadata
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from archsearch.core.interrupted import Interrupted
 from archsearch.core.recipe import QUICK
@@ -16,7 +18,7 @@ from archsearch.running import train_trial as train_trial_module
 from archsearch.running.train_trial import train_trial
 from archsearch.storage import checkpoint
 from archsearch.storage.study_folder import TrialFolder
-from archsearch.training import loop, step
+from archsearch.training import data, loop, step
 from archsearch.training.data import DataError
 from archsearch.training.measure import measure_test
 from internimage import InternImage
@@ -189,3 +191,26 @@ def test_a_long_epoch_reports_heartbeats_and_is_saved_midway(tmp_path, monkeypat
     assert all("epoch" not in heartbeat for heartbeat in heartbeats)
     assert len(folder.curve()) == 2
     assert saved == sorted(saved) == list(range(1, 11))
+
+
+@pytest.mark.parametrize("clip_norm", [0.5, 50.0])
+def test_what_saves_time_changes_no_number_of_a_record(tmp_path, monkeypatch, clip_norm):
+    recipe = replace(ALL_ON, clip_norm=clip_norm)
+    fast = trial_folder(tmp_path / "fast", recipe)
+    train_trial(fast.path)
+
+    def clip(training):
+        return torch.nn.utils.clip_grad_norm_(training.model.parameters(), clip_norm)
+
+    monkeypatch.setattr(step, "_clip_gradients", clip)
+    monkeypatch.setattr(data, "_digits_table", scikit_learns_digits)
+    data._load.cache_clear()
+    plain = trial_folder(tmp_path / "plain", recipe)
+    train_trial(plain.path)
+    data._load.cache_clear()
+    assert_same(results(fast), results(plain))
+
+
+def scikit_learns_digits():
+    digits = load_digits()
+    return np.column_stack([digits.data, digits.target])

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,16 @@ def test_a_saved_state_is_loaded_unchanged(tmp_path: Path) -> None:
     assert steps == 1
     assert torch.equal(loaded["weights"], torch.ones(3))
     assert loaded["rates"] == [0.1, None]
+
+
+def test_only_the_hash_in_the_name_is_computed(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    (stored,) = checkpoint.stored(tmp_path)
+    with zipfile.ZipFile(stored.path) as archive:
+        assert {item.CRC for item in archive.infolist() if "/data/" in item.filename} == {0}
+    torch.save(state(1), tmp_path / "other.pt")  # torch's setting is as before
+    with zipfile.ZipFile(tmp_path / "other.pt") as archive:
+        assert 0 not in {item.CRC for item in archive.infolist() if "/data/" in item.filename}
 
 
 def test_the_two_newest_and_the_best_are_kept(tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 """Data: lookup, errors, repeatable splits, and fingerprints of the content."""
 
+import json
 import math
 import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import tarfile
 
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from archsearch.training.data import DataError, describe, load, split
 from archsearch.training.images import DATA_FOLDER_VARIABLE
@@ -55,6 +59,19 @@ def test_digits_are_complete():
     assert (data.num_classes, data.channels) == (10, 1)
     pixels = load("digits").train.pixels
     assert (pixels.shape[1:], pixels.dtype, pixels.max()) == ((1, 8, 8), np.uint8, 255)
+
+
+def test_digits_are_those_of_scikit_learn_and_are_read_without_importing_it():
+    program = (
+        "import sys\n"
+        "from archsearch.training.data import _digits_table\n"
+        "print(_digits_table().tolist() if 'sklearn' not in sys.modules else 'imported')\n"
+    )
+    output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    expected = load_digits()
+    table = np.array(json.loads(output.stdout))
+    assert np.array_equal(table[:, :-1], expected.data)
+    assert np.array_equal(table[:, -1], expected.target)
 
 
 def test_a_split_is_stratified_disjoint_and_always_the_same():

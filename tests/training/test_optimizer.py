@@ -1,6 +1,7 @@
 """The learning rate schedule, and the parameters with weight decay."""
 
 import pytest
+import torch
 
 from archsearch.core.recipe import resolve
 from archsearch.families.internimage import Variant
@@ -28,3 +29,43 @@ def test_weight_decay_is_for_matrices_and_kernels_only():
     without_decay = {named[id(p)].split(".")[-1] for p in others["params"]}
     assert {"bias", "gamma1", "gamma2"} <= without_decay
     assert len(decayed["params"]) + len(others["params"]) == len(list(model.parameters()))
+
+
+VARIANTS = (
+    Variant(16, 8, 1, 1),
+    Variant(16, 8, 1, 1, norm="post", layer_scale=0.1),
+    Variant(16, 8, 1, 2, norm="res-post"),
+)
+
+
+def gradients_of(variant, image_size):
+    """The network in training mode, with the gradients of one step on noise."""
+    torch.manual_seed(0)
+    model = InternImage(variant.config(10)).train()
+    model(torch.rand(4, 3, image_size, image_size)).square().sum().backward()
+    return model
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("image_size", [32, 64])
+def test_parameters_and_gradients_have_one_memory_layout(variant, image_size):
+    """The fused AdamW of a CPU walks through both in memory order."""
+    for name, parameter in gradients_of(variant, image_size).named_parameters():
+        assert layout(parameter) == layout(parameter.grad), name
+
+
+def layout(tensor):
+    """The strides that matter: of a side of one, any stride addresses the same memory."""
+    return [s for s, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]
+
+
+def test_the_fused_update_is_that_of_a_loop_over_tensors():
+    fused, plain = (gradients_of(VARIANTS[0], 32) for _ in range(2))
+    optimizer = build_optimizer(fused, SHORT)
+    groups = [{**group, "fused": False} for group in build_optimizer(plain, SHORT).param_groups]
+    optimizer.step()
+    torch.optim.AdamW(groups, foreach=False).step()
+    start = gradients_of(VARIANTS[0], 32)
+    parameters = zip(fused.parameters(), plain.parameters(), start.parameters(), strict=True)
+    for parameter, expected, before in parameters:
+        assert torch.allclose(parameter - before, expected - before, atol=1e-2 * SHORT.lr)

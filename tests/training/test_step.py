@@ -16,7 +16,12 @@ from archsearch.training.augmentation import Pipeline
 from archsearch.training.measure import recalibrate
 from archsearch.training.memory import fitting_batch
 from archsearch.training.process_group import ProcessGroup
-from archsearch.training.step import backward, backward_in_parts, take_step
+from archsearch.training.step import (
+    _clip_gradients,
+    backward,
+    backward_in_parts,
+    take_step,
+)
 from internimage import InternImage
 from tests.training.trainings import CPU, SHORT, after, new_training, trial_folder
 
@@ -140,3 +145,38 @@ def test_the_batch_on_a_cpu_is_limited_by_its_memory(monkeypatch):
     assert fitting_batch(QUICK, cost, CPU) == 2
     monkeypatch.setattr(machine, "memory", lambda: None)
     assert fitting_batch(QUICK, cost, CPU) == QUICK.batch_size
+
+
+@pytest.mark.parametrize("longest", [1e-3, 1e3, 3.0])
+@pytest.mark.parametrize("broken", [0.0, float("nan"), float("inf")])
+def test_gradients_are_clipped_as_torch_does_to_the_last_bit(longest, broken):
+    training = new_training(replace(SHORT, clip_norm=longest))
+    generator = torch.Generator().manual_seed(0)
+    for parameter in training.model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator) / 100
+    parameter.grad.view(-1)[0] += broken
+    expected = [p.grad.clone() for p in training.model.parameters()]
+    expected_norm = _clip_in_two_passes(expected, longest)
+    norm = _clip_gradients(training)
+    assert torch.equal(norm, expected_norm) or (norm.isnan() and expected_norm.isnan())
+    for parameter, gradient in zip(training.model.parameters(), expected, strict=True):
+        assert torch.equal(parameter.grad.nan_to_num(7), gradient.nan_to_num(7))
+
+
+def _clip_in_two_passes(gradients, longest):
+    parameters = [nn.Parameter(torch.empty_like(gradient)) for gradient in gradients]
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    return nn.utils.clip_grad_norm_(parameters, longest)
+
+
+def test_gradients_that_are_short_enough_are_not_multiplied(monkeypatch):
+    training = new_training(replace(SHORT, clip_norm=1e3))
+    pixels, labels = next(training.remaining_batches())
+    multiply = Mock()
+    monkeypatch.setattr(nn.utils, "clip_grads_with_norm_", multiply)
+    take_step(training, (pixels, labels))
+    assert multiply.call_count == 0
+    training.recipe = replace(training.recipe, clip_norm=1e-3)
+    take_step(training, (pixels, labels))
+    assert multiply.call_count == 1

@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 from archsearch.running.runners import RunnerOptions, gpus_of, num_workers
 from archsearch.running.work import TAIL_CHARACTERS, Job, Outcome, death_kind, log_tail
 from archsearch.storage.study_folder import StudyFolder
+from archsearch.training import machine
 
 REPLACE_AFTER = ("crash", "out-of-memory")
 """Failures after which a worker is replaced: CUDA errors persist, and memory is fragmented."""
@@ -124,7 +125,8 @@ class LocalRunner:
 
     def _label_and_env(self, i: int) -> tuple[str, dict[str, str]]:
         """Label and environment of the i-th worker, which sees only its own GPU."""
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
+        env = {**machine.ALLOCATOR, **os.environ}
+        env["PYTHONPATH"] = os.pathsep.join(path or "." for path in sys.path)
         env["OMP_NUM_THREADS"] = str(self._options.threads)
         if not self._gpus:
             return f"worker {i}", env

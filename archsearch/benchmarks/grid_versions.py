@@ -1,0 +1,156 @@
+"""Time one study with two versions: ``python -m archsearch.benchmarks.grid_versions OLD NEW``.
+
+OLD and NEW are commits of this repository, or folders with the code. Each runs the default grid (or
+the command after ``--``) in a new folder, in turns, after one small study each that compiles the
+operator. The result is the ratio of the median times, and every number of the records that differs,
+times and memory aside. Nothing else may run on the machine meanwhile.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from archsearch.core.versions import versions
+from archsearch.storage.study_folder import StudyFolder
+from cuda_ops.toolchain import cpu_model
+
+REPOSITORY = Path(__file__).parents[2]
+DEFAULT_COMMAND = ["grid", "--budget", "30M"]
+WARM_UP = [
+    *("grid", "--budget", "0.65M", "--c1", "16", "--group-channels", "8", "--l1", "1"),
+    *("--epochs", "1", "--set", "data_fraction=0.1"),
+]
+MEASURED = {"seconds", "images_per_second", "peak_memory_bytes", "versions"}
+"""Keys of a record whose values no two trainings share, and the versions that trained it."""
+
+Numbers = dict[str, Any]
+
+
+@contextlib.contextmanager
+def checkout(version: str) -> Iterator[Path]:
+    """The folder ``version``, or a temporary one with the commit of that name.
+
+    Raises:
+        ValueError: there is no such folder or commit.
+    """
+    if Path(version).is_dir():
+        yield Path(version).absolute()
+        return
+    git = ["git", "-C", str(REPOSITORY)]
+    with tempfile.TemporaryDirectory() as parent:
+        path = Path(parent, "code")
+        add = [*git, "worktree", "add", "--detach", str(path), version]
+        done = subprocess.run(add, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ValueError(f"no folder and no commit is called {version}: {done.stderr.strip()}")
+        try:
+            yield path
+        finally:
+            subprocess.run([*git, "worktree", "remove", "--force", str(path)], check=True)
+
+
+def seconds_of(code: Path, command: Sequence[str], out: Path) -> float:
+    """Seconds of ``archsearch COMMAND --out OUT`` with the code in a folder.
+
+    Raises:
+        subprocess.CalledProcessError: the command failed.
+    """
+    main = "from archsearch.cli import main; main()"
+    environment = {**os.environ, "PYTHONPATH": str(code)}
+    arguments = [sys.executable, "-c", main, *command, "--out", str(out)]
+    started = time.perf_counter()
+    subprocess.run(arguments, cwd=code, env=environment, check=True, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def numbers_of(study: Path) -> dict[str, Numbers]:
+    """The records of a study by trial, without what was measured of the machine."""
+    folder = StudyFolder(study)
+    return {i: without_times(r.to_dict()) for i, r in folder.records(folder.ids()).items()}
+
+
+def without_times(value: Any) -> Any:
+    """``value`` without the keys in `MEASURED`, at any depth."""
+    if isinstance(value, dict):
+        return {k: without_times(v) for k, v in value.items() if k not in MEASURED}
+    return [without_times(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def peak_bytes(study: Path) -> float:
+    """The largest peak memory of the study's trainings."""
+    folder = StudyFolder(study)
+    peaks = (r.metrics.get("peak_memory_bytes") for r in folder.records(folder.ids()).values())
+    return max((peak for peak in peaks if peak), default=0.0)
+
+
+def compare(old: Path, new: Path, command: Sequence[str], rounds: int) -> dict[str, Any]:
+    """Seconds, peaks and differing records of both versions, run in turns."""
+    seconds: dict[str, list[float]] = {"old": [], "new": []}
+    peaks: dict[str, list[float]] = {"old": [], "new": []}
+    different, records = set[str](), dict[str, Numbers]()
+    for round_ in range(-1, rounds):
+        for name, code in (("old", old), ("new", new)):
+            with tempfile.TemporaryDirectory() as parent:
+                out = Path(parent, "study")
+                taken = seconds_of(code, command if round_ >= 0 else WARM_UP, out)
+                if round_ < 0:
+                    continue
+                seconds[name].append(taken)
+                peaks[name].append(peak_bytes(out))
+                numbers = numbers_of(out)
+            records = records or numbers
+            ids = records.keys() | numbers.keys()
+            different |= {i for i in ids if records.get(i) != numbers.get(i)}
+            print(f"{name} {taken:8.1f} s, {len(numbers)} records", file=sys.stderr, flush=True)
+    return {
+        "command": list(command),
+        "processor": cpu_model(),
+        "versions": versions(),
+        "seconds": seconds,
+        "ratio": statistics.median(seconds["new"]) / statistics.median(seconds["old"]),
+        "peak_bytes": {name: max(values) for name, values in peaks.items()},
+        "records": len(records),
+        "different": sorted(different),
+    }
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m archsearch.benchmarks.grid_versions", description=__doc__
+    )
+    parser.add_argument("old", help="the earlier version: a commit or a folder with the code")
+    parser.add_argument("new", help="the later version: a commit or a folder with the code")
+    parser.add_argument("--rounds", type=int, default=3, help="run each version this many times")
+    parser.add_argument("--out", type=Path, help="also write the result to this file, as JSON")
+    parser.add_argument(
+        "command", nargs="*", default=DEFAULT_COMMAND, help="run this command, given after --"
+    )
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error(f"rounds must be 1 or more, got {options.rounds}")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse(arguments)
+    with checkout(options.old) as old, checkout(options.new) as new:
+        result = compare(old, new, options.command, options.rounds)
+    text = json.dumps(result, indent=1)
+    print(text)
+    if options.out:
+        options.out.write_text(text + "\n")
+    if result["different"]:
+        sys.exit(f"{len(result['different'])} of {result['records']} records differ")
+
+
+if __name__ == "__main__":
+    main()
