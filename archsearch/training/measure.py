@@ -21,9 +21,12 @@ Score = Mapping[str, float]
 def validate(training: Training) -> Score | None:
     """The score on the split held out of the training images; None if there is none.
 
-    Recomputes BatchNorm's statistics first.
+    Recomputes BatchNorm's statistics first, unless nothing is measured with them: without a split,
+    only the test after the last epoch is.
     """
-    recalibrate(training)
+    last = training.progress.epoch + 1 >= training.recipe.epochs
+    if last or len(training.splits.val):
+        recalibrate(training)
     return _score(training, training.splits.read, training.splits.val)
 
 

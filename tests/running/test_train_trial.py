@@ -18,9 +18,9 @@ from archsearch.running import train_trial as train_trial_module
 from archsearch.running.train_trial import train_trial
 from archsearch.storage import checkpoint
 from archsearch.storage.study_folder import TrialFolder
-from archsearch.training import data, loop, step
+from archsearch.training import data, loop, measure, step
 from archsearch.training.data import DataError
-from archsearch.training.measure import measure_test
+from archsearch.training.measure import measure_test, recalibrate, validate
 from internimage import InternImage
 from tests.training.trainings import (
     ALL_ON,
@@ -163,6 +163,27 @@ def test_without_a_validation_split_there_is_no_validation_score(tmp_path):
     metrics = folder.record().metrics
     assert (metrics["val_accuracy"], metrics["best_val_accuracy"]) == (None, None)
     assert metrics["test_accuracy"] > 0
+
+
+@pytest.mark.parametrize(("val_fraction", "most"), [(0.0, 1), (0.1, 2)])
+def test_batch_norm_is_calibrated_only_before_a_measurement(
+    tmp_path, monkeypatch, val_fraction, most
+):
+    recipe = replace(SHORT, val_fraction=val_fraction)
+    calibrated = []
+
+    def count(training):
+        calibrated.append(training.progress.epoch + 1)
+        recalibrate(training)
+
+    monkeypatch.setattr(measure, "recalibrate", count)
+    folder = trial_folder(tmp_path / "sparing", recipe)
+    train_trial(folder.path)
+    assert calibrated == [1, 2][-most:]
+    every_epoch = trial_folder(tmp_path / "every epoch", recipe)
+    monkeypatch.setattr(loop, "validate", lambda training: count(training) or validate(training))
+    train_trial(every_epoch.path)
+    assert_same(results(folder), results(every_epoch))
 
 
 def test_other_data_than_planned_is_refused(tmp_path):
