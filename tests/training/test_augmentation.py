@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from archsearch.core.recipe import QUICK
-from archsearch.training.augmentation import Pipeline, mix, to_float
+from archsearch.training.augmentation import Pipeline, to_float
 from archsearch.training.data import load
+from archsearch.training.mixing import mix
 
 CPU = torch.device("cpu")
 OFF = replace(QUICK, image_size=32)
