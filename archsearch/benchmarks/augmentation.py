@@ -50,7 +50,7 @@ def _waits(name: str, args: Any) -> bool:
 
 
 def pipelines(recipe: Recipe, device: torch.device) -> dict[str, Pipeline]:
-    """Our augmentation, and kornia's if it is installed."""
+    """Our augmentation of images in memory, and kornia's if it is installed."""
     dataset = random_images(1, recipe.image_size)
     ours = {"ours": Pipeline(recipe, dataset, device)}
     if importlib.util.find_spec("kornia") is None:
