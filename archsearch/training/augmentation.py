@@ -117,7 +117,7 @@ def crop_resized(images: Tensor) -> Tensor:
     scales = (sizes - 1) / last
     matrices = _matrices(scales, 2 * starts / last + scales - 1)
     grid = F.affine_grid(to_device(matrices, images.device), list(images.shape), align_corners=True)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=True)
+    return F.grid_sample(images, grid, align_corners=True)
 
 
 def _boxes(num_images: int, side: int) -> Floats:
