@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archsearch.api.estimate import compare_estimate, estimate_study
+from archsearch.api.gpu_sharing import share_gpus
 from archsearch.api.keywords import evaluate_all
 from archsearch.api.live import say
 from archsearch.api.options import Launch
@@ -69,7 +70,7 @@ def _train_and_report(
     say("\n".join(filter(None, (study.question, _study_text(study, data), plan_text(study)))))
     say(f"Folder: {path}. Ctrl-C stops the study; the same command resumes it.")
     if launch.quote:
-        estimate_study(folder, launch)
+        launch = share_gpus(folder, launch, estimate_study(folder, launch))
     counts = _train(folder, launch)
     if comparison := compare_estimate(folder):
         say(comparison)
