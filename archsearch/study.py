@@ -24,8 +24,12 @@ SCHEMA = 1
 """Layout of specs and records; part of every trial's identity."""
 
 NUMERICS = 1
-"""Increase it when a change to the training code changes the result of a trial. Old records stay
-readable, but no longer count as the same trial."""
+"""Increase it when a change to the training code changes the result of every trial. Old records
+stay readable, but no longer count as the same trial; see `numerics`."""
+
+AUGMENTATION_NUMERICS = 1
+"""Increase it when a change to RandAugment, color jitter, random erasing or resized crops changes
+results: only trials with one of them get another id."""
 
 Status = Literal["complete", "diverged", "failed"]
 
@@ -48,21 +52,21 @@ class Trial:
         changed recipe never reuses an old result, and duplicates collapse.
         """
         recipe = {k: v for k, v in vars(self.recipe).items() if k != "name"}
-        version = {"schema": SCHEMA, "numerics": NUMERICS}
+        version = {"schema": SCHEMA, "numerics": numerics(self.recipe)}
         content = {**self._content(), "recipe": recipe, "data": self.data.fingerprint, **version}
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
 
     def with_id(self, trial_id: str) -> "Trial":
         """This trial under the id that an earlier version stored for it.
 
-        Other `NUMERICS` or a new field of the recipe change the id that the content gives.
+        Other `numerics` or a new field of the recipe change the id that the content gives.
         """
         trial = replace(self)
         vars(trial)["id"] = trial_id  # the entry that `cached_property` reads
         return trial
 
     def to_dict(self) -> dict[str, Any]:
-        version = {"schema": SCHEMA, "numerics": NUMERICS}
+        version = {"schema": SCHEMA, "numerics": numerics(self.recipe)}
         return {**self._content(), "id": self.id, **version}
 
     def _content(self) -> dict[str, Any]:
@@ -74,6 +78,12 @@ class Trial:
         }
         task = self.task.to_dict()
         return {**values, "task": task} if task else values
+
+
+def numerics(recipe: Recipe) -> int:
+    """The version of the code that computes a trial of this recipe, as part of its identity."""
+    augmented = (recipe.auto_augment, recipe.color_jitter, recipe.erasing, recipe.crop == "resized")
+    return NUMERICS + (AUGMENTATION_NUMERICS if any(augmented) else 0)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archsearch.api.estimate import compare_estimate, estimate_study
+from archsearch.api.gpu_sharing import share_gpus
 from archsearch.api.keywords import evaluate_all
 from archsearch.api.live import say
 from archsearch.api.options import Launch
@@ -72,7 +73,7 @@ def _train_and_report(
     if launch.ray_address is None and (warning := precision_warning(study.recipe, launch.device)):
         say(warning)
     if launch.quote:
-        estimate_study(folder, launch)
+        launch = share_gpus(folder, launch, estimate_study(folder, launch))
     counts = _train(folder, launch)
     if comparison := compare_estimate(folder):
         say(comparison)

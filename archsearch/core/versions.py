@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from platform import python_version
 
-PACKAGES = ("archsearch", "torch", "numpy", "kornia", "optuna", "ray")
+PACKAGES = ("archsearch", "torch", "numpy", "optuna", "ray")
 
 
 def versions() -> dict[str, str]:

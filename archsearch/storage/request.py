@@ -14,7 +14,7 @@ from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data
 from archsearch.families import variant_from_dict
 from archsearch.storage.files import plain_json
-from archsearch.study import NUMERICS, Study, Trial, canonical_json
+from archsearch.study import Study, Trial, canonical_json, numerics
 from archsearch.tasks import task_from_dict
 
 T = TypeVar("T")
@@ -121,7 +121,7 @@ def to_request(study: Study, data: Data) -> dict[str, Any]:
     request = study.to_dict()
     for i, cell in enumerate(request["cells"]):
         cell["trials"] = {str(seed): ids[seed][i] for seed in study.seeds if ids[seed][i]}
-    head = {"schema": max(STUDY_SCHEMAS), "numerics": NUMERICS}
+    head = {"schema": max(STUDY_SCHEMAS), "numerics": numerics(study.recipe)}
     return plain_json({**head, **request, "data": asdict(data)})
 
 

@@ -1,28 +1,25 @@
 """Image augmentation, in batches on the device.
 
-Random numbers come from torch's global generators, which the training loop seeds before every
-step. kornia is imported only for recipes that need it.
+Random numbers come from torch's global generator of the CPU, which the training loop seeds before
+every step, also for images on a GPU: what is drawn is known on the host, and nothing waits for the
+device.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from archsearch.core.recipe import Recipe
 from archsearch.training.images import MIN_CROP_AREA, Dataset
+from archsearch.training.mixing import mix
+from archsearch.training.rand_augment import Floats, rand_augment, to_device
 
 Transform = Callable[[Tensor], Tensor]
-
-RAND_AUGMENT = (2, 27)
-"""Number of operations, and magnitude out of 30: "rand-m9" of the released recipe counts to 10."""
-
-RAND_AUGMENT_GROUPS = 16
-"""kornia draws its operations once per call, so a batch is split into this many groups to see more
-of them."""
 
 ERASED_AREA = (0.02, 1 / 3)
 ERASED_RATIO = (0.3, 1 / 0.3)
@@ -30,6 +27,9 @@ ERASED_RATIO = (0.3, 1 / 0.3)
 
 PAD = 1 / 8
 """Padding before a random crop, as a share of the side: 4 pixels at 32."""
+
+CROP_TRIES = 10
+"""Boxes that are drawn for a resized crop; if none fits inside the image, all of it is used."""
 
 
 class Pipeline:
@@ -72,82 +72,125 @@ def transforms(recipe: Recipe, cropped: bool) -> tuple[list[Transform], list[Tra
 
     ``cropped`` means that decoding has already cut out a random part (photographs).
     """
-    size = (recipe.image_size, recipe.image_size)
     before: list[Transform] = []
     if recipe.flip:
-        before.append(_kornia("RandomHorizontalFlip", p=0.5))
+        before.append(flip)
     if recipe.crop == "pad":
-        before.append(_kornia("RandomCrop", size=size, padding=round(size[0] * PAD)))
+        before.append(crop_padded)
     if recipe.crop == "resized" and not cropped:
-        before.append(_kornia("RandomResizedCrop", size=size, scale=(MIN_CROP_AREA, 1.0)))
+        before.append(crop_resized)
     if recipe.auto_augment:
-        before.append(_rand_augment())
-    if j := recipe.color_jitter:
-        before.append(_kornia("ColorJitter", brightness=j, contrast=j, saturation=j))
-    after: list[Transform] = []
-    if p := recipe.erasing:
-        after.append(_kornia("RandomErasing", p=p, scale=ERASED_AREA, ratio=ERASED_RATIO))
-    return before, after
+        before.append(rand_augment)
+    if recipe.color_jitter:
+        before.append(partial(color_jitter, strength=recipe.color_jitter))
+    return before, [partial(erase, probability=recipe.erasing)] if recipe.erasing else []
 
 
-def _kornia(name: str, **options: Any) -> Transform:
-    import kornia.augmentation
-
-    return cast(Transform, getattr(kornia.augmentation, name)(**options))
-
-
-def _rand_augment() -> Transform:
-    from kornia.augmentation.auto import RandAugment
-
-    operation = RandAugment(*RAND_AUGMENT)
-
-    def transform(images: Tensor) -> Tensor:
-        groups = images.tensor_split(min(RAND_AUGMENT_GROUPS, len(images)))
-        return torch.cat([operation(group) for group in groups])
-
-    return transform
+def flip(images: Tensor) -> Tensor:
+    """Images ``(N, C, H, W)``, each mirrored with a probability of one half."""
+    flipped = torch.rand(len(images), 1, 1, 1).numpy() < 0.5
+    return torch.where(to_device(flipped, images.device), images.flip(-1), images)
 
 
-def mix(images: Tensor, labels: Tensor, recipe: Recipe, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Images and labels after mixup or cutmix: one of the two per batch if the recipe has both.
+def crop_padded(images: Tensor) -> Tensor:
+    """Images ``(N, C, S, S)`` moved by whole pixels, at most `PAD` of the side; zeros move in."""
+    side = images.shape[-1]
+    pad = round(side * PAD)
+    moves = np.floor(torch.rand(2, len(images)).numpy() * (2 * pad + 1)) - pad
+    ones = np.ones_like(moves)
+    matrices = _matrices(ones, 2 * moves / side)
+    grid = F.affine_grid(
+        to_device(matrices, images.device), list(images.shape), align_corners=False
+    )
+    return F.grid_sample(images, grid, mode="nearest", align_corners=False)
 
-    Each image is mixed with the image at the opposite position of the batch (batches are in random
-    order). Labels ``(N,)`` are returned unchanged if the recipe mixes nothing, else as
-    probabilities ``(N, classes)``.
+
+def crop_resized(images: Tensor) -> Tensor:
+    """A random box of each image ``(N, C, S, S)``, enlarged to its size: the Inception crop.
+
+    A box has 8 to 100% of the area and sides 3:4 to 4:3; its corners are centers of pixels.
     """
-    mixers = [partial(_mixup, alpha=recipe.mixup)] if recipe.mixup else []
-    mixers += [partial(_cutmix, alpha=recipe.cutmix)] if recipe.cutmix else []
-    if not mixers:
-        return images, labels
-    mixer = mixers[int(torch.randint(len(mixers), ()))]
-    mixed, share = mixer(images, images.flip(0))
-    one_hot = F.one_hot(labels, num_classes).to(images.dtype)
-    return mixed, torch.lerp(one_hot.flip(0), one_hot, share)
+    side = images.shape[-1]
+    sizes = _boxes(len(images), side)
+    starts = np.floor(torch.rand(2, len(images)).numpy() * (side - sizes + 1))
+    last = max(side - 1, 1)
+    scales = (sizes - 1) / last
+    matrices = _matrices(scales, 2 * starts / last + scales - 1)
+    grid = F.affine_grid(to_device(matrices, images.device), list(images.shape), align_corners=True)
+    return F.grid_sample(images, grid, align_corners=True)
 
 
-def _mixup(images: Tensor, others: Tensor, alpha: float) -> tuple[Tensor, float]:
-    """Images blended with others, and the weight of the original images."""
-    share = _beta(alpha)
-    return torch.lerp(others, images, share), share
+def _boxes(num_images: int, side: int) -> Floats:
+    """Widths and heights ``(2, N)`` in pixels: of the first of `CROP_TRIES` draws that fits."""
+    area, ratio = torch.rand(2, num_images, CROP_TRIES).numpy()
+    area = side**2 * (MIN_CROP_AREA + (1 - MIN_CROP_AREA) * area)
+    ratio = (4 / 3) ** (2 * ratio - 1)
+    sizes = np.round(np.sqrt(np.stack([area * ratio, area / ratio])))
+    fits = ((sizes >= 1) & (sizes <= side)).all(0)
+    first = sizes[:, np.arange(num_images), fits.argmax(1)]
+    return np.where(fits.any(1), first, np.float32(side))
 
 
-def _cutmix(images: Tensor, others: Tensor, alpha: float) -> tuple[Tensor, float]:
-    """Images with one box filled from others, and the area share of the original images."""
-    height, width = images.shape[-2:]
-    side = (1 - _beta(alpha)) ** 0.5
-    top, bottom = _span(height, side)
-    left, right = _span(width, side)
-    mixed = images.clone()
-    mixed[..., top:bottom, left:right] = others[..., top:bottom, left:right]
-    return mixed, 1 - (bottom - top) * (right - left) / (height * width)
+def _matrices(scales: Floats, shifts: Floats) -> Floats:
+    """``(N, 2, 3)`` from ``(2, N)``, x before y: where each image is sampled, in coordinates from
+    -1 to 1."""
+    matrices = np.zeros((scales.shape[1], 2, 3), np.float32)
+    matrices[:, [0, 1], [0, 1]], matrices[:, :, 2] = scales.T, shifts.T
+    return matrices
 
 
-def _span(length: int, share: float) -> tuple[int, int]:
-    """Start and end of a span of ``share`` times ``length`` around a random center, clipped to the
-    image."""
-    center, half = int(torch.randint(length, ())), int(length * share) // 2
-    return max(center - half, 0), min(center + half, length)
+def color_jitter(images: Tensor, strength: float) -> Tensor:
+    """Images ``(N, 3, H, W)`` with brightness, contrast and saturation multiplied by factors of
+    their own from ``1 - strength`` to ``1 + strength``; the order is drawn for the batch."""
+    low = max(1 - strength, 0)
+    factors = low + (1 + strength - low) * torch.rand(3, len(images), 1, 1, 1).numpy()
+    for step in torch.randperm(3).numpy():
+        images = _JITTER[step](images, to_device(factors[step], images.device)).clamp_(0, 1)
+    return images
 
 
-def _beta(alpha: float) -> float:
-    return float(torch.distributions.Beta(alpha, alpha).sample())
+def _contrast(images: Tensor, factors: Tensor) -> Tensor:
+    return torch.lerp(_gray(images).mean((2, 3), keepdim=True), images, factors)
+
+
+def _saturation(images: Tensor, factors: Tensor) -> Tensor:
+    return torch.lerp(_gray(images), images, factors)
+
+
+_JITTER = (torch.mul, _contrast, _saturation)
+
+
+def _gray(images: Tensor) -> Tensor:
+    """Luma ``(N, 1, H, W)`` by ITU-R BT.601."""
+    red, green, blue = images.chunk(3, dim=1)
+    return (red * 0.299).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+
+
+def erase(images: Tensor, probability: float) -> Tensor:
+    """Normalized images ``(N, C, H, W)``, each with a box set to zero by a probability."""
+    chances = torch.rand(6, len(images)).numpy()
+    area = np.prod(images.shape[-2:]) * _between(ERASED_AREA, chances[0])
+    flat, tall = (
+        _between((ERASED_RATIO[0], 1), chances[1]),
+        _between((1, ERASED_RATIO[1]), chances[1]),
+    )
+    ratio = np.where(chances[2] < 0.5, flat, tall)
+    rows = _inside(images.shape[-2], np.sqrt(area * ratio), chances[3])
+    columns = _inside(images.shape[-1], np.sqrt(area / ratio), chances[4])
+    rows &= (chances[5] < probability)[:, None]
+    in_rows = to_device(rows[:, None, :, None], images.device)
+    return images.masked_fill(in_rows & to_device(columns[:, None, None, :], images.device), 0)
+
+
+def _between(ends: tuple[float, float], chances: Floats) -> Floats:
+    return ends[0] + (ends[1] - ends[0]) * chances
+
+
+def _inside(length: int, sizes: Floats, chances: Floats) -> NDArray[np.bool_]:
+    """``(N, length)``: whether a position is in a span of about that size, which is placed at
+    random inside."""
+    sizes = np.clip(np.round(sizes), 1, length)
+    starts = np.floor(chances * (length - sizes + 1))
+    after_start = np.arange(length) - starts[:, None]
+    inside: NDArray[np.bool_] = (after_start >= 0) & (after_start < sizes[:, None])
+    return inside

@@ -4,7 +4,7 @@ import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,6 +79,19 @@ def gpus() -> tuple[str, ...]:
     command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     listing = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return tuple(listing.stdout.split()) if listing.returncode == 0 else ()
+
+
+def free_gpu_bytes(names: Sequence[str]) -> int | None:
+    """Free bytes of the fullest of these GPUs, named as by `gpus`; None if they are not reported,
+    as for parts of a GPU (MIG)."""
+    if not names or shutil.which("nvidia-smi") is None:
+        return None
+    command = ["nvidia-smi", f"--id={','.join(names)}", "--query-gpu=memory.free"]
+    command.append("--format=csv,noheader,nounits")
+    listing = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    mebibytes = listing.stdout.split() if listing.returncode == 0 else []
+    known = len(mebibytes) == len(names) and all(text.isdigit() for text in mebibytes)
+    return min(map(int, mebibytes)) << 20 if known else None
 
 
 def gpu(number: int) -> str:

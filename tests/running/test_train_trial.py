@@ -34,7 +34,7 @@ from tests.training.trainings import (
 
 
 def test_digits_are_learned_and_the_record_is_complete_on_a_node_with_few_packages(tmp_path):
-    """Such a node may lack the packages of plans and reports, and kornia unless it augments."""
+    """Such a node may lack the packages of plans, reports and tests."""
     folder = trial_folder(tmp_path, replace(QUICK, epochs=1, lr=2e-3))
     absent = ["optuna", "fvcore", "ray", "pandas", "matplotlib", "typer", "rich", "jinja2"]
     absent += ["safetensors", "kornia"]

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,8 +133,7 @@ def test_trials_of_earlier_numerics_keep_their_ids_and_are_not_resumed(
     extra = dataclasses.replace(folder.trials()[0], seed=99)  # as a search launches them
     folder.trial(extra.id).write_spec(extra)
     ids = folder.ids()
-    for module in ("archsearch.study", "archsearch.storage.request"):
-        monkeypatch.setattr(f"{module}.NUMERICS", 2)
+    monkeypatch.setattr("archsearch.study.NUMERICS", 2)
     assert tuple(planned.id for planned in folder.trials()) == ids
     assert folder.trial(extra.id).trial().seed == 99
     (first,) = (t for t in results.load(folder.path).trials if t.record is not None)
@@ -142,6 +142,44 @@ def test_trials_of_earlier_numerics_keep_their_ids_and_are_not_resumed(
         folder.create(toy.study(), toy.DATA)
     with pytest.raises(ValueError, match="another version of archsearch"):
         trial.write_spec(first.trial)
+
+
+@pytest.mark.parametrize(
+    ("change", "changed"),
+    [
+        ({}, False),
+        ({"flip": True, "crop": "pad", "mixup": 0.8, "cutmix": 1.0}, False),
+        ({"crop": "resized"}, True),
+        ({"auto_augment": True}, True),
+        ({"color_jitter": 0.4}, True),
+        ({"erasing": 0.25}, True),
+    ],
+)
+def test_only_trials_with_changed_augmentation_got_new_ids(
+    change: dict[str, Any], changed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = toy.study()
+    study = dataclasses.replace(study, recipe=dataclasses.replace(study.recipe, **change))
+    stored = study.trials(toy.DATA)[0].to_dict()
+    monkeypatch.setattr("archsearch.study.AUGMENTATION_NUMERICS", 0)
+    earlier = study.trials(toy.DATA)[0].to_dict()
+    different = {key for key in stored if stored[key] != earlier[key]}
+    assert different == ({"id", "numerics"} if changed else set())
+
+
+def test_a_study_of_earlier_augmentation_is_read_and_not_extended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = toy.study()
+    study = dataclasses.replace(study, recipe=dataclasses.replace(study.recipe, erasing=0.25))
+    with monkeypatch.context() as earlier:
+        earlier.setattr("archsearch.study.AUGMENTATION_NUMERICS", 0)
+        folder = StudyFolder(tmp_path / "toy").create(study, toy.DATA)
+        ids = folder.ids()
+    assert folder.ids() == ids
+    assert folder.trials()[0].recipe.erasing == 0.25
+    with pytest.raises(ValueError, match="numerics: the folder has 1, requested 2"):
+        folder.create(study, toy.DATA)
 
 
 def test_a_trial_launched_beyond_the_plan_belongs_to_the_study(folder: StudyFolder) -> None:

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from archsearch.core.recipe import QUICK
-from archsearch.training.augmentation import Pipeline, mix, to_float
+from archsearch.training import augmentation
+from archsearch.training.augmentation import Pipeline, to_float
 from archsearch.training.data import load
+from archsearch.training.mixing import mix
 
 CPU = torch.device("cpu")
 OFF = replace(QUICK, image_size=32)
@@ -93,6 +95,34 @@ def test_a_padded_crop_moves_by_at_most_an_eighth():
     near = plain[12:21, 12:21]
     assert all((near - value).abs().min() < 1e-4 for value in center)
     assert len(set(center.tolist())) > 20
+
+
+def test_a_resized_crop_stretches_whole_pixels_from_corner_to_corner():
+    """On ramps along x and y the corners of the output are whole numbers, the rest linear."""
+    side, num_images = 32, 200
+    ramp = torch.arange(side, dtype=torch.float32)
+    ramps = torch.stack(torch.meshgrid(ramp, ramp, indexing="xy"))
+    torch.manual_seed(0)
+    across, down = augmentation.crop_resized(ramps.expand(num_images, 2, side, side)).unbind(1)
+    for values in (across, down.mT):
+        first, last = values[:, :, 0], values[:, :, -1]
+        assert (first - first[:, :1].round()).abs().max() < 1e-4
+        assert (last - last[:, :1].round()).abs().max() < 1e-4
+        middle = torch.lerp(first[..., None], last[..., None], torch.linspace(0, 1, side))
+        assert (values - middle).abs().max() < 1e-4
+    width, height = (x[:, -1, -1] - x[:, 0, 0] + 1 for x in (across, down))
+    assert (width * height / side**2).min() > 0.06
+    assert ((width / height).log().abs() < 0.5).all()
+    assert {1.0} < set((width / height).tolist())
+
+
+def test_color_jitter_takes_its_steps_in_every_order(monkeypatch):
+    taken = []
+    steps = [lambda x, _, i=i: (taken.append(i), x.clone())[1] for i in range(3)]
+    monkeypatch.setattr(augmentation, "_JITTER", steps)
+    for _ in range(60):
+        augmentation.color_jitter(torch.rand(2, 3, 4, 4), 0.4)
+    assert len({tuple(taken[i : i + 3]) for i in range(0, 180, 3)}) == 6
 
 
 def mixed(change, seed):

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("archsearch", "torch", "numpy", "kornia", "pillow", "scikit-learn")
+PACKAGES = ("archsearch", "torch", "numpy", "pillow", "scikit-learn")
 """The packages that compute: they read the images, augment them, and train."""
 
 SOURCES = (".py", ".h", ".cpp", ".cu", ".cuh")
