@@ -6,7 +6,7 @@ times its network's multiply-adds, in a unit that the measured times determine.
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from archsearch.stats.remaining import Pair, Remaining, ratio, remaining
 from archsearch.storage.quote import Quote
@@ -22,7 +22,7 @@ class _Attempt:
 
     first_epoch: float
     worker_start: float
-    began: float = field(default_factory=time.monotonic)
+    began: float
     measured: float | None = None
 
 
@@ -61,7 +61,9 @@ class Forecast:
         new = worker not in self._seen_workers
         self._seen_workers.add(worker)
         work = self._work[trial_id]
-        work.attempt = _Attempt(work.done, self._quote.setup_seconds if new else 0.0)
+        work.attempt = _Attempt(
+            work.done, self._quote.setup_seconds if new else 0.0, time.monotonic()
+        )
 
     def advance(self, trial_id: str, epochs: float) -> None:
         """So many epochs of the trial are done; epochs repeated from a checkpoint count once."""
