@@ -33,7 +33,7 @@ WANTED_SECONDS = 100.0
 MIN_FRACTION = 0.01
 """With less of the images, the networks would learn nothing."""
 
-WITH_VALUE = ("--budget", "--out", "--seeds", "--epochs", "--prune", "--prune-over", "--preset")
+WITH_VALUE = ("--budget", "--out", "--seeds", "--epochs", "--prune", "--prune-over")
 SWITCHES = ("--extend", "--no-extend")
 
 
@@ -87,20 +87,13 @@ def _flag(name: str) -> str:
 
 
 def _values(study: "Study") -> dict[str, str]:
-    """Return the twin's values of every number of the cells, such as ``8,12,16``."""
-    names = dict.fromkeys(name for cell in study.cells for name in cell.requested)
-    return {
-        name: ",".join(map(str, _scaled(name, {cell.requested[name] for cell in study.cells})))
-        for name in names
-    }
+    """Return the twin's values of each width, such as ``8,12,16``."""
 
+    def narrow(value: float | int | str) -> int:
+        return MULTIPLE * max(1, round(float(value) / NARROWER / MULTIPLE))
 
-def _scaled(name: str, values: Iterable[float | int | str]) -> list[int]:
-    numbers = sorted(map(int, values))
-    if name not in WIDTHS:
-        return numbers
-    narrow = (value / NARROWER / MULTIPLE for value in numbers)
-    return sorted({MULTIPLE * max(1, round(width)) for width in narrow})
+    values = {name: sorted({narrow(c.requested[name]) for c in study.cells}) for name in WIDTHS}
+    return {name: ",".join(map(str, numbers)) for name, numbers in values.items()}
 
 
 def _shortened(study: "Study", seconds: float) -> tuple[int, float]:

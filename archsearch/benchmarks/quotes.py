@@ -55,11 +55,11 @@ SHAPES = (
     Shape(values=_values("8,16", "8", "1,2")),
     Shape(values=_values("8,12", "4", "1,2,3"), workers=1),
     Shape(values=_values("8,16", "4,8", "1"), training={"seeds": 3}),
-    Shape(values=_values("12,16", "4", "1,2"), training={"epochs": 6}),
+    Shape(values=_values("8,12", "4", "1,2"), training={"epochs": 4}),
     Shape(budget="3M", values=_values("16,24", "8", "1,2"), training={"epochs": 1, "seeds": 2}),
     Shape(budget="10M", values=_values("32,48", "16", "1,2"), training={"epochs": 1}),
     Shape(
-        budget="0.5M",
+        budget="0.7M",
         values=_values("8,12", "4", "1,2"),
         training={"epochs": 1, "set": ("image_size=64", "data_fraction=0.5")},
     ),
@@ -69,12 +69,12 @@ SHAPES = (
         workers=1,
     ),
     Shape(
-        budget="0.5M",
+        budget="0.7M",
         values=_values("8,12", "4", "1,2"),
         training={"recipe": "cifar", "epochs": 2, "set": ("data_fraction=0.5",)},
     ),
     Shape(
-        budget="0.5M",
+        budget="0.7M",
         values=_values("8,12", "4", "1,2"),
         training={"epochs": 2, "set": ("image_size=32", "val_fraction=0.3")},
         folder_images=600,

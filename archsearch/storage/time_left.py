@@ -46,10 +46,11 @@ def time_left(folder: StudyFolder, rows: Iterable[Row]) -> Remaining | None:
 
 def _left(folder: StudyFolder, row: Row, predicted: float, quote: Quote, factor: float) -> float:
     """Predicted seconds of a trial that are not done; of a running one since its last sign, too."""
-    left = (predicted - quote.start_seconds) * (1 - row["epoch"] / row["epochs"])
+    epoch, epochs = int(row["epoch"]), int(row["epochs"])
+    left = (predicted - quote.start_seconds) * (1 - epoch / epochs)
     if row["state"] != "running":
         return max(0.0, left) + quote.start_seconds
-    if row["epoch"] == 0:
+    if epoch == 0:
         left += quote.start_seconds
     return max(0.0, left - _seconds_since_sign(folder, row["trial"]) / factor)
 

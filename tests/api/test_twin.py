@@ -15,7 +15,6 @@ from archsearch.study import Study
 
 DEFAULT = ["archsearch", "grid", "--budget", "30M"]
 TWIN = [*DEFAULT[:2], "--budget", "1M", "--c1", "8,12,16", "--group-channels", "4,8"]
-TWIN += ["--l1", "1,2,3,4,5"]
 
 
 def study(seeds: str = "1", budget: str = "30M", **changes: str) -> Study:
@@ -25,13 +24,13 @@ def study(seeds: str = "1", budget: str = "30M", **changes: str) -> Study:
 
 def test_the_twin_of_the_default_grid_keeps_its_epochs_and_has_cells_to_train() -> None:
     assert twin_command(study(), DEFAULT, seconds=480) == TWIN
-    values = {"c1": "8,12,16", "group_channels": "4,8", "l1": "1,2,3,4,5"}
+    values = {"c1": "8,12,16", "group_channels": "4,8"}
     twin = Grid(budget="1M", values=values).study(Training())
     assert len({cell.variant for cell in twin.cells if cell.variant}) == 16
 
 
 def test_what_else_the_command_had_is_kept_except_what_makes_it_long_or_its_folder() -> None:
-    own = ["--data", "cifar10", "--set", "flip=true", "--workers=2"]
+    own = ["--data", "cifar10", "--set", "flip=true", "--workers=2", "--l1", "1,2"]
     command = [*DEFAULT, *own, "--out", "runs/x", "--seeds=3", "--extend", "--c1", "48,64,80"]
     assert twin_command(study("3"), command, 900) == [*TWIN[:2], *own, *TWIN[2:]]
 
