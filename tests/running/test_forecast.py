@@ -157,3 +157,39 @@ def test_epochs_of_an_earlier_run_are_neither_left_nor_measured(clock: Clock) ->
     assert left is not None
     size = sum(SECONDS[trial.id] * toy.EPOCHS for trial in TRIALS[1:])
     assert left.seconds == pytest.approx(9 / SECONDS[first.id] * size)
+
+
+def seconds_left(forecast: Forecast, unplanned: int = 0) -> float:
+    left = forecast.remaining(unplanned)
+    assert left is not None
+    return left.seconds
+
+
+def test_a_trial_counts_until_its_record_and_not_only_until_its_last_epoch(clock: Clock) -> None:
+    forecast = planned(None)
+    forecast.workers = 1
+    first = TRIALS[0]
+    forecast.start(first.id, "worker 0")
+    clock.now += 10
+    forecast.advance(first.id, toy.EPOCHS)
+    clock.now += 2  # the test split
+    forecast.finish(first.id, complete=True)
+    rest = sum(SECONDS[trial.id] for trial in TRIALS[1:])
+    assert seconds_left(forecast) == pytest.approx(12 / SECONDS[first.id] * rest)
+
+
+@pytest.mark.usefixtures("clock")
+def test_an_epoch_that_is_repeated_is_not_left_again() -> None:
+    forecast = planned(QUOTE)
+    forecast.advance(TRIALS[0].id, 2)
+    before = seconds_left(forecast)
+    forecast.advance(TRIALS[0].id, 1)
+    assert seconds_left(forecast) == before
+
+
+@pytest.mark.usefixtures("clock")
+def test_trials_that_a_plan_may_add_are_of_the_mean_size() -> None:
+    forecast = planned(QUOTE)
+    forecast.workers = 1
+    mean = sum(SECONDS.values()) / len(SECONDS)
+    assert seconds_left(forecast, 2) - seconds_left(forecast) == pytest.approx(2 * mean)
