@@ -2,13 +2,14 @@
 
 import shutil
 import tempfile
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
-
-import msgspec
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from archsearch.api.live import clock, say
 from archsearch.api.options import Launch
+from archsearch.api.twin import first_look
 from archsearch.running.stopping import StudyStopped
 from archsearch.study import Record, Trial
 
@@ -23,11 +24,22 @@ FAILURE = 1
 MIN_WAITING = 4
 """With fewer waiting trials the estimate would take about as long as the training."""
 
-FILE = "quote.json"
+
+@dataclass(frozen=True)
+class _Timings:
+    """The records of the timed cells by trial id, how long a worker takes to start, and how long a
+    report of them takes to draw."""
+
+    records: dict[str, Record]
+    worker_seconds: float | None
+    report_seconds: float
 
 
 def estimate_study(folder: "StudyFolder", launch: Launch) -> "Estimate | None":
     """Time the corner cells, estimate the waiting trials from them, and write quote.json.
+
+    The estimate counts from its end to the report. If it is long, a first look at the same study is
+    offered.
 
     Returns None if few trials wait, or if no timing succeeds; then the reason is printed, and the
     trials themselves will show more.
@@ -37,6 +49,7 @@ def estimate_study(folder: "StudyFolder", launch: Launch) -> "Estimate | None":
         archsearch.running.stopping.StudyStopped: on Ctrl-C or SIGTERM.
     """
     from archsearch.storage.files import write_json
+    from archsearch.storage.quote import FILE
     from archsearch.storage.study_folder import FINISHED
 
     states = folder.states()
@@ -53,6 +66,8 @@ def estimate_study(folder: "StudyFolder", launch: Launch) -> "Estimate | None":
             return None
         write_json(folder.path / FILE, estimate.to_dict(), indent=1)
     say(estimate_text(estimate))
+    if advice := first_look(folder, 3600 * estimate.hours):
+        say(advice)
     return estimate
 
 
@@ -67,12 +82,20 @@ def _estimate(folder: "StudyFolder", waiting: list[Trial], launch: Launch) -> "E
     # Read before the timings use memory. The memory of a cluster is not known here.
     free_bytes = machine.memory() if resources.ray_address is None else None
     say(f"Timing a few steps of {len(chosen)} corner cells ...")
-    records = _time_cells(folder, chosen, launch)
+    timings = _time_cells(folder, chosen, launch, workers)
     for trial in chosen:
-        if (record := records.get(trial.id)) and record.error:
+        if (record := timings.records.get(trial.id)) and record.error:
             say(f"{trial.variant.name} could not be timed: {record.error.partition(chr(10))[0]}")
     num_gpus = _num_gpus(resources, workers)
-    return estimate_cost(waiting, records, workers, free_bytes=free_bytes, num_gpus=num_gpus)
+    return estimate_cost(
+        waiting,
+        timings.records,
+        workers,
+        free_bytes=free_bytes,
+        num_gpus=num_gpus,
+        worker_seconds=timings.worker_seconds,
+        report_seconds=timings.report_seconds,
+    )
 
 
 def _num_gpus(resources: "RunnerOptions", workers: int) -> int:
@@ -86,10 +109,11 @@ def _num_gpus(resources: "RunnerOptions", workers: int) -> int:
 
 
 def _time_cells(
-    folder: "StudyFolder", chosen: tuple[Trial, ...], launch: Launch
-) -> dict[str, Record]:
-    """Return the records of the timings, run by the study's runner in a temporary folder."""
+    folder: "StudyFolder", chosen: tuple[Trial, ...], launch: Launch, workers: int
+) -> _Timings:
+    """Run the timings by the study's runner in a temporary folder."""
     from archsearch.running.run import run_study
+    from archsearch.stats.remaining import makespan
     from archsearch.storage.resume import resume_command
     from archsearch.storage.study_folder import StudyFolder
 
@@ -97,7 +121,7 @@ def _time_cells(
     ids = [trial.id for trial in chosen]
     with tempfile.TemporaryDirectory(dir=folder.path, prefix="quote-") as path:
         timing = StudyFolder(path).create(study, folder.data())
-        work = "archsearch.running.timing:time_steps"
+        work, started = "archsearch.running.timing:time_steps", time.monotonic()
         try:
             run_study(timing, chosen, work=work, **launch.runner_options)
         except StudyStopped as stop:
@@ -106,7 +130,27 @@ def _time_cells(
                 reason = str(stop).partition("\n")[0]
                 message = f"{reason}, before any training. Resume with: {command}"
                 raise StudyStopped(message, stop.exit_code) from stop
-        return timing.records(ids)
+        seconds, records = time.monotonic() - started, timing.records(ids)
+        in_trials = makespan((record.seconds for record in records.values()), workers)
+        # This process, if it trains itself, has imported everything by now.
+        inline = workers == 1 and launch.runner in ("auto", "inline")
+        worker_seconds = None if inline else max(0.0, seconds - in_trials)
+        return _Timings(records, worker_seconds, _drawing_seconds(timing.path))
+
+
+def _drawing_seconds(timing: Path) -> float:
+    """Return how long a report of the timings takes, which reads and imports as the study's does.
+
+    Without a complete timing there is no estimate, and nothing is drawn.
+    """
+    from archsearch.reports.render import render_all
+    from archsearch.storage.study_folder import StudyFolder
+
+    if "complete" not in StudyFolder(timing).states().values():
+        return 0.0
+    started = time.monotonic()
+    render_all([timing], timing / "reports")
+    return time.monotonic() - started
 
 
 def estimate_text(estimate: "Estimate") -> str:
@@ -123,26 +167,16 @@ def estimate_text(estimate: "Estimate") -> str:
     return "; ".join(parts)
 
 
-class _StoredEstimate(msgspec.Struct):
-    """What is read of quote.json."""
-
-    seconds: dict[
-        Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")],
-        Annotated[float, msgspec.Meta(ge=0)],
-    ]
-
-
 def compare_estimate(folder: "StudyFolder") -> str:
     """Return a sentence that compares the estimate with the time taken; empty without one."""
     from archsearch.running.estimate import estimated_and_actual
-    from archsearch.storage.stored_json import read_typed
+    from archsearch.storage.quote import read_quote
 
     try:
-        estimated = read_typed(folder.path / FILE, _StoredEstimate).seconds
-    except FileNotFoundError:
-        return ""
+        quote = read_quote(folder.path)
     except ValueError as error:
         return f"No comparison with the estimate: {error}"
+    estimated = {} if quote is None else quote.seconds
     predicted, taken = estimated_and_actual(estimated, folder.records(estimated).values())
     if not taken or not predicted:
         return ""

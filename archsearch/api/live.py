@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from archsearch.core.visible import visible
 from archsearch.running.progress import Snapshot, TrialProgress
+from archsearch.stats.remaining import Remaining
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -183,11 +184,19 @@ def total_text(snapshot: Snapshot) -> str:
 
 
 def left_text(snapshot: Snapshot) -> str:
-    """Return ``, about 6m 40s left``; an empty text before the first epoch."""
-    if not snapshot.eta_seconds:
+    """Return ``, about 6m 40s left (5m 50s to 7m 30s)``; an empty text while nothing is known."""
+    if snapshot.left is None or not snapshot.left.seconds:
         return ""
     qualifier = "at least" if snapshot.open_ended else "about"
-    return f", {qualifier} {clock(snapshot.eta_seconds)} left"
+    return f", {qualifier} {remaining_text(snapshot.left)}"
+
+
+def remaining_text(left: Remaining) -> str:
+    """Return ``6m 40s left (5m 50s to 7m 30s)``; without an interval only the first half."""
+    text = f"{clock(left.seconds)} left"
+    if left.low is None or left.high is None:
+        return text
+    return f"{text} ({clock(left.low)} to {clock(left.high)})"
 
 
 def value_text(value: float | None) -> str:

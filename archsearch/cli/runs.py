@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit, Option
 
-from archsearch.api.live import say
+from archsearch.api.live import remaining_text, say
 from archsearch.api.requests import parse_metrics
 from archsearch.api.session import RUNS, write_reports
 from archsearch.cli.options import AsFormat, Device, Format, Run
@@ -138,12 +138,14 @@ def status(run: Run, output: AsFormat = Format.table) -> None:
 
 
 def _what_to_do(current: "StudyStatus") -> str:
+    left = "" if current.left is None else f"about {remaining_text(current.left)}"
     if current.running:
-        return "It is running."
+        return f"It is running, {left}." if left else "It is running."
     if current.finished:
         return "It is finished."
     advice = "The plan may add trials; to make sure, run:" if current.finished is None else ""
-    return f"{advice or 'Resume with:'}\n  {current.command}"
+    time_left = f"{left.capitalize()}. " if left else ""
+    return f"{time_left}{advice or 'Resume with:'}\n  {current.command}"
 
 
 def _rows_to_show(current: "StudyStatus") -> list[Mapping[str, Any]]:

@@ -131,6 +131,7 @@ class Driver:
         return []
 
     def _fill(self, runner: Runner) -> None:
+        self._tracker.set_workers(runner.slots)
         while not self._stop and len(self._running) < runner.slots:
             trial = self._retries.popleft() if self._retries else next(self._plan, None)
             if trial is None:
@@ -152,7 +153,7 @@ class Driver:
         holder = folder.holder() or "another process"
         log.warning("%s is in use by %s, and left to it for now", folder.path, holder)
         self._held.add(trial)
-        self._tracker.started(trial.id, f"left to {holder}")
+        self._tracker.started(trial.id, f"left to {holder}", ours=False)
 
     def _return_to_held(self) -> None:
         """Take the trials back that other processes have finished or released."""

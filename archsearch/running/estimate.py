@@ -1,29 +1,37 @@
-"""Estimate the cost of a study before it is trained, from a few timed steps of its corner cells.
+"""Estimate the cost of a study before it is trained, from the timed parts of its corner cells.
 
-Seconds per image are modeled as a sum with non-negative rates: per multiply-add and per activation
-of the trained network (in closed form), and per block for the rest. The study's own runner times
-the corner cells, in parallel as they would train.
+Seconds per image of a step are modeled as a sum with non-negative rates: per multiply-add and per
+activation of the trained network (in closed form), and per block for the rest. Calibration and
+validation are measured relative to a step, a checkpoint relative to the parameters. The study's own
+runner times the corner cells, in parallel as they would train.
 """
 
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from archsearch.core.cost import Cost
+from archsearch.stats.remaining import makespan
 from archsearch.study import Record, Trial
 
 MAX_CORNERS = 4
 EVAL_SHARE = 1 / 3
-"""Cost of a forward pass relative to a training step, which is about three forward passes."""
+"""Cost of a forward pass relative to a training step, which is about three forward passes: used
+where no validation is timed."""
+
+LAST_CHECKPOINT = 1 / 3
+"""Size of the last checkpoint relative to others: it lacks the optimizer's two moments."""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """The predicted cost of a study.
 
-    ``seconds`` is training time by trial id. ``setup_seconds`` is what each worker spends once, on
-    imports and first data. ``peak_bytes`` is the largest trial's, ``memory_bytes`` what one worker
-    can use. ``too_large`` names networks that are not expected to fit beside the other workers,
-    ``timed`` those that were timed.
+    ``seconds`` is each trial's time by its id, from its start to its record; ``start_seconds`` of
+    it pass before the first step. ``setup_seconds`` is what each worker spends once, on its own
+    start, imports and first data, ``report_seconds`` the drawing of the report. ``peak_bytes`` is
+    the largest trial's, ``memory_bytes`` what one worker can use. ``too_large`` names networks that
+    are not expected to fit beside the other workers, ``timed`` those that were timed.
     """
 
     seconds: Mapping[str, float]
@@ -33,13 +41,14 @@ class Estimate:
     memory_bytes: int | None
     too_large: tuple[str, ...]
     timed: tuple[str, ...]
+    start_seconds: float = 0.0
+    report_seconds: float = 0.0
 
     @property
     def hours(self) -> float:
-        """Hours of all trials on all workers; never less than those of the longest trial."""
-        longest = max(self.seconds.values(), default=0.0)
-        busy = max(sum(self.seconds.values()) / self.workers, longest)
-        return (self.setup_seconds + busy) / 3600
+        """Hours until the report is drawn."""
+        busy = makespan(self.seconds.values(), self.workers)
+        return (self.setup_seconds + busy + self.report_seconds) / 3600
 
     def to_dict(self) -> dict[str, object]:
         return {**asdict(self), "hours": self.hours}
@@ -68,11 +77,14 @@ def estimate_cost(
     *,
     free_bytes: int | None = None,
     num_gpus: int = 1,
+    worker_seconds: float | None = 0.0,
+    report_seconds: float = 0.0,
 ) -> Estimate:
     """The cost of ``trials`` from the records of timed ones (`archsearch.running.timing`).
 
     ``free_bytes`` is the machine's free memory before the timings, which workers on a CPU share.
-    On GPUs the workers share ``num_gpus`` evenly.
+    On GPUs the workers share ``num_gpus`` evenly. ``worker_seconds`` is the start of a worker
+    process, None for one that has started; ``report_seconds`` is the drawing of a report.
 
     Raises:
         ValueError: no timing succeeded; the message is the first error.
@@ -81,23 +93,23 @@ def estimate_cost(
     if not timed:
         errors = (r.error.partition("\n")[0] for r in timings.values() if r.error)
         raise ValueError(next(errors, "nothing was timed"))
-    rates = _fit(
-        [_features(t) for t, _ in timed], [_value(r, "seconds_per_image") for _, r in timed]
-    )
-    setup = max(_value(r, "setup_seconds") for _, r in timed)
-    seconds = {t.id: _images(t) * _dot(rates, _features(t)) for t in trials}
+    starts = [_value(r, "start_seconds") for _, r in timed]  # the first of a worker is the slowest
+    parts, start = _Parts.of(timed), min(starts)
+    seconds = {t.id: start + parts.seconds(t) for t in trials}
     peaks = _peaks(trials, timed)
     gpu = min((int(m) for _, r in timed if (m := r.metrics.get("memory_bytes"))), default=None)
     limit = _share(free_bytes, workers) if gpu is None else _share(gpu, -(-workers // num_gpus))
     too_large = {t.variant.name for t in trials if limit and peaks.get(t.id, 0) > limit}
     return Estimate(
         seconds=seconds,
-        setup_seconds=setup,
+        setup_seconds=0.0 if worker_seconds is None else worker_seconds + max(starts) - start,
         workers=workers,
         peak_bytes=round(max(peaks.values())) if peaks else None,
         memory_bytes=limit,
         too_large=tuple(sorted(too_large)),
         timed=tuple(t.variant.name for t, _ in timed),
+        start_seconds=start,
+        report_seconds=report_seconds,
     )
 
 
@@ -126,11 +138,37 @@ def _features(trial: Trial) -> tuple[float, float, float]:
     return float(cost.macs), float(cost.activations), float(trial.variant.num_blocks)
 
 
-def _images(trial: Trial) -> float:
-    """Images of all training steps; measured images count at the share of a forward pass."""
-    data, epochs = trial.data, trial.recipe.epochs
-    train = data.num_train * trial.recipe.data_fraction
-    return epochs * (train + EVAL_SHARE * data.num_val) + EVAL_SHARE * data.num_test
+@dataclass(frozen=True)
+class _Parts:
+    """The measured rates: seconds per image of a step, a calibration in images of a step, the share
+    of a measured image, and seconds of a checkpoint per parameter."""
+
+    rates: Sequence[float]
+    calibration_images: float
+    eval_share: float
+    save_rate: float
+
+    @classmethod
+    def of(cls, timed: Sequence[tuple[Trial, Record]]) -> "_Parts":
+        steps = [_value(r, "seconds_per_image") for _, r in timed]
+        evals = [r.metrics.get("val_seconds_per_image") for _, r in timed]
+        shares = [e / step for e, step in zip(evals, steps, strict=True) if e is not None]
+        calibrations = [_value(r, "calibration_seconds") for _, r in timed]
+        saves = [_value(r, "checkpoint_seconds") / _cost(t).params for t, r in timed]
+        return cls(
+            _fit([_features(t) for t, _ in timed], steps),
+            statistics.median(c / s for c, s in zip(calibrations, steps, strict=True)),
+            statistics.median(shares) if shares else EVAL_SHARE,
+            statistics.median(saves),
+        )
+
+    def seconds(self, trial: Trial) -> float:
+        """Seconds of a trial from its first step on."""
+        data, epochs = trial.data, trial.recipe.epochs
+        epoch = data.num_train * trial.recipe.data_fraction + self.calibration_images
+        measured = self.eval_share * (epochs * data.num_val + data.num_test)
+        saves = (epochs - 1 + LAST_CHECKPOINT) * self.save_rate * _cost(trial).params
+        return (epochs * epoch + measured) * _dot(self.rates, _features(trial)) + saves
 
 
 def _peaks(trials: Sequence[Trial], timed: Sequence[tuple[Trial, Record]]) -> dict[str, float]:

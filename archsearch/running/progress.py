@@ -10,7 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from archsearch.running.forecast import Forecast
+from archsearch.stats.remaining import Remaining
 from archsearch.storage.plain_file import Damaged, read_plain
+from archsearch.storage.quote import Quote
 from archsearch.storage.record_values import check_event
 from archsearch.storage.stored_json import parse_lines, warn_once
 from archsearch.storage.study_folder import FINISHED, State, StudyFolder
@@ -37,9 +40,8 @@ class Snapshot:
     """A study at one moment. ``total`` is None while the number of trials is unknown; an
     ``open_ended`` plan may yield more than that.
 
-    ``trials`` is in plan order. ``eta_seconds`` weights epochs by their network's multiply-adds
-    and is None until a part of an epoch is done. ``message`` is for the reader, such as that the
-    study is stopping.
+    ``trials`` is in plan order. ``left`` is the time until the report is drawn; None before any
+    trial is measured or quoted. ``message`` is for the reader, such as that the study is stopping.
     """
 
     name: str
@@ -50,7 +52,7 @@ class Snapshot:
     best: TrialProgress | None
     images_per_second: float
     seconds: float
-    eta_seconds: float | None
+    left: Remaining | None
     open_ended: bool = False
     message: str = ""
 
@@ -82,7 +84,9 @@ class EventTail:
 class ProgressTracker:
     """Follows the trials of one run of a driver; ``total`` is None for an open-ended plan."""
 
-    def __init__(self, folder: StudyFolder, study: Study, total: int | None) -> None:
+    def __init__(
+        self, folder: StudyFolder, study: Study, total: int | None, quote: Quote | None = None
+    ) -> None:
         self._folder, self._study, self._total = folder, study, total
         self._metric = study.task.metric(study.metric)
         self._has_certain, self._max_trials = False, 0
@@ -92,15 +96,16 @@ class ProgressTracker:
         self._best: TrialProgress | None = None
         costs = [(cell.variant, cell.cost) for cell in study.cells]
         self._macs = {v: float(c.macs) for v, c in costs if v is not None and c is not None}
-        self._weights: dict[str, float] = {}
-        self._epochs_done: dict[str, float] = {}
-        # Work is in epochs times the network's multiply-adds.
-        self._planned_work = self._work_left = self._work_done = 0.0
+        self._forecast = Forecast(quote)
         self._started = time.monotonic()
 
     @property
     def counts(self) -> dict[State, int]:
         return {state: n for state, n in self._counts.items() if n}
+
+    def set_workers(self, workers: int) -> None:
+        """Set how many trials run at a time."""
+        self._forecast.workers = workers
 
     def expect(self, certain_trials: Sequence[Trial], max_trials: int = 0) -> None:
         """Announce the trials that a generator will yield in any case, and how many it yields at
@@ -114,27 +119,25 @@ class ProgressTracker:
         if trial.id in self._trials:
             return
         epochs = trial.recipe.epochs
-        weight = self._macs.get(trial.variant, 1.0)
-        self._weights[trial.id], self._epochs_done[trial.id] = weight, 0.0
-        self._work_left += weight * epochs
-        self._planned_work += weight * epochs
+        self._forecast.plan(trial, self._macs.get(trial.variant, 1.0))
         self._set(TrialProgress(trial.id, state, 0, epochs))
-        work_done = self._work_done
         if state != "pending":
             self._read(trial.id, self._event_tail(trial.id))
-        self._work_done = work_done  # work of earlier runs says nothing about this run's speed
 
     def _event_tail(self, trial_id: str) -> EventTail:
         return EventTail(self._folder.trial(trial_id).path / "events.jsonl")
 
-    def started(self, trial_id: str, worker: str) -> None:
-        """An attempt at the trial started."""
+    def started(self, trial_id: str, worker: str, *, ours: bool = True) -> None:
+        """An attempt at the trial started, here or (not ``ours``) in another process."""
         self._tails[trial_id] = self._event_tail(trial_id)
+        if ours:
+            self._forecast.start(trial_id, worker)
         self._set(replace(self._trials[trial_id], state="running", worker=worker))
 
     def ended(self, trial_id: str, note: str = "") -> None:
         """An attempt ended without a record."""
         self._read(trial_id, self._tails.pop(trial_id))
+        self._forecast.end(trial_id)
         trial = replace(self._trials[trial_id], state="interrupted", worker="", note=note)
         self._set(replace(trial, images_per_second=None))
 
@@ -147,9 +150,7 @@ class ProgressTracker:
         value = self._metric.value_in(record.metrics)
         note = record.error.partition("\n")[0]
         finished = TrialProgress(trial.id, record.status, epoch, epochs, value, note=note)
-        if trial.id in self._weights:
-            epochs_left = epochs - self._epochs_done.pop(trial.id)
-            self._work_left -= self._weights.pop(trial.id) * epochs_left
+        self._forecast.finish(trial.id, record.status == "complete")
         self._set(finished)
         if record.status == "complete" and value is not None:
             self._update_best(finished, value)
@@ -174,23 +175,16 @@ class ProgressTracker:
     def _end_of_epoch(self, trial_id: str, event: Mapping[str, Any]) -> None:
         trial = self._trials[trial_id]
         epoch = min(max(trial.epoch, event["epoch"]), trial.epochs)
-        self._advance(trial_id, epoch)
+        self._forecast.advance(trial_id, epoch)
         value, speed = self._metric.value_in(event), event.get("images_per_second")
         self._set(replace(trial, epoch=epoch, metric=value, images_per_second=speed))
 
     def _heartbeat(self, trial_id: str, event: Mapping[str, Any]) -> None:
         """Count the part of a long epoch that is done."""
-        self._advance(trial_id, event["in_epoch"] - 1 + event["step"] / event["steps"])
+        epochs = event["in_epoch"] - 1 + event["step"] / event["steps"]
+        self._forecast.advance(trial_id, epochs)
         speed = event.get("images_per_second")
         self._set(replace(self._trials[trial_id], images_per_second=speed))
-
-    def _advance(self, trial_id: str, epochs: float) -> None:
-        """Set the number of epochs done; epochs repeated from a checkpoint count once."""
-        before = self._epochs_done[trial_id]
-        done = max(before, min(epochs, self._trials[trial_id].epochs))
-        self._epochs_done[trial_id] = done
-        work = self._weights[trial_id] * (done - before)
-        self._work_left, self._work_done = self._work_left - work, self._work_done + work
 
     def _set(self, trial: TrialProgress) -> None:
         if before := self._trials.get(trial.trial_id):
@@ -203,19 +197,12 @@ class ProgressTracker:
             return max(self._max_trials, len(self._trials))
         return self._total
 
-    def _unplanned_work(self) -> float:
-        """The work of trials that are expected but not planned yet, each at the mean of the planned
-        ones."""
-        unplanned = max(0, self._max_trials - len(self._trials))
-        return unplanned * self._planned_work / max(1, len(self._trials))
-
     def snapshot(self, message: str = "") -> Snapshot:
         """The study at this moment."""
         seconds = time.monotonic() - self._started
         speeds = (self._trials[i].images_per_second for i in self._tails)
         total = self._expected_total()
-        has_eta = total is not None and self._work_done > 0
-        left = self._work_left + self._unplanned_work()
+        unplanned = max(0, self._max_trials - len(self._trials))
         return Snapshot(
             name=self._study.name,
             metric=self._study.metric,
@@ -225,7 +212,7 @@ class ProgressTracker:
             best=self._best,
             images_per_second=sum(speed for speed in speeds if speed),
             seconds=seconds,
-            eta_seconds=left * seconds / self._work_done if has_eta else None,
+            left=None if total is None else self._forecast.remaining(unplanned),
             open_ended=self._total is None and not self._max_trials,
             message=message,
         )

@@ -13,6 +13,7 @@ from archsearch.running.stopping import StopRequest, StudyStopped, stopped_by_st
 from archsearch.running.work import DEFAULT_WORK
 from archsearch.storage.files import log, remove_leftovers
 from archsearch.storage.lock import Locked
+from archsearch.storage.quote import quote_or_warning
 from archsearch.storage.request import study_of
 from archsearch.storage.study_folder import State, StudyFolder, TrialFolder
 from archsearch.study import Record, Trial
@@ -76,7 +77,7 @@ def run_study(
     with stopped_by_storage(folder.path, command), folder.lock():
         remove_leftovers(folder.path)
         total = len(trials) if isinstance(trials, Sequence) else None
-        tracker = ProgressTracker(folder, study, total)
+        tracker = ProgressTracker(folder, study, total, quote_or_warning(folder.path))
         callbacks = Callbacks(on_change, on_record)
         stop = StopRequest(max_hours)
         driver = Driver(folder, tracker, options, callbacks, stop, command)

@@ -1,5 +1,6 @@
 """Train one trial in its folder until it has a record."""
 
+import time
 from functools import partial
 from pathlib import Path
 
@@ -34,18 +35,26 @@ def train_trial(folder: Path, device: str = "auto", stop: Stop = never) -> None:
         DataError: the data is missing or damaged, or the trial was planned with other data.
         ValueError: the device does not exist, or cannot compute in the recipe's precision.
     """
+    began = time.monotonic()
     trial = TrialFolder(folder).trial()
     trial.task.check(trial.data)  # in this process, so that its error keeps its type
-    run_on(device, partial(_train_trial, Path(folder), trial), stop)
+    run_on(device, partial(_train_trial, Path(folder), trial, began), stop)
     if TrialFolder(folder).record() is None:
         raise Interrupted(f"trial {trial.id} was stopped")
 
 
 def _train_trial(
-    folder: Path, trial: Trial, group: ProcessGroup, device: torch.device, stop: Stop
+    folder: Path,
+    trial: Trial,
+    began: float,
+    group: ProcessGroup,
+    device: torch.device,
+    stop: Stop,
 ) -> None:
     with settings(trial.recipe, device):
-        to_record(training_of(trial, device, group), TrialFolder(folder), trial.id, stop)
+        training = training_of(trial, device, group)
+        training.begin(began)
+        to_record(training, TrialFolder(folder), trial.id, stop)
 
 
 def training_of(
@@ -68,6 +77,7 @@ def to_record(training: Training, folder: TrialFolder, trial_id: str, stop: Stop
     """Train from the newest checkpoint in ``folder`` to a record; the first process writes."""
     writes = training.group.rank == 0
     _resume(training, folder)
+    training.lap("start")
     error = ""
     try:
         if writes:
@@ -101,14 +111,16 @@ def _resume(training: Training, folder: TrialFolder) -> None:
 
 def _record(trial_id: str, training: Training, error: str) -> Record:
     p = training.progress
+    metrics = _metrics(training, finished=not error)
+    training.lap("steps" if error else "test")
     return Record(
         trial_id=trial_id,
         status="diverged" if error else "complete",
-        metrics=_metrics(training, finished=not error),
+        metrics={**metrics, **{f"{part}_seconds": seconds for part, seconds in p.parts.items()}},
         curve=tuple(p.curve),
         cost=training.cost,
         error=error,
-        seconds=sum(row["seconds"] for row in p.curve) + p.epoch_seconds,
+        seconds=sum(p.parts.values()),
         device=device_name(training.device),
         versions=versions(),
         notes=(*training.data.record_notes, *p.notes),

@@ -14,11 +14,13 @@ from archsearch.core.family import variant_names
 from archsearch.core.metrics import Metric
 from archsearch.core.plans import Halve, Plan, Search
 from archsearch.families import variant_from_dict
+from archsearch.stats.remaining import Remaining
 from archsearch.storage import lock
 from archsearch.storage.request import data_of, plan_of
 from archsearch.storage.resume import resume_command
 from archsearch.storage.stored_json import well_formed
 from archsearch.storage.study_folder import FINISHED, State, StudyFolder
+from archsearch.storage.time_left import time_left
 from archsearch.study import Trial
 from archsearch.tasks import task_from_dict
 
@@ -30,7 +32,7 @@ class StudyStatus:
     ``running`` is whether a driver holds the folder. ``best`` is the row with the best value of
     the study's metric among the complete trials. ``command`` starts or resumes the study.
     ``finished`` is whether it has trained its plan; None if the plan may add trials.
-    ``data_notes`` say what is left out of the data.
+    ``data_notes`` say what is left out of the data. ``left`` is the time left, if it was quoted.
     """
 
     name: str
@@ -43,12 +45,13 @@ class StudyStatus:
     best: Mapping[str, Any] | None
     rows: tuple[Mapping[str, Any], ...]
     data_notes: tuple[str, ...] = ()
+    left: Remaining | None = None
 
 
 def study_status(path: Path | str) -> StudyStatus:
     """The state of the study in ``path`` and of every trial.
 
-    A row has trial, network, seed, state, epoch, epochs, the metric and note.
+    A row has trial, network, seed, state, epoch, epochs, the metric, seconds and note.
 
     Raises:
         ValueError: there is no study.
@@ -73,6 +76,7 @@ def study_status(path: Path | str) -> StudyStatus:
         best=max(complete, key=lambda row: metric.merit(row[metric.name]), default=None),
         rows=rows,
         data_notes=data.notes,
+        left=time_left(folder, rows),
     )
 
 
@@ -104,7 +108,7 @@ def _rows(
             continue
         network, seed = label
         row = {"trial": trial_id, "network": network, "seed": seed}
-        pending = {"state": "pending", "epoch": 0, metric.name: None, "note": ""}
+        pending = {"state": "pending", "epoch": 0, metric.name: None, "seconds": None, "note": ""}
         state = _launched_state(folder, trial_id, metric) if trial_id in launched else pending
         yield {**row, **state, "epochs": epochs}
 
@@ -132,11 +136,21 @@ def _launched_state(folder: StudyFolder, trial_id: str, metric: Metric) -> dict[
     summary = folder.record_summary(trial_id)
     if summary is not None and summary[0] != "failed":
         value = metric.value_in(summary[1])
-        return {"state": summary[0], "epoch": None, metric.name: value, "note": ""}
+        seconds = _seconds(summary[1])
+        return {
+            "state": summary[0], "epoch": None, metric.name: value, "seconds": seconds, "note": "",
+        }  # fmt: skip
     trial = folder.trial(trial_id)
     last = dict(next(reversed(trial.curve()), {}))
     epoch = last.get("epoch", 0)
     row = {"state": trial.state(), "epoch": epoch, metric.name: metric.value_in(last)}
+    row["seconds"] = None
     record = trial.record() if summary is not None else None
     note = "" if record is None else f"{record.kind}: {record.error.partition(chr(10))[0]}"
     return {**row, "note": note}
+
+
+def _seconds(metrics: Mapping[str, float | int | None]) -> float | None:
+    """The time of a trial, from the parts among its metrics; None for a record without them."""
+    parts = [n for name, n in metrics.items() if name.endswith("_seconds") and n is not None]
+    return sum(parts) if parts else None

@@ -36,6 +36,7 @@ def fit(training: Training, stop: Stop, save: Save, report: Report) -> None:
         _train_epoch(training, stop, save, report)
         best = _end_epoch(training)
         save(training.state(), training.steps_done, best)
+        training.lap("checkpoints")
         report(training.progress.curve[-1])
 
 
@@ -46,7 +47,9 @@ def _train_epoch(training: Training, stop: Stop, save: Save, report: Report) -> 
     for batch in training.remaining_batches():
         stopping = training.group.any(stop())
         if (stopping or step_ended - save_ended > SAVE_SECONDS) and p.step > saved_step:
+            training.lap("steps")
             save(training.state(), training.steps_done, False)
+            training.lap("checkpoints")
             saved_step, save_ended = p.step, time.monotonic()
         if stopping:
             raise Interrupted(f"stopped in epoch {p.epoch + 1}, after step {p.step}")
@@ -79,6 +82,7 @@ def _end_epoch(training: Training) -> bool:
     check_finite(training)
     p, started = training.progress, time.monotonic()
     training.copy_sums_to_progress()
+    training.lap("steps")
     score = validate(training)
     p.epoch_seconds += time.monotonic() - started
     p.curve.append(_row(training, score))

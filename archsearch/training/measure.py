@@ -27,12 +27,17 @@ def validate(training: Training) -> Score | None:
     last = training.progress.epoch + 1 >= training.recipe.epochs
     if last or len(training.splits.val):
         recalibrate(training)
-    return _score(training, training.splits.read, training.splits.val)
+    training.lap("calibration")
+    score = _score(training, training.splits.read, training.splits.val)
+    training.lap("validation")
+    return score
 
 
 def measure_test(training: Training) -> Score | None:
     """The score on the test split: measured once, after training, and never used to choose."""
-    return _score(training, training.splits.read_test, training.splits.test)
+    score = _score(training, training.splits.read_test, training.splits.test)
+    training.lap("test")
+    return score
 
 
 def recalibrate(training: Training) -> None:

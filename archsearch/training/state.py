@@ -1,5 +1,6 @@
 """The state of a training: network, data, optimizer and progress, and its checkpoints."""
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -33,7 +34,8 @@ class TrainingProgress:
     to the current one. ``timed_images`` and ``timed_seconds`` leave out the first step of each
     epoch, which includes one-time costs and the wait for the first images. ``micro_batch`` is how
     many images pass through the network at a time, ``best`` the best value so far of the metric
-    that ranks variants.
+    that ranks variants. ``parts`` are the seconds that each part of the training took: together,
+    all of its time.
     """
 
     micro_batch: int
@@ -49,6 +51,7 @@ class TrainingProgress:
     best: float | None = None
     curve: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    parts: dict[str, float] = field(default_factory=dict)
 
     @property
     def images_per_second(self) -> float | None:
@@ -56,7 +59,8 @@ class TrainingProgress:
 
 
 def progress_of(values: Mapping[str, Any]) -> TrainingProgress:
-    """The progress in a checkpoint; one written before there were tasks has ``best_accuracy``.
+    """The progress in a checkpoint; one written before there were tasks has ``best_accuracy``, and
+    one without ``parts`` knows only the seconds of its epochs.
 
     Raises:
         msgspec.ValidationError: a value is missing or has the wrong type.
@@ -65,6 +69,9 @@ def progress_of(values: Mapping[str, Any]) -> TrainingProgress:
     if "best_accuracy" in values:
         best = msgspec.convert(values["best_accuracy"], float)
         progress.best = None if best < 0 else best
+    if "parts" not in values:
+        seconds = (msgspec.convert(row.get("seconds", 0.0), float) for row in progress.curve)
+        progress.parts = {"earlier": sum(seconds) + progress.epoch_seconds}
     return progress
 
 
@@ -100,6 +107,7 @@ class Training:
         device: torch.device,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
+        self._lap_began = time.monotonic()
         check_precision(recipe, device)
         self.recipe, self.data, self.seed, self.task = recipe, data, seed, task
         self.device, self.group = device, group
@@ -142,6 +150,16 @@ class Training:
         batches = epoch_batches(self.splits.train, self.recipe.batch_size, self.seed, p.epoch)
         shares = [self.group.share(batch) for batch in batches[p.step :]]
         return self.splits.read(shares, mixed_seed(self.seed, p.epoch))
+
+    def begin(self, moment: float) -> None:
+        """Count the time from ``moment`` (of `time.monotonic`) on; the default is construction."""
+        self._lap_began = moment
+
+    def lap(self, part: str) -> None:
+        """Add the time since the previous lap to ``part``, so that no time is left out."""
+        parts, now = self.progress.parts, time.monotonic()
+        parts[part] = parts.get(part, 0.0) + now - self._lap_began
+        self._lap_began = now
 
     def limit_micro_batch(self, micro_batch: int) -> None:
         """Reduce the micro-batch to ``micro_batch`` if it is larger, and note it."""

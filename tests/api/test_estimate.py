@@ -40,11 +40,18 @@ TRIALS = [
 
 
 def timed(trial: Trial, speed: float = 1.0, gpu_bytes: float | None = None) -> Record:
-    """A synthetic timing: time depends on multiply-adds and activations, memory on activations."""
+    """A synthetic timing: time depends on multiply-adds and activations, memory on activations.
+
+    A calibration takes as long as 96 images of a step, a measured image a quarter of one.
+    """
     cost = _cost(trial)
+    step = speed * (2e-11 * cost.macs + 3e-9 * cost.activations)
     metrics = {
-        "setup_seconds": 3.0,
-        "seconds_per_image": speed * (2e-11 * cost.macs + 3e-9 * cost.activations),
+        "start_seconds": 2.0 if trial == TRIALS[0] else 0.5,
+        "seconds_per_image": step,
+        "calibration_seconds": 96 * step,
+        "val_seconds_per_image": step / 4,
+        "checkpoint_seconds": 3e-8 * cost.params,
         "peak_memory_bytes": 1e9 + 20.0 * cost.activations * RECIPE.batch_size,
         "memory_bytes": gpu_bytes,
     }
@@ -59,14 +66,45 @@ def test_corners_contain_the_extremes() -> None:
 
 
 def test_times_made_of_macs_and_activations_are_estimated_exactly() -> None:
-    records = {t.id: timed(t) for t in corners(TRIALS)}
+    records = {t.id: timed(t) for t in (*corners(TRIALS), TRIALS[0])}
     estimated = estimate_cost(TRIALS, records, workers=2)
-    images = 2 * (1000 + 100) + 100  # two epochs, measuring at a third of a step
+    images = 2 * (1000 + 96 + 300 / 4) + 300 / 4  # two epochs, then the test split
     for trial in TRIALS:
         per_image = timed(trial).metrics["seconds_per_image"]
         assert per_image is not None
-        assert estimated.seconds[trial.id] == pytest.approx(per_image * images, rel=1e-6)
-    assert estimated.hours * 3600 == pytest.approx(3 + sum(estimated.seconds.values()) / 2)
+        saves = 3e-8 * _cost(trial).params * (1 + 1 / 3)  # the last has no moments
+        expected = 0.5 + per_image * images + saves
+        assert estimated.seconds[trial.id] == pytest.approx(expected, rel=1e-6)
+    assert (estimated.start_seconds, estimated.setup_seconds) == (0.5, 1.5)
+
+
+def test_a_study_takes_start_trials_and_report() -> None:
+    """The first trial of a worker starts 1.5 s slower, and its process takes 4 s to start."""
+    records = {t.id: timed(t) for t in (*corners(TRIALS), TRIALS[0])}
+    one, many = (
+        estimate_cost(TRIALS, records, workers, worker_seconds=4.0, report_seconds=7.0)
+        for workers in (1, 100)
+    )
+    assert one.hours * 3600 == pytest.approx(5.5 + sum(one.seconds.values()) + 7)
+    assert many.hours * 3600 == pytest.approx(5.5 + max(many.seconds.values()) + 7)
+    started = estimate_cost(TRIALS, records, workers=1, worker_seconds=None)
+    assert started.hours * 3600 == pytest.approx(sum(started.seconds.values()))
+
+
+def test_without_a_validation_split_an_evaluated_image_costs_a_third_of_a_step() -> None:
+    data = replace(DATA, num_val=0)
+    trials = [replace(trial, data=data) for trial in TRIALS[:4]]
+    records = {t.id: timed(t) for t in trials}
+    without = {
+        i: replace(r, metrics={**r.metrics, "val_seconds_per_image": None})
+        for i, r in records.items()
+    }
+    quarter, third = (estimate_cost(trials, r, workers=1) for r in (records, without))
+    for trial in trials:
+        step = records[trial.id].metrics["seconds_per_image"]
+        assert step is not None
+        difference = third.seconds[trial.id] - quarter.seconds[trial.id]
+        assert difference == pytest.approx(300 * step * (1 / 3 - 1 / 4), rel=1e-6)
 
 
 def test_networks_that_do_not_fit_are_named() -> None:
@@ -121,7 +159,9 @@ def estimate_on_cluster(
     monkeypatch.setattr(
         estimate,
         "_time_cells",
-        lambda _, chosen, __: {t.id: timed(t, gpu_bytes=8e9) for t in chosen},
+        lambda _, chosen, *__: estimate._Timings(
+            {t.id: timed(t, gpu_bytes=8e9) for t in chosen}, 0.0, 0.0
+        ),
     )
     return estimate._estimate(folder, TRIALS, launch), requests
 
@@ -196,9 +236,9 @@ def test_the_study_is_locked_while_it_is_timed(
     """A second driver would delete the running timing as the leftover of a killed one."""
     folder, held = toy_waiting(tmp_path), list[bool]()
 
-    def timing(*_: object) -> dict[str, Record]:
+    def timing(*_: object) -> estimate._Timings:
         held.append(lock.is_held(folder.path / "lock"))
-        return {}
+        return estimate._Timings({}, None, 0.0)
 
     monkeypatch.setattr(estimate, "_time_cells", timing)
     estimate_study(folder, INLINE)
@@ -234,10 +274,13 @@ def test_a_missing_device_fails_before_anything_is_written(monkeypatch: pytest.M
         preflight_device(RECIPE, device)
 
 
-def test_steps_are_timed_and_no_training_is_stored(tmp_path: Path) -> None:
+def test_the_parts_of_a_training_are_timed(tmp_path: Path) -> None:
     folder = time_one(tmp_path, RECIPE)
     record = toy.record_of(folder)
     assert record.metrics["memory_bytes"] is None
-    assert all(record.metrics[name] for name in ("seconds_per_image", "setup_seconds"))
+    parts = ("start", "calibration", "checkpoint")
+    assert all(record.metrics[f"{part}_seconds"] for part in parts)
+    assert record.metrics["seconds_per_image"]
+    assert record.metrics["val_seconds_per_image"]
+    assert record.metrics["val_accuracy"] is not None  # for the report whose drawing is timed
     assert record.curve == ()
-    assert folder.load_checkpoint() is None

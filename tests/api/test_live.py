@@ -10,6 +10,7 @@ import pytest
 
 from archsearch.api.live import ProgressLines, clock, display, headline, screen
 from archsearch.running.progress import Snapshot, TrialProgress
+from archsearch.stats.remaining import Remaining
 
 
 def snapshot(**changes: Any) -> Snapshot:
@@ -20,7 +21,8 @@ def snapshot(**changes: Any) -> Snapshot:
         "name": "grid", "metric": "val_accuracy", "total": 4,
         "counts": {"complete": 1, "running": 1, "failed": 1, "pending": 1},
         "trials": {t.trial_id: t for t in (done, running, failed)},
-        "best": done, "images_per_second": 55.0, "seconds": 192.0, "eta_seconds": 400.0,
+        "best": done, "images_per_second": 55.0, "seconds": 192.0,
+        "left": Remaining(400.0),
     }  # fmt: skip
     return Snapshot(**{**fields, **changes})
 
@@ -33,6 +35,13 @@ def test_the_headline_has_progress_speed_time_left_and_best() -> None:
         "2/4 finished · 1 running · 1 failed · 55 images/s · 3m 12s, about 6m 40s left · "
         "best so far 64-16-4-18 97.50"
     )
+
+
+def test_the_time_left_has_its_interval() -> None:
+    text = headline(snapshot(left=Remaining(400.0, 350.0, 450.0)), LABELS)
+    assert "3m 12s, about 6m 40s left (5m 50s to 7m 30s) · " in text
+    for unknown in (None, Remaining(0.0)):
+        assert "3m 12s · best" in headline(snapshot(left=unknown), LABELS)
 
 
 def test_an_open_ended_plan_gives_lower_bounds() -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from importlib import metadata
 from unittest.mock import Mock
@@ -18,9 +19,11 @@ from archsearch.running import train_trial as train_trial_module
 from archsearch.running.train_trial import train_trial
 from archsearch.storage import checkpoint
 from archsearch.storage.study_folder import TrialFolder
+from archsearch.tasks.classification import Classification
 from archsearch.training import data, loop, measure, step
 from archsearch.training.data import DataError
 from archsearch.training.measure import measure_test, recalibrate, validate
+from archsearch.training.state import progress_of
 from internimage import InternImage
 from tests.training.trainings import (
     ALL_ON,
@@ -58,6 +61,59 @@ def test_digits_are_learned_and_the_record_is_complete_on_a_node_with_few_packag
     assert (record.cost.image_size, record.device[:4]) == (32, "cpu ")
     assert record.versions["torch"] == metadata.version("torch")
     assert record.seconds > 0
+
+
+@pytest.fixture
+def spending(monkeypatch):
+    """Time passes in these functions only, so many seconds a call; returns the number of steps."""
+    now, steps = [100.0], []
+
+    def spend(owner, name, seconds):
+        function = getattr(owner, name)
+
+        def spent(*args, **kwargs):
+            now[0] += seconds
+            steps.extend([name] if name == "take_step" else [])
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, spent)
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for owner, name, seconds in (
+        (Classification, "check", 11.0), (loop, "take_step", 1.0), (measure, "recalibrate", 3.0),
+        (Classification, "measure", 5.0), (checkpoint, "save", 7.0),
+    ):  # fmt: skip
+        spend(owner, name, seconds)
+    return steps
+
+
+def test_the_parts_of_a_record_are_all_of_its_time(tmp_path, spending):
+    folder = trial_folder(tmp_path)
+    train_trial(folder.path)
+    record = folder.record()
+    epochs = len(record.curve)
+    parts = {"start": 11, "steps": len(spending), "calibration": 3 * epochs}
+    parts |= {"validation": 5 * epochs, "checkpoints": 7 * epochs, "test": 5}
+    assert {name: record.metrics[f"{name}_seconds"] for name in parts} == parts
+    assert record.seconds == sum(parts.values())
+
+
+def test_the_parts_of_a_resumed_trial_add_up(tmp_path, spending):
+    folder = trial_folder(tmp_path)
+    with pytest.raises(Interrupted):
+        train_trial(folder.path, stop=after(3))
+    train_trial(folder.path)
+    record = folder.record()
+    assert record.metrics["start_seconds"] == 2 * 11
+    assert record.metrics["steps_seconds"] == len(spending)
+    assert record.metrics["test_seconds"] == 5
+
+
+def test_a_checkpoint_without_parts_counts_the_seconds_of_its_epochs():
+    row = {"epoch": 1, "seconds": 4.0}
+    old = {"micro_batch": 2, "epoch": 1, "epoch_seconds": 1.5, "curve": [row]}
+    assert progress_of(old).parts == {"earlier": 5.5}
+    assert progress_of({**old, "parts": {"steps": 1.0}}).parts == {"steps": 1.0}
 
 
 @pytest.fixture(scope="module")

@@ -46,8 +46,8 @@ def results(folder):
     record = folder.record().to_dict()
     timed = ("seconds", "images_per_second", "peak_memory_bytes")
     for row in (record, record["metrics"], *record["curve"]):
-        for key in timed:
-            row.pop(key, None)
+        for key in [k for k in row if k in timed or k.endswith("_seconds")]:
+            del row[key]
     _, stored = folder.load_checkpoint()
     return record, {**stored["model"], **(stored["average"] or {})}
 
