@@ -128,7 +128,7 @@ class Network:
     @property
     def value(self) -> "Interval | None":
         """Mean and interval of the study's metric over the seeds; None without a result."""
-        return self.cell.estimate(self.run.results.compare().metric)
+        return self.run.results.compare().estimates[self.cell.index]
 
     def model(self) -> "nn.Module":
         """Return the network with the weights of its best training, in evaluation mode.

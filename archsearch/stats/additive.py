@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from archsearch.stats.additive_design import Array, Design, Factors, Kind, LevelContrast, basis
+from archsearch.stats.additive_design import Array, Design, Factors, Kind, LevelContrast
 from archsearch.stats.intervals import Interval, student_interval
 
 if TYPE_CHECKING:
@@ -104,7 +104,16 @@ def fit_additive(
         ValueError: lengths differ, a value is not finite, there are fewer than two seeds, no factor
             has two levels, or the values show no noise, because they are too few or exact.
     """
-    y, design = np.asarray(values, dtype=float), Design(factors, seeds)
+    return fit_design(values, Design(factors, seeds), errors)
+
+
+def fit_design(values: Sequence[float], design: Design, errors: Errors = "chosen") -> AdditiveFit:
+    """Return the effects as `fit_additive`, for a design that may be used for many values.
+
+    Raises:
+        ValueError: another number of values, one is not finite, or they show no noise.
+    """
+    y = np.asarray(values, dtype=float)
     if len(y) != len(design.by_seed) or not np.isfinite(y).all():
         raise ValueError(f"one finite value per level is needed, got {list(values)}")
     fit = _Fit(design, y, errors)
@@ -118,28 +127,27 @@ class _Fit:
 
     def __init__(self, design: Design, y: Array, errors: Errors) -> None:
         self.design, self.y, self.errors = design, y, errors
-        self.additive = self._with_seed_by(())
+        self.additive = self._with_seed_by()
 
-    def _least_squares(self, *parts: Array) -> "RegressionResults":
+    def _least_squares(self, independent_columns: Array) -> "RegressionResults":
         from statsmodels.regression.linear_model import OLS
 
-        return OLS(self.y, basis(np.hstack(parts))).fit()
+        return OLS(self.y, independent_columns).fit()
 
-    def _with_seed_by(self, factors: Sequence[str]) -> "RegressionResults":
+    def _with_seed_by(self, *factors: str) -> "RegressionResults":
         """Fit the additive model with the interactions of these factors with the seed."""
-        parts = [self.design.by_seed_and(factor) for factor in factors]
-        return self._least_squares(self.design.additive(), *parts)
+        return self._least_squares(self.design.with_seed_by(frozenset(factors)))
 
     @cached_property
     def saturated(self) -> "RegressionResults":
         """The model with the interaction of every factor with the seed."""
-        return self._with_seed_by(tuple(self.design.levels))
+        return self._with_seed_by(*self.design.levels)
 
     @cached_property
     def interactions(self) -> dict[str, tuple[float, int]]:
         """Factor -> mean square of factor by seed beside all others, and degrees of freedom."""
         names = tuple(self.design.levels)
-        smaller = {name: self._with_seed_by([n for n in names if n != name]) for name in names}
+        smaller = {name: self._with_seed_by(*(n for n in names if n != name)) for name in names}
         return {name: _mean_square(fit, self.saturated) for name, fit in smaller.items()}
 
     def interaction_test(self, factor: str) -> tuple[float, float] | None:
@@ -161,7 +169,7 @@ class _Fit:
     @cached_property
     def residual(self) -> tuple[float, int]:
         """The variance beside the interactions that show, and its degrees of freedom."""
-        return _noise(self._with_seed_by(sorted(self.clustered)))
+        return _noise(self._with_seed_by(*self.clustered))
 
     def error(self, factor: str, weights: Array) -> tuple[float, float]:
         """Return the standard error of a weighted sum of values, and its degrees of freedom."""
@@ -181,7 +189,7 @@ class _Fit:
 
     def main_effect(self, factor: str) -> MainEffect:
         """Return the F test of a factor."""
-        without = self._least_squares(self.design.additive(without=factor))
+        without = self._least_squares(self.design.without(factor))
         square, freedom = _mean_square(without, self.additive)
         is_clustered, test = factor in self.clustered, self.interaction_test(factor)
         noise, rest = self.interactions[factor] if is_clustered else self.residual
@@ -214,7 +222,7 @@ class _Fit:
 
     def lack_of_fit(self) -> float | None:
         """Return the p-value of "no factor interacts with another one"."""
-        cells = self._least_squares(self.design.by_cell, self.design.by_seed)
+        cells = self._least_squares(self.design.cells_and_seeds)
         (square, freedom), (noise, rest) = _mean_square(self.additive, cells), _noise(cells)
         return _f_tail(square / noise, freedom, rest) if freedom and rest and noise else None
 

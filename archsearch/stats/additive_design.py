@@ -68,29 +68,42 @@ class Design:
         cells = list(zip(*(factors[name] for name in self.levels), strict=True))
         self.by_cell = _indicators(cells, tuple(dict.fromkeys(cells)))
         """1 where a value has a combination of levels, else 0: (N, k)."""
+        self._columns = {**self._by_level, "": self.by_seed}
+        self._additive = np.hstack([*self._columns.values()])
+        self._bases: dict[frozenset[str], Array] = {}
 
     @property
     def num_cells(self) -> int:
         """The number of combinations of levels that have values."""
-        return self.by_cell.shape[1]
+        return int(self.by_cell.shape[1])
 
-    def by_seed_and(self, factor: str) -> Array:
-        """Return 1 where a value has a level and a seed, else 0: (N, levels * S)."""
-        product = self._by_level[factor][:, :, None] * self.by_seed[:, None, :]
-        return product.reshape(len(product), -1)
+    def with_seed_by(self, factors: frozenset[str] = frozenset()) -> Array:
+        """Return independent columns (N, rank) of the additive model and its interactions.
 
-    def additive(self, without: str = "") -> Array:
-        """Return the columns of the additive model (N, P), which depend on each other.
-
-        ``without`` leaves out a factor.
+        ``factors`` are those whose effects may differ from seed to seed.
         """
-        parts = [columns for name, columns in self._by_level.items() if name != without]
-        return np.hstack([*parts, self.by_seed])
+        if factors not in self._bases:
+            products = [self._by_level_and_seed(name) for name in self.levels if name in factors]
+            self._bases[factors] = basis(np.hstack([self._additive, *products]))
+        return self._bases[factors]
+
+    def _by_level_and_seed(self, factor: str) -> Array:
+        product = self._by_level[factor][:, :, None] * self.by_seed[:, None, :]
+        return np.asarray(product.reshape(len(product), -1))
+
+    def without(self, factor: str) -> Array:
+        """Return independent columns of the additive model without a factor."""
+        return basis(np.hstack([c for n, c in self._columns.items() if n != factor]))
+
+    @cached_property
+    def cells_and_seeds(self) -> Array:
+        """Independent columns of the model with a mean of its own for every cell."""
+        return basis(np.hstack([self.by_cell, self.by_seed]))
 
     @cached_property
     def residual_degrees_of_freedom(self) -> int:
         """The degrees of freedom of the residuals of the additive model."""
-        return len(self.by_seed) - basis(self.additive()).shape[1]
+        return len(self.by_seed) - int(self.with_seed_by().shape[1])
 
     @cached_property
     def contrasts(self) -> tuple[LevelContrast, ...]:
@@ -120,11 +133,11 @@ class Design:
         parts[factor] = of_levels
         row = np.concatenate([*parts.values(), np.zeros(len(self.seeds))])
         weights = row @ self._to_effects
-        return weights if np.allclose(weights @ self.additive(), row, atol=1e-8) else None
+        return weights if np.allclose(weights @ self._additive, row, atol=1e-8) else None
 
     @cached_property
     def _to_effects(self) -> Array:
-        return np.asarray(np.linalg.pinv(self.additive()))
+        return np.asarray(np.linalg.pinv(self._additive))
 
 
 def basis(columns: Array) -> Array:
