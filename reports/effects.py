@@ -15,9 +15,16 @@ from archsearch.core.metrics import Metric
 from archsearch.reports.card import Card, unless
 from archsearch.reports.columns import interval_fields
 from archsearch.reports.context import Context
-from archsearch.reports.formats import MISSING, Table, number
-from archsearch.reports.main_effects import additive_fit, contrast_fields, verdict, why_no_fit
-from archsearch.reports.phrases import difference_text, p_text, paragraph, plural, unit_text
+from archsearch.reports.formats import MISSING, Table
+from archsearch.reports.main_effects import (
+    additive_fit,
+    change_text,
+    contrast_fields,
+    holm_text,
+    verdict,
+    why_no_fit,
+)
+from archsearch.reports.phrases import difference_text, paragraph, plural, unit_text
 from archsearch.results import LEVEL, CellResult
 from archsearch.stats.additive import Contrast
 from archsearch.stats.intervals import Interval, mean_of_means
@@ -76,15 +83,16 @@ def effects_table(context: Context) -> Table:
     columns = {
         "Step": [f"{context.symbol(axis)} {low} → {high}" for axis, low, high in steps],
         f"Change, all cells{unit_text(metric)}": [
-            difference_text(metric, step and step.interval(LEVEL, 0)) for step, _ in steps.values()
+            change_text(metric, step) for step, _ in steps.values()
         ],
-        "p (Holm)": [p_text(step and step.holm_p_value) for step, _ in steps.values()],
-        "Effect": [verdict(context, step) if step else MISSING for step, _ in steps.values()],
+        "p (Holm)": [holm_text(step) for step, _ in steps.values()],
+        "Effect": [verdict(metric, step) for step, _ in steps.values()],
         f"Change, matched pairs{unit_text(metric)}": [
-            difference_text(metric, pairs and pairs.change) for _, pairs in steps.values()
+            difference_text(metric, pairs.change) if pairs else MISSING
+            for _, pairs in steps.values()
         ],
-        "Pairs of cells": [number(pairs and pairs.pairs, ".0f") for _, pairs in steps.values()],
-        "Repeats": [number(pairs and pairs.change.n, ".0f") for _, pairs in steps.values()],
+        "Pairs of cells": [str(pairs.pairs) if pairs else MISSING for _, pairs in steps.values()],
+        "Repeats": [str(pairs.change.n) if pairs else MISSING for _, pairs in steps.values()],
     }
     return Table.of(
         columns,
@@ -111,9 +119,9 @@ def _row(
         "low": low,
         "high": high,
         **contrast_fields(step),
-        "pairs": pairs and pairs.pairs,
-        "repeats": pairs and pairs.change.n,
-        **interval_fields("pairs_change", pairs and pairs.change),
+        "pairs": pairs.pairs if pairs else None,
+        "repeats": pairs.change.n if pairs else None,
+        **interval_fields("pairs_change", pairs.change if pairs else None),
     }
 
 

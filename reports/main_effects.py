@@ -7,12 +7,21 @@ own, and seeds are blocks. A repaired cell counts with the numbers of its networ
 from collections.abc import Sequence
 from typing import Any
 
-from archsearch.core.metrics import rounded
+from archsearch.core.metrics import Metric, rounded
 from archsearch.reports.card import Card
 from archsearch.reports.columns import interval_fields
 from archsearch.reports.context import Context
 from archsearch.reports.formats import MISSING, Table
-from archsearch.reports.phrases import difference_text, listed, p_text, paragraph, plural, unit_text
+from archsearch.reports.phrases import (
+    are,
+    difference_text,
+    listed,
+    p_equals,
+    p_text,
+    paragraph,
+    plural,
+    unit_text,
+)
 from archsearch.results import LEVEL, CellResult
 from archsearch.stats.additive import AdditiveFit, Contrast, MainEffect, fit_additive
 
@@ -67,13 +76,11 @@ def main_effects_table(context: Context) -> Table:
     columns = {
         "Number": [context.symbol(main.factor) for main, _ in rows],
         "Levels": [_levels_text(main) for main, _ in rows],
-        f"Change per step{unit_text(metric)}": [
-            difference_text(metric, slope and slope.interval(LEVEL, 0)) for _, slope in rows
-        ],
-        "p of the trend (Holm)": [p_text(slope and slope.holm_p_value) for _, slope in rows],
+        f"Change per step{unit_text(metric)}": [change_text(metric, slope) for _, slope in rows],
+        "p of the trend (Holm)": [holm_text(slope) for _, slope in rows],
         "p of any difference (Holm)": [p_text(main.holm_p_value) for main, _ in rows],
         "Errors": ["clustered by seed" if main.clustered else "residual" for main, _ in rows],
-        "Effect": [verdict(context, slope) if slope else MISSING for _, slope in rows],
+        "Effect": [verdict(metric, slope) for _, slope in rows],
     }
     return Table.of(columns, [_row(*row) for row in rows], note=_note(context, fit))
 
@@ -82,11 +89,24 @@ def _levels_text(main: MainEffect) -> str:
     return ", ".join(map(str, main.levels))
 
 
-def verdict(context: Context, contrast: Contrast) -> str:
-    """Return ``better`` or ``worse`` by the adjusted p-value, else ``not significant``."""
-    if contrast.holm_p_value > 1 - LEVEL:
+def change_text(metric: Metric, contrast: Contrast | None) -> str:
+    """Return ``+1.20 ± 0.30``; a dash for None."""
+    return MISSING if contrast is None else difference_text(metric, contrast.interval(LEVEL, 0))
+
+
+def holm_text(contrast: Contrast | None) -> str:
+    """Return the adjusted p-value; a dash for None."""
+    return MISSING if contrast is None else p_text(contrast.holm_p_value)
+
+
+def verdict(metric: Metric, contrast: Contrast | None) -> str:
+    """Return ``better``, ``worse`` or ``not significant``, by the adjusted p-value."""
+    if contrast is None:
+        return MISSING
+    if contrast.p_value > 1 - LEVEL:
         return "not significant"
-    return "better" if context.metric.merit(contrast.estimate) > 0 else "worse"
+    direction = "better" if metric.merit(contrast.estimate) > 0 else "worse"
+    return direction if contrast.holm_p_value <= 1 - LEVEL else f"{direction}, not after Holm"
 
 
 def contrast_fields(contrast: Contrast | None) -> dict[str, float | None]:
@@ -127,8 +147,7 @@ def _errors_text(context: Context, effects: Sequence[MainEffect]) -> str:
     if not clustered:
         return "The effects do not differ from seed to seed by more than the noise."
     tests = [
-        f"{context.symbol(e.factor)} (F = {e.interaction_f:.1f}, "
-        f"p = {p_text(e.interaction_p_value)})"
+        f"{context.symbol(e.factor)} (F = {e.interaction_f:.1f}, {p_equals(e.interaction_p_value)})"
         for e in clustered
         if e.interaction_f is not None
     ]
@@ -142,9 +161,9 @@ def _lack_of_fit_text(p_value: float | None) -> str:
     if p_value is None:
         return "The cells are too few to test whether the numbers interact."
     if p_value > 1 - LEVEL:
-        return f"Lack of fit: p = {p_text(p_value)}, so no sign that the numbers interact."
+        return f"Lack of fit: {p_equals(p_value)}, so no sign that the numbers interact."
     return (
-        f"Lack of fit: p = {p_text(p_value)}. The numbers interact: an effect depends on the other "
+        f"Lack of fit: {p_equals(p_value)}. The numbers interact: an effect depends on the other "
         "numbers, and the table shows averages."
     )
 
@@ -160,7 +179,9 @@ def _missing_text(context: Context, fit: AdditiveFit) -> str:
         if c.kind == "step"
     ]
     return paragraph(
-        f"{plural(lacking, 'value')} of these cells and seeds are missing." if lacking else "",
+        f"{plural(lacking, 'value')} of these cells and seeds {are(lacking)} missing."
+        if lacking
+        else "",
         f"Left out: {plural(diverged, 'network')} that diverged on a seed." if diverged else "",
         f"Not separable from other numbers: {listed(steps)}." if steps else "",
     )

@@ -19,6 +19,10 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else noun + 's'}"
 
 
+def are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
 def listed(items: Sequence[str]) -> str:
     """Return ``a, b and c``."""
     return " and ".join(filter(None, (", ".join(items[:-1]), items[-1]))) if items else ""
@@ -66,10 +70,14 @@ def interval_text(metric: Metric, interval: Interval | None, digits: int) -> str
     return metric.text(interval.mean, digits) + plus_minus(metric, interval, digits)
 
 
-def difference_text(metric: Metric, change: Interval | None) -> str:
-    """Return ``+1.20 ± 0.30``, without unit; a dash for None."""
-    if change is None:
-        return MISSING
+def p_equals(value: float | None) -> str:
+    """Return ``p = 0.03`` or ``p < 0.001``."""
+    text = p_text(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def difference_text(metric: Metric, change: Interval) -> str:
+    """Return ``+1.20 ± 0.30``, without unit."""
     digits = 2 if metric.unit == "%" else metric.digits
     return f"{change.mean:+.{digits}f}{plus_minus(metric, change, digits)}"
 

@@ -81,15 +81,12 @@ def _confidence(context: Context) -> str:
     if tied == networks:
         text = f"None of the {networks} networks is significantly worse than the best ({level})."
     else:
+        others, worse = tied - 1, networks - tied
         text = (
-            f"{phrases.plural(tied - 1, 'other network')} {_are(tied - 1)} statistically tied "
-            f"with it; {networks - tied} {_are(networks - tied)} significantly worse ({level})."
+            f"{phrases.plural(others, 'other network')} {phrases.are(others)} statistically tied "
+            f"with it; {worse} {phrases.are(worse)} significantly worse ({level})."
         )
     return phrases.paragraph(text, _cheapest(context))
-
-
-def _are(number: int) -> str:
-    return "is" if number == 1 else "are"
 
 
 def _cheapest(context: Context) -> str:
@@ -138,8 +135,8 @@ def _resolution(context: Context) -> str:
         return ""
     return (
         f"The split has {number:,} images: one image is {100 / number:.2g} points. The ± of the "
-        "best network includes the sampling of the images; the ± of a cell and of a difference "
-        "does not, since every network and seed is measured on the same images."
+        "best network includes the sampling of the images; that of cells and differences does "
+        "not, since every network and seed is measured on the same images."
     )
 
 

@@ -65,7 +65,7 @@ def measure(
     for _ in range(studies):
         values = simulate(rng, num_seeds, interaction, noise)
         for rule, covered in numbers.items():
-            fit = fit_design(values, planned, rule)
+            fit = fit_design(values.tolist(), planned, rule)
             for contrast in (*fit.slopes, *fit.steps):
                 interval = contrast.interval(LEVEL, 0)
                 key = contrast.factor, contrast.kind, contrast.low
