@@ -85,8 +85,8 @@ def effects_table(context: Context) -> Table:
         f"Change, all cells{unit_text(metric)}": [
             change_text(metric, step) for step, _ in steps.values()
         ],
-        "p (Holm)": [holm_text(step) for step, _ in steps.values()],
         "Effect": [verdict(metric, step) for step, _ in steps.values()],
+        "p (Holm)": [holm_text(step) for step, _ in steps.values()],
         f"Change, matched pairs{unit_text(metric)}": [
             difference_text(metric, pairs.change) if pairs else MISSING
             for _, pairs in steps.values()
@@ -127,8 +127,8 @@ def _row(
 
 def _note(context: Context) -> str:
     return (
-        "All cells: the additive model of the table above, with p-values adjusted over the steps "
-        "(Holm). Matched pairs: exact cells that differ only in this number (and in "
+        "All cells: the additive model of the table of effects, with p-values adjusted over the "
+        "steps (Holm). Matched pairs: exact cells that differ only in this number (and in "
         f"{context.solved}, which is solved for the budget), compared seed by seed, with a noise "
         "variance per pair, as if no effect differed from seed to seed. ± is a 95% interval "
         "of one step: of twenty steps without an effect, about one interval excludes zero."

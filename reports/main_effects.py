@@ -75,12 +75,12 @@ def main_effects_table(context: Context) -> Table:
     rows = [(main, slopes.get(main.factor)) for main in fit.main_effects]
     columns = {
         "Number": [context.symbol(main.factor) for main, _ in rows],
-        "Levels": [_levels_text(main) for main, _ in rows],
         f"Change per step{unit_text(metric)}": [change_text(metric, slope) for _, slope in rows],
+        "Effect": [verdict(metric, slope) for _, slope in rows],
         "p of the trend (Holm)": [holm_text(slope) for _, slope in rows],
         "p of any difference (Holm)": [p_text(main.holm_p_value) for main, _ in rows],
         "Errors": ["clustered by seed" if main.clustered else "residual" for main, _ in rows],
-        "Effect": [verdict(metric, slope) for _, slope in rows],
+        "Levels": [_levels_text(main) for main, _ in rows],
     }
     return Table.of(columns, [_row(*row) for row in rows], note=_note(context, fit))
 

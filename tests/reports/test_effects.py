@@ -12,7 +12,7 @@ from archsearch.results import Results, assemble
 from archsearch.stats.intervals import mean_of_means
 from tests.golden import DATA, complete, golden_results, grid_study
 
-EFFECT = 3
+EFFECT = 2
 """The column of the verdict by the additive model."""
 
 

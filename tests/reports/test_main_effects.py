@@ -31,12 +31,12 @@ def rows_of(results, metric: str | None = None):
 
 def test_a_row_has_the_trend_of_a_number_and_its_verdict() -> None:
     rows = rows_of(results_of(accuracy))
-    assert rows["C₁"][1] == "48, 64, 80, 96"  # 96 is the repaired 80
-    change = {name: float(row[2].split(" ± ")[0]) for name, row in rows.items()}
+    assert rows["C₁"][-1] == "48, 64, 80, 96"  # 96 is the repaired 80
+    change = {name: float(row[1].split(" ± ")[0]) for name, row in rows.items()}
     assert change == pytest.approx({"C₁": 1.0, "L₁": -0.5, "C′": 0.0}, abs=0.05)
-    assert [rows[name][-1] for name in ("C₁", "L₁", "C′")] == ["better", "worse", "not significant"]
+    assert [rows[name][2] for name in ("C₁", "L₁", "C′")] == ["better", "worse", "not significant"]
     errors = rows_of(results_of(accuracy), "val_error")
-    assert (errors["C₁"][2][0], errors["C₁"][-1]) == ("-", "better")
+    assert (errors["C₁"][1][0], errors["C₁"][2]) == ("-", "better")
 
 
 def test_a_repaired_cell_counts_with_the_numbers_of_its_network() -> None:
@@ -86,7 +86,7 @@ def test_a_number_whose_effect_depends_on_the_seed_is_told() -> None:
     content = main_effects_table(Context.of(results_of(per_seed)))
     rows = {row[0]: row for row in content.body}
     assert rows["C₁"][-2] == "clustered by seed"
-    assert rows["C₁"][-1] == "not significant"
+    assert rows["C₁"][2] == "not significant"
     assert "The effect of C₁ (F = " in content.note
     assert "its errors are clustered by seed" in content.note
 
