@@ -29,7 +29,9 @@ Errors = Literal["chosen", "residual", "clustered"]
 class Contrast:
     """The estimate of a `LevelContrast`, with its standard error.
 
-    ``holm_p_value`` is adjusted over the slopes of the fit, or over its steps (Holm 1979).
+    ``holm_p_value`` is adjusted over the slopes of the fit, or over its steps (Holm 1979). If only
+    one seed measures the contrast, errors clustered by seed are unknown: ``standard_error`` is
+    None, there are no degrees of freedom, and the p-value is 1.
     """
 
     factor: str
@@ -37,16 +39,15 @@ class Contrast:
     low: Any
     high: Any
     estimate: float
-    standard_error: float
+    standard_error: float | None
     degrees_of_freedom: float
     p_value: float
     holm_p_value: float = 1.0
 
     def interval(self, level: float, n: int) -> Interval:
         """Return Student's interval, not adjusted; ``n`` is the number of values behind it."""
-        return student_interval(
-            self.estimate, self.standard_error, self.degrees_of_freedom, level, n
-        )
+        error = self.standard_error or 0.0
+        return student_interval(self.estimate, error, self.degrees_of_freedom, level, n)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,19 +172,21 @@ class _Fit:
         """The variance beside the interactions that show, and its degrees of freedom."""
         return _noise(self._with_seed_by(*self.clustered))
 
-    def error(self, factor: str, weights: Array) -> tuple[float, float]:
+    def error(self, factor: str, weights: Array) -> tuple[float | None, float]:
         """Return the standard error of a weighted sum of values, and its degrees of freedom."""
         if factor in self.clustered:
             return self._clustered_error(weights)
         variance, freedom = self.residual
         return float(np.sqrt(variance * (weights @ weights))), freedom
 
-    def _clustered_error(self, weights: Array) -> tuple[float, float]:
+    def _clustered_error(self, weights: Array) -> tuple[float | None, float]:
         parts, q = (weights[:, None] * self.design.by_seed).T, self.additive.model.exog
         squares = float(((parts @ self.additive.resid) ** 2).sum())
         residuals = parts - (parts @ q) @ q.T  # (S, N): how residuals depend on values
         products = residuals @ residuals.T
         trace = float(np.trace(products))
+        if trace < 1e-9 * float(weights @ weights):  # one seed alone measures it
+            return None, 0.0
         freedom = trace**2 / float((products**2).sum())
         return float(np.sqrt(squares * (weights @ weights) / trace)), freedom
 
@@ -204,8 +207,6 @@ class _Fit:
 
     def contrast(self, planned: LevelContrast) -> Contrast:
         """Return the estimate of a contrast."""
-        from scipy.special import stdtr
-
         assert planned.weights is not None, "only estimable contrasts"
         estimate = float(planned.weights @ self.y)
         error, freedom = self.error(planned.factor, planned.weights)
@@ -217,7 +218,7 @@ class _Fit:
             estimate=estimate,
             standard_error=error,
             degrees_of_freedom=freedom,
-            p_value=2 * float(stdtr(freedom, -abs(estimate / error))),
+            p_value=_t_tails(estimate, error, freedom),
         )
 
     def lack_of_fit(self) -> float | None:
@@ -256,6 +257,15 @@ def _mean_square(smaller: "RegressionResults", larger: "RegressionResults") -> t
     """Return the mean square by which the larger of two nested models fits better."""
     freedom = round(smaller.df_resid - larger.df_resid)
     return (max(0.0, float(smaller.ssr - larger.ssr)) / freedom, freedom) if freedom else (0.0, 0)
+
+
+def _t_tails(estimate: float, error: float | None, freedom: float) -> float:
+    """Return Student's two-sided p-value; 1 without an error, 0 if the seeds agree exactly."""
+    from scipy.special import stdtr
+
+    if not error:
+        return 1.0 if error is None or not estimate else 0.0
+    return 2 * float(stdtr(freedom, -abs(estimate / error)))
 
 
 def _f_tail(f: float, freedom: int, rest: int) -> float:

@@ -85,6 +85,23 @@ def test_a_seed_with_few_cells_counts_less_than_a_degree_of_freedom() -> None:
     assert step.degrees_of_freedom == pytest.approx(2)
 
 
+def test_one_seed_alone_has_no_error_clustered_by_seed() -> None:
+    frame = grid(4)
+    alone = frame[(frame.s == 0) | (frame.a < 3)]
+    step = by(fit(alone, errors="clustered").steps)["a", 2, 3]
+    assert (step.standard_error, step.degrees_of_freedom, step.p_value) == (None, 0.0, 1.0)
+    assert step.interval(0.95, 3).half_width is None
+    assert by(fit(alone, errors="residual").steps)["a", 2, 3].standard_error > 0
+
+
+def test_seeds_that_agree_exactly_leave_no_doubt() -> None:
+    frame = grid(3)
+    frame["y"] = frame.a + (frame.b == 20) * frame.s  # only the effect of b depends on the seed
+    step = by(fit(frame, errors="clustered").steps)["a", 1, 2]
+    assert step.estimate == pytest.approx(1)
+    assert step.p_value < 1e-6
+
+
 def test_errors_are_clustered_where_an_interaction_with_the_seed_shows() -> None:
     frame = grid(4, scale=0.5, start=3)
     shifts = np.random.default_rng(1).normal(0, 3, (4, 4))
