@@ -57,7 +57,7 @@ class Run:
 
     @property
     def answer(self) -> str:
-        """Which network is best, how certain that is, and what it costs, in two sentences."""
+        """Which network is best, how certain that is, its bias as a winner, and its test value."""
         from archsearch.reports.context import Context
         from archsearch.reports.summary import summarize
 

@@ -86,12 +86,14 @@ def test_a_seed_with_few_cells_counts_less_than_a_degree_of_freedom() -> None:
 
 
 def test_one_seed_alone_has_no_error_clustered_by_seed() -> None:
-    frame = grid(4)
+    """Levels 3 and 4 of ``a`` are on seed 0 only."""
+    more = grid(1).assign(a=lambda frame: frame.a + 3)
+    frame = pd.concat([grid(4), more[more.a == 4]])
     alone = frame[(frame.s == 0) | (frame.a < 3)]
-    step = by(fit(alone, errors="clustered").steps)["a", 2, 3]
+    step = by(fit(alone, errors="clustered").steps)["a", 3, 4]
     assert (step.standard_error, step.degrees_of_freedom, step.p_value) == (None, 0.0, 1.0)
     assert step.interval(0.95, 3).half_width is None
-    assert by(fit(alone, errors="residual").steps)["a", 2, 3].standard_error > 0
+    assert by(fit(alone, errors="residual").steps)["a", 3, 4].standard_error > 0
 
 
 def test_seeds_that_agree_exactly_leave_no_doubt() -> None:
