@@ -9,6 +9,7 @@ from archsearch.reports.heatmap import HEATMAP
 from archsearch.reports.importances import IMPORTANCES
 from archsearch.reports.ladder_shape import LADDER
 from archsearch.reports.learning import LEARNING
+from archsearch.reports.main_effects import MAIN_EFFECTS
 from archsearch.reports.multi_run import RUNS, SHARED_NETWORKS
 from archsearch.reports.paper import FAMILY, PAPER, RECIPE, TABLE_C
 from archsearch.reports.results_table import OTHERS, RESULTS
@@ -27,6 +28,7 @@ CARDS: tuple[Card | CrossCard, ...] = (
     TRADEOFF_MACS,
     EDF,
     IMPORTANCES,
+    MAIN_EFFECTS,
     EFFECTS,
     RESULTS,
     PARETO,

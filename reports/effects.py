@@ -1,9 +1,9 @@
-"""The effect of one number of the space: steps of C1, C' or L1 at equal budget.
+"""Single steps of C1, C' or L1 at equal budget, by the additive model and by matched pairs.
 
-A grid is crossed: it holds a step such as C1 16 -> 20 at several values of the other numbers, each
-with several seeds. The effect of a seed on both cells of a pair cancels in their difference, and
-the pairs of a step share no cell, so every seed of every pair is a repeat (with the noise model of
-`archsearch.stats.ranking`). This gives a more precise estimate than the difference of two cells.
+The model uses all cells (`archsearch.reports.main_effects`). A grid is also crossed: it holds a
+step such as C1 16 -> 20 at several values of the other numbers, each with several seeds. The effect
+of a seed on both cells of a pair cancels in their difference, and the pairs of a step share no
+cell, so every seed of every pair is a repeat if no effect differs from seed to seed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,9 +15,18 @@ from archsearch.core.metrics import Metric
 from archsearch.reports.card import Card, unless
 from archsearch.reports.columns import interval_fields
 from archsearch.reports.context import Context
-from archsearch.reports.formats import Table
-from archsearch.reports.phrases import paragraph, plural, plus_minus
+from archsearch.reports.formats import MISSING, Table
+from archsearch.reports.main_effects import (
+    additive_fit,
+    change_text,
+    contrast_fields,
+    holm_text,
+    verdict,
+    why_no_fit,
+)
+from archsearch.reports.phrases import difference_text, paragraph, plural, unit_text
 from archsearch.results import LEVEL, CellResult
+from archsearch.stats.additive import Contrast
 from archsearch.stats.intervals import Interval, mean_of_means
 
 
@@ -69,31 +78,61 @@ def _changes(low: Mapping[int, float | None], high: Mapping[int, float | None]) 
 
 
 def effects_table(context: Context) -> Table:
-    """Return a row per step with its interval."""
-    steps, metric = effects(context), context.metric
-    unit = "points" if metric.unit == "%" else metric.unit
-    label = metric.label.lower() + (f" ({unit})" if unit else "")
+    """Return a row per step: by the additive model, and by matched pairs."""
+    steps, metric = _all_steps(context), context.metric
     columns = {
-        "Step": [f"{context.symbol(e.coordinate)} {e.low} → {e.high}" for e in steps],
-        f"Change of {label}": [
-            f"{e.change.mean:+.2f}{plus_minus(metric, e.change, 2)}" for e in steps
+        "Step": [f"{context.symbol(axis)} {low} → {high}" for axis, low, high in steps],
+        f"Change, all cells{unit_text(metric)}": [
+            change_text(metric, step) for step, _ in steps.values()
         ],
-        "Pairs of cells": [str(e.pairs) for e in steps],
-        "Repeats": [str(e.change.n) for e in steps],
-        "Effect": [_effect_text(e.change, metric) for e in steps],
+        "Effect": [verdict(metric, step) for step, _ in steps.values()],
+        "p (Holm)": [holm_text(step) for step, _ in steps.values()],
+        f"Change, matched pairs{unit_text(metric)}": [
+            difference_text(metric, pairs.change) if pairs else MISSING
+            for _, pairs in steps.values()
+        ],
+        "Pairs of cells": [str(pairs.pairs) if pairs else MISSING for _, pairs in steps.values()],
+        "Repeats": [str(pairs.change.n) if pairs else MISSING for _, pairs in steps.values()],
     }
-    note = (
-        f"Pairs of cells that differ only in this number (and in {context.solved}, which is solved "
-        "for the budget), compared seed by seed: the mean change and its 95% interval (Student, "
-        "with a separate noise variance per pair). The level of 95% is per step: of twenty steps "
-        "without an effect, about one appears significant."
+    return Table.of(
+        columns,
+        [_row(*key, *estimates) for key, estimates in steps.items()],
+        note=paragraph(_note(context), _left_out_note(context)),
     )
-    rows = [
-        {"coordinate": e.coordinate, "low": e.low, "high": e.high, "pairs": e.pairs}
-        | {"repeats": e.change.n, **interval_fields("change", e.change)}
-        for e in steps
-    ]
-    return Table.of(columns, rows, note=paragraph(note, _left_out_note(context)))
+
+
+def _all_steps(
+    context: Context,
+) -> dict[tuple[str, Any, Any], tuple[Contrast | None, Effect | None]]:
+    """Return (axis, low, high) -> the step by the additive model and by matched pairs."""
+    fitted = () if why_no_fit(context) else additive_fit(context).steps
+    by_model = {(step.factor, step.low, step.high): step for step in fitted}
+    by_pairs = {(pairs.coordinate, pairs.low, pairs.high): pairs for pairs in effects(context)}
+    return {key: (by_model.get(key), by_pairs.get(key)) for key in {**by_model, **by_pairs}}
+
+
+def _row(
+    axis: str, low: Any, high: Any, step: Contrast | None, pairs: Effect | None
+) -> dict[str, Any]:
+    return {
+        "coordinate": axis,
+        "low": low,
+        "high": high,
+        **contrast_fields(step),
+        "pairs": pairs.pairs if pairs else None,
+        "repeats": pairs.change.n if pairs else None,
+        **interval_fields("pairs_change", pairs.change if pairs else None),
+    }
+
+
+def _note(context: Context) -> str:
+    return (
+        "All cells: the additive model of the table of effects, with p-values adjusted over the "
+        "steps (Holm). Matched pairs: exact cells that differ only in this number (and in "
+        f"{context.solved}, which is solved for the budget), compared seed by seed, with a noise "
+        "variance per pair, as if no effect differed from seed to seed. ± is a 95% interval "
+        "of one step: of twenty steps without an effect, about one interval excludes zero."
+    )
 
 
 def _left_out_note(context: Context) -> str:
@@ -103,16 +142,13 @@ def _left_out_note(context: Context) -> str:
     return f"Left out: {plural(repaired, 'repaired cell')}." if repaired else ""
 
 
-def _effect_text(change: Interval, metric: Metric) -> str:
-    """Return ``better`` or ``worse``; ``not significant`` if zero is in the interval."""
-    if 0.0 in change:
-        return "not significant"
-    return "better" if metric.merit(change.mean) > 0 else "worse"
-
-
 EFFECTS = Card(
     name="effects",
-    title="Effect of each number",
-    skip_reason=unless(effects, "no two cells with two common seeds differ in one number only"),
+    title="Single steps of each number",
+    skip_reason=unless(
+        lambda context: effects(context) or why_no_fit(context) is None,
+        "no two cells with two common seeds differ in one number only",
+    ),
     table=effects_table,
+    section="folded",
 )

@@ -19,6 +19,10 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else noun + 's'}"
 
 
+def are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
 def listed(items: Sequence[str]) -> str:
     """Return ``a, b and c``."""
     return " and ".join(filter(None, (", ".join(items[:-1]), items[-1]))) if items else ""
@@ -66,11 +70,43 @@ def interval_text(metric: Metric, interval: Interval | None, digits: int) -> str
     return metric.text(interval.mean, digits) + plus_minus(metric, interval, digits)
 
 
+def p_equals(value: float | None) -> str:
+    """Return ``p = 0.03`` or ``p < 0.001``."""
+    text = p_text(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def difference_text(metric: Metric, change: Interval) -> str:
+    """Return ``+1.20 ± 0.30``, without unit."""
+    digits = 2 if metric.unit == "%" else metric.digits
+    return f"{change.mean:+.{digits}f}{plus_minus(metric, change, digits)}"
+
+
+def unit_text(metric: Metric) -> str:
+    """Return the unit of a difference in brackets, after a space: `` (points)``; or nothing."""
+    unit = "points" if metric.unit == "%" else metric.unit
+    return f" ({unit})" if unit else ""
+
+
+def p_text(value: float | None) -> str:
+    """Return a p-value with two digits, ``< 0.001`` below; a dash for None."""
+    if value is None:
+        return MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.2g}"
+
+
 def interval_with_unit(metric: Metric, interval: Interval | None, digits: int) -> str:
     """Return ``97.4 ± 0.3%``; a dash for None."""
     space = " " if metric.unit not in ("", "%") else ""
     unit = "" if interval is None else space + metric.unit
     return interval_text(metric, interval, digits) + unit
+
+
+def difference_with_unit(metric: Metric, difference: float, digits: int) -> str:
+    """Return a positive difference with its unit: ``0.5 points``, or ``less than 0.1 points``."""
+    unit, smallest = "points" if metric.unit == "%" else metric.unit, 10.0**-digits
+    size = metric.text(max(difference, smallest), digits)
+    return f"{'less than ' if difference < smallest / 2 else ''}{size} {unit}".rstrip()
 
 
 def interval_note(context: Context) -> str:
@@ -84,7 +120,10 @@ def interval_note(context: Context) -> str:
         return "one training per cell, no interval"
     fewest, most = min(numbers), max(numbers)
     seeds = str(most) if fewest == most else f"{fewest}–{most}"
-    return f"mean ± half-width of its 95% interval (Student) over {seeds} seeds"
+    return (
+        f"mean ± half-width of its 95% interval over {seeds} seeds (Student, with the variance of "
+        "each cell combined with the average over cells), on these images"
+    )
 
 
 def mean_note(context: Context) -> str:
@@ -103,7 +142,7 @@ def _unequal_seeds_note(context: Context) -> str:
         "Cells have different seeds: each cell is shown, sorted and shaded by the mean that the "
         f"ranking compares, over {'seed' if len(seeds) == 1 else 'seeds'} {listed(seeds)}; "
         "it is adjusted for seeds that a cell lacks by the results of the other cells on them. "
-        "± is from the cell's own seeds."
+        "± is for the number of its own seeds."
     )
 
 

@@ -10,12 +10,14 @@ from typing import Any
 import matplotlib
 
 from archsearch.core.metrics import rounded
+from archsearch.reports.context import Context
 from archsearch.reports.importances import shares
 from archsearch.reports.report import Report, RunReport
+from archsearch.reports.winner import Winner
 from archsearch.results import Comparison
 from archsearch.study import Record, canonical_json
 
-SCHEMA = 3
+SCHEMA = 4
 """Raise it when keys change: `verify` then refuses reports of an earlier schema."""
 
 
@@ -46,6 +48,7 @@ def _run(run: RunReport) -> dict[str, Any]:
         "records": {t.trial.id: fingerprint(t.record) for t in results.trials if t.record},
         "states": {t.trial.id: t.state for t in results.trials},
         "answer": asdict(run.summary),
+        "winner": _winner(run.context),
         "ranking": _ranking(run.context.comparison),
         "importances": dict(shares(run.context)),
         "cells": run.context.rows,
@@ -56,6 +59,11 @@ def _run(run: RunReport) -> dict[str, Any]:
             if c.table
         },
     }
+
+
+def _winner(context: Context) -> dict[str, Any] | None:
+    best = context.ranking.best
+    return None if best is None else Winner.of(context, best).to_dict()
 
 
 def _ranking(comparison: Comparison) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from archsearch.core.metrics import GENERAL
 from archsearch.reports import phrases
-from archsearch.reports.columns import result_with_unit
 from archsearch.reports.context import Context
 from archsearch.reports.ladders import left_out
+from archsearch.reports.winner import Winner, num_images
 from archsearch.results import CellResult
 
 Fact = tuple[str, str]
@@ -37,9 +37,10 @@ def summarize(context: Context) -> Summary:
     caveats = tuple(filter(None, (text(context) for text in texts)))
     if best is None:
         return Summary(_no_result(context), "", (*facts,), caveats)
-    winner = context.results.network(best)
+    winner = Winner.of(context, best)
     facts = _winner_facts(context, winner) + facts
-    return Summary(_headline(context, winner), _confidence(context), (*facts,), caveats)
+    confidence = phrases.paragraph(_confidence(context), winner.bias_text)
+    return Summary(_headline(context, winner), confidence, (*facts,), caveats)
 
 
 def _no_result(context: Context) -> str:
@@ -54,9 +55,9 @@ def _no_result(context: Context) -> str:
     return f"No network can be ranked by {label}."
 
 
-def _headline(context: Context, winner: CellResult) -> str:
-    ranking, name, label = context.ranking, winner.label, context.metric.label.lower()
-    value = result_with_unit(winner, context.comparison)
+def _headline(context: Context, winner: Winner) -> str:
+    ranking, label = context.ranking, context.metric.label.lower()
+    name, value = winner.cell.label, winner.value_text
     end = "highest" if context.metric.higher_is_better else "lowest"
     if not ranking.can_rank:
         return f"The cells cannot be ranked. {name} has the {end} {label}, {value}."
@@ -80,15 +81,12 @@ def _confidence(context: Context) -> str:
     if tied == networks:
         text = f"None of the {networks} networks is significantly worse than the best ({level})."
     else:
+        others, worse = tied - 1, networks - tied
         text = (
-            f"{phrases.plural(tied - 1, 'other network')} {_are(tied - 1)} statistically tied "
-            f"with it; {networks - tied} {_are(networks - tied)} significantly worse ({level})."
+            f"{phrases.plural(others, 'other network')} {phrases.are(others)} statistically tied "
+            f"with it; {worse} {phrases.are(worse)} significantly worse ({level})."
         )
     return phrases.paragraph(text, _cheapest(context))
-
-
-def _are(number: int) -> str:
-    return "is" if number == 1 else "are"
 
 
 def _cheapest(context: Context) -> str:
@@ -102,21 +100,17 @@ def _cheapest(context: Context) -> str:
     return f"Of the tied networks, {label} has the fewest multiply-adds, {macs.text(size)} G."
 
 
-def _winner_facts(context: Context, winner: CellResult) -> list[Fact]:
-    facts, cost, data = [], winner.cell.cost, context.results.data
-    variant, task = winner.cell.variant, context.results.study.task
+def _winner_facts(context: Context, winner: Winner) -> list[Fact]:
+    facts, cell = list[Fact](), winner.cell.cell
+    variant, cost = cell.variant, cell.cost
     if variant is not None and variant.numbers:
         symbols = ", ".join(map(context.symbol, variant.number_names()))
-        facts.append((f"Network ({symbols})", winner.label))
+        facts.append((f"Network ({symbols})", winner.cell.label))
     if cost is not None:
         macs = f"{cost.macs / 1e9:.2f} G multiply-adds at {cost.image_size}²"
         facts.append(("Cost", f"{cost.params / 1e6:.2f} M parameters, {macs}"))
-    # The test split was not used for the choice, so its result is not biased by it.
-    test = task.metric(task.ranking_metric.replace("val_", "test_"))
-    interval = winner.estimate(test)
-    if interval is not None and context.metric != test:
-        images = f"Test split ({data.num_test:,} images)"
-        facts.append((images, phrases.interval_with_unit(test, interval, 1)))
+    if winner.test_text:
+        facts.append((f"Test split ({context.results.data.num_test:,} images)", winner.test_text))
     return facts
 
 
@@ -135,15 +129,14 @@ def _progress(context: Context) -> list[Fact]:
 
 
 def _resolution(context: Context) -> str:
-    """Return how much one image changes a share of the images, which is the smallest step."""
-    split = context.metric.name.partition("_")[0]
-    images = {"val": context.results.data.num_val, "test": context.results.data.num_test}
-    number = images.get(split, 0)
-    if not number or context.metric.unit != "%":
+    """Return how much the images of the split limit a share of them."""
+    number = num_images(context, context.metric)
+    if not number:
         return ""
     return (
-        f"The split has {number:,} images: one image is {100 / number:.2g} points. Every seed is "
-        "measured on the same images."
+        f"The split has {number:,} images: one image is {100 / number:.2g} points. The ± of the "
+        "best network includes the sampling of the images; that of cells and differences does "
+        "not, since every network and seed is measured on the same images."
     )
 
 

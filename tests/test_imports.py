@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 HEAVY = ("torch", "ray", "optuna", "pandas", "numpy", "matplotlib", "scipy", "sklearn", "kornia",
-         "fvcore", "rich")  # fmt: skip
+         "fvcore", "rich", "statsmodels")  # fmt: skip
 
 LIGHT = (
     "archsearch",

@@ -98,6 +98,15 @@ def test_the_estimate_is_the_students_interval_over_seeds(grid: Results) -> None
     assert low < row["val_accuracy_bootstrap_low"] < row["val_accuracy_bootstrap_high"] < high
 
 
+def test_a_row_has_the_intervals_that_reports_print(grid: Results) -> None:
+    estimates, rows = grid.compare().estimates, grid.rows()
+    assert len([e for e in estimates if e]) > 10
+    for estimate, row in zip(estimates, rows, strict=True):
+        low, high = (estimate.low, estimate.high) if estimate else (None, None)
+        assert row["val_accuracy_low"] == (low if low is None else round(low, 6))
+        assert row["val_accuracy_high"] == (high if high is None else round(high, 6))
+
+
 def test_errors_and_costs_are_in_the_unit_of_their_metric(grid: Results) -> None:
     cell = at(grid, 64, 16, 4)
     trial = cell.trials[0]

@@ -57,7 +57,7 @@ class Run:
 
     @property
     def answer(self) -> str:
-        """Which network is best, how certain that is, and what it costs, in two sentences."""
+        """Which network is best, how certain that is, its bias as a winner, and its test value."""
         from archsearch.reports.context import Context
         from archsearch.reports.summary import summarize
 
@@ -128,7 +128,7 @@ class Network:
     @property
     def value(self) -> "Interval | None":
         """Mean and interval of the study's metric over the seeds; None without a result."""
-        return self.cell.estimate(self.run.results.compare().metric)
+        return self.run.results.compare().estimates[self.cell.index]
 
     def model(self) -> "nn.Module":
         """Return the network with the weights of its best training, in evaluation mode.

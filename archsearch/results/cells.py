@@ -93,7 +93,10 @@ class CellResult:
         return next((v for t in self.trials if (v := t.value(metric)) is not None), None)
 
     def estimate(self, metric: Metric, method: Method = "student") -> Interval | None:
-        """Return mean and interval over the seeds that have a value; None without one."""
+        """Return mean and interval over its own seeds that have a value; None without one.
+
+        Reports show `archsearch.results.comparison.estimates_of`, which knows the noise better.
+        """
         if metric.known_before_training:
             value = self.cost_value(metric)
             return None if value is None else Interval(value, None, None, 1, "counted")

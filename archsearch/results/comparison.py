@@ -6,8 +6,10 @@ from functools import cached_property
 from archsearch.core.metrics import Metric
 from archsearch.results.cells import LEVEL, CellResult
 from archsearch.stats.intervals import Interval
+from archsearch.stats.moderated import moderated_intervals
 from archsearch.stats.ranking import Ranking, tied_with_best
 from archsearch.stats.seeds import rank_repeatedly
+from archsearch.stats.winner import selection_bias
 
 
 @dataclass(frozen=True)
@@ -15,12 +17,14 @@ class Comparison:
     """The cells of a run by one metric: estimates in plan order, and the ranking.
 
     ``ranking`` is over networks, by label. A network that diverged on a seed is not ranked: the
-    mean of its other seeds would be biased upwards.
+    mean of its other seeds would be biased upwards. ``selection_bias`` is how much better the best
+    mean is expected to be than its network truly is; None without a ranking.
     """
 
     metric: Metric
     estimates: tuple[Interval | None, ...]
     ranking: Ranking[str]
+    selection_bias: float | None = None
 
     def has_value(self, cell: CellResult) -> bool:
         """Return whether the cell has a value of the metric."""
@@ -46,7 +50,7 @@ def compare_cells(
 
     The ranking is then corrected for testing after every seed.
     """
-    estimates = tuple(cell.estimate(metric) for cell in cells)
+    estimates = estimates_of(cells, metric)
     if metric.known_before_training:
         return Comparison(metric, estimates, _rank_counts(cells, metric))
     values = {
@@ -54,10 +58,25 @@ def compare_cells(
         for cell in cells
         if cell.cell.variant is not None and not any(t.state == "diverged" for t in cell.trials)
     }
+    higher = metric.higher_is_better
     if max_seeds is None:
-        return Comparison(metric, estimates, tied_with_best(values, LEVEL, metric.higher_is_better))
-    ranking = rank_repeatedly(values, max_seeds, LEVEL, metric.higher_is_better)
-    return Comparison(metric, estimates, ranking)
+        ranking = tied_with_best(values, LEVEL, higher)
+    else:
+        ranking = rank_repeatedly(values, max_seeds, LEVEL, higher)
+    bias = selection_bias(values, higher) if ranking.can_rank else None
+    return Comparison(metric, estimates, ranking, bias)
+
+
+def estimates_of(cells: tuple[CellResult, ...], metric: Metric) -> tuple[Interval | None, ...]:
+    """Return mean and interval of every cell over its seeds; None without a value.
+
+    The noise of a cell combines its own with the average over the cells.
+    """
+    if metric.known_before_training:
+        return tuple(cell.estimate(metric) for cell in cells)
+    values = {c.label: [v for v in c.values(metric).values() if v is not None] for c in cells}
+    intervals = moderated_intervals(values, LEVEL)
+    return tuple(intervals.get(cell.label) for cell in cells)
 
 
 def _rank_counts(cells: tuple[CellResult, ...], metric: Metric) -> Ranking[str]:

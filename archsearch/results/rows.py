@@ -1,13 +1,15 @@
 """Flat rows of a run's results, for tables and data frames."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from archsearch.core.metrics import Metric, rounded
 from archsearch.results.cells import CellResult, TrialResult
+from archsearch.stats.intervals import Interval
 
 
 def cell_row(
-    cell: CellResult, numbers: tuple[str, ...], measured: tuple[Metric, ...]
+    cell: CellResult, numbers: tuple[str, ...], estimates: Mapping[str, Interval | None]
 ) -> dict[str, Any]:
     """Return one cell: request, fate, network, cost, state and the estimate of every metric."""
     variant, cost = cell.cell.variant, cell.cell.cost
@@ -17,11 +19,9 @@ def cell_row(
     if variant is None or variant.numbers:
         row |= {n: getattr(variant, n, None) for n in numbers}
     row |= {n: getattr(cost, n, None) for n in ("params", "macs", "activations")}
-    for metric in measured:
-        estimate = cell.estimate(metric)
-        for k in ("mean", "low", "high"):
-            row[f"{metric.name}_{k}"] = rounded(getattr(estimate, k, None))
-        row[f"{metric.name}_n"] = estimate.n if estimate else 0
+    for name, estimate in estimates.items():
+        row |= {f"{name}_{k}": rounded(getattr(estimate, k, None)) for k in ("mean", "low", "high")}
+        row[f"{name}_n"] = estimate.n if estimate else 0
     return row
 
 

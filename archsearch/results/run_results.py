@@ -8,8 +8,9 @@ from typing import Any
 from archsearch.core.metrics import Metric
 from archsearch.core.task import Data
 from archsearch.results.cells import CellResult, TrialResult
-from archsearch.results.comparison import Comparison, compare_cells
+from archsearch.results.comparison import Comparison, compare_cells, estimates_of
 from archsearch.results.rows import bootstrap_row, cell_row, seed_row
+from archsearch.stats.intervals import Interval
 from archsearch.study import Study
 
 
@@ -72,8 +73,10 @@ class Results:
         The study's metric also has its bootstrap interval.
         """
         metric = self.metric(self.study.metric)
+        estimates = {m.name: estimates_of(self.cells, m) for m in self.measured}
         return [
-            cell_row(cell, self.number_names, self.measured) | bootstrap_row(cell, metric)
+            cell_row(cell, self.number_names, {k: e[cell.index] for k, e in estimates.items()})
+            | bootstrap_row(cell, metric)
             for cell in self.cells
         ]
 
@@ -97,6 +100,10 @@ class Results:
             ValueError: for an unknown name.
         """
         return self.study.task.metric(name)
+
+    def estimate(self, cell: CellResult, metric: Metric) -> Interval | None:
+        """Return mean and interval of a cell of this run; None without a value."""
+        return estimates_of(self.cells, metric)[cell.index]
 
     def frame(self) -> Any:
         """Return `rows` as a pandas DataFrame."""

@@ -104,6 +104,15 @@ class PairedModel:
         means = many if self.many is self.cells else few + many.mean(1, keepdims=True)
         return means, rest - many[:, self.many.index]
 
+    def variances(self, residuals: Array, variance: Variance) -> Array:
+        """Return the noise variance of each cell from residuals (R, N): (R, k)."""
+        squares = self.cells.sums(residuals**2)
+        pooled = squares.sum(1, keepdims=True) / self.degrees_of_freedom.sum()
+        if variance == "pooled":
+            return np.broadcast_to(pooled, squares.shape)
+        prior = PRIOR_DEGREES_OF_FREEDOM
+        return np.asarray((prior * pooled + squares) / (prior + self.degrees_of_freedom))
+
     @property
     def is_balanced(self) -> bool:
         """Whether every cell has a value for every seed."""
@@ -112,12 +121,7 @@ class PairedModel:
     def statistic(self, values: Array, variance: Variance) -> Array:
         """Return the largest t by which another cell is better than each cell: (R, N) -> (R, k)."""
         means, residuals = self.fit(values)
-        squares = self.cells.sums(residuals**2)
-        pooled = squares.sum(1, keepdims=True) / self.degrees_of_freedom.sum()
-        v = np.broadcast_to(pooled, squares.shape)
-        if variance == "moderated":
-            prior = PRIOR_DEGREES_OF_FREEDOM
-            v = (prior * pooled + squares) / (prior + self.degrees_of_freedom)
+        v = self.variances(residuals, variance)
         return greatest_t(means, v / self.cells.count)
 
 

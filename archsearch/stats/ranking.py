@@ -30,9 +30,9 @@ Table = Mapping[Key, Mapping[int, float | None]]
 class Ranking(Generic[Key]):
     """The best cell and the cells statistically tied with it.
 
-        ``best`` has the highest estimated mean; ``tied`` holds it and every cell that is not
-        significantly worse, best first. ``means`` are adjusted for the seeds that a cell lacks.
-    XX    is missing or assumed.
+    ``best`` has the highest estimated mean; ``tied`` holds it and every cell that is not
+    significantly worse, best first. ``means`` are adjusted for the seeds that a cell lacks, and
+    ``notes`` say what is missing.
     """
 
     can_rank: bool
@@ -83,7 +83,7 @@ def tied_with_best(
     if not 0 < level < 1:
         raise ValueError(f"a level must be between 0 and 1 (0.95 for 95%), got {level}")
     sign = 1.0 if higher_is_better else -1.0
-    data, notes = _Observations.of(table)
+    data, notes = Observations.of(table)
     means = dict(zip(data.keys, data.means().tolist(), strict=True))
     # Equal means differ in their last digits by the linear algebra library: keep the table's order.
     order = tuple(sorted(means, key=lambda key: -sign * float(f"{means[key]:.10g}")))
@@ -102,7 +102,7 @@ def tied_with_best(
 
 
 @dataclass(frozen=True)
-class _Observations(Generic[Key]):
+class Observations(Generic[Key]):
     """The values as one vector (N,), and the indices of the cell and the seed of each value."""
 
     keys: tuple[Key, ...]
@@ -112,7 +112,7 @@ class _Observations(Generic[Key]):
     seed: Index
 
     @classmethod
-    def of(cls, table: Table[Key]) -> "tuple[_Observations[Key], tuple[str, ...]]":
+    def of(cls, table: Table[Key]) -> "tuple[Observations[Key], tuple[str, ...]]":
         """Return the largest part of the table whose cells are linked by shared seeds, and notes
         on missing values."""
         finite = {

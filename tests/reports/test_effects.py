@@ -12,6 +12,9 @@ from archsearch.results import Results, assemble
 from archsearch.stats.intervals import mean_of_means
 from tests.golden import DATA, complete, golden_results, grid_study
 
+EFFECT = 2
+"""The column of the verdict by the additive model."""
+
 
 def results_of(accuracy, seeds=3, **changes) -> Results:
     """Return results of the main grid with the accuracy ``accuracy(variant, seed)``."""
@@ -71,16 +74,17 @@ def test_one_seed_missing_axes_and_counts_give_no_table():
 
 
 def test_better_and_worse_follow_the_direction_of_the_metric():
-    results = results_of(lambda v, s: 90 + v.c1 / 16 + 0.01 * s * v.l1)
+    noise = np.random.default_rng(0).normal(0, 0.02, size=(200, 3))
+    results = results_of(lambda v, s: 90 + v.c1 / 16 + noise[v.c1 + v.l1, s])
     for metric, sign in (("val_accuracy", "+"), ("val_error", "-")):
         content = effects_table(Context.of(results, metric))
         rows = {row[0]: row for row in content.body}
-        assert rows["C₁ 48 → 64"][1].startswith(f"{sign}1.00 ± ")
-        assert rows["C₁ 48 → 64"][-1] == "better"
-        assert rows["C′ 16 → 32"][-1] == "not significant"
-    falling = results_of(lambda v, s: 90 - v.c1 / 16 + 0.01 * s * v.l1)
+        assert rows["C₁ 48 → 64"][1].startswith(f"{sign}1.01 ± ")
+        assert rows["C₁ 48 → 64"][EFFECT] == "better"
+        assert rows["C′ 16 → 32"][EFFECT] == "not significant"
+    falling = results_of(lambda v, s: 90 - v.c1 / 16 + noise[v.c1 + v.l1, s])
     falling = effects_table(Context.of(falling))
-    assert [row[-1] for row in falling.body if row[0] == "C₁ 48 → 64"] == ["worse"]
+    assert [row[EFFECT] for row in falling.body if row[0] == "C₁ 48 → 64"] == ["worse"]
 
 
 def test_the_table_says_how_many_cells_it_leaves_out():

@@ -115,7 +115,7 @@ def test_hostile_names_are_text_everywhere() -> None:
 
 def test_every_cell_has_folded_details(html: str, grid: Results) -> None:
     read = Page(html)
-    assert read.tags.count("summary") == len(grid.cells) + 4
+    assert read.tags.count("summary") == len(grid.cells) + 5
     for trial in grid.trials:
         assert trial.trial.id in html
         if trial.record and trial.record.error:
