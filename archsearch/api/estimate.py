@@ -9,6 +9,7 @@ import msgspec
 
 from archsearch.api.live import clock, say
 from archsearch.api.options import Launch
+from archsearch.api.power import power_line
 from archsearch.running.stopping import StudyStopped
 from archsearch.study import Record, Trial
 
@@ -52,7 +53,7 @@ def estimate_study(folder: "StudyFolder", launch: Launch) -> "Estimate | None":
             say(f"No estimate: {error}")
             return None
         write_json(folder.path / FILE, estimate.to_dict(), indent=1)
-    say(estimate_text(estimate))
+    say("\n".join(filter(None, (estimate_text(estimate), power_line(folder)))))
     return estimate
 
 
