@@ -10,8 +10,7 @@ from archsearch.core.family import Family
 from archsearch.families.internimage import ORIGIN
 from archsearch.results.run_results import Results
 from archsearch.stats import contrasts as of
-from archsearch.stats.contrasts import Array, Contrast
-from archsearch.stats.ranking import noise_deviation
+from archsearch.stats.contrasts import Array, Contrast, noise_deviation
 
 ENOUGH_DEGREES_OF_FREEDOM = 10
 """A deviation from fewer is too uncertain: its 95% interval spans more than a factor of 2.5."""

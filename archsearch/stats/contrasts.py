@@ -6,21 +6,21 @@ mean[network] = sum of one effect per number (C1, C', L1): least squares over al
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.stats.intervals import Interval, student_interval
+from archsearch.stats.paired_model import paired_model
 
 Array = NDArray[np.float64]
+Key = TypeVar("Key", bound=Hashable)
 Numbers = Mapping[str, float]
 """Name of a number -> its value in one network."""
-
-INTERACTION_LEVEL = 0.1
-"""Below this p-value a contrast is taken to differ between seeds, and its seeds are the repeats."""
 
 
 @dataclass(frozen=True)
@@ -102,39 +102,57 @@ def error_degrees_of_freedom(num_networks: int, num_seeds: int) -> int:
     return (num_networks - 1) * (num_seeds - 1)
 
 
-def residual_deviation(values: Array) -> float:
-    """Return the standard deviation of the noise of values (k networks, n seeds)."""
-    centered = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
-    return math.sqrt((centered**2).sum() / error_degrees_of_freedom(*values.shape))
+def noise_deviation(table: Mapping[Any, Mapping[int, float | None]]) -> tuple[float, float]:
+    """Return the pooled standard deviation of the noise, and its degrees of freedom.
+
+    ``table`` maps a network to seed -> value; a missing value is None. The noise is what the means
+    of the networks and the effects of the seeds leave; (0, 0) if they leave nothing.
+    """
+    values = [
+        (key, seed, float(value))
+        for key, row in table.items()
+        for seed, value in row.items()
+        if value is not None and math.isfinite(value)
+    ]
+    if len({key for key, _, _ in values}) < 2:
+        return 0.0, 0.0
+    model = paired_model((_index(v[0] for v in values), _index(v[1] for v in values)))
+    freedom = float(model.degrees_of_freedom.sum())
+    if freedom < 0.5:
+        return 0.0, 0.0
+    residuals = model.fit(np.array([[value for _, _, value in values]]))[1]
+    return float(np.sqrt((residuals**2).sum() / freedom)), freedom
+
+
+def _index(names: Iterable[Hashable]) -> bytes:
+    """Return the index of each name among the different names, as `paired_model` takes it."""
+    listed = list(names)
+    positions = {name: i for i, name in enumerate(dict.fromkeys(listed))}
+    return np.array([positions[name] for name in listed], dtype=np.int64).tobytes()
 
 
 @dataclass(frozen=True)
 class ContrastTest:
-    """The estimate of a contrast with its standard error, degrees of freedom and p-value.
-
-    ``by_seed`` says that the contrast differs between seeds (``interaction_p_value``), so that the
-    seeds are the repeats; otherwise the pooled noise of all networks is the error.
-    """
+    """The estimate of a contrast over the seeds, its standard error and two-sided p-value."""
 
     estimate: float
     standard_error: float
-    degrees_of_freedom: int
     p_value: float
-    by_seed: bool
-    interaction_p_value: float
     num_seeds: int
 
     def interval(self, level: float) -> Interval:
         """Return the two-sided interval at this level."""
-        return student_interval(
-            self.estimate, self.standard_error, self.degrees_of_freedom, level, self.num_seeds
-        )
+        freedom = self.num_seeds - 1
+        return student_interval(self.estimate, self.standard_error, freedom, level, self.num_seeds)
 
 
 def contrast_test(values: Array, weights: Sequence[float]) -> ContrastTest:
-    """Test a contrast on values (k networks, n seeds).
+    """Test a contrast on values (k networks, n seeds), with the seeds as repeats.
 
-    Two networks have no noise beside that of the contrast itself; then the seeds are the repeats.
+    Each seed gives one value of the contrast, and Student's t test compares their mean with 0. So
+    the networks may differ in noise, and the contrast may differ between seeds (errors clustered by
+    seed); pooled noise would have more degrees of freedom, but its 95% interval covers the truth in
+    76% of studies where an interaction of half a deviation goes with the seeds.
 
     Raises:
         ValueError: there are fewer than two networks or seeds, or the weights do not fit.
@@ -145,29 +163,9 @@ def contrast_test(values: Array, weights: Sequence[float]) -> ContrastTest:
             f"a contrast needs two networks, two seeds and a weight per network, got {k}, {n} and "
             f"{len(weights)}"
         )
-    w = np.asarray(weights)
-    per_seed = w @ values
-    own_error = float(per_seed.std(ddof=1)) / math.sqrt(n)
-    pooled_error = residual_deviation(values) * math.sqrt(float(w @ w) / n)
-    interaction = _interaction_p_value(values, w)
-    by_seed = interaction < INTERACTION_LEVEL or k == 2
-    error, freedom = (own_error, n - 1) if by_seed else (pooled_error, (k - 1) * (n - 1))
-    estimate = float(per_seed.mean())
-    p = _two_sided(estimate, error, freedom)
-    return ContrastTest(estimate, error, freedom, p, by_seed, interaction, n)
-
-
-def _interaction_p_value(values: Array, w: Array) -> float:
-    """Return the p-value of "the contrast differs between seeds no more than the other noise"."""
-    from scipy.special import fdtrc
-
-    k, n = values.shape
-    if k == 2:
-        return 1.0
-    own = float(((w @ values - (w @ values).mean()) ** 2).sum() / (w @ w))
-    rest = residual_deviation(values) ** 2 * (k - 1) * (n - 1) - own
-    freedom = (k - 2) * (n - 1)
-    return float(fdtrc(n - 1, freedom, own / (n - 1) / max(rest / freedom, 1e-300)))
+    per_seed = np.asarray(weights) @ values
+    estimate, error = float(per_seed.mean()), float(per_seed.std(ddof=1)) / math.sqrt(n)
+    return ContrastTest(estimate, error, _two_sided(estimate, error, n - 1), n)
 
 
 def _two_sided(estimate: float, error: float, freedom: int) -> float:
@@ -178,9 +176,10 @@ def _two_sided(estimate: float, error: float, freedom: int) -> float:
     return float(2 * stdtr(freedom, -abs(estimate) / error))
 
 
-def holm(p_values: Mapping[Hashable, float]) -> dict[Hashable, float]:
+def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
     """Return Holm's adjusted p-values: the smallest times the number of tests, and so on."""
-    adjusted, largest = {}, 0.0
+    adjusted: dict[Key, float] = {}
+    largest = 0.0
     for i, key in enumerate(sorted(p_values, key=lambda key: p_values[key])):
         largest = max(largest, min(1.0, p_values[key] * (len(p_values) - i)))
         adjusted[key] = largest

@@ -1,7 +1,8 @@
 """The power of a planned study: what it finds with 80% probability, and the seeds that needs.
 
-Noise model and error degrees of freedom are those of `archsearch.stats.contrasts`: networks share
-their seeds, and the noise of all networks is pooled. Several tests share the error of 5%: the
+The noise model is that of `archsearch.stats.contrasts`: networks share their seeds. The noise of
+all networks is pooled, as if a contrast differed no more between seeds than other noise; errors
+clustered by seed need more (`by_seed`). Several tests share the error of 5%: the
 largest effect is tested first, at 5% divided by their number (Holm), which is what counts here.
 """
 
@@ -16,8 +17,8 @@ LEVEL = 0.95
 MAX_SEEDS = 1000
 
 
-def detectable_t(degrees_of_freedom: int, tests: int = 1, power: float = POWER) -> float:
-    """Return the noncentrality at which a two-sided t test rejects with this power.
+def detectable_t(degrees_of_freedom: int, tests: int = 1) -> float:
+    """Return the noncentrality at which a two-sided t test rejects with 80% power.
 
     It is an effect in standard errors of its estimate, by the noncentral t distribution; a
     rejection on the wrong side, less than 1 in 10,000, is not counted.
@@ -25,24 +26,28 @@ def detectable_t(degrees_of_freedom: int, tests: int = 1, power: float = POWER) 
     from scipy.special import nctdtrinc, stdtrit
 
     critical = stdtrit(degrees_of_freedom, 1 - (1 - LEVEL) / 2 / tests)
-    return float(nctdtrinc(degrees_of_freedom, 1 - power, critical))
+    return float(nctdtrinc(degrees_of_freedom, 1 - POWER, critical))
 
 
 def smallest_effect(
-    contrast: Contrast, seeds: int, deviation: float, tests: int = 1, power: float = POWER
+    contrast: Contrast, seeds: int, deviation: float, tests: int = 1, by_seed: bool = False
 ) -> float:
-    """Return the smallest effect that the contrast finds with this power, in units of deviation.
+    """Return the smallest effect that the contrast finds with 80% power, in units of deviation.
 
-    ``deviation`` is the standard deviation of the noise; ``tests`` share the error of 5%. Two
-    networks need two seeds or more.
+    ``deviation`` is the standard deviation of the noise; ``tests`` share the error of 5%. With
+    ``by_seed`` the seeds are the repeats, as in `archsearch.stats.contrasts.contrast_test`.
 
     Raises:
         ValueError: fewer than two seeds, a deviation that is not above 0, or fewer than one test.
     """
     _check(seeds, deviation, tests)
-    freedom = error_degrees_of_freedom(len(contrast.weights), seeds)
+    freedom = _freedom(contrast, seeds, by_seed)
     error = deviation * math.sqrt(contrast.unit_variance / seeds)
-    return detectable_t(freedom, tests, power) * error
+    return detectable_t(freedom, tests) * error
+
+
+def _freedom(contrast: Contrast, seeds: int, by_seed: bool) -> int:
+    return seeds - 1 if by_seed else error_degrees_of_freedom(len(contrast.weights), seeds)
 
 
 def _check(seeds: int, deviation: float, tests: int) -> None:
@@ -81,22 +86,27 @@ def simulated_power(
     seeds: int,
     deviation: float,
     tests: int = 1,
+    by_seed: bool = False,
     draws: int = 4000,
 ) -> float:
     """Return the share of simulated studies that find ``effect``, to check `smallest_effect`.
 
     Values of every network and seed are drawn, with seeds that shift all networks; each study is
-    tested as `archsearch.stats.contrasts.contrast_test` does with pooled noise.
+    tested by Student's t with the noise of all networks pooled, or by seed.
     """
     from scipy.special import stdtrit
 
     rng, weights = np.random.default_rng(0), np.array(contrast.weights)
-    k, freedom = len(weights), error_degrees_of_freedom(len(weights), seeds)
-    means = weights * effect / contrast.unit_variance
-    values = means[:, None] + deviation * rng.normal(size=(draws, k, seeds))
+    shape, freedom = (draws, len(weights), seeds), _freedom(contrast, seeds, by_seed)
+    means = weights[:, None] * effect / contrast.unit_variance
+    values = means + deviation * rng.normal(size=shape)
     values += 3 * deviation * rng.normal(size=(draws, 1, seeds))
-    centered = values - values.mean(1, keepdims=True) - values.mean(2, keepdims=True)
-    residual = centered + values.mean((1, 2), keepdims=True)
-    variance = (residual**2).sum((1, 2)) / freedom * contrast.unit_variance / seeds
-    t = values.mean(2) @ weights / np.sqrt(variance)
+    per_seed = np.einsum("k,dkn->dn", weights, values)
+    if by_seed:
+        variance = per_seed.var(1, ddof=1)
+    else:
+        residual = values - values.mean(1, keepdims=True) - values.mean(2, keepdims=True)
+        residual += values.mean((1, 2), keepdims=True)
+        variance = (residual**2).sum((1, 2)) / freedom * contrast.unit_variance
+    t = per_seed.mean(1) / np.sqrt(variance / seeds)
     return float(np.mean(t > stdtrit(freedom, 1 - (1 - LEVEL) / 2 / tests)))

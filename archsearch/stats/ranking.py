@@ -200,20 +200,3 @@ def _notes_on_missing(
     notes += [f"{key}: shares no seed with the others, not ranked" for key in unlinked]
     notes += [f"{k}: {len(finite[k])} of {len(seeds)} seeds have a value" for k in incomplete]
     return tuple(notes)
-
-
-def noise_deviation(table: Table[Key]) -> tuple[float, float]:
-    """Return the pooled standard deviation of the noise, and its degrees of freedom.
-
-    It is what the means of the cells and the effects of the seeds leave; (0, 0) if nothing is left,
-    because fewer than two cells share two seeds.
-    """
-    data, _ = _Observations.of(table)
-    if len(data.keys) < 2:
-        return 0.0, 0.0
-    model = paired_model(data.design)
-    freedom = float(model.degrees_of_freedom.sum())
-    if freedom < 0.5:
-        return 0.0, 0.0
-    residuals = model.fit(data.values[None])[1]
-    return float(np.sqrt((residuals**2).sum() / freedom)), freedom

@@ -68,15 +68,16 @@ def test_the_noncentral_t_is_the_root_of_the_noncentral_f(freedom, tests):
     assert power == pytest.approx(0.8, abs=1e-3)
 
 
+@pytest.mark.parametrize("by_seed", [False, True])
 @pytest.mark.parametrize(
     ("one", "seeds", "tests"),
     [(GROUP_WIDTH, 12, 4), (SLOPE, 3, 1), (WIDTH, 12, 4), (TWO_PAIRS, 3, 4), (TWO_PAIRS, 24, 4)],
 )
-def test_a_simulation_finds_the_smallest_effect_in_80_percent(one, seeds, tests):
-    effect = smallest_effect(one, seeds, 0.8, tests)
-    power = simulated_power(one, effect, seeds, 0.8, tests)
+def test_a_simulation_finds_the_smallest_effect_in_80_percent(one, seeds, tests, by_seed):
+    effect = smallest_effect(one, seeds, 0.8, tests, by_seed)
+    power = simulated_power(one, effect, seeds, 0.8, tests, by_seed)
     assert power == pytest.approx(0.8, abs=0.02)  # three standard errors of 4,000 studies
-    assert simulated_power(one, 0.7 * effect, seeds, 0.8, tests) < 0.7
+    assert simulated_power(one, 0.7 * effect, seeds, 0.8, tests, by_seed) < 0.7
 
 
 @pytest.mark.parametrize("effect", [0.2, 0.5, 2.0])
