@@ -41,8 +41,8 @@ PAIRS: dict[tuple[float, float], tuple[int, int, int, int]] = {
 """Table C's (alpha, beta) -> C1, C', L1, L3 of 2^3 times the origin's size, within 1%.
 
 Each is the network of this size whose depth by width is closest to the pair's, with L1 up to 2 from
-the origin's. With this origin and phi they are five networks in the order of their depth by width;
-at phi = 2 rounding makes two or more pairs equal from every origin that gives 1.5M to 4.5M."""
+the origin's. They are five networks in the order of their depth by width; at phi = 2 rounding makes
+two or more pairs equal from every origin that was counted (`evidence.md`)."""
 
 NUM_SEEDS, NUM_SEEDS_OF_PAIRS = 12, 24
 

@@ -1,4 +1,4 @@
-"""What a plan can be asked: contrasts of its networks, and the noise that earlier records show."""
+"""What a plan can decide: the contrasts of its networks, and the noise that records show."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -15,6 +15,7 @@ from archsearch.families.internimage import Variant
 from archsearch.reports.provenance import verify
 from archsearch.results import load
 from archsearch.running.run import StudyStopped
+from archsearch.storage.checksum import verified
 from archsearch.storage.files import write_json
 from archsearch.study import Study
 
@@ -101,7 +102,7 @@ def test_the_records_of_another_run_are_refused(
     with pytest.raises(Killed):
         train(tmp_path, monkeypatch, stop_after=0)
     path = tmp_path / "records/one/study.json"
-    stored = json.loads(path.read_text())
+    stored = verified(json.loads(path.read_text()))
     write_json(path, stored | {"created": "2000-01-01T00:00:00+00:00"}, indent=1)
     with pytest.raises(ValueError, match="not a copy of"):
         train(tmp_path, monkeypatch)

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from archsearch.families.internimage import Variant
-from archsearch.paper.table_c import ROWS
+from archsearch.paper.table_c import ROWS, table_c
 from archsearch.results import Results, TrialResult, assemble
 from archsearch.stats.contrasts import Contrast
 from archsearch.stats.power import smallest_effect
@@ -80,6 +80,12 @@ def test_the_design_has_288_trainings_of_19_networks() -> None:
     assert {cell.fate for cell in stacking().cells} == {"exact"}
     assert RECIPE.val_fraction * 50_000 == 10_000
     assert RECIPE.data_fraction * 40_000 == pytest.approx(5_600)
+
+
+def test_the_pairs_are_those_of_the_rounding_to_equal_size() -> None:
+    """They are written down, so that a later rounding cannot change the study."""
+    rounded = table_c(PAIRS_ORIGIN, "equal-size", PAIRS_PHI)
+    assert [cell.variant for cell in rounded] == [cell.variant for cell in pairs().cells]
 
 
 def test_the_pairs_have_one_size_and_the_order_of_their_depth_by_width() -> None:
