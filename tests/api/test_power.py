@@ -38,6 +38,17 @@ def test_table_c_finds_what_the_audit_says() -> None:
     assert found["two pairs (alpha, beta)", 3] == pytest.approx(1.9, abs=0.05)
 
 
+def test_of_several_steps_the_one_that_is_the_hardest_to_find_is_printed() -> None:
+    """C1 20 → 24 shares few cells with the others in the published grid."""
+    answer = archsearch.power(GRID, seeds=[3])
+    assert [contrast.label for contrast in answer.contrasts] == [
+        "each step of C1", "C' 4 → 8", "each step of L1", "L1 = 4 against the others",
+        "slope of L1, per block",
+    ]  # fmt: skip
+    step = {row["contrast"]: row["alone"] for row in answer.rows()}
+    assert step["each step of C1"] > 1.5 * step["C' 4 → 8"]
+
+
 def test_a_planned_grid_needs_no_run() -> None:
     found = effects(sd=0.8, seeds=[12], tests=1, **STACKING)
     assert found["C' 4 → 8", 12] == pytest.approx(0.42, abs=0.01)

@@ -100,6 +100,12 @@ def test_the_pairs_have_one_size_and_the_order_of_their_depth_by_width() -> None
     np.testing.assert_allclose(ratios, wanted, rtol=0.1)
 
 
+def test_each_ordering_has_its_own_networks() -> None:
+    cells = {study.name: study.cells for study in (stacking(), pairs())}
+    num = {o.name: sum(o.block(c.requested) for c in cells[o.run]) for o in ORDERINGS}
+    assert num == {"C'": 10, "L1": 10, "C1": 4, "(alpha, beta)": 5}
+
+
 @pytest.mark.parametrize("name", [o.name for o in ORDERINGS])
 def test_every_contrast_is_one_point_where_the_paper_is_right_by_one_point(name: str) -> None:
     ordering = next(o for o in ORDERINGS if o.name == name)
