@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from archsearch.api.calls import count, grid, load, run, scale, search, train
+    from archsearch.api.power import power
     from archsearch.api.run import Run
     from archsearch.core.family import Family
     from archsearch.core.task import Task
     from archsearch.study import Study
 
-_CLASSES = {"Family": "core.family", "Run": "api.run", "Study": "study", "Task": "core.task"}
-"""Class -> its module; the calls are in `api.calls`."""
+_MODULES = {
+    "Family": "core.family", "Run": "api.run", "Study": "study", "Task": "core.task",
+    "power": "api.power",
+}  # fmt: skip
+"""Name -> its module; the other calls are in `api.calls`."""
 
 __all__ = [
     "Family",
@@ -29,6 +33,7 @@ __all__ = [
     "count",
     "grid",
     "load",
+    "power",
     "run",
     "scale",
     "search",
@@ -43,7 +48,7 @@ def __getattr__(name: str) -> object:
         return version("archsearch")
     if name not in __all__:
         raise AttributeError(f"module 'archsearch' has no attribute {name!r}")
-    return getattr(import_module(f"archsearch.{_CLASSES.get(name, 'api.calls')}"), name)
+    return getattr(import_module(f"archsearch.{_MODULES.get(name, 'api.calls')}"), name)
 
 
 def __dir__() -> list[str]:

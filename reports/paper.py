@@ -1,6 +1,8 @@
 """The paper's tables beside ours, in separate columns: a study's own, Table C, Table B, Table 1."""
 
+from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
 from archsearch.core.metrics import GENERAL
 from archsearch.core.recipe import TABLE_B, Recipe
@@ -18,6 +20,7 @@ from archsearch.reports.context import Context
 from archsearch.reports.formats import MISSING, Table, number
 from archsearch.reports.phrases import mean_note, paragraph, setting
 from archsearch.results import CellResult
+from archsearch.space.scaling import growth_per_step
 from internimage.config import PRESETS
 
 UNITS = {"accuracy": "top-1 (%)"}
@@ -69,6 +72,7 @@ def step_ms(cell: CellResult) -> float | None:
 def table_c(context: Context) -> Table:
     """Return the results by scaling factors, as in the paper's Table C."""
     results, comparison, cells = context.results, context.comparison, _scaled_cells(context)
+    growths = {c.index: _growth(c, cells) for c in cells}
     columns = {
         "α": [f"{c.cell.requested['alpha']:.2f}" for c in cells],
         "β": [f"{c.cell.requested['beta']:.2f}" for c in cells],
@@ -77,6 +81,7 @@ def table_c(context: Context) -> Table:
         "#parameters, ours": [
             number(c.cost_value(GENERAL["params"]), ".1f", unit="M") for c in cells
         ],
+        "Growth per φ": [number(growths[c.index], ".3f") for c in cells],
         "#parameters, paper": [paper_text(c, "params") for c in cells],
         f"{context.metric.axis}, ours": [result_text(c, comparison) for c in cells],
         "top-1 (%), paper": [paper_text(c, "accuracy") for c in cells],
@@ -85,11 +90,26 @@ def table_c(context: Context) -> Table:
     note = (
         f"Ours: {context.metric.label.lower()} on {results.data.name}, recipe "
         f"{results.study.recipe.name}. The paper's: ImageNet-1K top-1 after 300 epochs, one "
-        "training each. Only the order within the two columns is comparable, not the values."
+        "training each. Only the order within the two columns is comparable, not the values. "
+        "Growth: the factor of the parameters per step of φ after rounding; the rule's is 2."
     )
-    rows = [context.rows[c.index] | paper_fields(c) for c in cells]
+    rows = [context.rows[c.index] | {"growth": growths[c.index]} | paper_fields(c) for c in cells]
     marks = [row_mark(c, comparison) for c in cells]
     return Table.of(columns, rows, marks, paragraph(note, mean_note(context)))
+
+
+def _growth(cell: CellResult, cells: Sequence[CellResult]) -> float | None:
+    """Return the growth per step of phi; earlier versions did not store it, but φ = 0 gives it."""
+    pair, phi = _pair(cell), int(cell.cell.requested.get("phi", 0))
+    origins = (c for c in cells if _pair(c) == pair and c.cell.requested.get("phi") == 0)
+    origin = next(origins, None)
+    if cell.cell.growth or origin is None or not (cell.cell.cost and origin.cell.cost):
+        return cell.cell.growth
+    return growth_per_step(origin.cell.cost.params, cell.cell.cost.params, phi)
+
+
+def _pair(cell: CellResult) -> tuple[Any, Any]:
+    return cell.cell.requested["alpha"], cell.cell.requested["beta"]
 
 
 def _scaled_cells(context: Context) -> list[CellResult]:

@@ -2,9 +2,11 @@
 
 from archsearch.core.budget import Budget
 from archsearch.core.cell import Cell
+from archsearch.core.numbers import quoted
 from archsearch.core.recipe import Recipe
 from archsearch.families.internimage import SCALED_ORIGIN, Variant
-from archsearch.paper.table_c import table_c
+from archsearch.families.internimage_scaling import EQUAL_SIZE, equal_size_budget
+from archsearch.paper.table_c import PHI, table_c
 from archsearch.space.scaling import LADDER_BUDGET, check_factors, ladder
 from archsearch.study import About, Study
 
@@ -25,23 +27,32 @@ def study(
     budget: Budget = LADDER_BUDGET,
     origin: Variant = SCALED_ORIGIN,
     rounding: str | None = None,
+    phi: int | None = None,
     data: str = "digits",
     seeds: tuple[int, ...] = (0,),
 ) -> Study:
     """A ladder phi = 0, 1, 2, ... with ``alpha`` and ``beta``; without them Table C's five pairs.
 
     The ladder goes from ``origin`` up to ``budget``, by default rounded to the nearest legal
-    models. Table C uses its recovered configurations. From another origin it uses its pairs at
-    phi = 2, rounded in the same way; phi then determines the size, so there is no budget. All
-    models have the origin's block.
+    models. Table C uses its recovered configurations. From another origin, or at another ``phi``
+    than 2, it uses its pairs, rounded in the same way; phi then determines the size, so there is no
+    budget. The rounding ``equal-size`` gives every pair at a step of phi the same size. All models
+    have the origin's block.
 
     Raises:
-        ValueError: a factor is below 1 or only one is given, or as
+        ValueError: a factor is below 1 or only one is given, phi is given with factors, or as
             `archsearch.space.scaling.ladder` and `archsearch.paper.table_c.table_c`.
     """
     if alpha is None and beta is None:
-        name, cells = "table-c", _table_c(origin, rounding)
-        limit = budget if _from_paper(origin) else None
+        recovered = _from_paper(origin) and phi in (None, PHI)
+        rounding = rounding or ("recovered" if recovered else "nearest")
+        name, cells = "table-c", table_c(origin, rounding, PHI if phi is None else phi)
+        limit = _size_of_table_c(cells, origin, rounding, budget if recovered else None)
+    elif phi is not None:
+        raise ValueError(
+            f"phi chooses the step of Table C, got {quoted(phi)} with alpha and beta: leave it "
+            "out, a ladder has every step up to its budget"
+        )
     else:
         factors = check_factors(alpha, beta)
         name, cells = "scale", ladder(origin, *factors, budget, rounding or "nearest")
@@ -58,9 +69,13 @@ def study(
     )
 
 
-def _table_c(origin: Variant, rounding: str | None) -> tuple[Cell, ...]:
-    """Table C by ``rounding``; by default recovered from the paper's origin, else nearest."""
-    return table_c(origin, rounding or ("recovered" if _from_paper(origin) else "nearest"))
+def _size_of_table_c(
+    cells: tuple[Cell, ...], origin: Variant, rounding: str, printed: Budget | None
+) -> Budget | None:
+    """The size that all pairs have with ``equal-size``, else the ``printed`` one."""
+    if rounding != EQUAL_SIZE:
+        return printed
+    return equal_size_budget(origin, int(cells[0].requested["phi"]))
 
 
 def _from_paper(origin: Variant) -> bool:

@@ -80,6 +80,12 @@ except SystemExit as end:
     assert heavy_after(run) == set()
 
 
+def test_the_power_of_a_plan_needs_no_torch() -> None:
+    heavy = heavy_after("import archsearch; archsearch.power(sd=0.8).rows()")
+    assert heavy == {"numpy", "scipy"}
+    assert heavy_after("import archsearch.cli.power") == set()
+
+
 def test_a_search_is_described_without_optuna() -> None:
     assert "optuna" not in heavy_after("import archsearch.searching.search")
 

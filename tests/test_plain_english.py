@@ -18,7 +18,8 @@ from archsearch.cli.commands import app
 
 ROOT = Path(__file__).parents[1]
 CODE = ("archsearch", "internimage", "cuda_ops", "reports", "studies")
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "studies/results/*.md",
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "studies/*.md",
+             "studies/results/*.md",
              "reports/page.html")  # fmt: skip
 
 BANNED = {

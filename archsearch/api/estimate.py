@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from archsearch.api.live import clock, say
 from archsearch.api.options import Launch
+from archsearch.api.power import power_line
 from archsearch.api.twin import first_look
 from archsearch.running.stopping import StudyStopped
 from archsearch.study import Record, Trial
@@ -65,9 +66,9 @@ def estimate_study(folder: "StudyFolder", launch: Launch) -> "Estimate | None":
             say(f"No estimate: {error}")
             return None
         write_json(folder.path / FILE, estimate.to_dict(), indent=1)
-    say(estimate_text(estimate))
-    if advice := first_look(folder, 3600 * estimate.hours):
-        say(advice)
+    advice = first_look(folder, 3600 * estimate.hours)
+    say("
+".join(filter(None, (estimate_text(estimate), power_line(folder), advice))))
     return estimate
 
 

@@ -5,7 +5,7 @@ import os
 import typer
 
 from archsearch.api.live import say
-from archsearch.cli import count, launch, paper, probe, runs
+from archsearch.cli import count, launch, paper, power, probe, runs
 from archsearch.cli.streams import CLOSED_PIPE
 from archsearch.running.stopping import StudyStopped
 
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (launch, paper, probe, count, runs):
+for module in (launch, power, paper, probe, count, runs):
     for command in module.COMMANDS:
         app.command()(command)
 

@@ -122,6 +122,7 @@ def _plan_line(cell: Cell, like: Family | None) -> dict[str, str]:
         names or "network": cell.variant.name if cell.variant else "",
         "params": f"{cost.params / 1e6:.2f}M" if cost else "",
         "MACs": f"{cost.macs / 1e9:.2f}G" if cost else "",
+        "growth per φ (nominal 2)": f"{cell.growth:.3f}" if cell.growth else "",
         "fate": cell.fate,
         "reason": cell.reason,
     }

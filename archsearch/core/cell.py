@@ -17,7 +17,8 @@ class Cell:
     ``requested`` holds the coordinates as requested (for the grid: c1, group_channels, l1; for a
     scaling study: alpha, beta, phi); a repair may give the variant other numbers. ``cost`` uses the
     paper's counting: 1000 classes at 224 x 224. ``reason`` explains a repair or why the cell is
-    infeasible. ``paper`` holds the figures that the paper prints for this cell.
+    infeasible. ``paper`` holds the figures that the paper prints for this cell. ``growth`` is the
+    factor by which one step of phi multiplies the parameters after rounding; None if nothing grows.
     """
 
     requested: Mapping[str, float | int | str]
@@ -26,6 +27,7 @@ class Cell:
     cost: Cost | None
     reason: str = ""
     paper: Mapping[str, Any] = field(default_factory=dict)
+    growth: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         variant = None if self.variant is None else variant_to_dict(self.variant)

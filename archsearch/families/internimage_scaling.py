@@ -6,8 +6,8 @@ and D' a whole number. The paper only says that "some adjustment is required" (s
 the rounding is a named policy here.
 """
 
-from collections.abc import Callable
-from math import lcm, log2
+from collections.abc import Callable, Iterator
+from math import lcm, log, log2
 from typing import Any, Protocol, Self, TypeVar
 
 from archsearch.core.budget import Budget
@@ -37,6 +37,13 @@ class FourNumbers(Protocol):
 
 
 V = TypeVar("V", bound=FourNumbers)
+
+SIZE_TOLERANCE = 0.01
+"""The largest relative deviation from a step's budget if sizes are to be equal."""
+
+L1_RANGE = 2
+"""How far L1 may be from the origin's if sizes are to be equal: from T to H it grows from 4 to 6
+(Table 1)."""
 
 
 def nearest_multiple(c1: float, group_channels: int) -> int:
@@ -93,6 +100,42 @@ def round_budget(origin: V, depth: float, c1: float) -> V:
     return solved
 
 
+def round_equal_size(origin: V, depth: float, c1: float, phi: int) -> V:
+    """Take the network of the step's size whose ratio of depth to width is closest to D'/C1'.
+
+    The size is the origin's parameters times 2^phi, within `SIZE_TOLERANCE`, for every pair. It
+    leaves a pair only the ratio D/C1. With L1 fixed, neighboring widths differ in D by a third or
+    more, so L1 may move by `L1_RANGE`; of equally close ratios the L1 closest to the origin's wins.
+
+    Raises:
+        ValueError: no network near this width has the size.
+    """
+    budget = equal_size_budget(origin, phi)
+    sized = [v for v in _of_size(origin, c1, budget) if budget.refusal(v.cost()) is None]
+    if not sized:
+        raise ValueError(
+            f"no network with C' = {origin.group_channels} and L1 within {L1_RANGE} of "
+            f"{origin.l1} is within {budget.tolerance:.0%} of {budget} at phi = {phi}: take a "
+            "larger origin or another rounding"
+        )
+    ratio = log(depth / c1)
+    return min(sized, key=lambda v: (abs(log(v.depth / v.c1) - ratio), abs(v.l1 - origin.l1)))
+
+
+def equal_size_budget(origin: FourNumbers, phi: int) -> Budget:
+    """The one size of all pairs at this step: 2^phi times the origin, as the rule means it."""
+    return Budget(origin.cost().params * 2**phi, tolerance=SIZE_TOLERANCE)
+
+
+def _of_size(origin: V, c1: float, budget: Budget) -> Iterator[V]:
+    """Networks with widths around ``c1``, each with the L3 closest to the budget."""
+    step = lcm(2, origin.group_channels)
+    for width in range(max(1, int(c1 / 1.5 / step)) * step, int(1.5 * c1) + step, step):
+        for l1 in range(max(1, origin.l1 - L1_RANGE), origin.l1 + L1_RANGE + 1):
+            smallest: Any = origin.with_numbers(width, origin.group_channels, l1, l1)
+            yield solve(smallest, budget)
+
+
 def _split(origin: V, depth: int, c1: int) -> V:
     """A variant of this depth: L1 is the origin's, and stage 3 takes the rest.
 
@@ -109,21 +152,28 @@ ROUNDINGS: dict[str, Callable[[Any, float, float], Any]] = {
 }
 """Name -> function that returns a legal variant from (origin, D', C1')."""
 
+EQUAL_SIZE = "equal-size"
+ROUNDING_NAMES = (*ROUNDINGS, EQUAL_SIZE)
+
 
 def scale(origin: V, alpha: float, beta: float, phi: int, rounding: str = "nearest") -> V:
     """The origin scaled by phi steps and rounded by the named policy; phi = 0 gives the origin.
 
     Raises:
-        ValueError: a factor is below 1, phi is negative or the rounding is unknown.
+        ValueError: a factor is below 1, phi is negative, the rounding is unknown, or as
+            `round_equal_size`.
     """
     check_factors(alpha, beta)
     if phi < 0:
         raise ValueError(f"phi must be a whole number >= 0, got {phi}")
-    if rounding not in ROUNDINGS:
-        raise ValueError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {rounding!r}")
+    if rounding not in ROUNDING_NAMES:
+        raise ValueError(f"rounding must be one of {', '.join(ROUNDING_NAMES)}, got {rounding!r}")
     if phi == 0:
         return origin
-    variant: V = ROUNDINGS[rounding](origin, *_unrounded(origin, alpha, beta, phi))
+    unrounded = _unrounded(origin, alpha, beta, phi)
+    if rounding == EQUAL_SIZE:
+        return round_equal_size(origin, *unrounded, phi)
+    variant: V = ROUNDINGS[rounding](origin, *unrounded)
     return variant
 
 
@@ -142,9 +192,10 @@ def rounding_note(
 ) -> str:
     """Describe what was rounded to get ``variant`` from the origin; empty if nothing was."""
     depth, c1 = _unrounded(origin, alpha, beta, phi)
-    if (depth, c1) == (variant.depth, variant.c1):
+    if (depth, c1, origin.l1) == (variant.depth, variant.c1, variant.l1):
         return ""
+    l1 = "stays" if variant.l1 == origin.l1 else f"{origin.l1} ->"
     return (
         f"C1 {c1:.1f} -> {variant.c1}, D {depth:.1f} -> {variant.depth} (rounding {rounding!r}, "
-        f"L1 stays {variant.l1})"
+        f"L1 {l1} {variant.l1})"
     )

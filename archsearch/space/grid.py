@@ -6,7 +6,7 @@ that break its rules (C1 = 48, 80 and 16 are not multiples of C' = 32). Here eve
 has a fate: ``exact``, ``repaired`` or ``infeasible``, the last two with a reason.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -119,7 +119,7 @@ def plan(space: Space, budget: Budget, invalid: Invalid = "repair") -> tuple[Cel
     if invalid == "error" and (bad := [cell for cell in cells if cell.fate != "exact"]):
         lines = "\n".join(f"  {_coordinates(cell, space.like)}: {cell.reason}" for cell in bad)
         raise ValueError(f"{len(bad)} of {len(cells)} cells are not exact:\n{lines}")
-    return tuple(_with_duplicates_noted(cell, cells, space.like) for cell in cells)
+    return with_duplicates_noted(cells, space.like)
 
 
 def _cell(values: Mapping[str, int], like: Family, budget: Budget, invalid: Invalid) -> Cell:
@@ -155,7 +155,12 @@ def _closest(variant: Family) -> str:
     return f"the {kind} model with {width} has {solved}"
 
 
-def _with_duplicates_noted(cell: Cell, cells: list[Cell], like: Family) -> Cell:
+def with_duplicates_noted(cells: Sequence[Cell], like: Family) -> tuple[Cell, ...]:
+    """The cells; the reason of a repaired one names the cells with the same network."""
+    return tuple(_with_duplicates_noted(cell, cells, like) for cell in cells)
+
+
+def _with_duplicates_noted(cell: Cell, cells: Sequence[Cell], like: Family) -> Cell:
     """A repaired cell whose reason names the cells with the same variant; they share trials."""
     if cell.fate != "repaired":
         return cell
@@ -174,9 +179,10 @@ def plan_rows(cells: Iterable[Cell]) -> list[dict[str, Any]]:
 
     Columns: the variant's numbers (the requested ones for an infeasible cell), ``params, macs,
     status, reason``, then the requested coordinates as ``requested_...`` and the paper's figures as
-    ``paper_...``.
+    ``paper_...``. Cells that were scaled also have ``growth`` (`Cell.growth`).
     """
     listed = list(cells)
+    grows = any(cell.growth for cell in listed)
     requested = dict.fromkeys(name for cell in listed for name in cell.requested)
     paper = dict.fromkeys(name for cell in listed for name in cell.paper)
     variants = [cell.variant for cell in listed if cell.variant is not None]
@@ -186,6 +192,7 @@ def plan_rows(cells: Iterable[Cell]) -> list[dict[str, Any]]:
             **_numbers(cell, numbers or requested),
             "params": cell.cost and cell.cost.params,
             "macs": cell.cost and cell.cost.macs,
+            **({"growth": cell.growth} if grows else {}),
             "status": cell.fate,
             "reason": cell.reason,
             **{f"requested_{name}": cell.requested.get(name) for name in requested},

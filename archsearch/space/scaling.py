@@ -109,11 +109,18 @@ def scaled_cell(
     """
     variant, rounded = origin.grow(alpha, beta, phi, rounding)
     note = growth_note(alpha, beta, origin, axis) if phi else ""
+    cost = variant.cost()
     return Cell(
         requested={"alpha": alpha, "beta": beta, "phi": phi},
         fate="repaired" if rounded else "exact",
         variant=variant,
-        cost=variant.cost(),
+        cost=cost,
         reason="; ".join(filter(None, (rounded, note))),
         paper=variant.published(),
+        growth=growth_per_step(origin.cost().params, cost.params, phi),
     )
+
+
+def growth_per_step(origin: int, params: int, phi: int) -> float | None:
+    """The factor by which one of ``phi`` steps multiplies the parameters; None at phi = 0."""
+    return round((params / origin) ** (1 / phi), 6) if phi else None

@@ -40,6 +40,33 @@ def publish(run: Path, target: Path) -> int:
     return len(launched)
 
 
+def restore(records: Path, run: Path) -> int:
+    """Copy to ``run`` what a published copy has and it lacks, so that it continues from there.
+
+    ``run`` may be absent. Trainings without a record begin again: a copy has no checkpoints.
+
+    Returns:
+        The number of records that were copied.
+
+    Raises:
+        ValueError: ``records`` holds no study, or ``run`` holds anything but the run or a copy.
+    """
+    source, target = StudyFolder(records).open(), StudyFolder(run)
+    _check_target(source, run)
+    if not (run / "study.json").exists():
+        for name in STUDY_FILES:
+            _copy(source.path / name, run)
+    lacking = [
+        trial_id
+        for trial_id in source.launched()
+        if source.record_summary(trial_id) and not target.record_summary(trial_id)
+    ]
+    for trial_id in lacking:
+        for path in (p for t in TRIAL_FILES for p in source.trial(trial_id).path.glob(t)):
+            _copy(path, run / "trials" / trial_id)
+    return len(lacking)
+
+
 def _check_target(source: StudyFolder, target: Path) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return

@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-SEVERAL_RUNS = ["study", "data-scale"]
-"""The command that writes several runs; its --out is the folder that holds them."""
+SEVERAL_RUNS = (["study", "data-scale"], ["-m", "archsearch.benchmarks.evidence"])
+"""The commands that write several runs; their --out is the folder that holds them."""
 
 
 def resume_command(command: Sequence[str], path: Path) -> str:
@@ -18,7 +18,7 @@ def resume_command(command: Sequence[str], path: Path) -> str:
         return "the same command"
     if list(command[1:]) == ["run"]:
         return f"archsearch.run(study, out={str(path)!r})"
-    folder = path.absolute().parent if list(command[1:3]) == SEVERAL_RUNS else path
+    folder = path.absolute().parent if list(command[1:3]) in SEVERAL_RUNS else path
     text = str(folder)
     out = f"./{text}" if text.startswith("-") else text
     return shlex.join([*_without_out(command), "--out", out])

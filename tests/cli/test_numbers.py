@@ -35,6 +35,7 @@ SCALE = [
 ]
 OTHERS = [
     (["grid", "--plan", "--runner", "ray"], "gpus-per-trial", ("0", "-1", *FLOATS)),
+    (["scale", "--plan"], "phi", ("0", "-1", "64", LONG, VERY_LONG)),
     (["search", "--plan"], "trials", ("0", "-1", LONG, VERY_LONG)),
     (["search", "--plan"], "search-seed", ("-1", LONG, VERY_LONG)),
     (["search", "--plan"], "c1", ("0", LONG, VERY_LONG)),

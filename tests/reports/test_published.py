@@ -9,6 +9,8 @@ from archsearch.results import load
 
 RESULTS = Path(__file__).parents[2] / "studies/results"
 RUNS = sorted(path.parent for path in RESULTS.glob("*/study.json"))
+WITHOUT_CHECKSUMS = ("grid-2.2M-cifar10", "ladder-cifar10", "table-c-cifar10")
+"""Runs that an earlier version wrote."""
 
 
 def test_there_are_results() -> None:
@@ -19,7 +21,8 @@ def test_there_are_results() -> None:
 def test_a_published_report_is_verified(run: Path) -> None:
     result = verify(run)
     assert result.differences == ()
-    assert "stored files have no checksum, because an earlier version wrote them" in result.note
+    if run.name in WITHOUT_CHECKSUMS:
+        assert "stored files have no checksum, because an earlier version wrote" in result.note
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda path: path.name)

@@ -18,7 +18,15 @@ from archsearch.reports.trade_off import pareto_table
 from archsearch.results import Results, TrialResult, assemble
 from archsearch.study import Trial
 from internimage.config import PRESETS
-from tests.golden import DATA, HOSTILE, complete, golden_results, grid_study, scale_results
+from tests.golden import (
+    DATA,
+    HOSTILE,
+    complete,
+    golden_results,
+    grid_study,
+    ladder_results,
+    scale_results,
+)
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +190,21 @@ def test_table_c_has_our_figures_beside_the_papers_in_separate_columns() -> None
     ours = column(content, "Validation accuracy (%), ours")
     assert all("±" in value for value in ours)
     assert "Only the order within the two columns is comparable" in content.note
+
+
+def test_table_c_has_the_growth_after_rounding() -> None:
+    """A stored ladder of an earlier version has none: the origin at phi = 0 gives it."""
+    run = ladder_results()
+    stored = [cell.cell.growth for cell in run.cells]
+    older = replace(
+        run,
+        cells=tuple(replace(c, cell=replace(c.cell, growth=None)) for c in run.cells),
+        _compared={},
+    )
+    for one in (run, older):
+        table = table_c(Context.of(one))
+        assert [row["growth"] for row in table.rows] == stored
+        assert column(table, "Growth per φ")[1:3] == ["1.673", "1.869"]
 
 
 def test_a_grid_has_no_table_c(grid: Results) -> None:

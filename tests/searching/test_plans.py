@@ -101,6 +101,18 @@ def test_table_c_from_another_origin_is_rounded() -> None:
     assert scale.study(recipe=QUICK).budget == Budget(100_000_000)
 
 
+def test_table_c_of_equal_size_has_that_size_as_its_budget() -> None:
+    small = Variant(8, 2, 2, 6, norm="post", layer_scale=1e-5)
+    study = scale.study(recipe=QUICK, origin=small, rounding="equal-size", phi=3)
+    assert study.name == "table-c"
+    assert study.budget == Budget(8 * small.cost().params, tolerance=0.01)
+    assert {cell.requested["phi"] for cell in study.cells} == {3}
+    assert scale.study(recipe=QUICK, phi=3).budget is None
+    assert "rounding 'nearest'" in scale.study(recipe=QUICK, phi=3).cells[0].reason
+    with pytest.raises(ValueError, match="phi chooses the step of Table C, got 3"):
+        scale.study(recipe=QUICK, alpha=1.09, beta=1.36, phi=3)
+
+
 def test_scale_with_factors_is_a_ladder() -> None:
     study = scale.study(recipe=QUICK, alpha=1.09, beta=1.36, rounding="floor")
     assert study.name == "scale"

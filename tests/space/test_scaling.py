@@ -1,5 +1,6 @@
 """Compound scaling: the exponent, the roundings, the ladder and Table C."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from archsearch.core.budget import Budget
 from archsearch.families.internimage import ORIGIN, PUBLISHED, SCALED_ORIGIN, Variant
 from archsearch.families.internimage_cost import count
-from archsearch.families.internimage_scaling import ROUNDINGS, scale
+from archsearch.families.internimage_scaling import ROUNDINGS, equal_size_budget, scale
 from archsearch.paper.table_c import ROWS, Row, table_c
 from archsearch.space.scaling import check_factors, growth_note, ladder, scaled_cell
 
@@ -116,7 +117,7 @@ def test_whole_products_are_exact_despite_floating_point() -> None:
     ("arguments", "message"),
     [
         ((1.09, 1.36, -1), "phi must be a whole number >= 0, got -1"),
-        ((1.09, 1.36, 1, "up"), "rounding must be one of nearest, floor, budget, got 'up'"),
+        ((1.09, 1.36, 1, "up"), "one of nearest, floor, budget, equal-size, got 'up'"),
         ((0.9, 1.36, 1), "alpha must be a number >= 1"),
     ],
 )
@@ -183,10 +184,10 @@ def test_table_c_by_a_rounding_keeps_the_papers_figures() -> None:
 
 def test_table_c_is_recovered_from_the_papers_origin_only() -> None:
     small = Variant(16, 4, 2, 6)
-    with pytest.raises(ValueError, match="start from 64-16-4-18; from 16-4-2-6 take a rounding"):
+    with pytest.raises(ValueError, match="from 16-4-2-6 at phi = 2 take a rounding"):
         table_c(small)
     assert [c.variant and c.variant.c1 for c in table_c(small, "nearest")] == [32, 32, 28, 28, 28]
-    with pytest.raises(ValueError, match="recovered or one of nearest, floor, budget, got 'up'"):
+    with pytest.raises(ValueError, match=r"recovered or one of nearest, .* got 'up'"):
         table_c(small, "up")
 
 
@@ -205,3 +206,74 @@ def test_95m_at_width_112_needs_fewer_blocks_for_every_split_of_the_depth() -> N
             variant = SCALED_ORIGIN.with_numbers(112, 16, l1, l3)
             if round(count(variant.config()).params / 1e6) == 95:
                 assert variant.depth < 33
+
+
+def plain_equal_size(origin: Variant, alpha: float, beta: float, phi: int) -> set[str]:
+    """The networks of the step's size with the best ratio D/C1, by trying every one."""
+    target = origin.cost().params * 2**phi
+    wanted = math.log(alpha**phi * origin.depth / (beta**phi * origin.c1))
+    best: dict[str, tuple[float, int]] = {}
+    for c1 in range(origin.group_channels, 60, origin.group_channels):
+        for l1 in range(max(1, origin.l1 - 2), origin.l1 + 3):
+            for l3 in range(l1, 40):
+                variant = origin.with_numbers(c1, origin.group_channels, l1, l3)
+                if abs(variant.cost().params - target) <= 0.01 * target:
+                    ratio = math.log((3 * l1 + l3) / c1)
+                    best[variant.name] = (abs(ratio - wanted), abs(l1 - origin.l1))
+    return {name for name, distance in best.items() if distance == min(best.values())}
+
+
+def test_equal_size_is_the_closest_shape_of_all_networks_of_that_size() -> None:
+    origin = SCALED_ORIGIN.with_numbers(8, 2, 2, 6)
+    for row in (ROWS[0], ROWS[4]):
+        chosen = scale(origin, row.alpha, row.beta, 2, "equal-size").name
+        assert chosen in plain_equal_size(origin, row.alpha, row.beta, 2)
+
+
+@pytest.mark.parametrize(
+    ("origin", "phi", "networks"),
+    [((64, 16, 4, 18), 2, 3), ((12, 4, 2, 8), 2, 3), ((8, 2, 2, 6), 3, 5)],
+)
+def test_table_c_at_equal_size(origin: tuple[int, ...], phi: int, networks: int) -> None:
+    """All pairs are within 1% of one size; pairs that collapse to one network say so."""
+    start = SCALED_ORIGIN.with_numbers(*origin)
+    cells = table_c(start, "equal-size", phi)
+    sizes = [cell.cost.params for cell in cells if cell.cost]
+    target = start.cost().params * 2**phi
+    assert max(abs(size / target - 1) for size in sizes) <= 0.01
+    assert max(sizes) / min(sizes) < 1.02
+    variants = [cell.variant for cell in cells]
+    assert len(set(variants)) == networks
+    shared = ["the same network as" in cell.reason for cell in cells]
+    assert shared == [variants.count(variant) > 1 for variant in variants]
+    shapes = [v.depth / v.c1 for v in variants if isinstance(v, Variant)]
+    assert shapes == sorted(shapes)  # from wide to deep, as alpha grows
+    growths = [cell.growth for cell in cells]
+    assert growths == pytest.approx([(s / start.cost().params) ** (1 / phi) for s in sizes])
+    assert growths == pytest.approx([2.0] * 5, rel=0.006)
+
+
+def test_a_ladder_of_equal_size_doubles_at_every_step() -> None:
+    cells = ladder(SCALED_ORIGIN, up_to=Budget.parse("130M"), rounding="equal-size")
+    for phi, cell in enumerate(cells):
+        assert cell.cost is not None
+        assert equal_size_budget(SCALED_ORIGIN, phi).refusal(cell.cost) is None
+    assert len(cells) == 3
+    assert cells[0].growth is None
+    assert cells[0].variant == SCALED_ORIGIN
+
+
+def test_the_growth_after_rounding_is_stated() -> None:
+    growths = [cell.growth for cell in table_c(Variant(12, 4, 2, 8), "nearest")]
+    assert growths == pytest.approx([1.95, 1.99, 2.04, 1.75, 1.79], abs=0.006)
+
+
+def test_a_size_without_a_network_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"no network with C' = 64 .* within 1% of .* at phi = 1"):
+        scale(Variant(128, 64, 1, 1), 1.0, 2.0, 1, "equal-size")
+
+
+@pytest.mark.parametrize("phi", [0, 65])
+def test_table_c_needs_a_step(phi: int) -> None:
+    with pytest.raises(ValueError, match=f"got 'up'; phi must be .* 1 to 64, got {phi}"):
+        table_c(SCALED_ORIGIN, "up", phi)
