@@ -52,7 +52,7 @@ def _values(c1: str, group_channels: str, l1: str) -> dict[str, str]:
 
 
 SHAPES = (
-    Shape(values=_values("8,16", "8", "1,2")),
+    Shape(values=_values("8,16", "8", "1,2"), training={"epochs": 4}),
     Shape(values=_values("8,12", "4", "1,2,3"), workers=1),
     Shape(values=_values("8,16", "4,8", "1"), training={"seeds": 3}),
     Shape(values=_values("8,12", "4", "1,2"), training={"epochs": 4}),
@@ -61,7 +61,7 @@ SHAPES = (
     Shape(
         budget="0.7M",
         values=_values("8,12", "4", "1,2"),
-        training={"epochs": 1, "set": ("image_size=64", "data_fraction=0.5")},
+        training={"epochs": 2, "set": ("image_size=64",)},
     ),
     Shape(
         values=_values("8,16", "8", "1,2"),

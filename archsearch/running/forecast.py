@@ -17,7 +17,8 @@ from archsearch.study import Trial
 class _Attempt:
     """One attempt: ``first_epoch`` is where it began, ``measured`` when its last event was seen.
 
-    ``worker_start`` is predicted for the first attempt of a worker.
+    ``worker_start`` is predicted for the first attempt of a worker. Such an attempt is measured
+    from its first event on: the start of a process says nothing about later trials.
     """
 
     first_epoch: float
@@ -34,6 +35,14 @@ class _Work:
     epochs: int
     done: float = 0.0
     attempt: _Attempt | None = None
+
+
+def _measure(attempt: _Attempt, done: float) -> None:
+    """Note that so many epochs are done now."""
+    now = time.monotonic()
+    if attempt.worker_start and attempt.measured is None:
+        attempt.first_epoch, attempt.began = done, now
+    attempt.measured = now
 
 
 class Forecast:
@@ -70,7 +79,7 @@ class Forecast:
         work = self._work[trial_id]
         done = max(work.done, min(epochs, work.epochs))
         if work.attempt is not None and done > work.done:
-            work.attempt.measured = time.monotonic()
+            _measure(work.attempt, done)
         work.done = done
 
     def end(self, trial_id: str) -> None:
@@ -83,7 +92,8 @@ class Forecast:
         if work is None:
             return
         if complete and work.attempt is not None:
-            work.done, work.attempt.measured = work.epochs, time.monotonic()
+            _measure(work.attempt, work.epochs)
+            work.done = work.epochs
         self._close(trial_id, work)
 
     def _close(self, trial_id: str, work: _Work) -> None:
@@ -126,7 +136,7 @@ class Forecast:
             return None
         start, epochs = self._predicted(trial_id, work)
         share = (work.done - attempt.first_epoch) / work.epochs
-        predicted = attempt.worker_start + start + share * epochs
+        predicted = share * epochs + (0.0 if attempt.worker_start else start)
         return (predicted, attempt.measured - attempt.began) if predicted > 0 else None
 
     def _left(self, trial_id: str, work: _Work, factor: float) -> float:

@@ -193,3 +193,21 @@ def test_trials_that_a_plan_may_add_are_of_the_mean_size() -> None:
     forecast.workers = 1
     mean = sum(SECONDS.values()) / len(SECONDS)
     assert seconds_left(forecast, 2) - seconds_left(forecast) == pytest.approx(2 * mean)
+
+
+@pytest.mark.parametrize("slower", [0.2, 1, 5])
+def test_a_start_of_workers_that_differs_from_the_quote_changes_no_later_trial(
+    clock: Clock, slower: float
+) -> None:
+    forecast = planned(QUOTE)
+    forecast.workers = 1
+    first = TRIALS[0]
+    epoch = (SECONDS[first.id] - START) / toy.EPOCHS
+    forecast.start(first.id, "worker 0")
+    clock.now += slower * SETUP + START + epoch
+    forecast.advance(first.id, 1)
+    rest = sum(SECONDS[trial.id] for trial in TRIALS[1:]) + REPORT
+    assert seconds_left(forecast) == pytest.approx(2 * epoch + rest)
+    clock.now += 2 * epoch
+    forecast.finish(first.id, complete=True)
+    assert seconds_left(forecast) == pytest.approx(rest)
