@@ -67,8 +67,7 @@ def estimate_study(folder: "StudyFolder", launch: Launch) -> "Estimate | None":
             return None
         write_json(folder.path / FILE, estimate.to_dict(), indent=1)
     advice = first_look(folder, 3600 * estimate.hours)
-    say("
-".join(filter(None, (estimate_text(estimate), power_line(folder), advice))))
+    say("\n".join(filter(None, (estimate_text(estimate), power_line(folder), advice))))
     return estimate
 
 
