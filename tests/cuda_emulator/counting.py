@@ -40,9 +40,10 @@ def turns(emulator: Emulator, case: Case, device: str = "sm_90") -> tuple[float,
         torch.ops.archsearch.dcnv3_backward(grad, x, offset, mask, *case.args, *needs)
         counts = emulator.take_counts()
     chunks = case.num_images * -(-(case.height * case.width) // 32)
-    blocks = counts["blocks"] - (-(-chunks // 4) if counts["launches"] == 2 else 0)  # of boxes
-    steps = counts["barriers"] - 2 * blocks
-    warps = 4 if case.height * case.width >= 256 else 2
+    box_blocks = -(-chunks // 4) if counts["launches"] == 2 else 0
+    blocks = counts["blocks"] - box_blocks
+    steps = counts["barriers"] - blocks  # the last barrier of a block finds that there is no step
+    warps = (counts["threads"] - 128 * box_blocks) / blocks / 32 - 1  # that add
     slowest, all_turns = (counts[n] / POINTS for n in ("slowest_warp_syncs", "warp_syncs"))
     return steps / chunks, slowest / steps, all_turns / warps / steps
 

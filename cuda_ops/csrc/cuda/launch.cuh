@@ -112,8 +112,8 @@ const char* launch_grad_x(const Geometry& g, const Tensors& t, void* workspace, 
   if (is_tiled(p)) {
     if (!workspace) return "this device has less shared memory than any that is supported";
     auto* boxes = static_cast<Box*>(workspace);
-    const int64_t count = box_count(p.c);
-    boxes_kernel<T><<<blocks_of(count, kBlock / 32), kBlock, 0, stream>>>(p.c, boxes, count);
+    const auto count = static_cast<uint32_t>(box_count(p.c));
+    boxes_kernel<T, kKernel><<<blocks_of(count, kBlock / 32), kBlock, 0, stream>>>(p.c, boxes, count);
     if (const char* error = launch_error()) return error;
     p.boxes = boxes;
   }

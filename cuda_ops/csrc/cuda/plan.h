@@ -128,7 +128,7 @@ PlaneCall plane_call(const Geometry& g, const Tensors& t, const SharedMemory& sh
   p.tile_h = static_cast<int>(rounded_up(g.h, rounded_up(g.h, std::min(g.h, room / p.tile_w))));
   p.tiles_x = static_cast<int>(rounded_up(g.w, p.tile_w)), p.tiles_y = static_cast<int>(rounded_up(g.h, p.tile_h));
   p.slices = static_cast<int>(rounded_up(g.group_channels, S::kChannels));
-  p.warps = p.tile_w * p.tile_h >= 256 ? kMaxWarps : kMaxWarps / 2;
+  p.warps = p.tile_w * p.tile_h >= 256 ? kMaxWarps : 1;  // nearly all pixels of a small map touch every owner
   p.owner_columns = static_cast<int>(rounded_up(p.tile_w, int64_t{p.warps} * S::kOwners));
   p.whole_runs = g.group_channels % S::kRun == 0 && aligned(t.grad, sizeof(T) * S::kRun) &&
                  aligned(t.grad_x, sizeof(T) * S::kRun);
