@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cuda_ops import build
-from cuda_ops.toolchain import BuildError, find_ninja
+from cuda_ops.toolchain import BuildError
 
 ARCHITECTURES = ("80", "90")
 
@@ -52,12 +52,9 @@ def built(request: pytest.FixtureRequest) -> Path:
         fcntl.flock(handle, fcntl.LOCK_EX)
         if not folder.exists():
             part = Path(tempfile.mkdtemp(prefix="part-", dir=folder.parent))
-            (part / "build.ninja").write_text(build.ninja_file(recipe))
-            result = subprocess.run(
-                [find_ninja()], cwd=part, capture_output=True, text=True, check=False
-            )
+            result = build.compile_in(part, recipe)
             assert result.returncode == 0, result.stdout[-3000:]
-            (part / "log").write_text(result.stdout)
+            (part / "log").write_text(result.stdout + result.stderr)
             part.rename(folder)
     return folder
 
