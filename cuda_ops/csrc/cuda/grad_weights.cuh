@@ -213,8 +213,9 @@ __global__ void __launch_bounds__(kBlock) grad_weights_kernel(const __grid_const
   const bool active = thread < c.slots;
   const int lanes = static_cast<int>(c.lanes.divisor);
   Arithmetic<T>* kept = reinterpret_cast<Arithmetic<T>*>(shared) + threadIdx.x / lanes * c.g.points;
-  // With a shuffle the compiler does not mix the computation of the slot with its use, which would take more registers.
-  const uint32_t slot = __shfl_sync(0xffffffffu, slot_of_thread(c, active ? thread : c.slots - 1), threadIdx.x % 32);
+  // With a shuffle the compiler does not mix the computation of the slot with its use, which takes 16 more registers.
+  uint32_t slot = slot_of_thread(c, active ? thread : c.slots - 1);
+  if constexpr (kKernel == 3) slot = __shfl_sync(0xffffffffu, slot, threadIdx.x % 32);
   grad_weights_slot<T, V, L, kKernel>(c, slot, active, kept, WarpTeam{lanes});
 }
 #endif

@@ -24,7 +24,7 @@
 // element is written once. A map that exceeds shared memory is divided into tiles; then a kernel that runs first
 // determines which 32-pixel chunks reach which tile, for any offsets.
 //
-// Counts of instructions and turns, and what they predict for a GPU: cuda_ops/results/grad-x-counts.md.
+// Counts of instructions and turns, and what they predict for a GPU: cuda_ops/results/cuda-counts.md.
 #pragma once
 #include <cuda_runtime_api.h>
 
