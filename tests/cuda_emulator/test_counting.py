@@ -18,7 +18,7 @@ OFFSETS, CHANNELS = 2 * SOFTMAX, 16 * 2
 def test_pixels_of_a_block_share_what_they_read(
     emulator: Emulator, groups: int, most: float
 ) -> None:
-    """In blocks of one row a pair reads 320 to 350 bytes from L2."""
+    """In blocks of one row and all groups a pair reads 320 to 350 bytes from L2."""
     case = Case(ConvArgs(groups, softmax=True), 1, 28, 28, 16, spread=1.5)
     sizes = bytes_read(emulator, case, torch.bfloat16)
     forward, in_all = sizes["forward"]
