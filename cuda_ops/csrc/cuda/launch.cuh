@@ -17,10 +17,10 @@
 //
 // Backward, two kernels. Gradients of offset and mask: the same threads as forward, four dot products per point, and
 // one shuffle per doubling of the threads. Gradient of x: no atomics, which would send 36 C' floats per pixel and group
-// to L2 and add them in another order in every run. Here blocks own tiles of the gradient in shared memory, and their lanes never add to the same element. So the
-// result is always deterministic, nothing is zeroed first, half-precision gradients need no float copy, and each
-// element is written once. A map that exceeds shared memory is divided into tiles; then a kernel that runs first
-// determines which 32-pixel chunks reach which tile, for any offsets.
+// to L2 and add them in another order in every run. Here blocks own tiles of the gradient in shared memory, and their
+// lanes never add to the same element. So the result is always deterministic, nothing is zeroed first, half-precision
+// gradients need no float copy, and each element is written once. A map that exceeds shared memory is divided into
+// tiles; then a kernel that runs first determines which 32-pixel chunks reach which tile, for any offsets.
 //
 // Counts of instructions and turns, and what they predict for a GPU: cuda_ops/results/cuda-counts.md.
 #pragma once
