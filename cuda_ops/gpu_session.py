@@ -74,8 +74,8 @@ def build(options: argparse.Namespace) -> list[Command]:
 def tests(_options: argparse.Namespace) -> list[Command]:
     if importlib.util.find_spec("pytest") is None:
         print("tests: pytest is not installed, so only the self-check runs", flush=True)
-        arguments = (*PYTHON, "cuda_ops.sanitizer_calls")
-        return [Command("self-check", arguments, 100, {check_mode.VARIABLE: "always"})]
+        always = {check_mode.VARIABLE: "always"}
+        return [Command("self-check", (*PYTHON, "cuda_ops.sanitizer_calls"), 100, always)]
     arguments = (*PYTHON, "pytest", "-q", "-m", "gpu", "--tb=short", *TESTS)
     # A plugin of the machine's own may warn, and warnings are errors.
     return [Command("tests", arguments, 150, {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})]

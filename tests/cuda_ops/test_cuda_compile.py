@@ -129,7 +129,7 @@ def test_all_kernels_spill_at_most_32_bytes(kernels: list[Kernel]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["100", "120"])
-def test_newer_architectures_spill_at_most_32_bytes(tmp_path: Path, architecture: str) -> None:
+def test_newer_architectures_spill_little(tmp_path: Path, architecture: str) -> None:
     """They are not in a release's library; a user's build has them."""
     known = subprocess.run([NVCC, "--list-gpu-code"], capture_output=True, text=True, check=True)
     if f"sm_{architecture}" not in known.stdout.split():
@@ -142,7 +142,8 @@ def test_newer_architectures_spill_at_most_32_bytes(tmp_path: Path, architecture
         compiled = kernels_of(result.stderr + result.stdout)
         assert len([kernel for kernel in compiled if kernel.name.startswith("grad_x")]) == 4
         for kernel in compiled:
-            assert kernel.spilled_bytes <= 32, kernel
+            most = 0 if kernel.name.startswith("grad_x") else 32
+            assert kernel.spilled_bytes <= most, kernel
 
 
 @pytest.mark.parametrize(
