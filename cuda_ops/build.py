@@ -1,4 +1,4 @@
-"""Compiles the native backends with ninja, once per source, flags, compiler and torch version.
+"""Compiles the native backends, once per source, flags, compiler and torch version.
 
 The CPU backend is also compiled once per kind of processor, the CUDA backend once per set of
 compute capabilities. Nothing here runs at import. A library is built in a temporary folder and
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import re
 import shlex
 import shutil
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,7 +188,7 @@ def rebuild(recipe: Recipe, unloadable: Path, *, even_if_rebuilt: bool = False) 
 
 
 def _build_locked(recipe: Recipe, unloadable: str | None) -> Path:
-    rules, ninja = ninja_file(recipe), find_ninja()
+    recipe.find_compiler()  # raises if there is none
     folder = recipe.folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with cache.locked(folder.with_name(folder.name + ".lock")) as is_locked:
@@ -200,21 +202,19 @@ def _build_locked(recipe: Recipe, unloadable: str | None) -> Path:
         part = cache.new_part(folder)
         part.mkdir()  # not by tempfile, whose folders other users cannot read
         try:
-            _compile(recipe, part, ninja, rules)
+            _compile(recipe, part)
             cache.store(part, recipe.library, replaces_unloadable=unloadable is not None)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return recipe.library
 
 
-def _compile(recipe: Recipe, part: Path, ninja: str, rules: str) -> None:
+def _compile(recipe: Recipe, part: Path) -> None:
     names = " ".join(f"sm_{name}" for name in recipe.architectures)
     print(f"cuda_ops: building the {recipe.backend} backend {names}... ", end="", file=sys.stderr)
     sys.stderr.flush()
     started = time.perf_counter()
-    (part / "build.ninja").write_text(rules)
-    # An argument list and a working directory, so that no path is interpreted by a shell.
-    result = subprocess.run([ninja], cwd=part, capture_output=True, text=True, check=False)
+    result = compile_in(part, recipe)
     if result.returncode != 0:
         print("failed", file=sys.stderr)
         raise BuildError("the compiler failed:\n" + compiler_errors(result.stdout + result.stderr))
@@ -222,6 +222,41 @@ def _compile(recipe: Recipe, part: Path, ninja: str, rules: str) -> None:
         object_file.unlink()
     seconds = time.perf_counter() - started
     print(f"{seconds:.1f} s (stored in {recipe.folder})", file=sys.stderr)
+
+
+def compile_in(folder: Path, recipe: Recipe) -> subprocess.CompletedProcess[str]:
+    """Writes objects and library to the folder, with ninja if there is one; returns the outcome."""
+    ninja = find_ninja()
+    if ninja is None:
+        return _compile_without_ninja(folder, recipe)
+    (folder / "build.ninja").write_text(ninja_file(recipe))
+    return _run(folder, ninja)
+
+
+def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    # An argument list and a working directory, so that no path is interpreted by a shell.
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def _compile_without_ninja(folder: Path, recipe: Recipe) -> subprocess.CompletedProcess[str]:
+    """The same commands, one compiler per core at a time; returns the first that failed."""
+    run = functools.partial(_run, folder, *recipe.find_compiler())
+    objects = [object_name(source) for source in recipe.sources]
+    flags = (*recipe.flags, *recipe.gencode)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        compiling = [
+            pool.submit(run, *flags, "-c", str(source), "-o", name)
+            for source, name in zip(recipe.sources, objects, strict=True)
+        ]
+    failed = [job.result() for job in compiling if job.result().returncode != 0]
+    if failed:
+        return failed[0]
+    return run(*objects, *recipe.link_flags, *recipe.gencode, "-o", recipe.library.name)
+
+
+def object_name(source: Path) -> str:
+    """The name of a source's object: `float.cpp` and `float.cu` have different ones."""
+    return f"{source.stem}.{source.suffix[1:]}.o"
 
 
 def compiler_errors(output: str) -> str:
@@ -240,7 +275,7 @@ def ninja_file(recipe: Recipe) -> str:
     flags = _quoted((*recipe.flags, *recipe.gencode))
     link_flags = _quoted((*recipe.link_flags, *recipe.gencode))
     compiler = _quoted(recipe.find_compiler())
-    objects = [f"{source.stem}.{source.suffix[1:]}.o" for source in recipe.sources]
+    objects = [object_name(source) for source in recipe.sources]
     lines = [
         "rule compile",
         f"  command = {compiler} {flags} -c $in -o $out",

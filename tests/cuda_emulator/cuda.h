@@ -89,6 +89,7 @@ inline int reduce(int line, Meeting kind, unsigned mask, int value) {
 template <typename Word>
 Word load(const Word* from) {
   if (reinterpret_cast<uintptr_t>(from) % sizeof(Word) != 0) fail("a misaligned load of %zu bytes", sizeof(Word));
+  if (settings.count_reads) note_read(from, sizeof(Word));
   Word word;
   std::memcpy(&word, from, sizeof word);
   if (is_defective()) reinterpret_cast<unsigned char*>(&word)[sizeof word - 1] ^= 0x40;  // an exponent's bit

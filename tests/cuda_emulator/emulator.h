@@ -32,6 +32,7 @@ struct Settings {
   int64_t max_slots = (int64_t{1} << 31) - 128;  // threads of a launch, `kMaxSlots` of plan.h
   int64_t max_turns = int64_t{1} << 26;          // of a block: the number of times that its fibers continue
   int64_t defective_lane = -1;                   // reads wrong numbers, as on a defective device
+  int64_t count_reads = 0;                       // whether to count sectors; it takes time
 };
 
 struct Counts {
@@ -41,6 +42,9 @@ struct Counts {
   // Between two barriers a block waits for the warp that has most to do: the sum of its `warp_syncs`.
   int64_t slowest_warp_syncs;
   int64_t largest_shared_bytes;
+  // Sectors of 32 bytes that __ldg reads, each counted once per block, or once per launch: what L1 reads from L2 if no
+  // two blocks share a line in L1, and what L2 reads from memory if every line stays in L2.
+  int64_t block_sectors, launch_sectors;
 };
 
 extern Settings settings;
@@ -67,6 +71,9 @@ unsigned char* shared_memory();
 
 // Whether this thread is the `defective_lane` of its warp.
 bool is_defective();
+
+// For `count_reads`: a read of global memory.
+void note_read(const void* from, int bytes);
 
 // At the start of a kernel: its __launch_bounds__.
 void require_bounds(int most_threads, int blocks_at_once = 1);

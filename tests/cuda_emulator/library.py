@@ -48,7 +48,7 @@ class Settings(ctypes.Structure):
         for name in (
             *("order", "seed", "poison", "reverse_blocks"),
             *("multiprocessor_bytes", "reserved_bytes", "block_bytes", "max_slots", "max_turns"),
-            "defective_lane",
+            *("defective_lane", "count_reads"),
         )
     )
 
@@ -60,7 +60,7 @@ class Counts(ctypes.Structure):
         (name, ctypes.c_int64)
         for name in (
             *("launches", "blocks", "threads", "turns", "barriers", "warp_syncs", "collectives"),
-            *("slowest_warp_syncs", "largest_shared_bytes"),
+            *("slowest_warp_syncs", "largest_shared_bytes", "block_sectors", "launch_sectors"),
         )
     )
 
@@ -75,12 +75,13 @@ def settings(
     max_slots: int = (1 << 31) - 128,
     max_turns: int = 1 << 26,
     defective_lane: int = -1,
+    count_reads: bool = False,
 ) -> Settings:
     """The settings of a run; `emulator.h` explains each."""
     shared = MULTIPROCESSOR_BYTES[device]
     return Settings(
         ORDERS.index(order), seed, poison, reverse_blocks, shared, 1 << 10, shared - 1024,
-        max_slots, max_turns, defective_lane,
+        max_slots, max_turns, defective_lane, count_reads,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <deque>
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -51,6 +52,8 @@ struct Block {
   char ordered[2];
   std::string error;
 } block;
+
+std::unordered_set<uintptr_t> block_sectors, launch_sectors;  // that were read
 
 std::deque<Fiber> fibers;  // by thread; kept, because their stacks take longer to allocate than to run
 
@@ -142,6 +145,8 @@ void run_block(int64_t index) {
   count_slowest_warp();
   release(block.shared);
   ++counts.blocks, counts.threads += block.config.block;
+  counts.block_sectors += static_cast<int64_t>(block_sectors.size());
+  block_sectors.clear();
 }
 
 cudaError_t config_error(const void* kernel, const LaunchConfig& c) {
@@ -161,6 +166,8 @@ void launch(const void* kernel, const LaunchConfig& config, const std::function<
   for (int64_t i = 0; i < config.grid && block.error.empty(); ++i) {
     run_block(settings.reverse_blocks ? config.grid - 1 - i : i);
   }
+  counts.launch_sectors += static_cast<int64_t>(launch_sectors.size());
+  launch_sectors.clear();
   forget_finished_fibers();
   if (!block.error.empty()) set_launch_failure(block.error);
 }
@@ -172,6 +179,13 @@ Index block_index() { return {static_cast<unsigned>(block.index), 0, 0}; }
 Index block_size() { return {static_cast<unsigned>(block.config.block), 1, 1}; }
 unsigned char* shared_memory() { return block.shared; }
 bool is_defective() { return block.current->index % kLanes == settings.defective_lane; }
+
+void note_read(const void* from, int bytes) {
+  constexpr int kSector = 32;
+  const auto first = reinterpret_cast<uintptr_t>(from) / kSector;
+  const auto last = (reinterpret_cast<uintptr_t>(from) + bytes - 1) / kSector;
+  for (uintptr_t sector = first; sector <= last; ++sector) block_sectors.insert(sector), launch_sectors.insert(sector);
+}
 
 void require_bounds(int most_threads, int) {
   if (block.config.block > most_threads) fail("more than the %d threads of __launch_bounds__", most_threads);

@@ -68,7 +68,7 @@ def test_a_mistake_is_found(
 def test_a_construct_that_no_rule_knows_is_an_error() -> None:
     texts = source_texts()
     shared = "extern __shared__ __align__(16) unsigned char shared[];"
-    fault = Fault("grad_x.cuh", "  Step next{", f"  {shared}\n  Step next{{")
+    fault = Fault("grad_x.cuh", "  Step step{", f"  {shared}\n  Step step{{")
     with pytest.raises(AssertionError, match="3 times instead of 2"):
         rewritten(with_fault(texts, fault))
     with pytest.raises(AssertionError, match="has 0 times"):

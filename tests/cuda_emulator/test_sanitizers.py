@@ -99,7 +99,7 @@ FAULTS = {
         *(THREAD, FOUND, ("data race", "grad_x_kernel")),
     ),
     "an early return": (
-        Fault("grad_weights.cuh", "index < c.slots;", "index < c.slots; if (!active) return;"),
+        Fault("grad_weights.cuh", "thread < c.slots;", "thread < c.slots; if (!active) return;"),
         # The emulator's own check. ThreadSanitizer would also report the stacks that it gives up.
         *(ADDRESS, 1, ("a lane ends while others of its warp wait",)),
     ),

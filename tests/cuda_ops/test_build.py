@@ -206,7 +206,7 @@ def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         toolchain.find_compiler()
     with pytest.raises(BuildError, match="nvcc was not found"):
         toolchain.find_nvcc()
-    assert Path(toolchain.find_ninja()).exists()  # the ninja package's, although PATH is empty
+    assert toolchain.find_ninja()  # the ninja package's, although PATH is empty
 
 
 def test_ninja_is_found_on_path_if_its_package_has_no_program(
@@ -220,8 +220,30 @@ def test_ninja_is_found_on_path_if_its_package_has_no_program(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert toolchain.find_ninja() == str(program)
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(BuildError, match="ninja was not found"):
-        toolchain.find_ninja()
+    assert toolchain.find_ninja() is None
+
+
+def test_without_ninja_the_same_commands_run(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build.build(recipe)
+    with_ninja = sorted(calls(recipe))
+    log_of(recipe.sources[0].parent).unlink()
+    recipe.library.unlink()
+    monkeypatch.setattr(build, "find_ninja", lambda: None)
+    assert build.build(recipe).read_text() == "built\n"
+    assert sorted(calls(recipe)) == with_ninja
+    assert len(with_ninja) == 3
+
+
+def test_without_ninja_a_compiler_error_is_reported(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (compiler,) = recipe.find_compiler()
+    Path(compiler).write_text("#!/bin/sh\necho error: $3 is wrong >&2; exit 1\n")
+    monkeypatch.setattr(build, "find_ninja", lambda: None)
+    with pytest.raises(BuildError, match=r"the compiler failed:\nerror: .*a\.cpp is wrong"):
+        build.build(recipe)
 
 
 def test_the_cuda_recipe_names_its_architectures(

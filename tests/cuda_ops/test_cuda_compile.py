@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cuda_ops import build
-from cuda_ops.toolchain import BuildError, find_ninja
+from cuda_ops.toolchain import BuildError
 
 ARCHITECTURES = ("80", "90")
 
@@ -52,12 +52,9 @@ def built(request: pytest.FixtureRequest) -> Path:
         fcntl.flock(handle, fcntl.LOCK_EX)
         if not folder.exists():
             part = Path(tempfile.mkdtemp(prefix="part-", dir=folder.parent))
-            (part / "build.ninja").write_text(build.ninja_file(recipe))
-            result = subprocess.run(
-                [find_ninja()], cwd=part, capture_output=True, text=True, check=False
-            )
+            result = build.compile_in(part, recipe)
             assert result.returncode == 0, result.stdout[-3000:]
-            (part / "log").write_text(result.stdout)
+            (part / "log").write_text(result.stdout + result.stderr)
             part.rename(folder)
     return folder
 
@@ -106,10 +103,10 @@ def test_the_number_of_kernels_is_limited(kernels: list[Kernel], architecture: s
         "grad_weights_kernel<BFloat16, 8, 2, 7>",
         "grad_weights_kernel<double, 1, 4, 0>",
         "grad_x_kernel<Slice<BFloat16, 4>, 3>",
-        "boxes_kernel<float>",
+        "boxes_kernel<float, 3>",
     ):
         assert name in ours
-    assert len(ours) <= 50
+    assert len(ours) <= 52
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -117,7 +114,7 @@ def test_kernels_of_kernel_size_3_use_registers_only(
     kernels: list[Kernel], architecture: str
 ) -> None:
     ours = [k for k in kernels if k.architecture == architecture and k.is_for_kernel_3]
-    assert len(ours) == 12  # of three types: forward, weights, and x in two widths
+    assert len(ours) == 15  # of three types: forward, weights, boxes, and x in two widths
     for kernel in ours:
         assert (kernel.stack_bytes, kernel.spilled_bytes) == (0, 0), kernel
         # Five blocks of 128 threads fit on a multiprocessor; of grad_x, three blocks of 160.
@@ -132,7 +129,7 @@ def test_all_kernels_spill_at_most_32_bytes(kernels: list[Kernel]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["100", "120"])
-def test_newer_architectures_spill_at_most_32_bytes(tmp_path: Path, architecture: str) -> None:
+def test_newer_architectures_spill_little(tmp_path: Path, architecture: str) -> None:
     """They are not in a release's library; a user's build has them."""
     known = subprocess.run([NVCC, "--list-gpu-code"], capture_output=True, text=True, check=True)
     if f"sm_{architecture}" not in known.stdout.split():
@@ -145,7 +142,8 @@ def test_newer_architectures_spill_at_most_32_bytes(tmp_path: Path, architecture
         compiled = kernels_of(result.stderr + result.stdout)
         assert len([kernel for kernel in compiled if kernel.name.startswith("grad_x")]) == 4
         for kernel in compiled:
-            assert kernel.spilled_bytes <= 32, kernel
+            most = 0 if kernel.name.startswith("grad_x") else 32
+            assert kernel.spilled_bytes <= most, kernel
 
 
 @pytest.mark.parametrize(
@@ -157,6 +155,22 @@ def test_newer_architectures_spill_at_most_32_bytes(tmp_path: Path, architecture
     ],
 )
 def test_neighbors_are_read_by_128_bits(tmp_path: Path, source: str, kernel: str) -> None:
+    body = ptx(tmp_path, source, kernel)
+    points, neighbors, packs = 9, 4, 2
+    loads = re.findall(r"ld\.global\.nc\.v4\.\w32", body)
+    assert len(loads) == points * neighbors * packs
+    assert "local" not in body
+
+
+def test_grid_points_of_kernel_size_3_are_constants(tmp_path: Path) -> None:
+    """Computed for each point, they were a sixth of a writing warp's instructions."""
+    kernel = "grad_x_kernelINS0_5SliceINS0_8BFloat16ELi4EEELi3E"
+    body = ptx(tmp_path, "bfloat16_backward.cu", kernel)
+    assert len(re.findall(r"mul\.hi|div\.|rem\.", body)) <= 9
+
+
+def ptx(tmp_path: Path, source: str, kernel: str) -> str:
+    """The PTX code of the one kernel whose mangled name contains `kernel`."""
     out = tmp_path / "out.ptx"
     command = [NVCC, "-std=c++17", "-O3", "-arch=compute_90", f"-I{build.SOURCES}"]
     command += ["-ptx", str(build.SOURCES / "cuda" / source), "-o", str(out)]
@@ -164,10 +178,7 @@ def test_neighbors_are_read_by_128_bits(tmp_path: Path, source: str, kernel: str
     (body,) = re.findall(
         rf"\.entry \w*{kernel}\w*\(.*?^}}", out.read_text(), re.DOTALL | re.MULTILINE
     )
-    points, neighbors, packs = 9, 4, 2
-    loads = re.findall(r"ld\.global\.nc\.v4\.\w32", body)
-    assert len(loads) == points * neighbors * packs
-    assert "local" not in body
+    return body
 
 
 # Calls the CUDA kernels with CPU tensors: they reach their own first check and raise.

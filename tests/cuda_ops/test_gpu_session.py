@@ -162,6 +162,16 @@ sys.exit(pytest.main(sys.argv[1:]))
 """
 
 
+def test_without_pytest_the_self_check_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pytest", None)
+    (command,) = gpu_session.tests(options_of(tmp_path))
+    assert command.arguments[-1] == "cuda_ops.sanitizer_calls"
+    assert command.environment == {"ARCHSEARCH_CUDA_CHECK": "always"}
+    assert "pytest is not installed" in capsys.readouterr().out
+
+
 def test_the_gpu_tests_need_few_packages(tmp_path: Path) -> None:
     (command,) = gpu_session.tests(options_of(tmp_path))
     arguments = command.arguments[command.arguments.index("pytest") + 1 :]

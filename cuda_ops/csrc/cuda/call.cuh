@@ -30,15 +30,15 @@ struct Tensors {
 };
 
 // A slot is the work of one thread: `lane` of the `lanes` threads that compute one pair of an output pixel and a group.
-// Slots are numbered with lane fastest, then group, then pixel, so that a warp reads whole sectors of x and adjacent
-// groups of a pixel. A launch covers whole output rows from `first_row` on, few enough for 32-bit slots; products of a
-// slot are 64 bits wide.
+// Slots are numbered with lane fastest, then group, then pixel. A launch covers whole output rows from `first_row` on,
+// few enough for 32-bit slots; products of a slot are 64 bits wide.
 struct Call {
   Geometry g;
   Tensors t;
   int64_t first_row;
   uint32_t slots;
-  Divisor lanes, groups, wo, ho, kernel;
+  int band_rows;  // of `slot_of_thread`: n, where a band has 2^n rows
+  Divisor lanes, bundle, bundles, groups, wo, ho, kernel;  // `bundle` is the number of groups of a bundle
   // In packs of x: the sizes of a pixel, a row and a group, and the contribution of `kFirstCell` on both axes.
   int64_t pixel_packs, row_packs, first_cells;
   int group_packs;
@@ -53,6 +53,18 @@ struct Slot {
   int lane, lanes, group, ox, oy;
   int64_t n, pixel, pair;  // pixel is an index over the batch, pair = pixel * groups + group
 };
+
+// The slot of a launch's thread. Threads are numbered with lane fastest, then the group within a bundle, the row within
+// a band, the column, the bundle, and the band. So a warp reads whole sectors of x and adjacent groups of a pixel, and
+// the pixels of a block are close together on both axes: their samples share more of x than those of pixels in a row.
+DCNV3_HOST_DEVICE uint32_t slot_of_thread(const Call& c, uint32_t thread) {
+  const uint32_t pair = c.lanes.quotient(thread), bundled = c.bundle.quotient(pair);  // `bundled` has no group
+  const uint32_t column = bundled >> c.band_rows, run = c.wo.quotient(column), band = c.bundles.quotient(run);
+  const uint32_t line = (band << c.band_rows) + (bundled & ((1u << c.band_rows) - 1));
+  const uint32_t group = (run - band * c.bundles.divisor) * c.bundle.divisor + pair - bundled * c.bundle.divisor;
+  const uint32_t pixel = line * c.wo.divisor + column - run * c.wo.divisor;
+  return (pixel * c.groups.divisor + group) * c.lanes.divisor + thread - pair * c.lanes.divisor;
+}
 
 DCNV3_HOST_DEVICE Slot slot_at(const Call& c, uint32_t index) {
   const uint32_t pair = c.lanes.quotient(index), pixel = c.groups.quotient(pair), line = c.wo.quotient(pixel);
@@ -71,7 +83,7 @@ DCNV3_HOST_DEVICE Slot slot_at(const Call& c, uint32_t index) {
 
 // One thread's channels of a group: L packs of V channels; thread t has packs t, t + lanes, ...
 //
-// If L is 2, every other four threads of a row read their two packs in the opposite order. Then the eight threads of
+// If L is 2, every other four threads read their two packs in the opposite order. Then the eight threads of
 // one pass of a 128-bit load use eight different bank groups of L1. At C' = 16 a group is 64 bytes in float and 32 in
 // half precision, and a row of banks is 128 bytes; in the plain order the second four threads would use the banks of
 // the first four. The order, and so the rounding of sums over channels, depends only on the position in the image, not
@@ -84,7 +96,8 @@ struct OwnPacks {
 
 template <int L>
 DCNV3_HOST_DEVICE OwnPacks<L> own_packs(const Call& c, const Slot& s, int first) {
-  const int swapped = (((s.ox * static_cast<int>(c.groups.divisor) + s.group) * s.lanes + s.lane) >> 2) & 1;
+  const int pair = (s.ox + s.oy) * static_cast<int>(c.bundle.divisor) + s.group;
+  const int swapped = ((pair * s.lanes + s.lane) >> 2) & 1;
   OwnPacks<L> own;
 #pragma unroll
   for (int l = 0; l < L; ++l) {

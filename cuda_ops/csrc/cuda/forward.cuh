@@ -54,8 +54,8 @@ DCNV3_HOST_DEVICE void forward_slot(const Call& c, uint32_t index) {
 #ifdef __CUDACC__
 template <typename T, int V, int L, int kKernel>
 __global__ void __launch_bounds__(kBlock) forward_kernel(const __grid_constant__ Call c) {
-  const uint32_t index = blockIdx.x * kBlock + threadIdx.x;
-  if (index < c.slots) forward_slot<T, V, L, kKernel>(c, index);
+  const uint32_t thread = blockIdx.x * kBlock + threadIdx.x;
+  if (thread < c.slots) forward_slot<T, V, L, kKernel>(c, slot_of_thread(c, thread));
 }
 #endif
 

@@ -209,11 +209,14 @@ struct WarpTeam {
 template <typename T, int V, int L, int kKernel>
 __global__ void __launch_bounds__(kBlock) grad_weights_kernel(const __grid_constant__ Call c) {
   extern __shared__ __align__(16) unsigned char shared[];
-  const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
-  const bool active = index < c.slots;
+  const uint32_t thread = blockIdx.x * blockDim.x + threadIdx.x;
+  const bool active = thread < c.slots;
   const int lanes = static_cast<int>(c.lanes.divisor);
   Arithmetic<T>* kept = reinterpret_cast<Arithmetic<T>*>(shared) + threadIdx.x / lanes * c.g.points;
-  grad_weights_slot<T, V, L, kKernel>(c, active ? index : c.slots - 1, active, kept, WarpTeam{lanes});
+  // With a shuffle the compiler does not mix the computation of the slot with its use, which takes 16 more registers.
+  uint32_t slot = slot_of_thread(c, active ? thread : c.slots - 1);
+  if constexpr (kKernel == 3) slot = __shfl_sync(0xffffffffu, slot, threadIdx.x % 32);
+  grad_weights_slot<T, V, L, kKernel>(c, slot, active, kept, WarpTeam{lanes});
 }
 #endif
 

@@ -16,7 +16,7 @@ namespace dcnv3::cuda {
 
 template <typename S>
 DCNV3_HOST_DEVICE void write_gradient(const PlaneCall& p, const Tile& tile, bool exists, int64_t pair,
-                                      typename S::A* to) {
+                                      typename S::Run* to) {
   using T = typename S::T;
   const T* from = static_cast<const T*>(p.c.t.grad) + pair * p.c.g.group_channels + tile.channel;
 #pragma unroll
@@ -33,7 +33,7 @@ DCNV3_HOST_DEVICE void write_gradient(const PlaneCall& p, const Tile& tile, bool
         if (v < left) run.raw[v] = read_pack<T, 1>(from + first + v)[0];
       }
     }
-    reinterpret_cast<typename S::Run*>(to)[i] = run;
+    to[i] = run;
   }
 }
 
@@ -51,7 +51,8 @@ DCNV3_HOST_DEVICE Span write_point(const PlaneCall& p, const Tile& tile, typenam
   const int x = near.x.cell - kFirstCell<A> - tile.x0, y = near.y.cell - kFirstCell<A> - tile.y0;
   const bool column_counts[2] = {exists && is_below(x, tile.width), exists && is_below(x + 1, tile.width)};
   const bool row_counts[2] = {is_below(y, tile.height), is_below(y + 1, tile.height)};
-  const int at = (x * tile.height + y) * S::kChannels;
+  constexpr int kPixel = S::kChannels * static_cast<int>(sizeof(A));
+  const int at = (x * tile.height + y) * kPixel;
 #pragma unroll
   for (int column = 0; column < 2; ++column) {
     const A share = weight * near.x.share[column];
@@ -59,7 +60,7 @@ DCNV3_HOST_DEVICE Span write_point(const PlaneCall& p, const Tile& tile, typenam
     for (int row = 0; row < 2; ++row) {
       const A entry = share * near.y.share[row];
       const bool counts = column_counts[column] && row_counts[row] && entry != 0;
-      const int element = at + (column * tile.height + row) * S::kChannels;
+      const int element = at + (column * tile.height + row) * kPixel;
       to[2 * column + row] = {entry, counts ? element : -1};
     }
   }
@@ -74,6 +75,7 @@ DCNV3_HOST_DEVICE Span write_points(const PlaneCall& p, const Tile& tile, const 
   using A = typename S::A;
   constexpr int N = kBatch<kKernel>;
   const int positions = kernel_size<kKernel>(p.c.g) * kernel_size<kKernel>(p.c.g);
+  if constexpr (kKernel * kKernel == kRound) first = 0;  // as a constant, so that addresses and grid points are too
   Normaliser<A> norm{0, 1};
   if constexpr (N < kRound) norm = normaliser<typename S::T>(p.c, s);
   Span columns{tile.width, -1};
@@ -99,15 +101,15 @@ DCNV3_HOST_DEVICE void write_pixel(const PlaneCall& p, const Tile& tile, const S
   static_assert(kKernel == 3 || kKernel == 0, "a batch is a round, or one point of it");
   const Slot s = slot_in_chunk(p.c, tile.n, tile.group, step.chunk, pixel);
   const bool exists = pixel_exists(p.c, step.chunk, pixel);
-  write_gradient<S>(p, tile, exists, s.pair, page.grads + pixel * S::kChannels);
-  page.columns[pixel] = write_points<S, kKernel>(p, tile, s, exists, step.first, page.entries + pixel * kRound * 4);
+  write_gradient<S>(p, tile, exists, s.pair, page.grads(pixel));
+  page.columns(pixel) = write_points<S, kKernel>(p, tile, s, exists, step.first, page.entries(pixel));
 }
 
 // ---- adding a step ----
 
 template <typename S>
 DCNV3_HOST_DEVICE bool pixel_touches(const Span& own, int pixel, const Page<S>& page) {
-  const Span columns = page.columns[pixel];
+  const Span columns = page.columns(pixel);
   return columns.first <= own.last && columns.last >= own.first;
 }
 
@@ -123,33 +125,32 @@ template <typename S>
 DCNV3_HOST_DEVICE LaneShare<S> lane_share(int pixel, int lane, const Page<S>& page) {
   LaneShare<S> share;
 #pragma unroll
-  for (int r = 0; r < kRound; ++r) share.entry[r] = page.entries[(pixel * kRound + r) * 4 + lane / S::kRuns];
-  share.grad = reinterpret_cast<const typename S::Run*>(page.grads)[pixel * S::kRuns + lane % S::kRuns];
+  for (int r = 0; r < kRound; ++r) share.entry[r] = page.entries(pixel)[r * 4 + lane / S::kRuns];
+  share.grad = page.grads(pixel)[lane % S::kRuns];
   return share;
 }
 
-// The elements of a span of the tile's columns: from `first` up to but not including `first + count`.
-struct Elements {
+// An owner's part of the tile, in bytes: where it begins in shared memory for one lane's run of channels, its distance
+// from the tile's begin, and its size.
+struct Part {
+  char* run;
   int32_t first;
-  uint32_t count;
+  uint32_t size;
 };
 
 template <typename S>
-DCNV3_HOST_DEVICE Elements elements_of(const Tile& tile, const Span& columns) {
-  const int column = tile.height * S::kChannels;
-  return {columns.first * column, static_cast<uint32_t>((columns.last - columns.first + 1) * column)};
+DCNV3_HOST_DEVICE Part part_of(const Tile& tile, const Span& columns, int lane, typename S::A* memory) {
+  const int column = tile.height * S::kChannels * static_cast<int>(sizeof(typename S::A));
+  const int first = columns.first * column;
+  char* run = reinterpret_cast<char*>(memory) + first + lane % S::kRuns * static_cast<int>(sizeof(typename S::Run));
+  return {run, first, static_cast<uint32_t>((columns.last - columns.first + 1) * column)};
 }
 
 template <typename S>
-DCNV3_HOST_DEVICE bool owns(const Elements& own, const Entry<typename S::A>& entry) {
-  return static_cast<uint32_t>(entry.at - own.first) < own.count;
-}
-
-template <typename S>
-DCNV3_HOST_DEVICE void add_entry(const Elements& own, int lane, const Entry<typename S::A>& entry,
-                                 const typename S::Run& grad, typename S::A* tile) {
-  if (!owns<S>(own, entry)) return;
-  auto* sum = reinterpret_cast<typename S::Run*>(tile + entry.at + lane % S::kRuns * S::kRun);
+DCNV3_HOST_DEVICE void add_entry(const Part& own, const Entry<typename S::A>& entry, const typename S::Run& grad) {
+  const uint32_t distance = static_cast<uint32_t>(entry.at - own.first);
+  if (distance >= own.size) return;
+  auto* sum = reinterpret_cast<typename S::Run*>(own.run + distance);
   typename S::Run run = *sum;
 #pragma unroll
   for (int v = 0; v < S::kRun; ++v) run.raw[v] += entry.weight * grad.raw[v];
@@ -190,20 +191,20 @@ DCNV3_HOST_DEVICE void write_tile(const PlaneCall& p, const Tile& tile, int warp
 
 #ifdef __CUDACC__
 // One warp per chunk and group.
-template <typename T>
-__global__ void __launch_bounds__(kBlock) boxes_kernel(const __grid_constant__ Call c, Box* boxes, int64_t count) {
-  const int64_t index = static_cast<int64_t>(blockIdx.x) * (kBlock / 32) + threadIdx.x / 32;
+template <typename T, int kKernel>
+__global__ void __launch_bounds__(kBlock) boxes_kernel(const __grid_constant__ Call c, Box* boxes, uint32_t count) {
+  const uint32_t index = blockIdx.x * (kBlock / 32) + threadIdx.x / 32;
   if (index >= count) return;
-  const int64_t run = index / c.g.groups, n = run / chunks_of(c);
-  const Box own = box_of_pixel<T>(c, n, static_cast<int>(run - n * chunks_of(c)),
-                                  static_cast<int>(index - run * c.g.groups), threadIdx.x % 32);
+  const uint32_t run = c.groups.quotient(index), chunks = static_cast<uint32_t>(chunks_of(c)), n = run / chunks;
+  const Box own = box_of_pixel<T, kKernel>(c, n, static_cast<int>(run - n * chunks),
+                                           static_cast<int>(index - run * c.groups.divisor), threadIdx.x % 32);
   constexpr unsigned kAll = 0xffffffffu;
   const Box box{{__reduce_min_sync(kAll, own.x.first), __reduce_max_sync(kAll, own.x.last)},
                 {__reduce_min_sync(kAll, own.y.first), __reduce_max_sync(kAll, own.y.last)}};
   if (threadIdx.x % 32 == 0) boxes[index] = box;
 }
 
-// The first chunk from `chunk` on that reaches the tile; all warps get the same result.
+// The first chunk from `chunk` on that reaches the tile.
 __device__ __forceinline__ int next_chunk(const PlaneCall& p, const Tile& tile, int chunk, int lane) {
   if (!p.boxes) return chunk;
   for (; chunk < chunks_of(p.c); chunk += 32) {
@@ -221,8 +222,8 @@ __device__ __forceinline__ Step next_step(const PlaneCall& p, const Tile& tile, 
 
 template <typename S>
 __device__ __forceinline__ void add_step(const PlaneCall& p, const Tile& tile, int warp, int lane, const Page<S>& page,
-                                         typename S::A* memory) {
-  Elements own{};
+                                         Part own) {
+  const int owner = lane / S::kOwnerLanes;
   unsigned pixels = 0;
   int turns = 0;
 #pragma unroll
@@ -230,18 +231,23 @@ __device__ __forceinline__ void add_step(const PlaneCall& p, const Tile& tile, i
     const Span columns = own_columns(p, tile, warp * S::kOwners + i);
     const unsigned touching = __ballot_sync(0xffffffffu, pixel_touches(columns, lane, page));
     turns = max(turns, __popc(touching));
-    if (lane / S::kOwnerLanes != i) continue;
-    own = elements_of<S>(tile, columns), pixels = touching;
+    if (owner == i) pixels = touching;
   }
-  for (int turn = 0; turn < turns; ++turn, pixels &= pixels - 1) {
-    if (!pixels) own.count = 0;  // this owner is done, but the warp's other owner is not
-    const int pixel = pixels ? __ffs(static_cast<int>(pixels)) - 1 : 0;
-    const LaneShare<S> share = lane_share(pixel, lane % S::kOwnerLanes, page);
+  const auto share_of_first = [&] {
+    return lane_share(pixels ? __ffs(static_cast<int>(pixels)) - 1 : 0, lane % S::kOwnerLanes, page);
+  };
+  LaneShare<S> share = share_of_first();
+#pragma unroll 2  // so that `next` becomes `share` without a copy
+  for (int turn = 0; turn < turns; ++turn) {
+    if (!pixels) own.size = 0;  // this owner is done, but the warp's other owner is not
+    pixels &= pixels - 1;
+    const LaneShare<S> next = share_of_first();
 #pragma unroll
     for (int r = 0; r < kRound; ++r) {
-      add_entry<S>(own, lane, share.entry[r], share.grad, memory);
+      add_entry<S>(own, share.entry[r], share.grad);
       __syncwarp();  // in the next point another lane may add to the element that this lane has just written
     }
+    share = next;
   }
 }
 
@@ -254,7 +260,8 @@ __device__ __forceinline__ void add_step(const PlaneCall& p, const Tile& tile, i
 #endif
 
 template <typename S, int kKernel>
-__global__ void __launch_bounds__(32 * (kMaxWarps + 1), DCNV3_LEAST_BLOCKS) grad_x_kernel(const __grid_constant__ PlaneCall p) {
+__global__ void __launch_bounds__(32 * (kMaxWarps + 1), DCNV3_LEAST_BLOCKS) grad_x_kernel(
+    const __grid_constant__ PlaneCall p) {
   extern __shared__ __align__(16) unsigned char shared[];
   // With a shuffle the compiler knows that all lanes of a warp have the same value, and omits code for divergence.
   const int warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
@@ -262,19 +269,26 @@ __global__ void __launch_bounds__(32 * (kMaxWarps + 1), DCNV3_LEAST_BLOCKS) grad
   const PlaneMemory<S> memory(shared, static_cast<int64_t>(p.tile_w) * p.tile_h);
   const int chunks = chunks_of(p.c);
   clear_tile<S>(tile, threadIdx.x, blockDim.x, memory.tile);
-  Step next{next_chunk(p, tile, 0, lane), 0};
-  bool written = false;  // whether there is a step to add up
-  for (int which = 0; written || next.chunk < chunks; which ^= 1) {
-    if (warp < p.warps) {
-      if (written) add_step(p, tile, warp, lane, memory.page(which ^ 1), memory.tile);
-    } else if (next.chunk < chunks) {
-      write_pixel<S, kKernel>(p, tile, next, lane, memory.page(which));
+  const Span columns = own_columns(p, tile, warp * S::kOwners + lane / S::kOwnerLanes);
+  // With a shuffle the compiler keeps the lane's address in a register, and does not compute it again for every point.
+  const Part own = part_of<S>(tile, columns, __shfl_sync(0xffffffffu, lane, lane), memory.tile);
+  Step step{0, 0};
+  if (warp == p.warps) step.chunk = next_chunk(p, tile, 0, lane);
+  for (int i = 0;; ++i) {  // writes step i, and adds step i - 1
+    const Page<S> page = memory.page(i % 2);
+    if (warp == p.warps) {
+      const bool exists = step.chunk < chunks;
+      if (lane == 0) page.exists() = exists;
+      if (exists) {
+        write_pixel<S, kKernel>(p, tile, step, lane, page);
+        step = next_step(p, tile, step, lane);
+      }
+    } else if (i > 0) {
+      add_step(p, tile, warp, lane, memory.page((i + 1) % 2), own);
     }
     __syncthreads();
-    written = next.chunk < chunks;
-    if (written) next = next_step(p, tile, next, lane);
+    if (!page.exists()) break;
   }
-  __syncthreads();
   write_tile<S>(p, tile, warp, p.warps + 1, lane, memory.tile);
 }
 #endif

@@ -16,15 +16,13 @@
 // are clamped to the image, and shares outside it are zero.
 //
 // Backward, two kernels. Gradients of offset and mask: the same threads as forward, four dot products per point, and
-// one shuffle per doubling of the threads. Gradient of x: no atomics. Scattering it with `red.global.add.v4.f32`
-// (sm_90) would send 36 C' floats per pixel and group to L2: 1.85 GB at T's first stage. At the 64 bytes per clock that
-// leave a multiprocessor this takes 110 us before L2 has added any, and the order of additions would differ in every
-// run. Here blocks own tiles of the gradient in shared memory, and their lanes never add to the same element. So the
-// result is always deterministic, nothing is zeroed first, half-precision gradients need no float copy, and each
-// element is written once. A map that exceeds shared memory is divided into tiles; then a kernel that runs first
-// determines which 32-pixel chunks reach which tile, for any offsets.
+// one shuffle per doubling of the threads. Gradient of x: no atomics, which would send 36 C' floats per pixel and group
+// to L2 and add them in another order in every run. Here blocks own tiles of the gradient in shared memory, and their
+// lanes never add to the same element. So the result is always deterministic, nothing is zeroed first, half-precision
+// gradients need no float copy, and each element is written once. A map that exceeds shared memory is divided into
+// tiles; then a kernel that runs first determines which 32-pixel chunks reach which tile, for any offsets.
 //
-// Counts of instructions and turns, and what they predict for a GPU: cuda_ops/results/grad-x-counts.md.
+// Counts of instructions and turns, and what they predict for a GPU: cuda_ops/results/cuda-counts.md.
 #pragma once
 #include <cuda_runtime_api.h>
 
@@ -112,8 +110,8 @@ const char* launch_grad_x(const Geometry& g, const Tensors& t, void* workspace, 
   if (is_tiled(p)) {
     if (!workspace) return "this device has less shared memory than any that is supported";
     auto* boxes = static_cast<Box*>(workspace);
-    const int64_t count = box_count(p.c);
-    boxes_kernel<T><<<blocks_of(count, kBlock / 32), kBlock, 0, stream>>>(p.c, boxes, count);
+    const auto count = static_cast<uint32_t>(box_count(p.c));
+    boxes_kernel<T, kKernel><<<blocks_of(count, kBlock / 32), kBlock, 0, stream>>>(p.c, boxes, count);
     if (const char* error = launch_error()) return error;
     p.boxes = boxes;
   }

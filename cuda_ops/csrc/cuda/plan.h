@@ -30,6 +30,7 @@ struct SharedMemory {
 inline int blocks_at_once(const SharedMemory& shared) { return shared.multiprocessor >= 160 * 1024 ? 3 : 2; }
 inline constexpr SharedMemory kLeastShared{100 * 1024, 1024};  // sm_86, sm_89; sm_80 has 164 KB, sm_90 228
 
+inline constexpr int64_t kBand = 4, kBundle = 4;  // output rows and groups whose pairs are close together in a launch
 inline constexpr int64_t kMaxSlots = (int64_t{1} << 31) - kBlock;
 
 inline int64_t rounded_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -60,7 +61,9 @@ template <typename T>
 Call call_of(const Geometry& g, const Tensors& t, int pack, int64_t lanes) {
   Call c{};
   c.g = g, c.t = t;
-  c.lanes = Divisor(lanes), c.groups = Divisor(g.groups), c.wo = Divisor(g.wo), c.ho = Divisor(g.ho);
+  const int64_t bundle = g.groups % kBundle == 0 ? kBundle : g.groups;
+  c.lanes = Divisor(lanes), c.bundle = Divisor(bundle), c.bundles = Divisor(g.groups / bundle);
+  c.groups = Divisor(g.groups), c.wo = Divisor(g.wo), c.ho = Divisor(g.ho);
   c.kernel = Divisor(g.kernel);
   c.group_packs = static_cast<int>(g.group_channels / pack);
   c.pixel_packs = g.groups * c.group_packs, c.row_packs = g.w * c.pixel_packs;
@@ -72,14 +75,16 @@ Call call_of(const Geometry& g, const Tensors& t, int pack, int64_t lanes) {
 }
 
 // Calls `run` with each part of a call that 32-bit slots can number, until `run` returns an error. A part has whole
-// output rows.
+// bands of output rows.
 template <typename Run>
 const char* each_part(Call c, const Run& run) {
   const int64_t rows = c.g.n * c.g.ho, row_slots = c.g.wo * c.g.groups * c.lanes.divisor;
   if (row_slots > kMaxSlots) return "rows of that many pixels, groups and channels are not supported";
-  const int64_t part = std::min(rows, kMaxSlots / row_slots);
+  const int64_t most = std::min(rows, kMaxSlots / row_slots), part = most < kBand ? most : most / kBand * kBand;
   for (c.first_row = 0; c.first_row < rows; c.first_row += part) {
-    c.slots = static_cast<uint32_t>(std::min(part, rows - c.first_row) * row_slots);
+    const int64_t part_rows = std::min(part, rows - c.first_row);
+    c.band_rows = part_rows % kBand == 0 ? 2 : part_rows % 2 == 0 ? 1 : 0;
+    c.slots = static_cast<uint32_t>(part_rows * row_slots);
     if (const char* error = run(c)) return error;
   }
   return nullptr;
@@ -128,7 +133,7 @@ PlaneCall plane_call(const Geometry& g, const Tensors& t, const SharedMemory& sh
   p.tile_h = static_cast<int>(rounded_up(g.h, rounded_up(g.h, std::min(g.h, room / p.tile_w))));
   p.tiles_x = static_cast<int>(rounded_up(g.w, p.tile_w)), p.tiles_y = static_cast<int>(rounded_up(g.h, p.tile_h));
   p.slices = static_cast<int>(rounded_up(g.group_channels, S::kChannels));
-  p.warps = p.tile_w * p.tile_h >= 256 ? kMaxWarps : kMaxWarps / 2;
+  p.warps = p.tile_w * p.tile_h >= 256 ? kMaxWarps : 1;  // nearly all pixels of a small map touch every owner
   p.owner_columns = static_cast<int>(rounded_up(p.tile_w, int64_t{p.warps} * S::kOwners));
   p.whole_runs = g.group_channels % S::kRun == 0 && aligned(t.grad, sizeof(T) * S::kRun) &&
                  aligned(t.grad_x, sizeof(T) * S::kRun);

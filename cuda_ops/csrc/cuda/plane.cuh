@@ -23,8 +23,8 @@ struct Span {
   int32_t first, last;  // empty if first > last
 };
 
-// The columns and rows of x that the samples of a chunk touch, in one group.
-struct Box {
+// The columns and rows of x that the samples of a chunk touch, in one group. Aligned to be read at once.
+struct alignas(16) Box {
   Span x, y;
 };
 
@@ -67,18 +67,34 @@ DCNV3_HOST_DEVICE Tile tile_at(const PlaneCall& p, uint32_t block) {
 template <typename A>
 struct Entry {
   A weight;
-  int32_t at;  // index of the tile's element, or -1 for none
+  int32_t at;  // the pixel's distance from the tile's begin in bytes, or -1 for none
 };
 
-// The data of one step: the points and the gradient of each of kChunk pixels.
+// The data of one step: the points and the gradient of each of kChunk pixels. Between two pixels there are 16 bytes, so
+// that the lanes of a warp, which write one pixel each, use different banks.
 template <typename S>
 struct Page {
   using A = typename S::A;
-  Entry<A>* entries;  // [kChunk][kRound][4]
-  A* grads;           // [kChunk][channel]
-  Span* columns;      // [kChunk]: columns of the tile that the pixel's points may touch
+  static constexpr int64_t kGap = 16, kPixelEntries = sizeof(Entry<A>) * kRound * 4 + kGap;
+  static constexpr int64_t kPixelGrads = sizeof(A) * S::kChannels + kGap;
+  static constexpr int64_t kPixel = kPixelEntries + kPixelGrads + sizeof(Span);
+  static constexpr int64_t kBytes = kChunk * kPixel + 16;
 
-  static constexpr int64_t kBytes = kChunk * (sizeof(Entry<A>) * kRound * 4 + sizeof(A) * S::kChannels + sizeof(Span));
+  char* memory;
+
+  // The entries of a pixel, [kRound][4].
+  DCNV3_HOST_DEVICE Entry<A>* entries(int pixel) const {
+    return reinterpret_cast<Entry<A>*>(memory + pixel * static_cast<int>(kPixelEntries));
+  }
+  DCNV3_HOST_DEVICE typename S::Run* grads(int pixel) const {
+    return reinterpret_cast<typename S::Run*>(memory + kChunk * kPixelEntries + pixel * static_cast<int>(kPixelGrads));
+  }
+  // The columns of the tile that a pixel's points may touch.
+  DCNV3_HOST_DEVICE Span& columns(int pixel) const {
+    return reinterpret_cast<Span*>(memory + kChunk * (kPixelEntries + kPixelGrads))[pixel];
+  }
+  // Whether there is such a step; false after the last.
+  DCNV3_HOST_DEVICE bool& exists() const { return *reinterpret_cast<bool*>(memory + kChunk * kPixel); }
 };
 
 // The shared memory: the tile as [column][row][channel], and two pages, one of which is written while the other is
@@ -92,13 +108,7 @@ struct PlaneMemory {
   DCNV3_HOST_DEVICE PlaneMemory(void* memory, int64_t pixels)
       : tile(static_cast<A*>(memory)), pages(reinterpret_cast<char*>(tile + pixels * S::kChannels)) {}
 
-  DCNV3_HOST_DEVICE Page<S> page(int which) const {
-    Page<S> page;
-    page.entries = reinterpret_cast<Entry<A>*>(pages + which * Page<S>::kBytes);
-    page.grads = reinterpret_cast<A*>(page.entries + kChunk * kRound * 4);
-    page.columns = reinterpret_cast<Span*>(page.grads + kChunk * S::kChannels);
-    return page;
-  }
+  DCNV3_HOST_DEVICE Page<S> page(int which) const { return {pages + which * static_cast<int>(Page<S>::kBytes)}; }
 
   static constexpr int64_t bytes(int64_t pixels) {
     return static_cast<int64_t>(sizeof(A)) * S::kChannels * pixels + 2 * Page<S>::kBytes;
@@ -141,8 +151,9 @@ DCNV3_HOST_DEVICE int64_t box_at(const Call& c, int64_t n, int chunk, int group)
 DCNV3_HOST_DEVICE bool chunk_reaches(const PlaneCall& p, const Tile& tile, int chunk) {
   if (chunk >= chunks_of(p.c)) return false;
   const Box box = p.boxes[box_at(p.c, tile.n, chunk, tile.group)];
-  return box.x.first < tile.x0 + tile.width && box.x.last >= tile.x0 && box.y.first < tile.y0 + tile.height &&
-         box.y.last >= tile.y0;
+  // Without a branch, which would read one number after the other.
+  return (box.x.first < tile.x0 + tile.width) & (box.x.last >= tile.x0) & (box.y.first < tile.y0 + tile.height) &
+         (box.y.last >= tile.y0);
 }
 
 DCNV3_HOST_DEVICE Slot slot_of_pixel(const Call& c, int64_t n, int group, uint32_t in_image) {
@@ -169,17 +180,23 @@ DCNV3_HOST_DEVICE Span joined(const Span& a, const Span& b) {
   return {a.first < b.first ? a.first : b.first, a.last > b.last ? a.last : b.last};
 }
 
-template <typename T>
+template <typename T, int kKernel>
 DCNV3_HOST_DEVICE Box box_of_pixel(const Call& c, int64_t n, int chunk, int group, int pixel) {
   using A = Arithmetic<T>;
+  constexpr int N = kBatch<kKernel>;
   const Slot s = slot_in_chunk(c, n, group, chunk, pixel);
+  const int positions = kernel_size<kKernel>(c.g) * kernel_size<kKernel>(c.g);
   Box box{{INT32_MAX, INT32_MIN}, {INT32_MAX, INT32_MIN}};
-  for (int full = 0; full < c.g.kernel * c.g.kernel; ++full) {
-    if (is_removed<0>(c.g, full)) continue;
-    const Points<A, 1> point = points_of<T, 0, 1>(c, s, full, {0, 1});
-    const int x = axis_at(point.px[0], c.g.w).cell - kFirstCell<A>;
-    const int y = axis_at(point.py[0], c.g.h).cell - kFirstCell<A>;
-    box = {joined(box.x, {x, x + 1}), joined(box.y, {y, y + 1})};
+#pragma unroll 1
+  for (int first = 0; first < positions; first += N) {
+    const Points<A, N> points = points_of<T, kKernel, N>(c, s, first, {0, 1});  // their weights are not used
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      if (is_removed<kKernel>(c.g, first + i)) continue;
+      const int x = axis_at(points.px[i], c.g.w).cell - kFirstCell<A>;
+      const int y = axis_at(points.py[i], c.g.h).cell - kFirstCell<A>;
+      box = {joined(box.x, {x, x + 1}), joined(box.y, {y, y + 1})};
+    }
   }
   return box;
 }
