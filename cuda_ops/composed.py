@@ -117,7 +117,10 @@ def define(
 
 
 def _register(
-    schema: str, fake: Callable[..., Any], kernel: Callable[..., Any], derivative: Callable[..., Any]
+    schema: str,
+    fake: Callable[..., Any],
+    kernel: Callable[..., Any],
+    derivative: Callable[..., Any],
 ) -> None:
     name = schema.partition("(")[0]
     _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]

@@ -9,7 +9,7 @@
 namespace dcnv3::cpu {
 
 template <typename X>
-void bias_gelu_forward(int64_t rows, int64_t channels, const X* x, const std::vector<Arithmetic<X>>& bias, X* out) {
+void bias_gelu_forward(int64_t rows, int64_t channels, const X* x, const Numbers<Arithmetic<X>>& bias, X* out) {
   using A = Arithmetic<X>;
   const Ranges ranges = Ranges::of(rows);
   parallel_for(ranges.count(), [&](int64_t index) {
@@ -25,7 +25,7 @@ void bias_gelu_forward(int64_t rows, int64_t channels, const X* x, const std::ve
 // Writes the gradient of x to `to` and returns that of the bias.
 template <typename X>
 std::vector<double> bias_gelu_backward(int64_t rows, int64_t channels, const X* grad, const X* x,
-                                       const std::vector<Arithmetic<X>>& bias, X* to) {
+                                       const Numbers<Arithmetic<X>>& bias, X* to) {
   using A = Arithmetic<X>;
   const Ranges ranges = Ranges::with_sums(rows);
   RangeSums<A> sums(channels, ranges.count());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <vector>
 
 #include "cpu.h"
@@ -11,9 +12,27 @@
 
 namespace dcnv3::cpu {
 
+// A vector register that crosses a line of the cache is read in two parts, so arrays start at a line.
+template <typename A>
+struct LineAllocator {
+  using value_type = A;
+  static constexpr std::align_val_t kLine{64};
+
+  LineAllocator() = default;
+  template <typename B>
+  LineAllocator(const LineAllocator<B>&) {}
+  A* allocate(std::size_t count) { return static_cast<A*>(::operator new(count * sizeof(A), kLine)); }
+  void deallocate(A* memory, std::size_t) { ::operator delete(memory, kLine); }
+  bool operator==(const LineAllocator&) const { return true; }
+  bool operator!=(const LineAllocator&) const { return false; }
+};
+
+template <typename A>
+using Numbers = std::vector<A, LineAllocator<A>>;
+
 template <typename A, typename X>
-std::vector<A> converted(const X* from, int64_t count) {
-  return std::vector<A>(from, from + count);
+Numbers<A> converted(const X* from, int64_t count) {
+  return Numbers<A>(from, from + count);
 }
 
 template <typename A>
@@ -68,7 +87,7 @@ struct Ranges {
 template <typename A>
 struct RangeSums {
   int64_t elements, ranges;
-  std::vector<A> rows;
+  Numbers<A> rows;
 
   RangeSums(int64_t elements, int64_t ranges) : elements(elements), ranges(ranges), rows(elements * ranges) {}
   A* row(int64_t range) { return rows.data() + range * elements; }

@@ -100,17 +100,16 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> side_branch_backward(const Te
   with_type(in.x, [&](auto* type) {
     using X = std::remove_pointer_t<decltype(type)>;
     using A = Arithmetic<X>;
-    SideWeights<A> w = in.weights<X>();
+    const SideWeights<A> w = in.weights<X>();
     const std::unique_ptr<A[]> grad_conv(new A[in.x.numel()]);
     const std::vector<double> sums = side_backward<X>(in.m, data<X>(grads), data<X>(in.x), w, grad_conv.get());
-    const int64_t channels = in.m.channels, taps = in.m.taps();
+    const int64_t channels = in.m.channels, taps = in.m.taps(), length = in.m.row_length();
     for (int64_t c = 0; c < channels; ++c)
-      for (int64_t t = 0; t < taps; ++t) data<X>(to_weight)[c * taps + t] = static_cast<X>(sums[t * channels + c]);
-    store<X>(&sums[taps * channels], to_bias);
-    store<X>(&sums[(taps + 1) * channels], to_scale);
-    store<X>(&sums[(taps + 2) * channels], to_shift);
-    w.reverse(in.m);
-    side_backward_input<X>(in.m, grad_conv.get(), w, data<X>(to_x));
+      for (int64_t t = 0; t < taps; ++t) data<X>(to_weight)[c * taps + t] = static_cast<X>(sums[t * length + c]);
+    store<X>(&sums[taps * length], to_bias);
+    store<X>(&sums[(taps + 1) * length], to_scale);
+    store<X>(&sums[(taps + 2) * length], to_shift);
+    side_backward_input<X>(in.m, grad_conv.get(), w.reversed(in.m), data<X>(to_x));
   });
   return {to_x, to_weight, to_bias, to_scale, to_shift};
 }
@@ -128,7 +127,7 @@ struct BiasedRows {
     channels = bias.size(0), rows = channels > 0 ? x.numel() / channels : 0;
   }
   template <typename X>
-  std::vector<Arithmetic<X>> biases() const {
+  Numbers<Arithmetic<X>> biases() const {
     return converted<Arithmetic<X>>(data<X>(bias), channels);
   }
 };
