@@ -1,0 +1,195 @@
+"""Whole networks beside ours in one run: ``python -m archsearch.benchmarks.train_step --networks``.
+
+- ``ours``: InternImage as users get it.
+- ``composed``: the same with the chains of torch operators that the fused operators replace.
+- ``official``: the same weights as the released code computes them without its CUDA operator: two
+  Linears for offset and mask, softmax, and `grid_sample` for the sum.
+- ``ConvNeXt``: the network of that size in plain torch, channels-last.
+
+``forward`` is inference of the network in evaluation mode; ``step`` is forward, cross-entropy,
+backward and AdamW. The networks take turns and the best round counts. With one thread the clock is
+that of the processor, so that other processes do not count. ``peak_bytes`` is what one call in a
+new process adds to its resident memory at the peak.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from archsearch.benchmarks.convnext import ConvNeXt
+from archsearch.training.memory import PeakMemory
+from cuda_ops.geometry import ConvArgs
+from cuda_ops.timing import grid_sample_dcnv3
+from cuda_ops.toolchain import cpu_model
+from internimage import DCNv3, create_model
+
+NETWORKS = ("ours", "composed", "official", "ConvNeXt")
+NUM_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Call:
+    """One kind of call: the size of the networks, images, and forward or step."""
+
+    model: str
+    batch: int
+    height: int
+    width: int
+    direction: str
+    threads: int
+
+    @property
+    def features_only(self) -> bool:
+        """Maps that are not square are those of detection, which has no head."""
+        return self.height != self.width
+
+    def inputs(self) -> tuple[Tensor, Tensor]:
+        source = torch.Generator().manual_seed(0)
+        images = torch.randn(self.batch, 3, self.height, self.width, generator=source)
+        return images, torch.randint(NUM_CLASSES, (self.batch,), generator=source)
+
+
+def official_forward(layer: DCNv3, x: Tensor) -> Tensor:
+    """The layer as the released code computes it in PyTorch alone."""
+    conv = layer.dw_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    side = F.gelu(layer.dw_norm(conv))
+    args = ConvArgs(layer.groups, softmax=True)
+    y = grid_sample_dcnv3(layer.input_proj(x), layer.offset(side), layer.mask(side), args)
+    out: Tensor = layer.output_proj(y)
+    return out
+
+
+@contextmanager
+def computed_as(name: str) -> Iterator[None]:
+    """Compute our networks as ``ours``, ``composed`` or ``official`` (T and B only)."""
+    if name in ("ours", "ConvNeXt"):
+        yield
+        return
+    with (
+        patch("internimage.dcnv3.runs_native", lambda *_: False),
+        patch("internimage.model.runs_native", lambda *_: False),
+        patch.object(DCNv3, "forward", official_forward if name == "official" else DCNv3.forward),
+    ):
+        yield
+
+
+def build(name: str, call: Call) -> nn.Module:
+    torch.manual_seed(0)
+    if name == "ConvNeXt":
+        return ConvNeXt(call.model, NUM_CLASSES, call.features_only)
+    return create_model(call.model, num_classes=NUM_CLASSES, features_only=call.features_only)
+
+
+def runner(name: str, network: nn.Module, call: Call) -> Callable[[], None]:
+    """Return a function that makes the call once with a network."""
+    images, labels = call.inputs()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5)
+
+    def forward() -> None:
+        with computed_as(name), torch.inference_mode():
+            network.eval()(images)
+
+    def step() -> None:
+        with computed_as(name):
+            F.cross_entropy(network.train()(images), labels).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    return forward if call.direction == "forward" else step
+
+
+def best_seconds(call: Call, rounds: int) -> dict[str, float]:
+    """Return the least seconds of the call by network, after one round that is not timed."""
+    ours, other = build("ours", call), build("ConvNeXt", call)
+    runners = {n: runner(n, other if n == "ConvNeXt" else ours, call) for n in NETWORKS}
+    clock = time.process_time if call.threads == 1 else time.perf_counter
+    best = dict.fromkeys(NETWORKS, float("inf"))
+    for round_ in range(rounds + 1):
+        for name, run in runners.items():
+            start = clock()
+            run()
+            if round_ > 0:
+                best[name] = min(best[name], clock() - start)
+    return best
+
+
+def peak_bytes(name: str, call: Call) -> int | None:
+    """Return what one call adds to the resident memory at its peak; None where it is not known."""
+    torch.set_num_threads(call.threads)
+    network = build(name, call)
+    small = replace(call, batch=1, height=64, width=64, direction="forward")
+    runner(name, network, small)()  # loads the libraries
+    run = runner(name, network, call)
+    memory = PeakMemory(torch.device("cpu"))
+    before = memory.bytes()
+    run()
+    after = memory.bytes()
+    return None if before is None or after is None else after - before
+
+
+def measure(call: Call, rounds: int) -> dict[str, Any]:
+    """Return seconds and peak memory by network; ``times_faster`` are ratios to ours."""
+    torch.set_num_threads(call.threads)
+    best = best_seconds(call, rounds)
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+        peaks = {name: pool.submit(peak_bytes, name, call).result() for name in NETWORKS}
+    return {
+        "model": call.model,
+        "batch": call.batch,
+        "image_size": [call.height, call.width],
+        "direction": call.direction,
+        "threads": call.threads,
+        "device": cpu_model(),
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "seconds": best,
+        "times_faster": {name: best[name] / best["ours"] for name in NETWORKS if name != "ours"},
+        "peak_bytes": peaks,
+    }
+
+
+def calls(model: str, batch: int, size: str, threads: int) -> Iterator[Call]:
+    """Return forward and step of one image size, such as 224 or 800x1333 (forward only)."""
+    height, _, width = size.partition("x")
+    forward = Call(model, batch, int(height), int(width or height), "forward", threads)
+    yield forward
+    if not forward.features_only:
+        yield Call(model, batch, int(height), int(height), "step", threads)
+
+
+def table(paths: Iterable[Path]) -> str:
+    """Return the Markdown table of stored measurements: milliseconds, ratios and peak memory."""
+    lines = [
+        "| network, images, threads | call | ours | without fused operators | official PyTorch "
+        "| ConvNeXt | peak memory of the four |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [line(row) for path in paths for row in json.loads(path.read_text())["rows"]]
+    return "\n".join(lines)
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return the table's line of one measurement."""
+    height, width = row["image_size"]
+    size = str(height) if height == width else f"{height}x{width}"
+    ratios = (f"{row['times_faster'][name]:.2f}x" for name in NETWORKS[1:])
+    peaks = ", ".join(_megabytes(row["peak_bytes"][name]) for name in NETWORKS)
+    return (
+        f"| {row['model']}, {row['batch']} of {size}, {row['threads']} | {row['direction']} "
+        f"| {row['seconds']['ours'] * 1e3:.0f} ms | {' | '.join(ratios)} | {peaks} MB |"
+    )
+
+
+def _megabytes(count: int | None) -> str:
+    return "-" if count is None else f"{count / 1e6:.0f}"
