@@ -50,7 +50,7 @@ class _Operator:
     def composed_backward(self, grad: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
         """The gradients by autograd of the composition: they have derivatives in every mode."""
         tensors, numbers = inputs[: self.num_tensors], inputs[self.num_tensors :]
-        _, pullback = torch.func.vjp(lambda *args: self.composition(*args, *numbers), *tensors)
+        pullback = torch.func.vjp(lambda *args: self.composition(*args, *numbers), *tensors)[1]
         grads: tuple[Tensor, ...] = pullback(grad)
         return grads
 

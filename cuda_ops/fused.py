@@ -73,9 +73,9 @@ def runs_native(*tensors: Tensor) -> bool:
     The first call builds or loads the native library.
     """
     return (
-        all(t.device.type == "cpu" and t.dtype == tensors[0].dtype for t in tensors)
+        not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+        and all(t.device.type == "cpu" and t.dtype == tensors[0].dtype for t in tensors)
         and tensors[0].is_floating_point()
-        and not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[no-untyped-call]
         and not torch.is_autocast_enabled("cpu")
         and not composed.is_transformed()
         and native.load(tensors[0].device)

@@ -82,7 +82,8 @@ class DCNv3(nn.Module):
         """The input of the offset, mask and gate layers: ``(N, H, W, C)``."""
         conv, norm = self.dw_conv, self.dw_norm
         if self._may_fuse_side() and runs_native(x, *conv.parameters(), *norm.parameters()):
-            return side_branch(x, conv.weight, conv.bias, norm.weight, norm.bias, norm.eps)
+            bias = cast(Tensor, conv.bias)
+            return side_branch(x, conv.weight, bias, norm.weight, norm.bias, norm.eps)
         return F.gelu(norm(conv_nhwc(conv, x)))
 
     def _may_fuse_side(self) -> bool:

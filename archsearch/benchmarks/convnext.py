@@ -42,7 +42,8 @@ class ConvNeXt(nn.Module):
     def __init__(self, name: str, num_classes: int = 1000, features_only: bool = False) -> None:
         super().__init__()
         channels, depths, drop_path = SIZES[name]
-        rates = iter(torch.linspace(0, drop_path, sum(depths)).tolist())
+        blocks = sum(depths)
+        rates = (drop_path * i / (blocks - 1) for i in range(blocks))
         self.stem = nn.Conv2d(3, channels[0], 4, stride=4)
         self.stem_norm = layer_norm(channels[0])
         self.stages = nn.ModuleList(

@@ -102,7 +102,8 @@ def runner(name: str, network: nn.Module, call: Call) -> Callable[[], None]:
 
     def step() -> None:
         with computed_as(name):
-            F.cross_entropy(network.train()(images), labels).backward()
+            loss = F.cross_entropy(network.train()(images), labels)
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad()
 

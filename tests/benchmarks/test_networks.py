@@ -1,4 +1,4 @@
-"""Timing of whole networks: what is compared, the table, and where the README's numbers are from."""
+"""Timing of whole networks: what is compared, and that the documented table is the stored one."""
 
 from __future__ import annotations
 
