@@ -170,14 +170,15 @@ def calls(model: str, batch: int, size: str, threads: int) -> Iterator[Call]:
 
 
 def table(paths: Iterable[Path]) -> str:
-    """Return the Markdown table of stored measurements: milliseconds, ratios and peak memory."""
-    lines = [
+    """Return the Markdown table of stored measurements, after the processors' names."""
+    rows = [row for path in paths for row in json.loads(path.read_text())["rows"]]
+    machines = {f"{row['device']} ({row['vectors']}), torch {row['torch']}" for row in rows}
+    header = (
         "| network, images, threads | call | ours | without fused operators | official PyTorch "
-        "| ConvNeXt | peak memory of the four |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    lines += [line(row) for path in paths for row in json.loads(path.read_text())["rows"]]
-    return "\n".join(lines)
+        "| ConvNeXt | peak memory of the four |"
+    )
+    title = f"Measured on {' and '.join(sorted(machines))}:"
+    return "\n".join([title, "", header, "|---|---|---|---|---|---|---|", *map(line, rows)])
 
 
 def line(row: dict[str, Any]) -> str:
