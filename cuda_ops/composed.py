@@ -58,7 +58,7 @@ class _Operator:
         """The autograd kernel of the operator."""
         if is_transformed():
             return self.composition(*inputs)
-        if _wants_gradient(inputs):
+        if _needs_gradient(inputs):
             out: Tensor = _Forward.apply(self, *inputs)  # type: ignore[no-untyped-call]
             return out
         with torch._C._AutoDispatchBelowAutograd():
@@ -66,13 +66,13 @@ class _Operator:
 
     def differentiable_backward(self, *inputs: Any) -> tuple[Tensor, ...]:
         """The autograd kernel of the operator's backward."""
-        if is_transformed() or _wants_gradient(inputs):
+        if is_transformed() or _needs_gradient(inputs):
             return self.composed_backward(*inputs)
         with torch._C._AutoDispatchBelowAutograd():
             return self.call_backward(*inputs)
 
 
-def _wants_gradient(inputs: tuple[Any, ...]) -> bool:
+def _needs_gradient(inputs: tuple[Any, ...]) -> bool:
     tensors = (value for value in inputs if isinstance(value, Tensor))
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 

@@ -8,17 +8,17 @@
 
 ``forward`` is inference of the network in evaluation mode; ``step`` is forward, cross-entropy,
 backward and AdamW. The networks take turns and the best round counts. With one thread the clock is
-that of the processor, so that other processes do not count. ``peak_bytes`` is what one call in a
-new process adds to its resident memory at the peak.
+that of the processor, so that other processes do not count. ``peak_bytes`` is the largest total
+of the tensors that one call allocates, without parameters, AdamW's state and scratch memory of
+kernels.
 """
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -26,9 +26,9 @@ from unittest.mock import patch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from archsearch.benchmarks.convnext import ConvNeXt
-from archsearch.training.memory import PeakMemory
 from cuda_ops.geometry import ConvArgs
 from cuda_ops.timing import grid_sample_dcnv3
 from cuda_ops.toolchain import cpu_model
@@ -91,10 +91,11 @@ def build(name: str, call: Call) -> nn.Module:
     return create_model(call.model, num_classes=NUM_CLASSES, features_only=call.features_only)
 
 
-def runner(name: str, network: nn.Module, call: Call) -> Callable[[], None]:
+def runner(
+    name: str, network: nn.Module, call: Call, optimizer: torch.optim.Optimizer
+) -> Callable[[], None]:
     """Return a function that makes the call once with a network."""
     images, labels = call.inputs()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5)
 
     def forward() -> None:
         with computed_as(name), torch.inference_mode():
@@ -110,14 +111,22 @@ def runner(name: str, network: nn.Module, call: Call) -> Callable[[], None]:
     return forward if call.direction == "forward" else step
 
 
-def best_seconds(call: Call, rounds: int) -> dict[str, float]:
-    """Return the least seconds of the call by network, after one round that is not timed."""
+def runners(call: Call) -> dict[str, Callable[[], None]]:
+    """Return a function per network that makes the call once; ours share one network."""
     ours, other = build("ours", call), build("ConvNeXt", call)
-    runners = {n: runner(n, other if n == "ConvNeXt" else ours, call) for n in NETWORKS}
-    clock = time.process_time if call.threads == 1 else time.perf_counter
-    best = dict.fromkeys(NETWORKS, float("inf"))
+    optimizers = {net: torch.optim.AdamW(net.parameters(), lr=1e-5) for net in (ours, other)}
+    nets = {name: other if name == "ConvNeXt" else ours for name in NETWORKS}
+    return {name: runner(name, net, call, optimizers[net]) for name, net in nets.items()}
+
+
+def best_seconds(
+    calls: Mapping[str, Callable[[], None]], rounds: int, one_thread: bool
+) -> dict[str, float]:
+    """Return the least seconds of each call, after one round that is not timed."""
+    clock = time.process_time if one_thread else time.perf_counter
+    best = dict.fromkeys(calls, float("inf"))
     for round_ in range(rounds + 1):
-        for name, run in runners.items():
+        for name, run in calls.items():
             start = clock()
             run()
             if round_ > 0:
@@ -125,26 +134,21 @@ def best_seconds(call: Call, rounds: int) -> dict[str, float]:
     return best
 
 
-def peak_bytes(name: str, call: Call) -> int | None:
-    """Return what one call adds to the resident memory at its peak; None where it is not known."""
-    torch.set_num_threads(call.threads)
-    network = build(name, call)
-    small = replace(call, batch=1, height=64, width=64, direction="forward")
-    runner(name, network, small)()  # loads the libraries
-    run = runner(name, network, call)
-    memory = PeakMemory(torch.device("cpu"))
-    before = memory.bytes()
-    run()
-    after = memory.bytes()
-    return None if before is None or after is None else after - before
+def peak_bytes(run: Callable[[], None]) -> int:
+    """Return the largest total of the tensors that a call allocates and has not yet freed."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    assert profiler.profiler is not None
+    events = profiler.profiler.kineto_results.events()
+    changes = [event.nbytes() for event in events if event.name() == "[memory]"]
+    return max(accumulate(changes), default=0)
 
 
 def measure(call: Call, rounds: int) -> dict[str, Any]:
     """Return seconds and peak memory by network; ``times_faster`` are ratios to ours."""
     torch.set_num_threads(call.threads)
-    best = best_seconds(call, rounds)
-    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
-        peaks = {name: pool.submit(peak_bytes, name, call).result() for name in NETWORKS}
+    runs = runners(call)
+    best = best_seconds(runs, rounds, call.threads == 1)
     return {
         "model": call.model,
         "batch": call.batch,
@@ -156,7 +160,7 @@ def measure(call: Call, rounds: int) -> dict[str, Any]:
         "torch": torch.__version__,
         "seconds": best,
         "times_faster": {name: best[name] / best["ours"] for name in NETWORKS if name != "ours"},
-        "peak_bytes": peaks,
+        "peak_bytes": {name: peak_bytes(run) for name, run in runs.items()},
     }
 
 
@@ -186,12 +190,8 @@ def line(row: dict[str, Any]) -> str:
     height, width = row["image_size"]
     size = str(height) if height == width else f"{height}x{width}"
     ratios = (f"{row['times_faster'][name]:.2f}x" for name in NETWORKS[1:])
-    peaks = ", ".join(_megabytes(row["peak_bytes"][name]) for name in NETWORKS)
+    peaks = ", ".join(f"{row['peak_bytes'][name] / 1e6:.0f}" for name in NETWORKS)
     return (
         f"| {row['model']}, {row['batch']} of {size}, {row['threads']} | {row['direction']} "
         f"| {row['seconds']['ours'] * 1e3:.0f} ms | {' | '.join(ratios)} | {peaks} MB |"
     )
-
-
-def _megabytes(count: int | None) -> str:
-    return "-" if count is None else f"{count / 1e6:.0f}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ def test_networks_are_timed_and_written(
     (row,) = json.loads(path.read_text())["rows"]  # no step of a map that is not square
     assert row["direction"] == "forward"
     assert row["image_size"] == [32, 64]
-    assert all(count is None or count > 0 for count in row["peak_bytes"].values())
+    assert all(count > 0 for count in row["peak_bytes"].values())
     assert set(row["times_faster"].values()) == {1.0}
     capsys.readouterr()
     train_step.main(["--table", str(path)])
@@ -72,17 +72,24 @@ def test_the_networks_take_turns_and_the_best_timed_round_counts(
     now, calls = [0.0], []
     monkeypatch.setattr(networks.time, "process_time", lambda: now[0])
 
-    def runner(name: str, *_: Any) -> Any:
-        def run() -> None:
-            calls.append(name)
-            now[0] += [1.0, 9.0, 5.0][calls.count(name) - 1]  # the first round does not count
+    def run(name: str) -> None:
+        calls.append(name)
+        now[0] += [1.0, 9.0, 5.0][calls.count(name) - 1]  # the first round does not count
 
-        return run
-
-    monkeypatch.setattr(networks, "runner", runner)
-    monkeypatch.setattr(networks, "build", lambda *_: None)
-    assert networks.best_seconds(SMALL, rounds=2) == dict.fromkeys(networks.NETWORKS, 5.0)
+    runs = {name: partial(run, name) for name in networks.NETWORKS}
+    best = networks.best_seconds(runs, rounds=2, one_thread=True)
+    assert best == dict.fromkeys(networks.NETWORKS, 5.0)
     assert calls == [*networks.NETWORKS] * 3
+
+
+def test_peak_memory_is_that_of_the_tensors_alive_together() -> None:
+    def run() -> None:
+        for _ in range(3):  # one after the other
+            torch.empty(1 << 20, dtype=torch.uint8)
+        both = [torch.empty(1 << 20, dtype=torch.uint8) for _ in range(2)]
+        assert len(both) == 2
+
+    assert networks.peak_bytes(run) == 2 << 20
 
 
 @pytest.mark.parametrize("arguments", [["--model", "S"], ["--image-size", "0,224"]])
