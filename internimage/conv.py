@@ -26,6 +26,19 @@ def _is_square(conv: nn.Conv2d) -> bool:
     return is_square and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
 
 
+def is_depthwise_same(conv: nn.Conv2d) -> bool:
+    """Whether ``conv`` is depth-wise with a bias and keeps the size of its map."""
+    kernel = conv.kernel_size[0]
+    return (
+        _is_square(conv)
+        and conv.groups == conv.in_channels == conv.out_channels
+        and conv.stride[0] == 1
+        and kernel % 2 == 1
+        and conv.padding == (kernel // 2,) * 2
+        and conv.bias is not None
+    )
+
+
 def _conv_tiny(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """The same result as ``conv``, without the kernel taps that only read padding.
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cuda_ops import dcnv3
-from internimage.conv import conv_nhwc
+from cuda_ops.fused import runs_native, side_branch
+from internimage.conv import conv_nhwc, is_depthwise_same
 from internimage.merging import may_bypass
 
 LAYER_NORM_EPS = 1e-6
@@ -79,7 +80,22 @@ class DCNv3(nn.Module):
 
     def side_branch(self, x: Tensor) -> Tensor:
         """The input of the offset, mask and gate layers: ``(N, H, W, C)``."""
-        return F.gelu(self.dw_norm(conv_nhwc(self.dw_conv, x)))
+        conv, norm = self.dw_conv, self.dw_norm
+        if self._may_fuse_side() and runs_native(x, *conv.parameters(), *norm.parameters()):
+            bias = cast(Tensor, conv.bias)
+            return side_branch(x, conv.weight, bias, norm.weight, norm.bias, norm.eps)
+        return F.gelu(norm(conv_nhwc(conv, x)))
+
+    def _may_fuse_side(self) -> bool:
+        """Whether convolution and norm are those that the constructor builds, without hooks."""
+        conv, norm = self.dw_conv, self.dw_norm
+        return (
+            may_bypass(conv, nn.Conv2d)
+            and may_bypass(norm, nn.LayerNorm)
+            and is_depthwise_same(conv)
+            and norm.normalized_shape == (conv.out_channels,)
+            and norm.bias is not None
+        )
 
     def offset_and_mask(self, side: Tensor) -> tuple[Tensor, Tensor]:
         """Offsets ``(N, H, W, G*P*2)`` in pixels and mask logits ``(N, H, W, G*P)``.

@@ -13,10 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from cuda_ops.fused import bias_gelu, runs_native
 from internimage.config import ModelConfig, preset_config
 from internimage.conv import conv_nhwc
 from internimage.dcnv3 import LAYER_NORM_EPS, DCNv3
 from internimage.heads import AttentionHead, PlainHead, build_head
+from internimage.merging import may_bypass
 from internimage.operators import build_operator
 
 STAGES = 4
@@ -55,7 +57,14 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.fc2(F.gelu(self.fc1(x))))
+        return cast(Tensor, self.fc2(self._hidden(x)))
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        """GELU of the first layer; the bias is added with it where one kernel does both."""
+        weight, bias = self.fc1.weight, self.fc1.bias
+        if may_bypass(self.fc1, nn.Linear) and bias is not None and runs_native(x, weight, bias):
+            return bias_gelu(F.linear(x, weight), bias)
+        return F.gelu(self.fc1(x))
 
 
 class Stem(nn.Module):

@@ -13,6 +13,7 @@ network in parts of ``images_at_a_time``.
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 import internimage.dcnv3
+from archsearch.benchmarks import convnext, networks
 from archsearch.core.recipe import QUICK, Recipe
 from archsearch.core.task import Batch, Data, Splits
 from archsearch.families.internimage import parse_network
@@ -204,9 +206,21 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         type=Path,
         help="also time the official DCNv3, whose sources are in this folder (GPU only)",
     )
+    parser.add_argument(
+        "--networks",
+        action="store_true",
+        help="instead time whole networks on the CPU: ours with and without fused operators, the "
+        "official PyTorch code, ConvNeXt (T or B; sizes such as 224,800x1333)",
+    )
+    parser.add_argument(
+        "--table", type=Path, nargs="+", help="only print the table of files from --networks --out"
+    )
     parser.add_argument("--json", action="store_true", help="print a line of JSON per measurement")
     parser.add_argument("--out", type=Path, help="also write the measurements to this file")
     options = parser.parse_args(arguments)
+    if options.networks or options.table:
+        _check_networks(parser, options)
+        return options
     sizes, precisions = options.image_size.split(","), options.precision.split(",")
     wrong = [size for size in sizes if not size.isdecimal() or int(size) == 0]
     wrong += [name for name in precisions if name not in DTYPES]
@@ -227,8 +241,34 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
+def _check_networks(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    wrong = [s for s in options.image_size.split(",") if not re.fullmatch(r"[1-9]\d*(x\d+)?", s)]
+    wrong += [] if options.model in convnext.SIZES else [options.model]
+    if wrong:
+        parser.error(
+            f"--networks: wanted T or B, and sizes such as 224,800x1333; got {', '.join(wrong)}"
+        )
+
+
+def time_networks(options: argparse.Namespace) -> None:
+    """Time whole networks, print each measurement, and write them all to ``--out``."""
+    rows: list[dict[str, Any]] = []
+    for size in options.image_size.split(","):
+        for call in networks.calls(options.model, options.batch, size, options.threads):
+            rows.append(networks.measure(call, options.rounds))
+            print(json.dumps(rows[-1]) if options.json else networks.line(rows[-1]), flush=True)
+            if options.out:
+                write_json(options.out, {"rows": rows})
+
+
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
+    if options.table:
+        print(networks.table(options.table))
+        return
+    if options.networks:
+        time_networks(options)
+        return
     os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # silences the profiler's internal messages
     folder = options.baselines
     makers, left_out = find_baselines(folder, ("DCNv3",)) if folder else ({}, {})

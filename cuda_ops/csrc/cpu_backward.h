@@ -116,6 +116,8 @@ struct Backward {
       points<1>(plane, grad_plane, span, a);
     else if (plan.row_length == 2 * kRow<A>)
       points<2>(plane, grad_plane, span, a);
+    else if (plan.row_length == 4 * kRow<A>)
+      points<4>(plane, grad_plane, span, a);
     else
       points<0>(plane, grad_plane, span, a);
     if (wants_dots()) store_weights<kPoints>(group, span, a);

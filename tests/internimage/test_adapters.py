@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import parametrizations, prune
+from torch.profiler import profile
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 from internimage.config import ModelConfig
 from internimage.conv import conv_nhwc
 from internimage.dcnv3 import DCNv3
-from internimage.model import InternImage
+from internimage.model import MLP, InternImage
 
 SMALL = ModelConfig((8, 16, 32, 64), (1, 1, 1, 1), (2, 4, 8, 16), num_classes=3)
 X = torch.randn(2, 5, 7, 12, generator=torch.Generator().manual_seed(3))
@@ -252,3 +254,52 @@ def test_compiling_a_network_with_a_hook_calls_it() -> None:
     dcn.offset.register_forward_hook(shift_output)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(images()), model(images()))
+
+
+SIDE_CHANGES = ["forward hook", "forward pre-hook", "adapter", "own forward", "weight norm"]
+
+
+def fused_operators(call: Callable[[], object]) -> set[str]:
+    """The names of the fused operators that ``call`` runs."""
+    with profile() as profiler:
+        call()
+    names = {event.key for event in profiler.key_averages()}
+    return names & {"archsearch::side_branch", "archsearch::bias_gelu"}
+
+
+def test_the_plain_network_runs_the_fused_operators() -> None:
+    model = network()
+    both = {"archsearch::side_branch", "archsearch::bias_gelu"}
+    assert fused_operators(lambda: model(images())) == both
+    with torch.autocast("cpu", torch.bfloat16):
+        assert fused_operators(lambda: model(images())) == set()
+
+
+@pytest.mark.parametrize("change", SIDE_CHANGES)
+@pytest.mark.parametrize("name", ["dw_conv", "dw_norm"])
+def test_a_changed_layer_of_the_side_branch_is_called(name: str, change: str) -> None:
+    dcn, changed = layer(), layer()
+    setattr(changed, name, CHANGES[change](getattr(changed, name)))
+    assert fused_operators(lambda: changed.side_branch(X)) == set()
+    norm, conv = changed.dw_norm, changed.dw_conv
+    wanted = F.gelu(norm(conv(X.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)))
+    torch.testing.assert_close(changed.side_branch(X), wanted)
+    assert not torch.allclose(changed.side_branch(X), dcn.side_branch(X))
+
+
+@pytest.mark.parametrize("change", SIDE_CHANGES)
+def test_a_changed_first_layer_of_the_mlp_is_called(change: str) -> None:
+    mlp = MLP(12, 24)
+    plain = mlp(X)
+    mlp.fc1 = CHANGES[change](mlp.fc1)  # type: ignore[assignment]
+    assert fused_operators(lambda: mlp(X)) == set()
+    torch.testing.assert_close(mlp(X), mlp.fc2(F.gelu(mlp.fc1(X))))
+    assert not torch.allclose(mlp(X), plain)
+
+
+def test_exported_and_compiled_networks_hold_no_fused_operator() -> None:
+    model = network()
+    program = torch.export.export(model, (images(),))
+    assert "side_branch" not in str(program.graph)
+    assert "bias_gelu" not in str(program.graph)
+    torch.testing.assert_close(program.module()(images()), model(images()), rtol=1e-4, atol=1e-5)
