@@ -28,9 +28,10 @@ def preflight_device(recipe: Recipe, device: str) -> None:
 
     Raises:
         ValueError: this machine does not have the device, or it lacks the recipe's precision, or
-            ARCHSEARCH_CUDA_CHECK has a wrong value.
+            ARCHSEARCH_CUDA_CHECK or ARCHSEARCH_CUDA_GRAPHS has a wrong value.
     """
     check_mode()
+    machine.cuda_graphs_requested()
     on_cpu = device == "cpu" or (device == "auto" and not machine.gpus())
     if on_cpu and recipe.precision != "fp16":
         return

@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from archsearch.core.numbers import quoted
+
 T = TypeVar("T")
 
+CUDA_GRAPHS = "ARCHSEARCH_CUDA_GRAPHS"
 CGROUP = Path("/sys/fs/cgroup")
 
 BYTES_PER_WORKER = 5 << 28
@@ -75,6 +78,18 @@ def free_gpu_bytes(names: Sequence[str]) -> int | None:
     mebibytes = listing.stdout.split() if listing.returncode == 0 else []
     known = len(mebibytes) == len(names) and all(text.isdigit() for text in mebibytes)
     return min(map(int, mebibytes)) << 20 if known else None
+
+
+def cuda_graphs_requested() -> bool:
+    """Whether the environment asks for CUDA graphs (`archsearch.training.graphs`).
+
+    Raises:
+        ValueError: its variable is neither 0 nor 1.
+    """
+    value = os.environ.get(CUDA_GRAPHS, "0")
+    if value not in ("0", "1"):
+        raise ValueError(f"{CUDA_GRAPHS} must be 0 or 1, got {quoted(value)}")
+    return value == "1"
 
 
 def gpu(number: int) -> str:
