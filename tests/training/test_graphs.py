@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from archsearch.running.preflight import preflight_device
+from archsearch.training.device import settings
 from archsearch.training.graphs import EAGER_CALLS, GraphedPasses
 from archsearch.training.loop import fit
 from archsearch.training.step import take_step
-from tests.training.trainings import ALL_ON, after, new_training
+from tests.training.trainings import ALL_ON, CPU, after, new_training
 
 RECIPE = replace(ALL_ON, crop="none", mixup=0.0, cutmix=0.0, epochs=4)
 """129 images: in each epoch four batches of 26 and one of 25; drop path and averaged weights on."""
@@ -59,7 +60,8 @@ def training_by_graphs(recipe, log, graph=FakeGraph):
 
 
 def trained(training, stop=lambda: False):
-    fit(training, stop, lambda *_: None, lambda _: None)
+    with settings(training.recipe, CPU):
+        fit(training, stop, lambda *_: None, lambda _: None)
     return training
 
 
@@ -96,13 +98,15 @@ def test_a_stopped_training_by_graphs_resumes_to_the_same_numbers():
 def test_a_capture_that_fails_is_noted_once_and_training_goes_on_without():
     class Failing(FakeGraph):
         def capture(self, work):
+            self.log.append("capture")
             work()
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
         replay = None
 
     recipe = replace(RECIPE, drop_path=0.0)  # this capture draws, as a real one does not
-    training, plain = training_by_graphs(recipe, [], Failing), new_training(recipe)
+    log = []
+    training, plain = training_by_graphs(recipe, log, Failing), new_training(recipe)
     for _ in range(2):
         for one in (training, plain):
             for batch in one.remaining_batches():
@@ -112,6 +116,7 @@ def test_a_capture_that_fails_is_noted_once_and_training_goes_on_without():
     assert all(torch.equal(a, b) for a, b in weights)
     reason = "no CUDA graphs: operation not permitted when stream is capturing"
     assert training.progress.notes == [reason]
+    assert log == ["capture"]
 
 
 def test_a_batch_in_several_parts_is_computed_without_graphs():
