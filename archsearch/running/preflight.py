@@ -28,9 +28,10 @@ def preflight_device(recipe: Recipe, device: str) -> None:
 
     Raises:
         ValueError: this machine does not have the device, or it lacks the recipe's precision, or
-            ARCHSEARCH_CUDA_CHECK has a wrong value.
+            ARCHSEARCH_CUDA_CHECK or ARCHSEARCH_CUDA_GRAPHS has a wrong value.
     """
     check_mode()
+    machine.cuda_graphs_requested()
     if _is_cpu(device) and recipe.precision != "fp16":
         return
     machine.in_new_process(_check_device, recipe, device)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from archsearch.core.numbers import quoted
+
 T = TypeVar("T")
 
 ALLOCATOR = {
@@ -22,6 +24,7 @@ up to 24,000 page faults, with these settings about two, and takes 5 to 14% less
 AVX-512). 32 MiB is the largest threshold that every glibc accepts. Other C libraries ignore it.
 """
 
+CUDA_GRAPHS = "ARCHSEARCH_CUDA_GRAPHS"
 CGROUP = Path("/sys/fs/cgroup")
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -92,6 +95,18 @@ def free_gpu_bytes(names: Sequence[str]) -> int | None:
     mebibytes = listing.stdout.split() if listing.returncode == 0 else []
     known = len(mebibytes) == len(names) and all(text.isdigit() for text in mebibytes)
     return min(map(int, mebibytes)) << 20 if known else None
+
+
+def cuda_graphs_requested() -> bool:
+    """Whether the environment asks for CUDA graphs (`archsearch.training.graphs`).
+
+    Raises:
+        ValueError: its variable is neither 0 nor 1.
+    """
+    value = os.environ.get(CUDA_GRAPHS, "0")
+    if value not in ("0", "1"):
+        raise ValueError(f"{CUDA_GRAPHS} must be 0 or 1, got {quoted(value)}")
+    return value == "1"
 
 
 def gpu(number: int) -> str:

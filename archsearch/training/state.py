@@ -13,7 +13,9 @@ from archsearch.core.family import Family
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Batch, Data, Task
 from archsearch.training.device import check_precision
+from archsearch.training.graphs import GraphedPasses
 from archsearch.training.loader import epoch_batches, mixed_seed, num_parts
+from archsearch.training.machine import cuda_graphs_requested
 from archsearch.training.memory import PeakMemory, fitting_batch
 from archsearch.training.optimizer import averaged_model, build_optimizer
 from archsearch.training.process_group import SINGLE_PROCESS, ProcessGroup
@@ -125,6 +127,10 @@ class Training:
             self.limit_micro_batch(fitting_batch(recipe, self.cost, device))
         self.sums = torch.zeros(3, dtype=torch.float64, device=device)
         """Of this epoch, on the device: sum of losses, sum and maximum of gradient norms."""
+        on_one_gpu = device.type == "cuda" and group.size == 1
+        self.graphed: GraphedPasses | None = None
+        if on_one_gpu and cuda_graphs_requested():
+            self.graphed = GraphedPasses(self.model, self.note)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -171,6 +177,11 @@ class Training:
                 f"{LESS_MEMORY}: {micro_batch} images at a time from epoch {p.epoch + 1} on, with "
                 f"the same {self.recipe.batch_size} per optimizer step"
             )
+
+    def note(self, text: str) -> None:
+        """Add a note to the record, once."""
+        if text not in self.progress.notes:
+            self.progress.notes.append(text)
 
     def copy_sums_to_progress(self) -> None:
         """Store the epoch's sums as plain values; on a GPU this waits for the device."""

@@ -1,6 +1,7 @@
 """One optimizer step of a training, in parts that fit in memory."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -89,15 +90,13 @@ def backward_in_parts(training: Training, batch: Batch, num_images: int) -> Tens
     num = num_parts(largest_share, training.progress.micro_batch)
     total = torch.zeros((), dtype=torch.float64, device=training.device)
     weights: list[Tensor] = []
+    compute = partial(_compute, training, num_images)
     for part in training.splits.parts(batch, num):
-        with autocast(training.recipe.precision, training.device):
-            loss, weight = training.task.loss(training.trained, part, training.recipe)
+        graphed = training.graphed if num == 1 else None
+        loss, weight = graphed(compute, part) if graphed else compute(part)
         if isinstance(weight, Tensor):
-            weights.append(weight.detach())
-        # Gradients are averaged over processes, so each counts `size` times.
-        scaled = training.scaler.scale(loss * (training.group.size / num_images))
-        torch.autograd.backward(scaled)
-        total += loss.detach()
+            weights.append(weight)
+        total += loss
     if not weights:
         return total
     per_weight = num_images / training.group.sum(torch.stack(weights).sum().double())
@@ -105,6 +104,16 @@ def backward_in_parts(training: Training, batch: Batch, num_images: int) -> Tens
         if parameter.grad is not None:
             parameter.grad.mul_(per_weight)
     return total * per_weight
+
+
+def _compute(training: Training, num_images: int, part: Batch) -> tuple[Tensor, Tensor | int]:
+    """Loss and weight of a part; its gradients are added to those of the network."""
+    with autocast(training.recipe.precision, training.device):
+        loss, weight = training.task.loss(training.trained, part, training.recipe)
+    # Gradients are averaged over processes, so each counts `size` times.
+    scaled = training.scaler.scale(loss * (training.group.size / num_images))
+    torch.autograd.backward(scaled)
+    return loss.detach(), weight.detach() if isinstance(weight, Tensor) else weight
 
 
 def _reduce_micro_batch(training: Training, num_images: int) -> None:
