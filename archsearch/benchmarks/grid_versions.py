@@ -124,17 +124,20 @@ def compare(old: Path, new: Path, command: Sequence[str], rounds: int) -> dict[s
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The options, and as ``command`` what stands after ``--``."""
     parser = argparse.ArgumentParser(
-        prog="python -m archsearch.benchmarks.grid_versions", description=__doc__
+        prog="python -m archsearch.benchmarks.grid_versions",
+        usage="%(prog)s OLD NEW [--rounds N] [--out FILE] [-- COMMAND ...]",
+        description=__doc__,
     )
     parser.add_argument("old", help="the earlier version: a commit or a folder with the code")
     parser.add_argument("new", help="the later version: a commit or a folder with the code")
     parser.add_argument("--rounds", type=int, default=3, help="run each version this many times")
     parser.add_argument("--out", type=Path, help="also write the result to this file, as JSON")
-    parser.add_argument(
-        "command", nargs="*", default=DEFAULT_COMMAND, help="run this command, given after --"
-    )
-    options = parser.parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = parser.parse_args(arguments[:end])
+    options.command = arguments[end + 1 :] or DEFAULT_COMMAND
     if options.rounds < 1:
         parser.error(f"rounds must be 1 or more, got {options.rounds}")
     return options

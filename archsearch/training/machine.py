@@ -1,6 +1,5 @@
 """Cores, memory and GPUs that this machine offers to workers. Does not import torch."""
 
-import ctypes
 import os
 import shutil
 import subprocess
@@ -19,9 +18,11 @@ ALLOCATOR = {
 """Environment of a process that trains on a CPU: glibc keeps the memory of a step for the next one,
 in huge pages where the kernel offers them.
 
-By default every step returns it and gets it again in pages of 4 KiB: a step of a 30M network has
-up to 24,000 page faults, with these settings about two, and takes 5 to 14% less time (glibc 2.36,
-AVX-512). 32 MiB is the largest threshold that every glibc accepts. Other C libraries ignore it.
+By default every step returns memory and gets it again in pages of 4 KiB: a step of a 30M network has
+up to 24,000 page faults, with these settings about two, and takes 7 to 12% less time, in the second
+training of a process and later (glibc 2.36, AVX-512, two workers on two cores). 32 MiB is the
+largest threshold that every glibc accepts. Other C libraries ignore the variable. Returning memory
+between trainings (malloc_trim) breaks up the huge pages and loses two thirds of that.
 """
 
 CUDA_GRAPHS = "ARCHSEARCH_CUDA_GRAPHS"
@@ -127,17 +128,6 @@ def lacks_bf16() -> bool:
     lines = _read(CPU_INFO).splitlines()
     flags = [s.partition(":")[2].split() for s in lines if s.startswith(("flags", "Features"))]
     return bool(flags) and not BF16_FLAGS.intersection(flags[0])
-
-
-def return_free_memory() -> None:
-    """Give memory that is not in use back to the system, where the C library is glibc.
-
-    Without it, what one training freed counts in the peak of the next: the recorded peaks of 22
-    equally large trainings rose from 1.2 to 1.6 GB. Getting it again takes about 0.2 s.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def in_new_process(function: Callable[..., T], *arguments: Any) -> T:

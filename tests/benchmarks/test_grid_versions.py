@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from archsearch.benchmarks import grid_versions
-from archsearch.benchmarks.grid_versions import checkout, compare, without_times
+from archsearch.benchmarks.grid_versions import checkout, compare, parse, without_times
 from archsearch.study import Record
 from tests import toy
 
@@ -47,6 +47,13 @@ def test_versions_take_turns_and_the_ratio_is_that_of_medians(
     assert result["seconds"] == {"old": [1.0, 4.0, 2.0], "new": [1.0, 0.5, 9.0]}
     assert result["ratio"] == 0.5
     assert (result["records"], len(result["different"])) == (2, num_different)
+
+
+def test_the_command_stands_after_two_dashes() -> None:
+    options = parse(["a", "b", "--rounds", "1", "--", "grid", "--budget", "1M", "--out", "x"])
+    assert (options.old, options.new, options.rounds, options.out) == ("a", "b", 1, None)
+    assert options.command == ["grid", "--budget", "1M", "--out", "x"]
+    assert parse(["a", "b"]).command == ["grid", "--budget", "30M"]
 
 
 def test_an_unknown_version_is_an_error() -> None:

@@ -227,7 +227,6 @@ def test_workers_keep_the_memory_of_a_step_unless_the_user_sets_the_allocator(
 
 STEPS = """
 import resource
-from archsearch.training.machine import return_free_memory
 def step():
     for i in range(3):
         blocks = [bytearray(20 << 20) for _ in range(3)]
@@ -237,27 +236,18 @@ step()
 before = faults()
 step()
 print(faults() - before)
-return_free_memory()
-before = faults()
-step()
-print(faults() - before)
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
-def test_the_allocators_settings_keep_memory_between_steps_until_it_is_returned() -> None:
-    def faults(environment: Mapping[str, str]) -> list[int]:
-        command, env = [sys.executable, "-c", STEPS], {**os.environ, **environment}
-        output = subprocess.run(command, env=env, check=True, capture_output=True).stdout
-        return [int(line) for line in output.split()]
+def test_the_allocators_settings_keep_memory_between_steps() -> None:
+    def faults(tunables: str) -> int:
+        command, env = [sys.executable, "-c", STEPS], {**os.environ, "GLIBC_TUNABLES": tunables}
+        return int(subprocess.run(command, env=env, check=True, capture_output=True).stdout)
 
-    def without_huge_pages(setting: str) -> dict[str, str]:
-        return {"GLIBC_TUNABLES": setting.replace("hugetlb=1", "hugetlb=0")}
-
+    without_huge_pages = machine.ALLOCATOR["GLIBC_TUNABLES"].replace("hugetlb=1", "hugetlb=0")
     pages = (60 << 20) // resource.getpagesize()
-    kept, returned = faults(without_huge_pages(machine.ALLOCATOR["GLIBC_TUNABLES"]))
-    assert kept < 100 < pages // 2 < returned
-    assert faults({"GLIBC_TUNABLES": ""})[0] > pages // 2
+    assert faults(without_huge_pages) < 100 < pages // 2 < faults("")
 
 
 def test_one_gpu_is_requested_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:

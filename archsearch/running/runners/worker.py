@@ -20,14 +20,13 @@ from typing import Any, BinaryIO
 
 from archsearch.running.work import Job, Outcome, resolve, run_logged_attempt
 from archsearch.storage.files import write_all
-from archsearch.training.machine import return_free_memory
 from archsearch.training.signals import EXIT_ORPHAN
 
 IDLE_SECONDS = 1.0
 """How often an idle worker checks for SIGTERM."""
 
 LONG_SECONDS = 1.0
-"""After a trial this long, the time to collect garbage and to return its memory is negligible."""
+"""After a trial this long, the time to collect garbage (and its memory on a GPU) is negligible."""
 
 
 def main(reply_fd: int, work: str) -> None:
@@ -75,7 +74,6 @@ def _work(job: Job, stop: threading.Event, reply_fd: int) -> None:
     write_all(reply_fd, (json.dumps(asdict(outcome)) + "\n").encode())
     if time.monotonic() - started > LONG_SECONDS:
         gc.collect()
-        return_free_memory()  # the next trial's peak memory is its own
 
 
 if __name__ == "__main__":
