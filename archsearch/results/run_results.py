@@ -9,7 +9,7 @@ from archsearch.core.metrics import Metric
 from archsearch.core.task import Data
 from archsearch.results.cells import CellResult, TrialResult
 from archsearch.results.comparison import Comparison, compare_cells
-from archsearch.results.rows import bootstrap_row, cell_row, seed_row
+from archsearch.results.rows import cell_row, seed_row
 from archsearch.study import Study
 
 
@@ -67,15 +67,8 @@ class Results:
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one flat row per cell: request, fate, network, cost, state and every estimate.
-
-        The study's metric also has its bootstrap interval.
-        """
-        metric = self.metric(self.study.metric)
-        return [
-            cell_row(cell, self.number_names, self.measured) | bootstrap_row(cell, metric)
-            for cell in self.cells
-        ]
+        """Return one flat row per cell: request, fate, network, cost, state and every estimate."""
+        return [cell_row(cell, self.number_names, self.measured) for cell in self.cells]
 
     def seed_rows(self) -> list[dict[str, Any]]:
         """Return one flat row per training, also for those outside the plan."""
