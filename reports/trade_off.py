@@ -152,7 +152,7 @@ def pareto_table(context: Context) -> Table:
     note = (
         "Fronts use the means shown; networks outside the ranking are on none. On the front: the "
         "share of studies with resampled seeds, with the noise of all networks pooled, in which "
-        "the network is on this front."
+        "the network is on this front. The cheapest network always is."
     )
     missing = (_without_value(context, metric) for metric in others)
     return Table.of(columns, rows, note=paragraph(note, *missing))

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats as sps
 from scipy.optimize import curve_fit
 
 from archsearch.stats.floor import FloorLaw, fit_with_floor
@@ -40,6 +41,15 @@ def test_the_fit_is_that_of_a_general_solver() -> None:
     )
     assert law.floor.mean == pytest.approx(floor, rel=1e-3)
     assert law.exponent.mean == pytest.approx(exponent, rel=1e-3)
+    residuals = floor_law_residuals(law, y)
+    deviation = math.sqrt(residuals @ residuals / 4)
+    middle = law.predict(SIZES[3]).error
+    assert middle.half_width is not None
+    assert middle.half_width > sps.t.ppf(0.975, 4) * deviation * middle.mean
+
+
+def floor_law_residuals(law: FloorLaw, y: np.ndarray) -> np.ndarray:
+    return np.array([law.predict(s).error.mean for s in SIZES[: len(y)]]) / y - 1
 
 
 def test_fewer_than_five_sizes_have_no_floor() -> None:
@@ -64,9 +74,11 @@ def predicted(law: FloorLaw, index: int):  # type: ignore[no-untyped-def]
     return law.predict(SIZES[index]).error
 
 
-def test_intervals_with_a_floor_cover() -> None:
+@pytest.mark.parametrize("sizes", [6, 8])
+def test_intervals_with_a_floor_cover(sizes: int) -> None:
+    """With eight sizes the new model's own misfit is most of a prediction's interval."""
     runs = 300
-    result = coverage(15.0, 6, runs)
+    result = coverage(15.0, sizes, runs)
     margin = 4 * math.sqrt(0.95 * 0.05 / runs)
     for name in ("floor", "exponent", "x2"):
         assert result[name] >= 0.95 - margin, name

@@ -42,6 +42,13 @@ def test_equal_networks_share_the_front() -> None:
     }
 
 
+def test_a_network_that_is_only_as_good_as_a_cheaper_one_is_not_on_the_front() -> None:
+    values = {"cheap": {0: 10.0, 1: 10.0}, "dear": {0: 10.0, 1: 10.0}}
+    shares = front_probabilities(values, {"cheap": 1.0, "dear": 2.0}, DIRECTIONS)
+    assert shares == {"cheap": 1.0, "dear": 0.0}
+    assert set(front_probabilities(values, dict.fromkeys(values, 1.0), DIRECTIONS).values()) == {1}
+
+
 def test_the_probabilities_are_right_on_average() -> None:
     """Among networks with a probability of 60%, about 60% are truly on the front."""
     rng, chances, truths = np.random.default_rng(3), [], []
