@@ -7,7 +7,17 @@ from archsearch.reports.comparable_runs import Runs, comparable_groups, runs_by_
 from archsearch.reports.context import Context, Contexts
 from archsearch.reports.ladder_sizes import Rung, left_out_texts, sizes_of
 from archsearch.results import CellResult
-from archsearch.stats.law import Law, Prediction, Score, fit, predict, score
+from archsearch.stats.floor import FloorLaw, fit_with_floor
+from archsearch.stats.law import (
+    MAX_EXTRAPOLATION,
+    Law,
+    Points,
+    Prediction,
+    Score,
+    fit,
+    predict,
+    score,
+)
 
 Rule = tuple[float, float]
 
@@ -17,8 +27,12 @@ class Ladder:
     """One (alpha, beta): its law, the test of the law, and predictions for untrained sizes.
 
     ``points`` maps parameters (in the paper's counting) to the validation error in percent of every
-    seed; ``runs`` are the names of their runs. ``test`` is None below three sizes, since two points
-    determine a line. ``left_out`` says which sizes and seeds the law does not have, and why.
+    seed; ``runs`` are the names of their runs. ``test`` is None below
+    three sizes, since two points determine a line, and if the largest is beyond
+    `MAX_EXTRAPOLATION`. ``left_out`` says which sizes and seeds the law does not have, and why.
+    ``floor`` is a law with a floor if the data identify one. From five sizes on predictions include
+    laws with a floor, identified or not.
+    ``too_far`` are untrained sizes beyond `MAX_EXTRAPOLATION`, which are not predicted.
     ``is_one_of_several`` is True if the pair has further laws, of other origins or roundings.
     """
 
@@ -29,6 +43,8 @@ class Ladder:
     predictions: tuple[Prediction, ...]
     runs: tuple[str, ...]
     left_out: tuple[str, ...]
+    floor: FloorLaw | None = None
+    too_far: tuple[float, ...] = ()
     is_one_of_several: bool = False
 
     @property
@@ -132,15 +148,30 @@ def _ladder(rule: Rule, rungs: Sequence[Rung]) -> Ladder | None:
     points = {size: one.errors for size, one in sizes.items() if one.is_point}
     if len(points) < 2:
         return None
-    law = fit(points)
+    floor = fit_with_floor(points)
     untrained = [size for size, one in sizes.items() if one.unfinished and not one.errors]
-    next_sizes = tuple(predict(law, size) for size in sorted(untrained) if size > max(points))
+    larger = sorted(size for size in untrained if size > max(points))
+    near = [size for size in larger if size <= MAX_EXTRAPOLATION * max(points)]
     runs = dict.fromkeys(name for size in points for name in sizes[size].runs)
-    return Ladder(rule, points, law, _test(points), next_sizes, (*runs,), left_out_texts(sizes))
+    return Ladder(
+        rule, points, fit(points), _test(points),
+        predictions=tuple(_predict(points, size) for size in near),
+        runs=(*runs,), left_out=left_out_texts(sizes),
+        floor=floor if floor is not None and floor.is_identified else None,
+        too_far=tuple(larger[len(near) :]),
+    )  # fmt: skip
 
 
-def _test(points: Mapping[float, Sequence[float]]) -> Score | None:
+def _predict(points: Points, size: float) -> Prediction:
+    """Predict from a law that may have a floor if sizes suffice, else from a straight one."""
+    law = fit_with_floor(points)
+    return predict(fit(points), size) if law is None else law.predict(size)
+
+
+def _test(points: Points) -> Score | None:
     """Predict the largest size from the smaller ones and compare it with the measurement."""
     largest = max(points)
     smaller = {size: errors for size, errors in points.items() if size != largest}
-    return score(predict(fit(smaller), largest), points[largest]) if len(smaller) > 1 else None
+    if len(smaller) < 2 or largest > MAX_EXTRAPOLATION * max(smaller):
+        return None
+    return score(_predict(smaller, largest), points[largest])

@@ -73,6 +73,7 @@ def table_c(context: Context) -> Table:
     """Return the results by scaling factors, as in the paper's Table C."""
     results, comparison, cells = context.results, context.comparison, _scaled_cells(context)
     growths = {c.index: _growth(c, cells) for c in cells}
+    growth_texts = [number(growths[c.index], ".3f") for c in cells]
     columns = {
         "α": [f"{c.cell.requested['alpha']:.2f}" for c in cells],
         "β": [f"{c.cell.requested['beta']:.2f}" for c in cells],
@@ -81,7 +82,7 @@ def table_c(context: Context) -> Table:
         "#parameters, ours": [
             number(c.cost_value(GENERAL["params"]), ".1f", unit="M") for c in cells
         ],
-        "Growth per φ": [number(growths[c.index], ".3f") for c in cells],
+        **({"Growth per φ (nominal 2)": growth_texts} if {*growth_texts} != {MISSING} else {}),
         "#parameters, paper": [paper_text(c, "params") for c in cells],
         f"{context.metric.axis}, ours": [result_text(c, comparison) for c in cells],
         "top-1 (%), paper": [paper_text(c, "accuracy") for c in cells],
@@ -90,9 +91,10 @@ def table_c(context: Context) -> Table:
     note = (
         f"Ours: {context.metric.label.lower()} on {results.data.name}, recipe "
         f"{results.study.recipe.name}. The paper's: ImageNet-1K top-1 after 300 epochs, one "
-        "training each. Only the order within the two columns is comparable, not the values. "
-        "Growth: the factor of the parameters per step of φ after rounding; the rule's is 2."
+        "training each. Only the order within the two columns is comparable, not the values."
     )
+    if any(growths.values()):
+        note += " Growth: the factor of the parameters per step of φ after rounding."
     rows = [context.rows[c.index] | {"growth": growths[c.index]} | paper_fields(c) for c in cells]
     marks = [row_mark(c, comparison) for c in cells]
     return Table.of(columns, rows, marks, paragraph(note, mean_note(context)))

@@ -1,7 +1,7 @@
 """The recommended (alpha, beta) at the largest trained size or at a target, with its certainty."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from archsearch.core.budget import readable
@@ -9,8 +9,9 @@ from archsearch.core.metrics import rounded
 from archsearch.reports.context import Contexts
 from archsearch.reports.ladders import Ladder, grouped_ladders
 from archsearch.reports.phrases import listed, paragraph
+from archsearch.stats.floor import fit_with_floor
 from archsearch.stats.intervals import Interval
-from archsearch.stats.law import Recommendation, recommend
+from archsearch.stats.law import MAX_EXTRAPOLATION, Points, Recommendation, recommend
 
 
 @dataclass(frozen=True)
@@ -52,19 +53,54 @@ class GroupRecommendation:
 def recommendations(contexts: Contexts) -> list[GroupRecommendation]:
     """Return a recommendation per group of comparable runs, for the target of the report.
 
-    Without a target it is for the largest size that the group trained, and a group with a single
-    pair has none.
+    Without a target it is for the largest size that the group trained, as far as every pair can be
+    predicted there, and a group with a single pair has none.
+
+    Raises:
+        ValueError: the target is too far above the sizes that a pair was trained at.
     """
     target, groups = contexts[0].target, grouped_ladders(contexts)
+    _check_target(target, [ladder for group in groups for ladder in group])
     return [_recommend(group, target) for group in groups if target is not None or len(group) > 1]
 
 
+def _check_target(target: int | None, ladders: Sequence[Ladder]) -> None:
+    largest = {x.name: max(x.points) for x in ladders}
+    limits = {name: size for name, size in largest.items() if (target or 0) > _limit(size)}
+    if target is not None and limits:
+        texts = "; ".join(f"{name} ({_size_text(size)})" for name, size in limits.items())
+        raise ValueError(
+            f"no recommendation at {_size_text(target)} parameters, more than "
+            f"{MAX_EXTRAPOLATION:g} times the largest trained size of {texts}: intervals are too "
+            "narrow there. Train a larger size, or take a smaller target"
+        )
+
+
+def _limit(largest: float) -> float:
+    return MAX_EXTRAPOLATION * largest
+
+
 def _recommend(group: Sequence[Ladder], target: int | None) -> GroupRecommendation:
-    size = max(max(x.points) for x in group) if target is None else float(target)
+    largest = [max(x.points) for x in group]
+    size = min(max(largest), _limit(min(largest))) if target is None else float(target)
     runs = dict.fromkeys(name for x in group for name in x.runs)
     choice = recommend({x.name: x.points for x in group}, size)
+    errors = {x.name: _widened(choice.errors[x.name], x.points, size) for x in group}
+    choice = replace(choice, errors=errors)
     trained = {x.name: (min(x.points), max(x.points)) for x in group}
     return GroupRecommendation((*runs,), choice, trained)
+
+
+def _widened(straight: Interval, points: Points, size: float) -> Interval:
+    """Return the interval of a straight law, widened by laws with a floor if sizes suffice."""
+    law = fit_with_floor(points)
+    if law is None or straight.low is None or straight.high is None:
+        return straight
+    other = law.predict(size).error
+    assert other.low is not None
+    assert other.high is not None
+    low, high = min(straight.low, other.low), max(straight.high, other.high)
+    return replace(straight, low=low, high=high)
 
 
 def recommendation_text(groups: Sequence[GroupRecommendation], target: int | None) -> str:

@@ -19,7 +19,9 @@ from archsearch.reports.context import Contexts
 from archsearch.reports.formats import MISSING, Table, number
 from archsearch.reports.ladders import Ladder, ladders, left_out, pair_text, rungs_of
 from archsearch.reports.phrases import listed, sentence, setting
+from archsearch.stats.floor import MIN_SIZES, FloorLaw
 from archsearch.stats.intervals import Interval
+from archsearch.stats.law import MAX_EXTRAPOLATION
 
 TITLE = "Scaling law"
 
@@ -33,6 +35,7 @@ def law_table(contexts: Contexts) -> Table:
         "β": [f"{x.rule[1]:.2f}" for x in laws],
         "Sizes (M)": [", ".join(f"{s / 1e6:.1f}" for s in x.law.sizes) for x in laws],
         "Exponent": [_interval_text(x.law.exponent, 3) for x in laws],
+        **_floor_columns(laws),
         "Held-out size, predicted (%)": [
             _interval_text(x.test.prediction.error, 2) if x.test else MISSING for x in laws
         ],
@@ -46,9 +49,24 @@ def law_table(contexts: Contexts) -> Table:
     return Table.of(columns, rows, note=_note(contexts, laws))
 
 
+def _floor_columns(laws: Sequence[Ladder]) -> dict[str, list[str]]:
+    """Return the columns of the laws with a floor; none if the data identify no floor."""
+    floors = [x.floor for x in laws]
+    if not any(floors):
+        return {}
+    return {
+        "Floor (%)": [_interval_text(f.floor, 1) if f else MISSING for f in floors],
+        "Exponent above the floor": [
+            _interval_text(f.exponent, 2) if f else MISSING for f in floors
+        ],
+    }
+
+
 def _note(contexts: Contexts, laws: Sequence[Ladder]) -> str:
     notes = [
         *sorted({note for x in laws for note in x.law.notes}),
+        _floor_note(laws),
+        _too_far_note(laws),
         _left_out_note(contexts),
         _zero_errors_note(laws),
         _contradictions_note(laws),
@@ -60,6 +78,24 @@ def _note(contexts: Contexts, laws: Sequence[Ladder]) -> str:
         "predicted from the smaller sizes only. Intervals: 95%. "
     )
     return intro + " ".join(sentence(note) for note in notes if note)
+
+
+def _floor_note(laws: Sequence[Ladder]) -> str:
+    """Return what laws of five sizes or more say about a floor."""
+    long = [x for x in laws if len(x.law.sizes) >= MIN_SIZES]
+    hidden = "; ".join(x.name for x in long if x.floor is None)
+    general = f"predictions from {MIN_SIZES} sizes or more include laws with a floor"
+    reason = (
+        f"no floor is shown for {hidden}, since the 95% interval of the floor includes zero or the "
+        "exponent above it has no upper bound"
+    )
+    return "; ".join([general] * bool(long) + [reason] * bool(hidden))
+
+
+def _too_far_note(laws: Sequence[Ladder]) -> str:
+    texts = [f"{x.name} at {_sizes_text(x.too_far)}" for x in laws if x.too_far]
+    limit = f"more than {MAX_EXTRAPOLATION:g} times the largest trained size"
+    return f"not predicted, being {limit}: {'; '.join(texts)}" if texts else ""
 
 
 def _left_out_note(contexts: Contexts) -> str:
@@ -127,11 +163,16 @@ def _row(ladder: Ladder) -> dict[str, Any]:
         "beta": ladder.rule[1],
         "sizes": " ".join(f"{s:.0f}" for s in ladder.law.sizes),
         **interval_fields("exponent", ladder.law.exponent),
+        **(_floor_fields(ladder.floor) if ladder.floor else {}),
         **interval_fields("predicted", test.prediction.error if test else None),
         "measured": rounded(test.outcome if test else None),
         "within_interval": test.within_interval if test else None,
         **({"left_out": "; ".join(ladder.left_out)} if ladder.left_out else {}),
     }
+
+
+def _floor_fields(law: FloorLaw) -> dict[str, float | None]:
+    return interval_fields("floor", law.floor) | interval_fields("floor_exponent", law.exponent)
 
 
 def law_figure(contexts: Contexts) -> Figure:

@@ -2,23 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from archsearch.core.metrics import GENERAL, Metric
+from archsearch.core.metrics import GENERAL, Metric, rounded
 from archsearch.core.plans import Search
 from archsearch.reports.card import Card, unless
 from archsearch.reports.cell_order import in_ranking, reported_interval
 from archsearch.reports.columns import result_text, size_columns
 from archsearch.reports.context import Context
-from archsearch.reports.formats import Table
+from archsearch.reports.formats import Table, number
 from archsearch.reports.labels import name_points
 from archsearch.reports.phrases import paragraph, plural
 from archsearch.reports.style import LINES, MUTED, axes_with_title, error_bar, thin_out_x_ticks
 from archsearch.results import CellResult, Comparison
+from archsearch.stats.front import front_probabilities
 from archsearch.stats.intervals import pareto
 
 Point = tuple[float, float]
@@ -44,6 +46,31 @@ def pareto_cells(context: Context, cost: Metric) -> list[CellResult]:
     }
     higher_is_better = (context.metric.higher_is_better, cost.higher_is_better)
     return [networks[label] for label in (pareto(points, higher_is_better) if points else ())]
+
+
+def on_front_probabilities(context: Context, cost: Metric) -> dict[str, float]:
+    """Return each ranked network's probability to be on a front (`front_probabilities`)."""
+    comparison, metric = context.comparison, context.metric
+    networks = {c.label: context.results.network(c.label) for c in context.cells}
+    costs = {
+        label: size
+        for label, cell in networks.items()
+        if in_ranking(cell, comparison)
+        and comparison.has_value(cell)
+        and (size := cell.mean(cost)) is not None
+    }
+    if metric.known_before_training:
+        return {}
+    values = {label: _values(networks[label], comparison) for label in costs}
+    return front_probabilities(values, costs, (metric.higher_is_better, cost.higher_is_better))
+
+
+def _values(cell: CellResult, comparison: Comparison) -> dict[int, float]:
+    """Return seed -> value, moved together so that their mean is the one printed."""
+    values = {s: v for s, v in cell.values(comparison.metric).items() if v is not None}
+    printed = reported_interval(cell, comparison)
+    shift = 0.0 if printed is None else printed.mean - fmean(values.values())
+    return {seed: value + shift for seed, value in values.items()}
 
 
 def tradeoff_figure(context: Context, cost: Metric) -> Figure:
@@ -108,22 +135,34 @@ def _named_points(front: Mapping[str, Point]) -> dict[str, Point]:
 def pareto_table(context: Context) -> Table:
     """Return the fronts against parameters, multiply-adds and a search's other objectives."""
     pairs, others = _on_fronts(context), _other_objectives(context)
-    cells = [cell for _, cell in pairs]
+    cells, chances = [cell for _, cell in pairs], _chances(context, pairs)
     columns = {
         "Front against": [cost.label.lower() for cost, _ in pairs],
         "Network": [c.label for c in cells],
         **size_columns(cells),
         context.metric.axis: [result_text(c, context.comparison) for c in cells],
+        "On the front (%)": [number(p, ".0f") for p in chances],
     }
     for metric in others:
         columns[metric.axis] = [metric.text(c.mean(metric)) for c in cells]
-    rows = [{"front": cost.name, **context.rows[cell.index]} for cost, cell in pairs]
+    rows = [
+        {"front": cost.name, "on_front_percent": rounded(chance), **context.rows[cell.index]}
+        for (cost, cell), chance in zip(pairs, chances, strict=True)
+    ]
     note = (
-        "Fronts use the means shown; networks outside the ranking are on none. A network may be on "
-        "a front by chance: see the intervals."
+        "Fronts use the means shown; networks outside the ranking are on none. On the front: the "
+        "share of studies with resampled seeds, with the noise of all networks pooled, in which "
+        "the network is on this front. The cheapest network always is."
     )
     missing = (_without_value(context, metric) for metric in others)
     return Table.of(columns, rows, note=paragraph(note, *missing))
+
+
+def _chances(context: Context, pairs: Sequence[tuple[Metric, CellResult]]) -> list[float | None]:
+    """Return the probability of each member in percent; None if seeds are too few."""
+    fronts = {cost.name: on_front_probabilities(context, cost) for cost in {c for c, _ in pairs}}
+    shares = (fronts[cost.name].get(cell.label) for cost, cell in pairs)
+    return [None if share is None else 100 * share for share in shares]
 
 
 def _without_value(context: Context, cost: Metric) -> str:
@@ -131,9 +170,9 @@ def _without_value(context: Context, cost: Metric) -> str:
     comparison = context.comparison
     networks = {c.label: context.results.network(c.label) for c in context.cells}.values()
     ranked = [c for c in networks if in_ranking(c, comparison) and comparison.has_value(c)]
-    number = sum(cell.mean(cost) is None for cell in ranked)
+    missing = sum(cell.mean(cost) is None for cell in ranked)
     text = f"without a value for {cost.label.lower()}, so on no front against it"
-    return f"{plural(number, 'network')} {text}." if number else ""
+    return f"{plural(missing, 'network')} {text}." if missing else ""
 
 
 def _on_fronts(context: Context) -> list[tuple[Metric, CellResult]]:
@@ -150,8 +189,8 @@ def _other_objectives(context: Context) -> list[Metric]:
 def _how_to_read(context: Context, text: str) -> str:
     if len(_networks(context)) <= MAX_DRAWN_ALONE:
         return text
-    number = plural(len(_networks(context)), "network")
-    return f"{text} Of these {number} only those of the front have a bar; the others are dots."
+    networks = plural(len(_networks(context)), "network")
+    return f"{text} Of these {networks} only those of the front have a bar; the others are dots."
 
 
 def _card(cost: Metric, how_to_read: str) -> Card:

@@ -80,8 +80,8 @@ class Scale:
     origin: str = option(SCALED_ORIGIN.name, "Start the ladder from this model (C1-C'-L1-L3).")
     rounding: str | None = option(
         None,
-        "Round by nearest (the ladder's default), floor, budget, equal-size (each step within 1% "
-        "of one size, for every pair) or recovered (Table C's default).",
+        "Round by nearest (the ladder's default), floor, budget, equal-size (one size per step for "
+        "all pairs, within 1%) or recovered (Table C's default).",
     )
     phi: int | None = option(None, "Train Table C at this step of phi; the default is 2.")
     tolerance: float = option(DEFAULT_TOLERANCE, TOLERANCE_HELP)

@@ -105,7 +105,7 @@ def round_equal_size(origin: V, depth: float, c1: float, phi: int) -> V:
 
     The size is the origin's parameters times 2^phi, within `SIZE_TOLERANCE`, for every pair. It
     leaves a pair only the ratio D/C1. With L1 fixed, neighboring widths differ in D by a third or
-    more, so L1 may move by `L1_RANGE`; of equally close ratios the L1 closest to the origin's wins.
+    more, so L1 may move by `L1_RANGE`.
 
     Raises:
         ValueError: no network near this width has the size.
@@ -119,7 +119,7 @@ def round_equal_size(origin: V, depth: float, c1: float, phi: int) -> V:
             "larger origin or another rounding"
         )
     ratio = log(depth / c1)
-    return min(sized, key=lambda v: (abs(log(v.depth / v.c1) - ratio), abs(v.l1 - origin.l1)))
+    return min(sized, key=lambda v: abs(log(v.depth / v.c1) - ratio))
 
 
 def equal_size_budget(origin: FourNumbers, phi: int) -> Budget:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from archsearch.core.cell import Cell
 from archsearch.core.metrics import Metric
-from archsearch.stats.intervals import Interval, Method, interval
+from archsearch.stats.intervals import Interval, interval
 from archsearch.study import Record, Trial
 
 State = Literal[
@@ -92,7 +92,7 @@ class CellResult:
             return getattr(self.cell.cost, metric.field) / metric.scale if self.cell.cost else None
         return next((v for t in self.trials if (v := t.value(metric)) is not None), None)
 
-    def estimate(self, metric: Metric, method: Method = "student") -> Interval | None:
+    def estimate(self, metric: Metric) -> Interval | None:
         """Return mean and interval over its own seeds that have a value; None without one.
 
         Reports show `archsearch.results.comparison.estimates_of`, which knows the noise better.
@@ -101,7 +101,7 @@ class CellResult:
             value = self.cost_value(metric)
             return None if value is None else Interval(value, None, None, 1, "counted")
         values = [v for v in self.values(metric).values() if v is not None]
-        return interval(values, LEVEL, method) if values else None
+        return interval(values, LEVEL) if values else None
 
     def mean(self, metric: Metric) -> float | None:
         """Return the mean over the seeds that have a value; None without one."""

@@ -25,13 +25,6 @@ def cell_row(
     return row
 
 
-def bootstrap_row(cell: CellResult, metric: Metric) -> dict[str, Any]:
-    """Return the bootstrap interval, which assumes no distribution; too short below ten seeds."""
-    estimate = None if metric.known_before_training else cell.estimate(metric, "bootstrap")
-    ends = ("low", "high")
-    return {f"{metric.name}_bootstrap_{k}": rounded(getattr(estimate, k, None)) for k in ends}
-
-
 def seed_row(result: TrialResult, label: str, measured: tuple[Metric, ...]) -> dict[str, Any]:
     """Return one training: network, seed, state, metrics and how it ended."""
     record = result.record

@@ -9,7 +9,7 @@ from archsearch.core.metrics import Metric
 from archsearch.core.task import Data
 from archsearch.results.cells import CellResult, TrialResult
 from archsearch.results.comparison import Comparison, compare_cells, estimates_of
-from archsearch.results.rows import bootstrap_row, cell_row, seed_row
+from archsearch.results.rows import cell_row, seed_row
 from archsearch.stats.intervals import Interval
 from archsearch.study import Study
 
@@ -68,15 +68,10 @@ class Results:
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one flat row per cell: request, fate, network, cost, state and every estimate.
-
-        The study's metric also has its bootstrap interval.
-        """
-        metric = self.metric(self.study.metric)
+        """Return one flat row per cell: request, fate, network, cost, state and every estimate."""
         estimates = {m.name: estimates_of(self.cells, m) for m in self.measured}
         return [
             cell_row(cell, self.number_names, {k: e[cell.index] for k, e in estimates.items()})
-            | bootstrap_row(cell, metric)
             for cell in self.cells
         ]
 

@@ -4,14 +4,13 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
-Method = Literal["student", "bootstrap"]
 
 
 @dataclass(frozen=True)
@@ -34,15 +33,10 @@ class Interval:
         return self.low is not None and self.high is not None and self.low <= value <= self.high
 
 
-def interval(
-    values: Sequence[float],
-    level: float = 0.95,
-    method: Method = "student",
-) -> Interval:
-    """Return the mean of repeats and its two-sided interval; a single repeat has no interval.
+def interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Return the mean of repeats and Student's two-sided interval, exact for normal noise.
 
-    ``student`` is exact for normal noise. ``bootstrap`` (percentile, 10,000 resamples, fixed
-    seed) does not assume normal noise, but is too short below about ten repeats.
+    A single repeat has no interval.
 
     Raises:
         ValueError: there are no values, one is not finite, or the level is outside (0, 1).
@@ -51,28 +45,8 @@ def interval(
     _check_level(level)
     mean, n = float(x.mean()), len(x)
     if n == 1:
-        return Interval(mean, None, None, 1, method)
-    if method == "student":
-        return student_interval(mean, float(x.std(ddof=1)) / math.sqrt(n), n - 1, level, n)
-    low, high = np.quantile(_resampled_means(x), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(mean, float(low), float(high), n, method)
-
-
-def _resampled_means(x: Array, num_draws: int = 10_000) -> Array:
-    """Return the means of bootstrap resamples; many repeats are drawn in parts, to limit memory."""
-    step = max(1, 1_000_000 // len(x))
-    if step >= num_draws:
-        return np.asarray(x[_picks(len(x), num_draws)].mean(axis=1))
-    rng = np.random.default_rng(0)
-    sizes = [min(step, num_draws - start) for start in range(0, num_draws, step)]
-    parts = (rng.integers(0, len(x), (size, len(x))) for size in sizes)
-    return np.concatenate([x[part].mean(axis=1) for part in parts])
-
-
-@lru_cache(maxsize=8)
-def _picks(num_values: int, num_draws: int) -> NDArray[np.int64]:
-    """Return the positions of the values that each resample takes."""
-    return np.random.default_rng(0).integers(0, num_values, (num_draws, num_values))
+        return Interval(mean, None, None, 1, "student")
+    return student_interval(mean, float(x.std(ddof=1)) / math.sqrt(n), n - 1, level, n)
 
 
 def student_interval(

@@ -21,6 +21,10 @@ Rule = TypeVar("Rule", bound=Hashable)
 Points = Mapping[float, Sequence[float]]
 """size -> error in percent of each seed."""
 
+MAX_EXTRAPOLATION = 4.0
+"""How many times the largest trained size a prediction may be. With an error that no size removes,
+95% intervals contain the result too rarely beyond it (archsearch.benchmarks.scaling_law)."""
+
 
 @dataclass(frozen=True)
 class Law:
@@ -76,9 +80,8 @@ class Score:
 def fit(points: Points, level: float = 0.95) -> Law:
     """Fit a power law to the mean errors of two sizes or more.
 
-    Only a and c are fitted. Three to five sizes cannot distinguish the floor of
-    error = floor + b size^-c from a small exponent, so no floor is fitted; instead ``curvature``,
-    from four sizes on, shows whether the points contradict a straight law. Intervals are exact
+    Only a and c are fitted. ``curvature``, from four sizes on, shows whether the points contradict
+    a straight law; `archsearch.stats.floor` fits a floor from five sizes on. Intervals are exact
     (Student) if deviations from the law are normal in log(error) with one variance; the tests
     measure their coverage on synthetic data.
 
@@ -86,7 +89,7 @@ def fit(points: Points, level: float = 0.95) -> Law:
         ValueError: there are fewer than two sizes, an error is negative, or all errors of a size
             are 0.
     """
-    sizes, means = _means(points)
+    sizes, means = means_of_sizes(points)
     x, y = np.log(sizes) - np.log(sizes).mean(), np.log(means)
     exponent = -float(x @ y / (x @ x))
     residual = y - y.mean() + exponent * x
@@ -105,17 +108,20 @@ def fit(points: Points, level: float = 0.95) -> Law:
     )
 
 
-def predict(law: Law, size: float) -> Prediction:
-    """Predict the error of a model of this size.
+def predict(law: Law, size: float, furthest: float = MAX_EXTRAPOLATION) -> Prediction:
+    """Predict the error of a model of this size, up to ``furthest`` times the largest trained one.
 
     The interval is for the mean over the seeds that the law was fitted to, so that a seed's effect
     on all sizes cancels, and includes the misfit of the new model. Two sizes give no interval.
 
     Raises:
-        ValueError: the size is not above 0.
+        ValueError: the size is not above 0, or too far above the trained ones.
     """
-    if size <= 0:
-        raise ValueError(f"a size to predict must be above 0, got {size}")
+    if not 0 < size <= furthest * max(law.sizes):
+        raise ValueError(
+            f"a size to predict must be above 0 and at most {furthest:g} times the largest trained "
+            f"size, {max(law.sizes):,.0f}, got {size:,.0f}"
+        )
     center, n = law.log_error(size), len(law.sizes)
     if law.deviation is None:
         return Prediction(size, Interval(math.exp(center), None, None, n, "student, log error"))
@@ -203,7 +209,12 @@ def _p_values_of_best(laws: Sequence[Law], size: float, freedom: int, draws: int
     return step_down(observed, null)
 
 
-def _means(points: Points) -> tuple[Array, Array]:
+def means_of_sizes(points: Points) -> tuple[Array, Array]:
+    """Return the sizes in order and the mean error of each.
+
+    Raises:
+        ValueError: as `fit`.
+    """
     problems = []
     if len(points) < 2:
         problems.append(f"a law needs two sizes, got {len(points)}")

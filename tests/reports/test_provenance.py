@@ -343,19 +343,19 @@ def test_a_target_is_stored_printed_and_verified(
     ladders = [ladder_results(), ladder_results(1.15, 1.32, 0.2)]
     runs = [write_run(r, tmp_path / r.name) for r in ladders]
     out = tmp_path / "out"
-    report(runs, target="500M", out=out)
-    text = compute_report([load(run) for run in runs], target=500_000_000).recommendation
-    assert text.startswith("At 500M parameters ")
+    report(runs, target="400M", out=out)
+    text = compute_report([load(run) for run in runs], target=400_000_000).recommendation
+    assert text.startswith("At 400M parameters ")
     assert text in capsys.readouterr().err
-    assert "At 500M parameters" in (out / "report.html").read_text()
-    assert numbers_in(out)["target"] == numbers_in(out)["recommended"][0]["size"] == 500_000_000
-    change_numbers(out, target=400_000_000)
+    assert "At 400M parameters" in (out / "report.html").read_text()
+    assert numbers_in(out)["target"] == numbers_in(out)["recommended"][0]["size"] == 400_000_000
+    change_numbers(out, target=300_000_000)
     lines = verify(runs[0], out).differences
     (size,) = (line for line in lines if line.startswith("recommended[0].size"))
-    assert size.endswith("the report says 500000000.0, the records give 400000000.0")
+    assert size.endswith("the report says 400000000.0, the records give 300000000.0")
     changed = {re.split(r"[\[: ]", line)[0] for line in lines}
     assert changed == {"recommended", "report.html"}
-    alone = page(compute_report(ladders[:1], target=500_000_000))
+    alone = page(compute_report(ladders[:1], target=400_000_000))
     assert alone.index("is best, with") < alone.index("no other pair was trained")
 
 

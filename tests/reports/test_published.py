@@ -1,5 +1,6 @@
 """Published reports follow from their records, which are of the requested networks."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,14 @@ def test_every_training_has_the_requested_network(run: Path) -> None:
             if trial.record is not None and trial.record.cost is not None:
                 assert cell.cell.cost is not None
                 assert trial.record.cost.params < cell.cell.cost.params  # ten classes, not 1000
+
+
+def test_the_findings_name_how_sure_the_front_is() -> None:
+    """`report --verify` holds the table to the records, and this test the text to the table."""
+    with (RESULTS / "table-c-cifar10/reports/pareto.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["front"] == "params"]
+    shares = sorted((round(float(row["on_front_percent"])) for row in rows), reverse=True)
+    assert shares[0] == 100  # the smallest network
+    others = [f"{share}%" for share in shares[1:]]
+    text = f"{', '.join(others[:-1])} and {others[-1]} of resampled studies"
+    assert text in " ".join((RESULTS.parents[1] / "docs/findings.md").read_text().split())

@@ -9,6 +9,7 @@ from itertools import pairwise, permutations
 import numpy as np
 import pytest
 
+from archsearch.families.internimage import Variant
 from archsearch.reports import recommendation, scaling_law, style
 from archsearch.reports.context import Context
 from archsearch.reports.formats import Table, as_markdown
@@ -16,7 +17,7 @@ from archsearch.reports.ladders import Ladder
 from archsearch.reports.ladders import ladders as ladders_of
 from archsearch.reports.recommendation import GroupRecommendation
 from archsearch.reports.summary import summarize
-from archsearch.results import Results
+from archsearch.results import CellResult, Results
 from archsearch.stats.law import predict
 from tests.golden import complete, diverged, golden_results, ladder_results, scale_results
 
@@ -192,16 +193,112 @@ def test_a_target_is_recommended_for_with_its_interval(run: Results) -> None:
     inside = text_of([run, second], 100_000_000)
     assert inside.startswith("At 100M parameters α 1.09, β 1.36 has the lowest predicted error, ")
     assert "Extrapolated" not in inside
-    far = text_of([run, second], 1_080_000_000)
-    error = predict(law, 1.08e9).error
+    far = text_of([run, second], 400_000_000)
+    error = predict(law, 4e8).error
     assert error.low is not None
     assert f"{error.mean:.2f}% (95% interval: {error.low:.2f} to {error.high:.2f}%)" in far
-    assert far.startswith("At 1.08B parameters ")
+    assert far.startswith("At 400M parameters ")
     assert far.endswith(
         "Extrapolated outside the trained sizes of α 1.09, β 1.36 (29.9M to 105M); "
         "α 1.15, β 1.32 (29.9M to 114M)."
     )
     assert "Extrapolated" in text_of([run, second], 1_000_000)
+
+
+def test_a_target_beyond_four_times_the_largest_size_is_refused(run: Results) -> None:
+    second = ladder_results(1.15, 1.32, 0.2)
+    with pytest.raises(
+        ValueError, match=r"no recommendation at 1\.08B .* more than 4 times"
+    ) as error:
+        text_of([run, second], 1_080_000_000)
+    assert "α 1.09, β 1.36 (105M); α 1.15, β 1.32 (114M)" in str(error.value)
+    only_one = r"size of α 1\.09, β 1\.36 \(105M\): intervals"
+    with pytest.raises(ValueError, match=only_one):
+        text_of([run, second], 430_000_000)
+
+
+def test_from_five_sizes_on_the_interval_of_a_target_includes_laws_with_a_floor(
+    run: Results,
+) -> None:
+    long = of_many_sizes(run, 15.0)
+    (one,) = recommendations([long], 2_000_000_000)
+    (ladder,) = ladders([long])
+    assert ladder.floor is not None
+    interval, straight = one.choice.errors[ladder.name], predict(ladder.law, 2e9).error
+    assert interval.high is not None
+    assert straight.high is not None
+    assert interval.high > straight.high
+    assert interval.mean == straight.mean
+    assert 15 + 25 * (2e9 / min(ladder.points)) ** -0.5 in interval
+
+
+def test_without_a_target_the_size_is_one_that_every_pair_can_be_predicted_at(run: Results) -> None:
+    small = replace(run, name="small", cells=with_rule(run, 1.2).cells[:2], _compared={})
+    larger = resized(run, 5.0)
+    (one,) = recommendations([larger, small])
+    assert one.choice.size == pytest.approx(4 * 50_079_880)
+
+
+def with_rule(run: Results, alpha: float) -> Results:
+    cells = (
+        replace(c, cell=replace(c.cell, requested={**c.cell.requested, "alpha": alpha}))
+        for c in run.cells
+    )
+    return replace(run, cells=tuple(cells), _compared={})
+
+
+def resized(run: Results, factor: float) -> Results:
+    """Return the run with every size but the smallest multiplied."""
+
+    def larger(cell: CellResult) -> CellResult:
+        assert cell.cell.cost is not None
+        size = round(cell.cell.cost.params * (factor if cell.index else 1))
+        return replace(cell, cell=replace(cell.cell, cost=replace(cell.cell.cost, params=size)))
+
+    return replace(run, cells=tuple(map(larger, run.cells)), _compared={})
+
+
+def test_an_untrained_size_that_is_too_far_is_named_and_not_predicted(run: Results) -> None:
+    short = replace(run, cells=(*run.cells[:2], run.cells[3]), _compared={})
+    (ladder,) = ladders([short])
+    assert (len(ladder.predictions), len(ladder.too_far)) == (0, 1)
+    note = law_table([short]).note
+    assert "Not predicted, being more than 4 times the largest trained size: α 1.09" in note
+    assert "at 226.7M" in note
+    assert ladders([resized(short, 1.0)])[0].test is None
+
+
+def of_many_sizes(run: Results, floor: float) -> Results:
+    """Return a ladder of six doubling sizes with an exact law above the floor."""
+    cells = []
+    for i in range(6):
+        of = run.cells[0]
+        variant = of.cell.variant
+        assert isinstance(variant, Variant)
+        assert of.cell.cost is not None
+        wide = variant.with_numbers(variant.c1 + 16 * i, 16, 4, 18)
+        errors = floor + (40 - floor) * 2 ** (-0.5 * i) * np.array([0.99, 1.0, 1.01 + i % 2 / 200])
+        trials = tuple(
+            complete(replace(t.trial, variant=wide), 100 - float(e))
+            for t, e in zip(of.trials, errors, strict=True)
+        )
+        cost = replace(of.cell.cost, params=of.cell.cost.params * 2**i)
+        requested = {**of.cell.requested, "phi": i}
+        cell = replace(of.cell, variant=wide, cost=cost, requested=requested)
+        cells.append(replace(of, index=i, cell=cell, trials=trials))
+    return replace(run, cells=tuple(cells), _compared={})
+
+
+def test_a_floor_is_shown_where_the_data_identify_it(run: Results) -> None:
+    table = law_table([of_many_sizes(run, 15.0)])
+    assert table.rows[0]["floor"] == pytest.approx(15.0, abs=0.7)
+    assert table.rows[0]["floor_low"] > 10
+    assert "Exponent above the floor" in table.header
+    assert "no floor is shown" not in table.note
+    straight = law_table([of_many_sizes(run, 0.0)])
+    assert "Floor (%)" not in straight.header
+    assert "no floor is shown for α 1.09, β 1.36, since" in straight.note
+    assert "floor" not in law_table([run]).header
 
 
 def test_a_target_gets_an_answer_also_for_a_single_pair(run: Results) -> None:

@@ -204,7 +204,7 @@ def test_table_c_has_the_growth_after_rounding() -> None:
     for one in (run, older):
         table = table_c(Context.of(one))
         assert [row["growth"] for row in table.rows] == stored
-        assert column(table, "Growth per φ")[1:3] == ["1.673", "1.869"]
+        assert column(table, "Growth per φ (nominal 2)")[1:3] == ["1.673", "1.869"]
 
 
 def test_a_grid_has_no_table_c(grid: Results) -> None:

@@ -212,15 +212,15 @@ def plain_equal_size(origin: Variant, alpha: float, beta: float, phi: int) -> se
     """The networks of the step's size with the best ratio D/C1, by trying every one."""
     target = origin.cost().params * 2**phi
     wanted = math.log(alpha**phi * origin.depth / (beta**phi * origin.c1))
-    best: dict[str, tuple[float, int]] = {}
+    distances: dict[str, float] = {}
     for c1 in range(origin.group_channels, 60, origin.group_channels):
         for l1 in range(max(1, origin.l1 - 2), origin.l1 + 3):
             for l3 in range(l1, 40):
                 variant = origin.with_numbers(c1, origin.group_channels, l1, l3)
                 if abs(variant.cost().params - target) <= 0.01 * target:
                     ratio = math.log((3 * l1 + l3) / c1)
-                    best[variant.name] = (abs(ratio - wanted), abs(l1 - origin.l1))
-    return {name for name, distance in best.items() if distance == min(best.values())}
+                    distances[variant.name] = abs(ratio - wanted)
+    return {name for name, d in distances.items() if d == min(distances.values())}
 
 
 def test_equal_size_is_the_closest_shape_of_all_networks_of_that_size() -> None:
