@@ -124,7 +124,7 @@ def compare(old: Path, new: Path, command: Sequence[str], rounds: int) -> dict[s
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The options, and as ``command`` what stands after ``--``."""
+    """The options, and as ``command`` what follows ``--``."""
     parser = argparse.ArgumentParser(
         prog="python -m archsearch.benchmarks.grid_versions",
         usage="%(prog)s OLD NEW [--rounds N] [--out FILE] [-- COMMAND ...]",
