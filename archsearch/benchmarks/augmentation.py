@@ -1,6 +1,6 @@
 """Time and count a recipe's augmentation: ``python -m archsearch.benchmarks.augmentation``.
 
-Beside ours stands the same augmentation by kornia, where it is installed. Both take turns on the
+The same augmentation by kornia is measured too, where it is installed. Both take turns on the
 same random images, and the best of several rounds counts. Operations and waits are those that torch
 dispatches for one batch: a wait reads a value of a tensor, for which a GPU must first finish.
 """

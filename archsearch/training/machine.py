@@ -81,7 +81,7 @@ def free_gpu_bytes(names: Sequence[str]) -> int | None:
 
 
 def cuda_graphs_requested() -> bool:
-    """Whether the environment asks for CUDA graphs (`archsearch.training.graphs`).
+    """Whether the environment requests CUDA graphs (`archsearch.training.graphs`).
 
     Raises:
         ValueError: its variable is neither 0 nor 1.
