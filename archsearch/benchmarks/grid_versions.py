@@ -2,20 +2,22 @@
 
 OLD and NEW are commits of this repository, or folders with the code. Each runs the default grid (or
 the command after ``--``) in a new folder, in turns, after one small study each that compiles the
-operator. The result is the ratio of the median times, and every number of the records that differs,
-times and memory aside. Nothing else may run on the machine meanwhile.
+operator. The result is the ratio of the median times, and the records of which any number differs,
+times and memory aside. Nothing else may run on the machine meanwhile; where something does, the
+ratio of CPU seconds says more.
 """
 
 import argparse
 import contextlib
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +60,8 @@ def checkout(version: str) -> Iterator[Path]:
             subprocess.run([*git, "worktree", "remove", "--force", str(path)], check=True)
 
 
-def seconds_of(code: Path, command: Sequence[str], out: Path) -> float:
-    """Seconds of ``archsearch COMMAND --out OUT`` with the code in a folder.
+def seconds_of(code: Path, command: Sequence[str], out: Path) -> tuple[float, float]:
+    """Seconds of ``archsearch COMMAND --out OUT`` with the code in a folder, and its CPU seconds.
 
     Raises:
         subprocess.CalledProcessError: the command failed.
@@ -67,9 +69,15 @@ def seconds_of(code: Path, command: Sequence[str], out: Path) -> float:
     main = "from archsearch.cli import main; main()"
     environment = {**os.environ, "PYTHONPATH": str(code)}
     arguments = [sys.executable, "-c", main, *command, "--out", str(out)]
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), _cpu_seconds()
     subprocess.run(arguments, cwd=code, env=environment, check=True, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - started
+    return time.perf_counter() - started, _cpu_seconds() - cpu_started
+
+
+def _cpu_seconds() -> float:
+    """CPU seconds of all processes that ended below this one."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def numbers_of(study: Path) -> dict[str, Numbers]:
@@ -95,32 +103,41 @@ def peak_bytes(study: Path) -> float:
 def compare(old: Path, new: Path, command: Sequence[str], rounds: int) -> dict[str, Any]:
     """Seconds, peaks and differing records of both versions, run in turns."""
     seconds: dict[str, list[float]] = {"old": [], "new": []}
+    cpu_seconds: dict[str, list[float]] = {"old": [], "new": []}
     peaks: dict[str, list[float]] = {"old": [], "new": []}
     different, records = set[str](), dict[str, Numbers]()
     for round_ in range(-1, rounds):
         for name, code in (("old", old), ("new", new)):
             with tempfile.TemporaryDirectory() as parent:
                 out = Path(parent, "study")
-                taken = seconds_of(code, command if round_ >= 0 else WARM_UP, out)
+                taken, cpu_taken = seconds_of(code, command if round_ >= 0 else WARM_UP, out)
                 if round_ < 0:
                     continue
                 seconds[name].append(taken)
+                cpu_seconds[name].append(cpu_taken)
                 peaks[name].append(peak_bytes(out))
                 numbers = numbers_of(out)
             records = records or numbers
             ids = records.keys() | numbers.keys()
             different |= {i for i in ids if records.get(i) != numbers.get(i)}
-            print(f"{name} {taken:8.1f} s, {len(numbers)} records", file=sys.stderr, flush=True)
+            text = f"{name} {taken:8.1f} s, {cpu_taken:8.1f} CPU seconds, {len(numbers)} records"
+            print(text, file=sys.stderr, flush=True)
     return {
         "command": list(command),
         "processor": cpu_model(),
         "versions": versions(),
         "seconds": seconds,
-        "ratio": statistics.median(seconds["new"]) / statistics.median(seconds["old"]),
+        "ratio": _ratio(seconds),
+        "cpu_seconds": cpu_seconds,
+        "cpu_ratio": _ratio(cpu_seconds),
         "peak_bytes": {name: max(values) for name, values in peaks.items()},
         "records": len(records),
         "different": sorted(different),
     }
+
+
+def _ratio(seconds: Mapping[str, Sequence[float]]) -> float:
+    return statistics.median(seconds["new"]) / statistics.median(seconds["old"])
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

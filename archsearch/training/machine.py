@@ -19,10 +19,10 @@ ALLOCATOR = {
 in huge pages where the kernel offers them.
 
 By default every step returns memory and gets it again in pages of 4 KiB: a step of a 30M network
-has up to 24,000 page faults, with these settings about two, and takes 7 to 12% less time, in the
-second training of a process and later (glibc 2.36, AVX-512, two workers on two cores). 32 MiB is
-the largest threshold that every glibc accepts. Other C libraries ignore the variable. Returning
-memory between trainings (malloc_trim) breaks up the huge pages and loses two thirds of that.
+has up to 24,000 page faults, with these settings about two. It takes 7 to 12% less time in all but
+the first training of a process (glibc 2.36, AVX-512, two workers on two cores). 32 MiB is the
+largest threshold that every glibc accepts. Other C libraries ignore the variable. Returning memory
+between trainings (malloc_trim) breaks up the huge pages and loses two thirds of that.
 """
 
 CUDA_GRAPHS = "ARCHSEARCH_CUDA_GRAPHS"

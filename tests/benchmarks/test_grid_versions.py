@@ -31,7 +31,7 @@ def test_versions_take_turns_and_the_ratio_is_that_of_medians(
     seconds = {old: iter([99.0, 1.0, 4.0, 2.0]), new: iter([99.0, 1.0, 0.5, 9.0])}
     order = []
 
-    def run(code: Path, command: object, out: Path) -> float:
+    def run(code: Path, command: object, out: Path) -> tuple[float, float]:
         del command
         order.append(code.name)
         folder = toy.create(out, cells=2)
@@ -39,13 +39,14 @@ def test_versions_take_turns_and_the_ratio_is_that_of_medians(
             folder.trial(trial.id).write_spec(trial)
             metrics = {"val_accuracy": accuracies[code == new]}
             toy.finish(folder.trial(trial.id), metrics=metrics)
-        return next(seconds[code])
+        taken = next(seconds[code])
+        return taken, 10 + taken
 
     monkeypatch.setattr(grid_versions, "seconds_of", run)
     result = compare(old, new, ["grid"], rounds=3)
     assert order == ["old", "new"] * 4
     assert result["seconds"] == {"old": [1.0, 4.0, 2.0], "new": [1.0, 0.5, 9.0]}
-    assert result["ratio"] == 0.5
+    assert (result["ratio"], result["cpu_ratio"]) == (0.5, 11 / 12)
     assert (result["records"], len(result["different"])) == (2, num_different)
 
 
