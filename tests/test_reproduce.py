@@ -87,20 +87,26 @@ def test_a_new_seed_is_judged_by_the_interval(
 
 
 @pytest.mark.parametrize(
-    ("device", "torch", "differences"),
+    ("device", "versions", "differences"),
     [
-        ("cpu (AMD EPYC)", "2.13.0", ()),
-        ("cpu (Intel Xeon)", "2.13.0", ("device cpu (AMD EPYC), here cpu (Intel Xeon)",)),
-        ("cpu (AMD EPYC)", "2.14.1", ("torch 2.13.0, here 2.14.1",)),
+        ("cpu (AMD EPYC)", {}, ()),
+        ("cpu (Intel Xeon)", {}, ("device cpu (AMD EPYC), here cpu (Intel Xeon)",)),
+        ("cpu (AMD EPYC)", {"torch": "2.14.1"}, ("torch 2.13.0, here 2.14.1",)),
+        ("cpu (AMD EPYC)", {"operator": "b"}, ("operator a, here b",)),
     ],
 )
-def test_equal_digits_are_expected_of_the_same_cpu_and_torch_only(
-    device: str, torch: str, differences: tuple[str, ...]
+def test_equal_digits_are_expected_of_the_same_cpu_torch_and_operator_only(
+    device: str, versions: dict[str, str], differences: tuple[str, ...]
 ) -> None:
-    def record(device: str, torch: str) -> Record:
-        return Record("id", "complete", device=device, versions={"torch": torch})
+    def record(device: str, **versions: str) -> Record:
+        return Record("id", "complete", device=device, versions={"torch": "2.13.0", **versions})
 
-    assert differences_of(record("cpu (AMD EPYC)", "2.13.0"), record(device, torch)) == differences
-    assert differences_of(record("NVIDIA H100", torch), record("NVIDIA H100", torch)) == (
+    first = record("cpu (AMD EPYC)", operator="a")
+    assert differences_of(first, record(device, **{"operator": "a", **versions})) == differences
+    assert differences_of(record("cpu"), record("cpu")) == ()
+    assert differences_of(record("cpu"), record("cpu", operator="a")) == (
+        "operator unknown, here a",
+    )
+    assert differences_of(record("NVIDIA H100"), record("NVIDIA H100")) == (
         "NVIDIA H100 may add in another order each time",
     )

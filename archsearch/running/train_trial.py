@@ -19,6 +19,7 @@ from archsearch.training.process_group import SINGLE_PROCESS, ProcessGroup
 from archsearch.training.spawn import Work, run_in_processes
 from archsearch.training.state import Training
 from archsearch.training.step import Diverged
+from cuda_ops.build import cpu_recipe
 
 
 def train_trial(folder: Path, device: str = "auto", stop: Stop = never) -> None:
@@ -122,7 +123,7 @@ def _record(trial_id: str, training: Training, error: str) -> Record:
         error=error,
         seconds=sum(p.parts.values()),
         device=device_name(training.device),
-        versions=versions(),
+        versions={**versions(), "operator": cpu_recipe().digest},
         notes=(*training.data.record_notes, *p.notes),
     )
 
