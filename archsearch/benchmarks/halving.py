@@ -6,8 +6,8 @@ replayed with all these records: a trial's identity is its content, so a replay 
 trainings that `--prune` would have run, and reads their records. The replay is compared with the
 complete grid, and with a random part of the grid that trains as many epochs as halving.
 
-Each seed in turn is the pilot's seed, which gives the repeats. A choice by one seed is judged by
-the other seeds, which had no part in it; a choice by all seeds is judged by all of them.
+Each seed in turn is the pilot's first seed, which gives the repeats. A choice by one seed is judged
+by the other seeds; a choice by all seeds is judged by all of them.
 """
 
 import argparse
@@ -25,7 +25,9 @@ from archsearch.core.metrics import Metric
 from archsearch.core.plans import Over
 from archsearch.core.task import Data, Task
 from archsearch.searching.adaptive_plan import drive
-from archsearch.searching.halving import Rung, halving, rungs
+from archsearch.searching.gate import Pilot, pilot_by_cost
+from archsearch.searching.halving import halving
+from archsearch.searching.rungs import Rung, rungs
 from archsearch.stats.intervals import interval, kendall_tau
 from archsearch.storage.study_folder import StudyFolder
 from archsearch.study import Record, Trial
@@ -79,17 +81,20 @@ class Replay:
         return self.by.merit(value)
 
     def halve(self, seeds: Sequence[int], force: bool = False) -> Choice:
-        """Return what ``--prune`` would have chosen; the first of ``seeds`` is the pilot's."""
+        """Return what ``--prune`` would have chosen; the first two of ``seeds`` are the pilot's,
+        and a single one is joined by another of the replay."""
         used: dict[str, Record] = {}
 
         def record_of(trial_id: str) -> Record:
             return used.setdefault(trial_id, self.records[trial_id])
 
+        pilot_seeds = tuple(dict.fromkeys((*seeds, *self.seeds)))[:2]
         steps = halving(
             self.networks,
             self.ladder,
             self.data,
             seeds,
+            Pilot(pilot_by_cost({v: v.cost().macs for v in self.networks}), pilot_seeds),
             task=self.task,
             measure=self.by.name,
             force=force,
