@@ -47,15 +47,12 @@ def agreement(cheap: Array, full: Array) -> Agreement:
     """
     _check(cheap, full)
     x, y = normal_scores(cheap), normal_scores(full)
-    between = _over_seeds(x, y)
-    covariance = float(np.trace(between))
-    cheap_square, full_square = (float(np.trace(_over_seeds(z, z))) for z in (x, y))
-    sizes = [float((z**2).sum(1).mean()) for z in (x, y)]
+    between, reliabilities = _over_seeds(x, y), (_reliability(x), _reliability(y))
+    correlation = float(np.trace(between)) / math.sqrt(_size_of(x) * _size_of(y))
     return Agreement(
-        _corrected_tau(covariance, cheap_square, full_square),
-        _tau(covariance / math.sqrt(sizes[0] * sizes[1])),
-        cheap_square / sizes[0],
-        full_square / sizes[1],
+        _corrected_tau(correlation, *reliabilities),
+        _tau(correlation),
+        *reliabilities,
         _p_value(between),
         cheap.shape[1],
         len(cheap),
@@ -66,7 +63,7 @@ def _check(cheap: Array, full: Array) -> None:
     if cheap.shape != full.shape or cheap.ndim != 2 or cheap.shape[0] < 2 or cheap.shape[1] < 3:
         raise ValueError(
             "agreement needs the scores of two or more seeds of three or more cells, by short and "
-            f"by full trainings; got {_size(cheap)} and {_size(full)}"
+            f"by full trainings; got {_shape(cheap)} and {_shape(full)}"
         )
     if not (np.isfinite(cheap).all() and np.isfinite(full).all()):
         raise ValueError("agreement needs finite scores, got one that is not a finite number")
@@ -74,7 +71,7 @@ def _check(cheap: Array, full: Array) -> None:
         raise ValueError("all cells of a seed have the same score, so there is no order")
 
 
-def _size(values: Array) -> str:
+def _shape(values: Array) -> str:
     return " by ".join(map(str, values.shape))
 
 
@@ -99,10 +96,24 @@ def _over_seeds(x: Array, y: Array) -> Array:
     return np.asarray((all_pairs - x.T @ y) / (num_seeds * (num_seeds - 1)))
 
 
-def _corrected_tau(covariance: float, cheap_square: float, full_square: float) -> float | None:
-    if cheap_square <= 0 or full_square <= 0:
+def reliability(values: Array) -> float:
+    """Return the correlation of two trainings with different seeds, from scores (seeds, cells)."""
+    return _reliability(normal_scores(values))
+
+
+def _reliability(x: Array) -> float:
+    return float(np.trace(_over_seeds(x, x))) / _size_of(x)
+
+
+def _size_of(x: Array) -> float:
+    """Return the mean sum of squares of a row."""
+    return float((x**2).sum(1).mean())
+
+
+def _corrected_tau(correlation: float, cheap: float, full: float) -> float | None:
+    if cheap <= 0 or full <= 0:
         return None
-    return _tau(covariance / math.sqrt(cheap_square * full_square))
+    return _tau(correlation / math.sqrt(cheap * full))
 
 
 def _tau(correlation: float) -> float:

@@ -8,7 +8,7 @@ import pytest
 
 import archsearch.running.run as run_module
 from archsearch.benchmarks import halving
-from archsearch.benchmarks.halving import Replay, agreement, best, compare, judged, read
+from archsearch.benchmarks.halving import Replay, agreement, best, compare, corrected, judged, read
 from archsearch.core.recipe import CIFAR
 from archsearch.core.task import Data
 from archsearch.families.internimage import ORIGIN
@@ -91,7 +91,10 @@ def test_every_method_has_a_repeat_per_seed_and_every_rung_a_tau():
     assert {len(choices) for choices in methods.values()} == {3}
     assert len(methods) == 6
     assert [row["mean"] for row in agreement(replay)] == [1.0] * 6
-    assert [row["mean"] for row in agreement(replay_of(misleading))] == [-1.0] * 6
+    assert [row["tau"] for row in corrected(replay)] == [1.0] * 2
+    opposite = replay_of(misleading)
+    assert [row["mean"] for row in agreement(opposite)] == [-1.0] * 6
+    assert [row["tau"] for row in corrected(opposite)] == [-1.0] * 2
 
 
 def test_trainings_of_the_run_are_used_and_only_missing_ones_are_trained(tmp_path, monkeypatch):
