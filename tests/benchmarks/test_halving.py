@@ -8,7 +8,8 @@ import pytest
 
 import archsearch.running.run as run_module
 from archsearch.benchmarks import halving
-from archsearch.benchmarks.halving import Replay, agreement, best, compare, corrected, judged, read
+from archsearch.benchmarks.halving import agreement, compare, corrected, read
+from archsearch.benchmarks.halving_replay import Replay, best, judged
 from archsearch.core.recipe import CIFAR
 from archsearch.core.task import Data
 from archsearch.families.internimage import ORIGIN
