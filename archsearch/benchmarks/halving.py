@@ -6,148 +6,27 @@ replayed with all these records: a trial's identity is its content, so a replay 
 trainings that `--prune` would have run, and reads their records. The replay is compared with the
 complete grid, and with a random part of the grid that trains as many epochs as halving.
 
-Each seed in turn is the pilot's seed, which gives the repeats. A choice by one seed is judged by
-the other seeds, which had no part in it; a choice by all seeds is judged by all of them.
+Each seed in turn is the pilot's first seed, which gives the repeats. A choice by one seed is judged
+by the other seeds; a choice by all seeds is judged by all of them.
 """
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from math import comb
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any, get_args
 
+import numpy as np
+
+from archsearch.benchmarks.halving_replay import Choice, Replay
 from archsearch.cli.output import print_rows
-from archsearch.core.family import Family
-from archsearch.core.metrics import Metric
 from archsearch.core.plans import Over
-from archsearch.core.task import Data, Task
-from archsearch.searching.adaptive_plan import drive
-from archsearch.searching.halving import Rung, halving, rungs
+from archsearch.searching.rungs import Rung, rungs
+from archsearch.stats import rank_agreement
 from archsearch.stats.intervals import interval, kendall_tau
 from archsearch.storage.study_folder import StudyFolder
 from archsearch.study import Record, Trial
-from archsearch.tasks.classification import CLASSIFICATION
-
-Scores = Mapping[Family, Mapping[int, float]]
-"""Network -> seed -> the result of a training; higher is better."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The cost and the choice of one search method, compared with the grid of the same seeds.
-
-    ``epochs`` and ``seconds`` are shares of the grid's. ``loss`` is how much worse the chosen
-    network is than the grid's choice. It may be negative, because noise affects both choices.
-    """
-
-    epochs: float
-    seconds: float
-    loss: float
-    chosen: str = ""
-    gates: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Replay:
-    """The records of a grid at every rung; all ``networks`` have all ``seeds``."""
-
-    ladder: Sequence[Rung]
-    networks: Sequence[Family]
-    seeds: Sequence[int]
-    data: Data
-    records: Mapping[str, Record]
-    by: Metric
-    task: Task = CLASSIFICATION
-
-    def record(self, rung: Rung, network: Family, seed: int) -> Record:
-        """Return the record of one training."""
-        return self.records[self._trial(rung, network, seed).id]
-
-    def _trial(self, rung: Rung, network: Family, seed: int) -> Trial:
-        return Trial(network, rung.recipe, self.data, seed, self.task)
-
-    def scores(self, rung: Rung) -> Scores:
-        """Return the results of every network at a rung."""
-        return {v: {s: self._merit(rung, v, s) for s in self.seeds} for v in self.networks}
-
-    def _merit(self, rung: Rung, network: Family, seed: int) -> float:
-        value = self.by.value_of(self.record(rung, network, seed))
-        assert value is not None, "read() checks this"
-        return self.by.merit(value)
-
-    def halve(self, seeds: Sequence[int], force: bool = False) -> Choice:
-        """Return what ``--prune`` would have chosen; the first of ``seeds`` is the pilot's."""
-        used: dict[str, Record] = {}
-
-        def record_of(trial_id: str) -> Record:
-            return used.setdefault(trial_id, self.records[trial_id])
-
-        steps = halving(
-            self.networks,
-            self.ladder,
-            self.data,
-            seeds,
-            task=self.task,
-            measure=self.by.name,
-            force=force,
-        )
-        outcome = drive(steps, record_of)
-        assert outcome is not None, "a record is missing"
-        in_full = [
-            v
-            for v in self.networks
-            if all(self._trial(self.ladder[-1], v, seed).id in used for seed in seeds)
-        ]
-        scores = self.scores(self.ladder[-1])
-        chosen = best(scores, seeds, in_full)
-        return Choice(
-            outcome.spent / outcome.grid,
-            sum(r.seconds for r in used.values()) / self._grid_seconds(seeds),
-            self._grid_value(scores, seeds) - judged(scores, seeds, chosen),
-            chosen.name,
-            tuple(gate.reason for gate in outcome.gates),
-        )
-
-    def at_random(self, seeds: Sequence[int], epochs: float) -> Choice:
-        """Return the expected best of a random part of the grid with this share of the epochs.
-
-        The expectation is exact: the r-th best of n networks is the best of k drawn ones with
-        probability C(n-r, k-1) / C(n, k).
-        """
-        scores, n = self.scores(self.ladder[-1]), len(self.networks)
-        k = max(1, min(n, round(epochs * n)))
-        order = sorted(self.networks, key=lambda v: -mean(scores, v, seeds))
-        probabilities = [comb(n - r, k - 1) / comb(n, k) for r in range(1, n + 1)]
-        expected = sum(
-            p * judged(scores, seeds, v) for p, v in zip(probabilities, order, strict=True)
-        )
-        return Choice(k / n, k / n, self._grid_value(scores, seeds) - expected)
-
-    def _grid_value(self, scores: Scores, seeds: Sequence[int]) -> float:
-        return judged(scores, seeds, best(scores, seeds, self.networks))
-
-    def _grid_seconds(self, seeds: Sequence[int]) -> float:
-        full = self.ladder[-1]
-        return sum(self.record(full, v, s).seconds for v in self.networks for s in seeds)
-
-
-def mean(scores: Scores, network: Family, seeds: Sequence[int]) -> float:
-    """Return a network's mean over these seeds."""
-    return fmean(scores[network][seed] for seed in seeds)
-
-
-def best(scores: Scores, seeds: Sequence[int], among: Sequence[Family]) -> Family:
-    """Return the network with the best mean over these seeds."""
-    return max(among, key=lambda v: mean(scores, v, seeds))
-
-
-def judged(scores: Scores, seeds: Sequence[int], network: Family) -> float:
-    """Return a network's mean over the seeds that did not choose it; over all if all did."""
-    others = [seed for seed in scores[network] if seed not in seeds]
-    return mean(scores, network, others or seeds)
 
 
 def compare(replay: Replay) -> dict[str, list[Choice]]:
@@ -176,6 +55,20 @@ def agreement(replay: Replay) -> list[dict[str, Any]]:
             )
             rows.append({"rung": rung.name, "seed": seed} | asdict(tau))
     return rows
+
+
+def corrected(replay: Replay) -> list[dict[str, Any]]:
+    """Return each cheap rung's agreement with the full one, corrected for the noise of seeds."""
+    full = _by_seed(replay, replay.ladder[-1])
+    return [
+        {"rung": rung.name} | asdict(rank_agreement.agreement(_by_seed(replay, rung), full))
+        for rung in replay.ladder[:-1]
+    ]
+
+
+def _by_seed(replay: Replay, rung: Rung) -> rank_agreement.Array:
+    scores = replay.scores(rung)
+    return np.array([[scores[v][seed] for v in replay.networks] for seed in replay.seeds])
 
 
 def read(
@@ -271,12 +164,15 @@ def main() -> None:
     options = parser.parse_args()
     seeds = range(options.seeds)
     replay = read(options.run, options.out, seeds, options.over, options.workers, options.device)
-    methods, taus = compare(replay), agreement(replay)
+    methods, taus, without_noise = compare(replay), agreement(replay), corrected(replay)
     print_rows(taus, "Kendall's tau of a cheap ranking with the full one")
+    print_rows(without_noise, "The same without the noise of seeds")
     print_rows([row(m, choices) for m, choices in methods.items()], "Compared with the grid")
     if options.json:
         plain = {method: [asdict(c) for c in choices] for method, choices in methods.items()}
-        options.json.write_text(json.dumps({"tau": taus, "ways": plain}, indent=1) + "\n")
+        options.json.write_text(
+            json.dumps({"tau": taus, "corrected": without_noise, "ways": plain}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -24,13 +24,15 @@ class MoreSeeds:
 class Halve:
     """Successive halving over ``rungs`` trainings, each ``factor`` times as costly as the one
     before. ``over`` names what is reduced to make a training cheap. ``force`` prunes even if the
-    pilot's rank agreement does not allow it."""
+    pilot's rank agreement does not allow it. The pilot trains its cells with ``pilot_seeds`` seeds;
+    1 is the earlier rule (one seed, uncorrected tau), for runs that were planned with it."""
 
     kind: ClassVar = "halving"
     over: Over
     force: bool
     rungs: int = 3
     factor: float = 3.0
+    pilot_seeds: int = 2
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from archsearch.core.task import Data
 from archsearch.families.internimage_space import MAIN, twelve_numbers
 from archsearch.searching.adaptive_plan import Steps
 from archsearch.searching.adaptive_seeds import more_seeds
-from archsearch.searching.halving import HalvingOutcome, Rung, cost_range, halving, rungs
+from archsearch.searching.gate import PILOT_CELLS, Pilot, pilot_by_cost, pilot_by_order, pilot_seeds
+from archsearch.searching.halving import HalvingOutcome, cost_range, halving
+from archsearch.searching.rungs import Rung, rungs
 from archsearch.searching.search import search
 from archsearch.space.grid import Space
 from archsearch.space.search_space import Domain
@@ -65,10 +67,14 @@ def plan_text(study: Study) -> str:
 
 def _halving_cost_text(study: Study, plan: Halve) -> str:
     networks = {c.variant for c in study.cells if c.variant is not None}
-    least, most = cost_range(len(networks), _ladder(study, plan), len(study.seeds))
-    grid = len(networks) * len(study.seeds)
+    num_seeds, pilot = len(study.seeds), min(PILOT_CELLS, len(networks))
+    least, most = cost_range(len(networks), _ladder(study, plan), num_seeds, plan.pilot_seeds)
+    grid = len(networks) * num_seeds
     warning = "" if least < grid else ": it cannot save anything here, because its pilot is large"
-    return f"Halving takes {least:.3g} to {most:.3g} full trainings, the grid {grid}{warning}."
+    return (
+        f"Halving takes {least:.3g} to {most:.3g} full trainings, the grid {grid}{warning}. Its "
+        f"pilot trains {pilot} networks with {plan.pilot_seeds} seed(s), short and in full."
+    )
 
 
 def _ladder(study: Study, plan: Halve) -> list[Rung]:
@@ -123,11 +129,18 @@ def halving_of(study: Study, data: Data) -> Steps[HalvingOutcome]:
     """Return the steps of a halving study."""
     plan = study.plan
     assert isinstance(plan, Halve)
+    macs = {
+        cell.variant: (cell.cost or cell.variant.cost()).macs
+        for cell in study.cells
+        if cell.variant is not None
+    }
+    cells = pilot_by_order(tuple(macs)) if plan.pilot_seeds == 1 else pilot_by_cost(macs)
     return halving(
-        [cell.variant for cell in study.cells if cell.variant is not None],
+        tuple(macs),
         _ladder(study, plan),
         data,
         study.seeds,
+        Pilot(cells, pilot_seeds(study.seeds, plan.pilot_seeds)),
         task=study.task,
         measure=study.metric,
         force=plan.force,

@@ -9,7 +9,7 @@ import msgspec
 from archsearch.core.budget import Budget
 from archsearch.core.cell import Fate
 from archsearch.core.family import Family
-from archsearch.core.plans import KINDS, Plan, Search
+from archsearch.core.plans import KINDS, Halve, Plan, Search
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data
 from archsearch.families import variant_from_dict
@@ -163,6 +163,8 @@ def plan_of(values: Mapping[str, Any]) -> Plan | None:
     if kind not in KINDS:
         raise ValueError(f"a plan is one of {', '.join(KINDS)}, got {kind!r}")
     plain = {key: value for key, value in values.items() if key != "kind"}
+    if kind == Halve.kind:
+        plain.setdefault("pilot_seeds", 1)  # planned before the pilot had several seeds
     plan: Plan = typed(plain, KINDS[kind])
     return plan
 
@@ -247,6 +249,8 @@ def _keys(*mappings: Mapping[str, Any]) -> list[str]:
 
 def _plan_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
     old_plan, new_plan = _plain_plan(old), _plain_plan(new)
+    if old_plan.get("pilot_seeds") == 1 and "pilot_seeds" in new_plan:
+        new_plan["pilot_seeds"] = 1  # the folder keeps its rule, see `_resumed`
     for key in dict.fromkeys((*old_plan, *new_plan)):
         for difference in _changed("plan.", old_plan, new_plan, (key,)):
             yield replace(difference, extends=key in GROWING)
@@ -298,21 +302,23 @@ def _members(
 def union(old: Study, new: Study) -> Study:
     """The new study with the old one's cells and seeds kept, in their order, before the new ones.
 
-    Of a plan's number of trials or seeds it has the larger.
+    Of a plan's number of trials or seeds it has the larger; a pilot of one seed stays one.
     """
     cells = {canonical_json(dict(cell.requested)): cell for cell in (*old.cells, *new.cells)}
     return replace(
         new,
         cells=tuple(cells.values()),
         seeds=tuple(dict.fromkeys((*old.seeds, *new.seeds))),
-        plan=_larger(old.plan, new.plan),
+        plan=_resumed(old.plan, new.plan),
     )
 
 
-def _larger(old: Plan | None, new: Plan | None) -> Plan | None:
+def _resumed(old: Plan | None, new: Plan | None) -> Plan | None:
     grown = {
         name: max(getattr(new, name), getattr(old, name))
         for name in GROWING
         if hasattr(new, name) and hasattr(old, name)
     }
+    if isinstance(old, Halve) and isinstance(new, Halve) and old.pilot_seeds == 1:
+        return replace(new, pilot_seeds=1)
     return replace(new, **grown) if new is not None and grown else new

@@ -8,11 +8,12 @@ import pytest
 
 import archsearch.running.run as run_module
 from archsearch.benchmarks import halving
-from archsearch.benchmarks.halving import Replay, agreement, best, compare, judged, read
+from archsearch.benchmarks.halving import agreement, compare, corrected, read
+from archsearch.benchmarks.halving_replay import Replay, best, judged
 from archsearch.core.recipe import CIFAR
 from archsearch.core.task import Data
 from archsearch.families.internimage import ORIGIN
-from archsearch.searching.halving import rungs
+from archsearch.searching.rungs import rungs
 from archsearch.study import Record, Trial
 from archsearch.tasks.classification import CLASSIFICATION
 from tests import toy
@@ -45,8 +46,9 @@ def misleading(l3, _seed, share):
 
 def test_a_faithful_ranking_saves_and_loses_nothing():
     choice = replay_of(faithful).halve((0,))
-    # 10 pilot cells at every rung, 20 more at the first, then 10 - 3 and 3 - 1 beyond the pilot.
-    spent = 10 * (0.1 + 0.35 + 1) + 20 * 0.1 + 7 * 0.35 + 2
+    # 10 pilot cells with two seeds at every rung, 20 more cells at the first, then 10 - 3 and
+    # 3 - 1 beyond the pilot.
+    spent = 20 * (0.1 + 0.35 + 1) + 20 * 0.1 + 7 * 0.35 + 2
     assert choice.epochs == pytest.approx(spent / 30)
     assert choice.seconds == pytest.approx(choice.epochs)
     assert choice.loss == 0
@@ -56,11 +58,11 @@ def test_a_faithful_ranking_saves_and_loses_nothing():
 def test_a_misleading_ranking_costs_the_pilot_and_forcing_it_costs_accuracy():
     replay = replay_of(misleading)
     gated, forced = replay.halve((0,)), replay.halve((0,), force=True)
-    assert gated.epochs == pytest.approx((30 + 10 * (0.1 + 0.35)) / 30)
+    assert gated.epochs == pytest.approx((20 + 20 * (0.1 + 0.35 + 1)) / 30)
     assert gated.loss == 0
     assert all("may not prune" in reason for reason in gated.gates)
     assert forced.epochs < gated.epochs
-    assert replay.halve((0, 1, 2), force=True).loss == 30 - 3  # the pilot cells have one seed
+    assert replay.halve((0, 1, 2), force=True).loss == 30 - 3  # the pilot has two seeds
 
 
 def test_a_choice_by_one_seed_is_judged_by_the_others():
@@ -90,7 +92,10 @@ def test_every_method_has_a_repeat_per_seed_and_every_rung_a_tau():
     assert {len(choices) for choices in methods.values()} == {3}
     assert len(methods) == 6
     assert [row["mean"] for row in agreement(replay)] == [1.0] * 6
-    assert [row["mean"] for row in agreement(replay_of(misleading))] == [-1.0] * 6
+    assert [row["tau"] for row in corrected(replay)] == [1.0] * 2
+    opposite = replay_of(misleading)
+    assert [row["mean"] for row in agreement(opposite)] == [-1.0] * 6
+    assert [row["tau"] for row in corrected(opposite)] == [-1.0] * 2
 
 
 def test_trainings_of_the_run_are_used_and_only_missing_ones_are_trained(tmp_path, monkeypatch):

@@ -1,7 +1,11 @@
 """The findings in words have the numbers of the published grid's records."""
 
+import json
+import math
 from pathlib import Path
+from statistics import fmean
 
+import numpy as np
 import pytest
 
 from archsearch.reports.context import Context
@@ -9,6 +13,7 @@ from archsearch.reports.main_effects import additive_fit
 from archsearch.reports.phrases import p_text
 from archsearch.reports.winner import Winner
 from archsearch.results import LEVEL, load
+from archsearch.stats.rank_agreement import reliability
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "studies/results/grid-2.2M-cifar10"
@@ -60,3 +65,26 @@ def test_the_single_steps_and_c_are_as_the_findings_say() -> None:
     assert all(step.holm_p_value > 0.05 for step in fit.steps)
     assert [s.factor for s in fit.slopes if s.holm_p_value > 0.05] == ["group_channels"]
     assert [m.factor for m in fit.main_effects if m.clustered] == ["c1"]
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_what_the_stored_taus_of_short_trainings_say(path: Path) -> None:
+    """The correlation of one seed is reliability * corrected + shared * (1 - reliability)."""
+    results = load(PUBLISHED)
+    metric = results.study.task.metric("val_accuracy")
+    values = {
+        c.label: [c.values(metric)[seed] for seed in range(3)] for c in results.cells if c.trials
+    }
+    of_full = reliability(np.array(list(values.values()), dtype=float).T)
+    rows = json.loads((ROOT / "studies/results/halving.json").read_text())["tau"]
+
+    def corrected(rung: str, shared: float) -> float:
+        r = fmean(math.sin(math.pi * row["mean"] / 2) for row in rows if row["rung"] == rung)
+        without_noise = (r - shared * (1 - of_full)) / of_full
+        return 2 / math.pi * math.asin(min(1.0, without_noise))
+
+    none, most = ([corrected(r, s) for r in sorted({x["rung"] for x in rows})] for s in (0, 0.8))
+    words = " ".join(path.read_text().split())
+    assert f"a reliability of {of_full:.2f} over three seeds" in words
+    assert [f"{tau:.2f}" for tau in none] == ["1.00", "1.00"]
+    assert f"share 80% of it, {most[0]:.2f} and {most[1]:.2f}" in words
