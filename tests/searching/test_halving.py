@@ -255,3 +255,13 @@ def test_a_run_of_an_earlier_plan_keeps_its_pilot_and_resumes_by_the_same_comman
     assert other.create(new, toy.DATA).study().plan == plan
     with pytest.raises(ValueError, match="pilot_seeds: the folder has 2, requested 1"):
         other.create(earlier, toy.DATA)
+
+
+@pytest.mark.parametrize("num_pilot_seeds", [1, 2])
+def test_the_pilot_is_stratified_by_cost_and_by_the_plans_order_in_earlier_plans(num_pilot_seeds):
+    study = golden.grid_study(1, plan=Halve("epochs", force=False, pilot_seeds=num_pilot_seeds))
+    macs = {c.variant: c.cost.macs for c in study.cells if c.variant is not None}
+    by_cost, by_order = pilot_by_cost(macs), pilot_by_order(tuple(macs))
+    assert set(by_cost) != set(by_order)
+    pilot = {trial.variant for trial in next(halving_of(study, DATA))}
+    assert pilot == set(by_order if num_pilot_seeds == 1 else by_cost)
