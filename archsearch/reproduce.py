@@ -1,9 +1,9 @@
 """Train one cell of a finished run again and check that the result agrees with the run.
 
 With a seed of the run it should be the same number on the same kind of CPU with the same torch and
-operator: elsewhere sums are taken in another order and the last digits grow apart. Otherwise, and with a new
-seed, it should be in the interval for one more repeat (Student's prediction interval over the run's
-other seeds).
+operator: elsewhere sums are taken in another order and the last digits grow apart. Otherwise, and
+with a new seed, it should be in the interval for one more repeat (Student's prediction interval
+over the run's other seeds).
 """
 
 from dataclasses import dataclass, replace
