@@ -28,7 +28,7 @@ NETWORKS = (
 """(C1, C', L1) of the published grid."""
 
 NAMES = ("C1", "C'", "L1")
-CONTRASTS = (("C1", "step", 12), ("C1", "step", 16), ("C'", "step", 4), ("L1", "slope", 1))
+CONTRASTS = (("C1", "step", 12), ("C1", "step", 16), ("C'", "step", 4), ("L1", "trend", 1))
 """(factor, kind, lower level) of the contrasts that are printed."""
 LEVEL = 0.95
 
@@ -66,7 +66,7 @@ def measure(
         values = simulate(rng, num_seeds, interaction, noise)
         for rule, covered in numbers.items():
             fit = fit_design(values.tolist(), planned, rule)
-            for contrast in (*fit.slopes, *fit.steps):
+            for contrast in (*fit.trends, *fit.steps):
                 interval = contrast.interval(LEVEL, 0)
                 key = contrast.factor, contrast.kind, contrast.low
                 covered.setdefault(key, []).append((0.0 in interval, interval.half_width or 0.0))
