@@ -11,8 +11,8 @@ import numpy as np
 
 from archsearch.results import LEVEL, CellResult, Results
 from archsearch.space.scaling import BEST_PAIR
+from archsearch.stats.additive_design import Array
 from archsearch.stats.contrasts import (
-    Array,
     ContrastTest,
     Numbers,
     contrast_test,

@@ -22,8 +22,8 @@ Factors = Mapping[str, Sequence[Any]]
 class LevelContrast:
     """A difference between levels of one factor, as weights (N,) of the values.
 
-    A ``step`` is from level ``low`` to the next one, ``high``. A ``trend`` is the straight line over
-    all levels, per step between neighboring ones; with two levels it equals the step.
+    A ``step`` is from level ``low`` to the next one, ``high``. A ``trend`` is the straight line
+    over all levels, per step between neighboring ones; with two levels it equals the step.
     ``weights`` is None if the cells cannot separate the difference from other factors.
     """
 

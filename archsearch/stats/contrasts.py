@@ -85,7 +85,7 @@ def _weights(
         columns.append(np.array([values]).T if is_straight else indicators(values, levels))
     target = np.array([0.0, *(wanted.get(effect, 0.0) for effect in effects)])
     design = np.hstack(columns)
-    weights = weights_of_effects(target, design, np.linalg.pinv(design))
+    weights = weights_of_effects(target, design, np.asarray(np.linalg.pinv(design)))
     return None if weights is None else np.where(np.abs(weights) < 1e-12, 0.0, weights)
 
 

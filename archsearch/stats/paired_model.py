@@ -118,7 +118,8 @@ class PairedModel:
 
         A model whose residuals have no degrees of freedom has none to enlarge.
         """
-        return residuals * np.sqrt(residuals.shape[1] / self.degrees_of_freedom.sum())
+        freedom = self.degrees_of_freedom.sum()
+        return np.asarray(residuals * np.sqrt(residuals.shape[1] / freedom))
 
     @property
     def is_balanced(self) -> bool:
