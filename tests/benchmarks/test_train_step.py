@@ -13,6 +13,7 @@ import pytest
 from torch import Tensor
 
 from archsearch.benchmarks import train_step
+from archsearch.benchmarks.step_shares import step_shares
 from archsearch.families.internimage import Variant
 from cuda_ops import dcnv3
 from internimage import dcnv3 as layer
@@ -51,7 +52,7 @@ def test_the_operator_is_replaced_while_it_is_timed() -> None:
 
 def test_the_shares_of_a_step_sum_to_one_and_are_positive() -> None:
     training = new_training()
-    shares = train_step.shares(training, next(training.remaining_batches()))
+    shares = step_shares(training, next(training.remaining_batches()))
     assert sum(shares.values()) == pytest.approx(1)
     assert min(shares.values()) > 0
 
