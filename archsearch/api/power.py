@@ -232,7 +232,7 @@ def power_line(folder: "StudyFolder") -> str:
     effects = (
         f"{c.label} from {smallest_effect(c, seeds, deviation):.1f}"
         for c in contrasts
-        if not c.label.startswith("slope")
+        if not c.is_slope
     )
     return (
         f"Power: with {seeds} seeds this study finds {', '.join(effects)} points on (80% power; "

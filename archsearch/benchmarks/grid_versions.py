@@ -35,7 +35,7 @@ WARM_UP = [
 MEASURED = {"seconds", "images_per_second", "peak_memory_bytes", "versions"}
 """Keys of a record whose values no two trainings share, and the versions that trained it."""
 
-Numbers = dict[str, Any]
+RecordValues = dict[str, Any]
 
 
 @contextlib.contextmanager
@@ -81,7 +81,7 @@ def _cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def numbers_of(study: Path) -> dict[str, Numbers]:
+def numbers_of(study: Path) -> dict[str, RecordValues]:
     """The records of a study by trial, without what was measured of the machine."""
     folder = StudyFolder(study)
     return {i: without_times(r.to_dict()) for i, r in folder.records(folder.ids()).items()}
@@ -108,7 +108,7 @@ class Run:
     seconds: float
     cpu_seconds: float
     peak_bytes: float
-    records: dict[str, Numbers]
+    records: dict[str, RecordValues]
 
     @classmethod
     def of(cls, code: Path, command: Sequence[str]) -> "Run":

@@ -1,7 +1,7 @@
 """What a plan can decide: the contrasts of its networks, and the noise that records show."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,10 +50,10 @@ def number_contrasts(variants: Sequence[Family]) -> list[Contrast]:
     contrasts = [c for n in varied for c in _steps(networks, n, family.label_of(n))]
     if "l1" in varied and isinstance(family, type(ORIGIN)):
         best = ORIGIN.l1
-        contrasts += _known(
-            (f"L1 = {best} against the others", one_against_the_rest(networks, "l1", best)),
-            ("slope of L1, per block", slope(networks, "l1")),
-        )
+        against = one_against_the_rest(networks, "l1", best)
+        contrasts += _known((f"L1 = {best} against the others", against))
+        slopes = _known(("slope of L1, per block", slope(networks, "l1")))
+        contrasts += [replace(contrast, is_slope=True) for contrast in slopes]
     return contrasts
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from archsearch.stats.additive_design import Array, Design, Factors, Kind, LevelContrast
+from archsearch.stats.additive_design import Array, AdditiveDesign, Factors, Kind, LevelContrast
 from archsearch.stats.intervals import Interval, student_interval
 from archsearch.stats.p_values import f_tail, holm, t_tails
 
@@ -106,10 +106,12 @@ def fit_additive(
         ValueError: lengths differ, a value is not finite, there are fewer than two seeds, no factor
             has two levels, or the values show no noise, because they are too few or exact.
     """
-    return fit_design(values, Design(factors, seeds), errors)
+    return fit_design(values, AdditiveDesign(factors, seeds), errors)
 
 
-def fit_design(values: Sequence[float], design: Design, errors: Errors = "chosen") -> AdditiveFit:
+def fit_design(
+    values: Sequence[float], design: AdditiveDesign, errors: Errors = "chosen"
+) -> AdditiveFit:
     """Return the effects as `fit_additive`, for a design that may be used for many values.
 
     Raises:
@@ -127,7 +129,7 @@ def fit_design(values: Sequence[float], design: Design, errors: Errors = "chosen
 class _Fit:
     """The least squares of one vector of values under nested models."""
 
-    def __init__(self, design: Design, y: Array, errors: Errors) -> None:
+    def __init__(self, design: AdditiveDesign, y: Array, errors: Errors) -> None:
         self.design, self.y, self.errors = design, y, errors
         self.additive = self._with_seed_by()
 

@@ -34,7 +34,7 @@ class LevelContrast:
     weights: Array | None
 
 
-class Design:
+class AdditiveDesign:
     """The additive model of a list of N values with their levels and seeds.
 
     Raises:

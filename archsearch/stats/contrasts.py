@@ -7,7 +7,7 @@ mean[network] = sum of one effect per number (C1, C', L1): least squares over al
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -22,10 +22,14 @@ Numbers = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Contrast:
-    """A question to a set of networks: one weight per network, in their order."""
+    """A question to a set of networks: one weight per network, in their order.
+
+    ``is_slope`` says that its unit is that of the metric per unit of a number.
+    """
 
     label: str
     weights: tuple[float, ...]
+    is_slope: bool = False
 
     @property
     def unit_variance(self) -> float:
@@ -34,7 +38,7 @@ class Contrast:
 
     def without_unused(self) -> "Contrast":
         """Return the contrast of those networks only that enter it."""
-        return Contrast(self.label, tuple(w for w in self.weights if w))
+        return replace(self, weights=tuple(w for w in self.weights if w))
 
 
 def step(networks: Sequence[Numbers], name: str, low: float, high: float) -> Array | None:

@@ -110,8 +110,7 @@ class PairedModel:
         pooled = squares.sum(1, keepdims=True) / self.degrees_of_freedom.sum()
         if variance == "pooled":
             return np.broadcast_to(pooled, squares.shape)
-        prior = PRIOR_DEGREES_OF_FREEDOM
-        return np.asarray((prior * pooled + squares) / (prior + self.degrees_of_freedom))
+        return moderated_variance(squares, self.degrees_of_freedom, pooled)
 
     def enlarged(self, residuals: Array) -> Array:
         """Return residuals (R, N) with the variance of the noise: least squares makes them smaller.
@@ -131,6 +130,17 @@ class PairedModel:
         means, residuals = self.fit(values)
         v = self.variances(residuals, variance)
         return greatest_t(means, v / self.cells.count)
+
+
+def moderated_variance(
+    squares: Array | float, degrees_of_freedom: Array | float, pooled: Array | float
+) -> Array:
+    """Return variances of cells: their own sums of squares combined with the average variance.
+
+    The average counts as `PRIOR_DEGREES_OF_FREEDOM`.
+    """
+    prior = PRIOR_DEGREES_OF_FREEDOM
+    return np.asarray((prior * pooled + squares) / (prior + degrees_of_freedom))
 
 
 def greatest_t(means: Array, variances: Array) -> Array:

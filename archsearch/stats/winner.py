@@ -26,7 +26,7 @@ def selection_bias(table: Table[Key], higher_is_better: bool = True) -> float:
     return _mean_excess(means, errors, lambda rng, n: rng.normal(size=(n, len(means))) * errors)
 
 
-def resampled_bias(table: Table[Key], higher_is_better: bool = True) -> float:
+def resampled_bias(table: Table[Key]) -> float:
     """Return the `selection_bias` with resampled residuals of all cells as noise.
 
     It assumes no distribution, but equal noise in all cells.
@@ -34,7 +34,7 @@ def resampled_bias(table: Table[Key], higher_is_better: bool = True) -> float:
     Raises:
         ValueError: as `selection_bias`.
     """
-    means, errors, residuals = _means_and_noise(table, higher_is_better)
+    means, errors, residuals = _means_and_noise(table, higher_is_better=True)
     num_seeds = round(len(residuals) / len(means))
 
     def draw(rng: np.random.Generator, n: int) -> Array:

@@ -75,7 +75,7 @@ def test_a_failing_baseline_is_reported_and_does_not_stop_the_others(
     makers, left_out = {"A": "bfloat16"}, {"B": "absent"}
     monkeypatch.setattr(train_step, "find_baselines", lambda *_: (makers, left_out))
     monkeypatch.setattr(train_step, "as_dcnv3", baseline)
-    monkeypatch.setattr(train_step, "shares", lambda *_: {"rest": None})
+    monkeypatch.setattr(train_step, "step_shares", lambda *_: {"rest": None})
     path = tmp_path / "step.json"
     arguments = ["--device", "cpu", "--batch", "2", "--rounds", "1", "--precision", "bf16,fp32"]
     train_step.main([*arguments, "--baselines", "theirs", "--out", str(path)])
