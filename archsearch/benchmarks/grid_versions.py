@@ -81,7 +81,7 @@ def _cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def numbers_of(study: Path) -> dict[str, RecordValues]:
+def records_of(study: Path) -> dict[str, RecordValues]:
     """The records of a study by trial, without what was measured of the machine."""
     folder = StudyFolder(study)
     return {i: without_times(r.to_dict()) for i, r in folder.records(folder.ids()).items()}
@@ -115,7 +115,7 @@ class Run:
         """Run a command with the code in a folder; its study is discarded."""
         with tempfile.TemporaryDirectory() as parent:
             out = Path(parent, "study")
-            return cls(*seconds_of(code, command, out), peak_bytes(out), numbers_of(out))
+            return cls(*seconds_of(code, command, out), peak_bytes(out), records_of(out))
 
 
 def compare(old: Path, new: Path, command: Sequence[str], rounds: int) -> dict[str, Any]:

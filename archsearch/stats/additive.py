@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from archsearch.stats.additive_design import Array, AdditiveDesign, Factors, Kind, LevelContrast
+from archsearch.stats.additive_design import AdditiveDesign, Array, Factors, Kind, LevelContrast
 from archsearch.stats.intervals import Interval, student_interval
 from archsearch.stats.p_values import f_tail, holm, t_tails
 
