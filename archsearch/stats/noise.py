@@ -13,8 +13,8 @@ def noise_residuals(table: Mapping[Any, Mapping[int, float | None]]) -> tuple[Ar
     """Return residuals (N,) whose mean square is the variance of the noise, and its freedom.
 
     ``table`` maps a network to seed -> value; a missing value is None. The residuals are those of
-    least squares, enlarged for the degrees of freedom that these take. None and 0 degrees of
-    freedom if networks and seeds leave nothing.
+    least squares, enlarged for the degrees of freedom that these take. There are none, and 0
+    degrees of freedom, if networks and seeds leave nothing.
     """
     values = [
         (key, seed, float(value))
