@@ -26,7 +26,7 @@ from archsearch.reports.main_effects import (
 )
 from archsearch.reports.phrases import difference_text, paragraph, plural, unit_text
 from archsearch.results import LEVEL, CellResult
-from archsearch.stats.additive import Contrast
+from archsearch.stats.additive import ContrastEstimate
 from archsearch.stats.intervals import Interval, mean_of_means
 
 
@@ -103,7 +103,7 @@ def effects_table(context: Context) -> Table:
 
 def _all_steps(
     context: Context,
-) -> dict[tuple[str, Any, Any], tuple[Contrast | None, Effect | None]]:
+) -> dict[tuple[str, Any, Any], tuple[ContrastEstimate | None, Effect | None]]:
     """Return (axis, low, high) -> the step by the additive model and by matched pairs."""
     fitted = () if why_no_fit(context) else additive_fit(context).steps
     by_model = {(step.factor, step.low, step.high): step for step in fitted}
@@ -112,7 +112,7 @@ def _all_steps(
 
 
 def _row(
-    axis: str, low: Any, high: Any, step: Contrast | None, pairs: Effect | None
+    axis: str, low: Any, high: Any, step: ContrastEstimate | None, pairs: Effect | None
 ) -> dict[str, Any]:
     return {
         "coordinate": axis,

@@ -23,7 +23,7 @@ from archsearch.reports.phrases import (
     unit_text,
 )
 from archsearch.results import LEVEL, CellResult
-from archsearch.stats.additive import AdditiveFit, Contrast, MainEffect, fit_additive
+from archsearch.stats.additive import AdditiveFit, ContrastEstimate, MainEffect, fit_additive
 
 OF_COUNTS = "the plan has no axes, or the metric is counted and has no noise"
 
@@ -71,13 +71,13 @@ def why_no_fit(context: Context) -> str | None:
 def main_effects_table(context: Context) -> Table:
     """Return a row per number: its trend, whether its levels differ at all, and its errors."""
     fit, metric = additive_fit(context), context.metric
-    slopes = {slope.factor: slope for slope in fit.slopes}
-    rows = [(main, slopes.get(main.factor)) for main in fit.main_effects]
+    trends = {trend.factor: trend for trend in fit.trends}
+    rows = [(main, trends.get(main.factor)) for main in fit.main_effects]
     columns = {
         "Number": [context.symbol(main.factor) for main, _ in rows],
-        f"Change per step{unit_text(metric)}": [change_text(metric, slope) for _, slope in rows],
-        "Effect": [verdict(metric, slope) for _, slope in rows],
-        "p of the trend (Holm)": [holm_text(slope) for _, slope in rows],
+        f"Change per step{unit_text(metric)}": [change_text(metric, trend) for _, trend in rows],
+        "Effect": [verdict(metric, trend) for _, trend in rows],
+        "p of the trend (Holm)": [holm_text(trend) for _, trend in rows],
         "p of any difference (Holm)": [p_text(main.holm_p_value) for main, _ in rows],
         "Errors": ["clustered by seed" if main.clustered else "residual" for main, _ in rows],
         "Levels": [_levels_text(main) for main, _ in rows],
@@ -89,17 +89,17 @@ def _levels_text(main: MainEffect) -> str:
     return ", ".join(map(str, main.levels))
 
 
-def change_text(metric: Metric, contrast: Contrast | None) -> str:
+def change_text(metric: Metric, contrast: ContrastEstimate | None) -> str:
     """Return ``+1.20 ± 0.30``; a dash for None."""
     return MISSING if contrast is None else difference_text(metric, contrast.interval(LEVEL, 0))
 
 
-def holm_text(contrast: Contrast | None) -> str:
+def holm_text(contrast: ContrastEstimate | None) -> str:
     """Return the adjusted p-value; a dash for None."""
     return MISSING if contrast is None else p_text(contrast.holm_p_value)
 
 
-def verdict(metric: Metric, contrast: Contrast | None) -> str:
+def verdict(metric: Metric, contrast: ContrastEstimate | None) -> str:
     """Return ``better``, ``worse`` or ``not significant``, by the adjusted p-value."""
     if contrast is None:
         return MISSING
@@ -109,7 +109,7 @@ def verdict(metric: Metric, contrast: Contrast | None) -> str:
     return direction if contrast.holm_p_value <= 1 - LEVEL else f"{direction}, not after Holm"
 
 
-def contrast_fields(contrast: Contrast | None) -> dict[str, float | None]:
+def contrast_fields(contrast: ContrastEstimate | None) -> dict[str, float | None]:
     """Return estimate, interval and p-values of a contrast, for the row of a table."""
     interval = None if contrast is None else contrast.interval(LEVEL, 0)
     names = ("standard_error", "degrees_of_freedom", "p_value", "holm_p_value")
@@ -117,11 +117,11 @@ def contrast_fields(contrast: Contrast | None) -> dict[str, float | None]:
     return interval_fields("change", interval) | numbers
 
 
-def _row(main: MainEffect, slope: Contrast | None) -> dict[str, Any]:
+def _row(main: MainEffect, trend: ContrastEstimate | None) -> dict[str, Any]:
     return {
         "coordinate": main.factor,
         "levels": _levels_text(main),
-        **contrast_fields(slope),
+        **contrast_fields(trend),
         "any_difference_p_value": rounded(main.p_value),
         "any_difference_holm_p_value": rounded(main.holm_p_value),
         "seed_interaction_f": rounded(main.interaction_f),

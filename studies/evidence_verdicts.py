@@ -11,16 +11,16 @@ import numpy as np
 
 from archsearch.results import LEVEL, CellResult, Results
 from archsearch.space.scaling import BEST_PAIR
+from archsearch.stats.additive_design import Array
 from archsearch.stats.contrasts import (
-    Array,
     ContrastTest,
     Numbers,
     contrast_test,
-    holm,
-    noise_deviation,
     one_against_the_rest,
     step,
 )
+from archsearch.stats.noise import noise_deviation
+from archsearch.stats.p_values import holm
 from archsearch.studies.evidence import NUM_SEEDS, NUM_SEEDS_OF_PAIRS, pairs, stacking
 
 Verdict = Literal["confirmed", "contradicted", "bounded", "interim"]

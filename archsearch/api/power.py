@@ -111,16 +111,16 @@ class Power:
             raise InputErrors(errors)
 
     def _plan(self, study: "Study | None") -> "tuple[tuple[Cell, ...], list[Contrast]]":
-        from archsearch.results.planned import contrasts, pair_contrasts
+        from archsearch.results.planned import pair_contrasts, planned_contrasts
 
         if self.pairs is not None:
             return (), pair_contrasts(self.pairs)
         if study is not None and not (self.values or self.budget):
-            return study.cells, contrasts(study.cells)
+            return study.cells, planned_contrasts(study.cells)
         run_budget = None if study is None or study.budget is None else str(study.budget)
         budget = self.budget or (run_budget or Grid.budget).removesuffix(" params")
         cells = Grid(budget=budget, values=self.values).study(Training()).cells
-        return cells, contrasts(cells)
+        return cells, planned_contrasts(cells)
 
     def _noise(self, results: "Results | None", cells: tuple[Cell, ...]) -> "Noise":
         from archsearch.results.planned import Noise, measured_noise, median_seconds
@@ -216,14 +216,14 @@ def power_line(folder: "StudyFolder") -> str:
     and the sentence says so.
     """
     from archsearch.core.plans import MoreSeeds
-    from archsearch.results.planned import contrasts
+    from archsearch.results.planned import planned_contrasts
     from archsearch.stats.power import smallest_effect
     from archsearch.stats.seeds import FIRST_SEEDS
 
     study = folder.study()
     has_plan = study.plan is not None and not isinstance(study.plan, MoreSeeds)
     is_accuracy = study.task.metric(study.metric).unit == "%"
-    if has_plan or not is_accuracy or not (all_contrasts := contrasts(study.cells)):
+    if has_plan or not is_accuracy or not (contrasts := planned_contrasts(study.cells)):
         return ""
     seeds = FIRST_SEEDS if study.plan else len(study.seeds)
     if seeds < 2:
@@ -231,8 +231,8 @@ def power_line(folder: "StudyFolder") -> str:
     deviation, source = _deviation(folder)
     effects = (
         f"{c.label} from {smallest_effect(c, seeds, deviation):.1f}"
-        for c in all_contrasts
-        if not c.label.startswith("slope")
+        for c in contrasts
+        if not c.is_slope
     )
     return (
         f"Power: with {seeds} seeds this study finds {', '.join(effects)} points on (80% power; "
@@ -243,13 +243,13 @@ def power_line(folder: "StudyFolder") -> str:
 def _deviation(folder: "StudyFolder") -> tuple[float, str]:
     """Return the deviation of the noise in a folder's records, or the assumed one, and its source.
 
-    Too few records give no deviation (`archsearch.results.planned.ENOUGH_DEGREES_OF_FREEDOM`).
+    Too few records give no deviation (`archsearch.results.planned.Noise.is_well_known`).
     """
     from archsearch.results import load
-    from archsearch.results.planned import ENOUGH_DEGREES_OF_FREEDOM, noise_of
+    from archsearch.results.planned import noise_of
 
     noise = noise_of(load(folder.path))
-    if noise is not None and (noise.degrees_of_freedom or 0) >= ENOUGH_DEGREES_OF_FREEDOM:
+    if noise is not None and noise.is_well_known:
         return noise.deviation, f"from {noise.source}"
     return (
         ASSUMED_DEVIATION,

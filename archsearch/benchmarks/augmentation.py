@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from archsearch.benchmarks import kornia_augmentation
 from archsearch.benchmarks.output import print_measured
-from archsearch.benchmarks.train_step import random_images
+from archsearch.benchmarks.random_images import random_images
 from archsearch.core.recipe import Recipe, resolve
 from archsearch.training.augmentation import Pipeline
 from archsearch.training.device import device_name, device_of, synchronize

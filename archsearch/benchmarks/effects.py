@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from archsearch.cli.output import print_rows
 from archsearch.stats.additive import Errors, fit_design
-from archsearch.stats.additive_design import Design
+from archsearch.stats.additive_design import AdditiveDesign
 
 NETWORKS = (
     *((12, 4, l1) for l1 in range(1, 6)),
@@ -28,12 +28,12 @@ NETWORKS = (
 """(C1, C', L1) of the published grid."""
 
 NAMES = ("C1", "C'", "L1")
-CONTRASTS = (("C1", "step", 12), ("C1", "step", 16), ("C'", "step", 4), ("L1", "slope", 1))
+CONTRASTS = (("C1", "step", 12), ("C1", "step", 16), ("C'", "step", 4), ("L1", "trend", 1))
 """(factor, kind, lower level) of the contrasts that are printed."""
 LEVEL = 0.95
 
 Array = NDArray[np.float64]
-Numbers = dict[tuple[str, str, int], list[tuple[bool, float]]]
+Covered = dict[tuple[str, str, int], list[tuple[bool, float]]]
 """Contrast -> whether the interval includes zero, and its half-width, per study."""
 
 
@@ -47,26 +47,26 @@ def simulate(rng: np.random.Generator, num_seeds: int, interaction: float, noise
     return values.ravel()
 
 
-def design(num_seeds: int) -> Design:
+def design(num_seeds: int) -> AdditiveDesign:
     """Return the design of the published networks, all on all seeds."""
     factors = {
         name: np.repeat(column, num_seeds).tolist()
         for name, column in zip(NAMES, zip(*NETWORKS, strict=True), strict=True)
     }
-    return Design(factors, list(range(num_seeds)) * len(NETWORKS))
+    return AdditiveDesign(factors, list(range(num_seeds)) * len(NETWORKS))
 
 
 def measure(
     num_seeds: int, interaction: float, noise: Array, studies: int
-) -> dict[Errors, Numbers]:
+) -> dict[Errors, Covered]:
     """Return what the intervals of each rule cover."""
     rng, planned = np.random.default_rng(11), design(num_seeds)
-    numbers: dict[Errors, Numbers] = {rule: {} for rule in get_args(Errors)}
+    numbers: dict[Errors, Covered] = {rule: {} for rule in get_args(Errors)}
     for _ in range(studies):
         values = simulate(rng, num_seeds, interaction, noise)
         for rule, covered in numbers.items():
             fit = fit_design(values.tolist(), planned, rule)
-            for contrast in (*fit.slopes, *fit.steps):
+            for contrast in (*fit.trends, *fit.steps):
                 interval = contrast.interval(LEVEL, 0)
                 key = contrast.factor, contrast.kind, contrast.low
                 covered.setdefault(key, []).append((0.0 in interval, interval.half_width or 0.0))

@@ -117,7 +117,7 @@ def noise_rows(runs: dict[str, Results]) -> list[dict[str, Any]]:
     ]
 
 
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", default="cifar10", help="train on cifar10 or cifar10:PATH")
     parser.add_argument(
@@ -133,7 +133,11 @@ def main() -> None:
     parser.add_argument(
         "--ended", action="store_true", help="the study has ended early: give verdicts as it is"
     )
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options = _parser().parse_args()
     if options.findings:
         print_findings(options.records, options.ended)
         return

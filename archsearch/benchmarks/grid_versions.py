@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ WARM_UP = [
 MEASURED = {"seconds", "images_per_second", "peak_memory_bytes", "versions"}
 """Keys of a record whose values no two trainings share, and the versions that trained it."""
 
-Numbers = dict[str, Any]
+RecordValues = dict[str, Any]
 
 
 @contextlib.contextmanager
@@ -80,7 +81,7 @@ def _cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def numbers_of(study: Path) -> dict[str, Numbers]:
+def records_of(study: Path) -> dict[str, RecordValues]:
     """The records of a study by trial, without what was measured of the machine."""
     folder = StudyFolder(study)
     return {i: without_times(r.to_dict()) for i, r in folder.records(folder.ids()).items()}
@@ -100,28 +101,35 @@ def peak_bytes(study: Path) -> float:
     return max((peak for peak in peaks if peak), default=0.0)
 
 
+@dataclass(frozen=True)
+class Run:
+    """What one run of a study took, and its records by trial."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: float
+    records: dict[str, RecordValues]
+
+    @classmethod
+    def of(cls, code: Path, command: Sequence[str]) -> "Run":
+        """Run a command with the code in a folder; its study is discarded."""
+        with tempfile.TemporaryDirectory() as parent:
+            out = Path(parent, "study")
+            return cls(*seconds_of(code, command, out), peak_bytes(out), records_of(out))
+
+
 def compare(old: Path, new: Path, command: Sequence[str], rounds: int) -> dict[str, Any]:
     """Seconds, peaks and differing records of both versions, run in turns."""
-    seconds: dict[str, list[float]] = {"old": [], "new": []}
-    cpu_seconds: dict[str, list[float]] = {"old": [], "new": []}
-    peaks: dict[str, list[float]] = {"old": [], "new": []}
-    different, records = set[str](), dict[str, Numbers]()
-    for round_ in range(-1, rounds):
-        for name, code in (("old", old), ("new", new)):
-            with tempfile.TemporaryDirectory() as parent:
-                out = Path(parent, "study")
-                taken, cpu_taken = seconds_of(code, command if round_ >= 0 else WARM_UP, out)
-                if round_ < 0:
-                    continue
-                seconds[name].append(taken)
-                cpu_seconds[name].append(cpu_taken)
-                peaks[name].append(peak_bytes(out))
-                numbers = numbers_of(out)
-            records = records or numbers
-            ids = records.keys() | numbers.keys()
-            different |= {i for i in ids if records.get(i) != numbers.get(i)}
-            text = f"{name} {taken:8.1f} s, {cpu_taken:8.1f} CPU seconds, {len(numbers)} records"
-            print(text, file=sys.stderr, flush=True)
+    versions_of_code, runs = {"old": old, "new": new}, {"old": list[Run](), "new": list[Run]()}
+    for code in versions_of_code.values():
+        Run.of(code, WARM_UP)
+    for _ in range(rounds):
+        for name, code in versions_of_code.items():
+            runs[name].append(run := Run.of(code, command))
+            text = f"{name} {run.seconds:8.1f} s, {run.cpu_seconds:8.1f} CPU seconds"
+            print(f"{text}, {len(run.records)} records", file=sys.stderr, flush=True)
+    seconds = {name: [run.seconds for run in of_code] for name, of_code in runs.items()}
+    cpu_seconds = {name: [run.cpu_seconds for run in of_code] for name, of_code in runs.items()}
     return {
         "command": list(command),
         "processor": cpu_model(),
@@ -130,10 +138,19 @@ def compare(old: Path, new: Path, command: Sequence[str], rounds: int) -> dict[s
         "ratio": _ratio(seconds),
         "cpu_seconds": cpu_seconds,
         "cpu_ratio": _ratio(cpu_seconds),
-        "peak_bytes": {name: max(values) for name, values in peaks.items()},
-        "records": len(records),
-        "different": sorted(different),
+        "peak_bytes": {
+            name: max(run.peak_bytes for run in of_code) for name, of_code in runs.items()
+        },
+        "records": len(runs["old"][0].records),
+        "different": _different(runs["old"] + runs["new"]),
     }
+
+
+def _different(runs: Sequence[Run]) -> list[str]:
+    """The trials whose records are not the same in all runs."""
+    ids = {trial_id for run in runs for trial_id in run.records}
+    expected = runs[0].records
+    return sorted(i for i in ids if any(run.records.get(i) != expected.get(i) for run in runs))
 
 
 def _ratio(seconds: Mapping[str, Sequence[float]]) -> float:

@@ -23,31 +23,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 import internimage.dcnv3
 from archsearch.benchmarks import convnext, networks
+from archsearch.benchmarks.random_images import NUM_CLASSES, RandomImages
+from archsearch.benchmarks.step_shares import step_shares
 from archsearch.core.recipe import QUICK, Recipe
-from archsearch.core.task import Batch, Data, Splits
+from archsearch.core.task import Batch, Data
 from archsearch.families.internimage import parse_network
-from archsearch.tasks.classification import Classification, LabeledSplits
-from archsearch.training.augmentation import Pipeline
 from archsearch.training.device import DTYPES, device_name, device_of, settings, synchronize
-from archsearch.training.images import Dataset, Images, in_memory
-from archsearch.training.loader import indices, reader
 from archsearch.training.state import Training
 from archsearch.training.step import take_step
 from cuda_ops.baselines import as_dcnv3, find_baselines
 from cuda_ops.bench import write_json
 from internimage import PRESETS
-
-PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
-CONVOLUTIONS = ("aten::mkldnn_convolution", "aten::cudnn_convolution", "aten::convolution_backward")
-OPERATOR = "archsearch::dcnv3"
-NUM_CLASSES = 10
 
 Operator = Callable[..., Tensor]
 """Has the arguments of `cuda_ops.dcnv3`."""
@@ -78,51 +69,6 @@ def seconds_of_step(training: Training, batch: Batch, operator: str | Operator |
         take_step(training, batch)
         synchronize(training.device)
         return time.perf_counter() - start
-
-
-def shares(training: Training, batch: Batch) -> dict[str, float | None]:
-    """Return the share of the step in matrix products, convolutions, the operator and the rest.
-
-    None if the profiler measured nothing: on a GPU it may lack the permission.
-    """
-    gpu = training.device.type == "cuda"
-    with profile(activities=[ProfilerActivity.CUDA if gpu else ProfilerActivity.CPU]) as profiler:
-        take_step(training, batch)
-        synchronize(training.device)
-    times = {"products": 0.0, "convolutions": 0.0, "operator": 0.0, "rest": 0.0}
-    for event in profiler.key_averages():
-        own = event.self_device_time_total if gpu else event.self_cpu_time_total
-        times[_part(event.key)] += own
-    total = sum(times.values())
-    return {part: value / total if total else None for part, value in times.items()}
-
-
-def _part(name: str) -> str:
-    if name in PRODUCTS or "gemm" in name:
-        return "products"
-    if name in CONVOLUTIONS or "conv" in name:
-        return "convolutions"
-    return "operator" if OPERATOR in name or "dcnv3" in name else "rest"
-
-
-class RandomImages(Classification):
-    """Classification of one batch of noise, which needs no data set."""
-
-    def prepare(self, data: Data, recipe: Recipe, device: torch.device) -> Splits:
-        dataset = random_images(data.num_train, recipe.image_size)
-        read = reader(dataset.train, recipe.image_size, device)
-        train = indices(range(data.num_train))
-        none = train[:0]
-        return LabeledSplits(train, none, none, read, read, Pipeline(recipe, dataset, device))
-
-
-def random_images(count: int, image_size: int) -> Dataset:
-    """Return `count` color images of noise, each of its own class, up to ten classes."""
-    source = np.random.default_rng(0)
-    pixels = source.integers(0, 256, (count, 3, image_size, image_size), dtype=np.uint8)
-    images = Images(pixels, (), np.arange(count) % NUM_CLASSES)
-    classes = tuple(str(label) for label in range(NUM_CLASSES))
-    return in_memory("random", "noise", classes, images, images)
 
 
 def best_of_rounds(
@@ -181,12 +127,22 @@ def measure(
             "times_faster_than_baselines": {name: ratios[name] for name in baselines},
             "images_at_a_time": {n: t.progress.micro_batch for n, t in trainings.items()},
             "failures": failures,
-            "shares": shares(native, batch),
+            "shares": step_shares(native, batch),
         }
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Return the command line's options, with a recipe for every size and precision."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.networks or options.table:
+        _check_networks(parser, options)
+    else:
+        options.recipes = _recipes(parser, options)
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m archsearch.benchmarks.train_step", description=__doc__
     )
@@ -217,28 +173,21 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print a line of JSON per measurement")
     parser.add_argument("--out", type=Path, help="also write the measurements to this file")
-    options = parser.parse_args(arguments)
-    if options.networks or options.table:
-        _check_networks(parser, options)
-        return options
+    return parser
+
+
+def _recipes(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[Recipe]:
     sizes, precisions = options.image_size.split(","), options.precision.split(",")
     wrong = [size for size in sizes if not size.isdecimal() or int(size) == 0]
     wrong += [name for name in precisions if name not in DTYPES]
     if wrong:
         parser.error(f"sizes are in pixels, precisions fp32, bf16 or fp16; got {', '.join(wrong)}")
-    options.recipes = [
-        replace(
-            QUICK,
-            batch_size=options.batch,
-            image_size=int(size),
-            precision=precision,
-            threads=options.threads,
-            val_fraction=0.0,
-        )
+    recipe = replace(QUICK, batch_size=options.batch, threads=options.threads, val_fraction=0.0)
+    return [
+        replace(recipe, image_size=int(size), precision=precision)
         for size in sizes
         for precision in precisions
     ]
-    return options
 
 
 def _check_networks(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:

@@ -31,8 +31,8 @@ TRUTHS: dict[str, Array] = {
 }
 """The true means of the cells, the best last."""
 
-Noise = Callable[[np.random.Generator, int], Array]
-NOISES: dict[str, Noise] = {
+NoiseDraw = Callable[[np.random.Generator, int], Array]
+NOISES: dict[str, NoiseDraw] = {
     "equal noise": lambda rng, n: rng.normal(size=(CELLS, n)),
     "seeds shift all cells": lambda rng, n: rng.normal(size=(CELLS, n)) + rng.normal(size=n) / 2,
     "last cell 3x as noisy": lambda rng, n: (

@@ -1,7 +1,7 @@
 """What a plan can decide: the contrasts of its networks, and the noise that records show."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,14 +9,15 @@ from archsearch.core.cell import Cell
 from archsearch.core.family import Family
 from archsearch.families.internimage import ORIGIN
 from archsearch.results.run_results import Results
-from archsearch.stats import contrasts as of
-from archsearch.stats.contrasts import Array, Contrast, noise_deviation
+from archsearch.stats.additive_design import Array
+from archsearch.stats.contrasts import Contrast, neighbors, one_against_the_rest, slope, step
+from archsearch.stats.noise import noise_deviation
 
 ENOUGH_DEGREES_OF_FREEDOM = 10
 """A deviation from fewer is too uncertain: its 95% interval spans more than a factor of 2.5."""
 
 
-def contrasts(cells: Iterable[Cell]) -> list[Contrast]:
+def planned_contrasts(cells: Iterable[Cell]) -> list[Contrast]:
     """Return the contrasts that these cells can be compared by; an empty list if there are none.
 
     For pairs (alpha, beta): one pair against the mean of the others, and two pairs. For a grid:
@@ -33,8 +34,8 @@ def pair_contrasts(num_pairs: int) -> list[Contrast]:
     """Return the contrasts of this many (alpha, beta) pairs."""
     pairs = [{"pair": float(i)} for i in range(num_pairs)]
     return _known(
-        ("one (alpha, beta) against the others", of.one_against_the_rest(pairs, "pair", 0)),
-        ("two pairs (alpha, beta)", of.step(pairs, "pair", 0, 1)),
+        ("one (alpha, beta) against the others", one_against_the_rest(pairs, "pair", 0)),
+        ("two pairs (alpha, beta)", step(pairs, "pair", 0, 1)),
     )
 
 
@@ -49,16 +50,16 @@ def number_contrasts(variants: Sequence[Family]) -> list[Contrast]:
     contrasts = [c for n in varied for c in _steps(networks, n, family.label_of(n))]
     if "l1" in varied and isinstance(family, type(ORIGIN)):
         best = ORIGIN.l1
-        contrasts += _known(
-            (f"L1 = {best} against the others", of.one_against_the_rest(networks, "l1", best)),
-            ("slope of L1, per block", of.slope(networks, "l1")),
-        )
+        against = one_against_the_rest(networks, "l1", best)
+        contrasts += _known((f"L1 = {best} against the others", against))
+        slopes = _known(("slope of L1, per block", slope(networks, "l1")))
+        contrasts += [replace(contrast, is_slope=True) for contrast in slopes]
     return contrasts
 
 
 def _steps(networks: list[dict[str, float]], name: str, label: str) -> list[Contrast]:
     """Return the step of a number; of several steps the one that is the hardest to find."""
-    steps = {pair: of.step(networks, name, *pair) for pair in of.neighbors(networks, name)}
+    steps = {pair: step(networks, name, *pair) for pair in neighbors(networks, name)}
     texts = {
         (low, high): f"{label} {low:g} → {high:g}" if len(steps) == 1 else f"each step of {label}"
         for low, high in steps
@@ -84,6 +85,11 @@ class Noise:
     degrees_of_freedom: float | None = None
     seconds: float | None = None
 
+    @property
+    def is_well_known(self) -> bool:
+        """Whether enough degrees of freedom measure it."""
+        return (self.degrees_of_freedom or 0) >= ENOUGH_DEGREES_OF_FREEDOM
+
 
 def measured_noise(results: Results, cells: Iterable[Cell] = ()) -> Noise:
     """Return the noise that a run's records show: the variance that networks and seeds leave.
@@ -96,7 +102,7 @@ def measured_noise(results: Results, cells: Iterable[Cell] = ()) -> Noise:
     """
     planned = [c.variant for c in cells if c.variant is not None]
     inside = noise_of(results, _within(results, planned)) if planned else None
-    if inside is not None and (inside.degrees_of_freedom or 0) >= ENOUGH_DEGREES_OF_FREEDOM:
+    if inside is not None and inside.is_well_known:
         return inside
     if (noise := noise_of(results)) is None:
         raise ValueError(

@@ -15,9 +15,11 @@ from archsearch.stats.remaining import makespan
 from archsearch.study import Record, Trial
 
 MAX_CORNERS = 4
-EVAL_SHARE = 1 / 3
-"""Cost of a forward pass relative to a training step, which is about three forward passes: used
-where no validation is timed."""
+STEP_PASSES = 3
+"""A training step computes about three times the multiply-adds of a forward pass."""
+
+EVAL_SHARE = 1 / STEP_PASSES
+"""Time of a measured image relative to one of a training step, where no validation is timed."""
 
 LAST_CHECKPOINT = 1 / 3
 """Size of the last checkpoint relative to others: it lacks the optimizer's two moments."""
@@ -62,8 +64,8 @@ def corners(trials: Iterable[Trial]) -> tuple[Trial, ...]:
     if len(candidates) <= MAX_CORNERS:
         return tuple(candidates)
     keys: tuple[Callable[[Trial], float], ...] = (
-        lambda t: _cost(t).macs,
-        lambda t: _cost(t).activations,
+        lambda t: cost_of(t).macs,
+        lambda t: cost_of(t).activations,
         lambda t: t.variant.num_blocks,
     )
     extremes = [end(candidates, key=key) for key in keys for end in (max, min)]
@@ -128,13 +130,14 @@ def _share(memory: int | None, num_workers: int) -> int | None:
     return None if memory is None else memory // num_workers
 
 
-def _cost(trial: Trial) -> Cost:
+def cost_of(trial: Trial) -> Cost:
+    """Return the cost of a trial's network with its task, for one image of the recipe's size."""
     size = trial.recipe.image_size
     return trial.task.cost(trial.variant, trial.data, size, size)
 
 
 def _features(trial: Trial) -> tuple[float, float, float]:
-    cost = _cost(trial)
+    cost = cost_of(trial)
     return float(cost.macs), float(cost.activations), float(trial.variant.num_blocks)
 
 
@@ -154,7 +157,7 @@ class _Parts:
         evals = [r.metrics.get("val_seconds_per_image") for _, r in timed]
         shares = [e / step for e, step in zip(evals, steps, strict=True) if e is not None]
         calibrations = [_value(r, "calibration_seconds") for _, r in timed]
-        saves = [_value(r, "checkpoint_seconds") / _cost(t).params for t, r in timed]
+        saves = [_value(r, "checkpoint_seconds") / cost_of(t).params for t, r in timed]
         return cls(
             _fit([_features(t) for t, _ in timed], steps),
             statistics.median(c / s for c, s in zip(calibrations, steps, strict=True)),
@@ -167,7 +170,7 @@ class _Parts:
         data, epochs = trial.data, trial.recipe.epochs
         epoch = data.num_train * trial.recipe.data_fraction + self.calibration_images
         measured = self.eval_share * (epochs * data.num_val + data.num_test)
-        saves = (epochs - 1 + LAST_CHECKPOINT) * self.save_rate * _cost(trial).params
+        saves = (epochs - 1 + LAST_CHECKPOINT) * self.save_rate * cost_of(trial).params
         return (epochs * epoch + measured) * _dot(self.rates, _features(trial)) + saves
 
 
@@ -185,7 +188,7 @@ def _peaks(trials: Sequence[Trial], timed: Sequence[tuple[Trial, Record]]) -> di
 
 
 def _memory_features(trial: Trial) -> tuple[float, float, float]:
-    cost = _cost(trial)
+    cost = cost_of(trial)
     return 1e9, 16.0 * cost.params, float(cost.activations * trial.recipe.batch_size)
 
 

@@ -4,13 +4,10 @@ a millisecond of arithmetic, so one training leaves most of a GPU idle.
 
 from collections.abc import Iterable
 
-from archsearch.running.estimate import Estimate
+from archsearch.running.estimate import STEP_PASSES, Estimate, cost_of
 from archsearch.study import Trial
 
 MAX_PER_GPU = 4
-
-STEP_PASSES = 3
-"""A training step computes about three times the multiply-adds of a forward pass."""
 
 MACS_PER_SECOND = 1e13
 """Slower than a GPU for training computes (an A100 has 7.8e13 in TF32): it counts a GPU as busier
@@ -41,6 +38,5 @@ def trainings_per_gpu(
 def _arithmetic_seconds(trial: Trial) -> float:
     """Seconds of a trial's training steps at `MACS_PER_SECOND`."""
     recipe = trial.recipe
-    cost = trial.task.cost(trial.variant, trial.data, recipe.image_size, recipe.image_size)
     images = recipe.epochs * trial.data.num_train * recipe.data_fraction
-    return STEP_PASSES * cost.macs * images / MACS_PER_SECOND
+    return STEP_PASSES * cost_of(trial).macs * images / MACS_PER_SECOND

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from archsearch.stats.additive_design import Array, Design, Factors, Kind, LevelContrast
+from archsearch.stats.additive_design import AdditiveDesign, Array, Factors, Kind, LevelContrast
 from archsearch.stats.intervals import Interval, student_interval
+from archsearch.stats.p_values import f_tail, holm, t_tails
 
 if TYPE_CHECKING:
     from statsmodels.regression.linear_model import RegressionResults
@@ -26,10 +27,10 @@ Errors = Literal["chosen", "residual", "clustered"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contrast:
+class ContrastEstimate:
     """The estimate of a `LevelContrast`, with its standard error.
 
-    ``holm_p_value`` is adjusted over the slopes of the fit, or over its steps (Holm 1979). If only
+    ``holm_p_value`` is adjusted over the trends of the fit, or over its steps (Holm 1979). If only
     one seed measures the contrast, errors clustered by seed are unknown: ``standard_error`` is
     None, there are no degrees of freedom, and the p-value is 1.
     """
@@ -70,7 +71,7 @@ class MainEffect:
 
 @dataclass(frozen=True, kw_only=True)
 class AdditiveFit:
-    """The effects of all factors: slopes, steps, and tests of all levels of a factor.
+    """The effects of all factors: trends, steps, and tests of all levels of a factor.
 
     ``deviation`` is the residual standard deviation, with ``degrees_of_freedom``, beside the
     interactions with the seed that show. ``lack_of_fit`` is the p-value of "no factor interacts
@@ -79,8 +80,8 @@ class AdditiveFit:
     """
 
     main_effects: tuple[MainEffect, ...]
-    slopes: tuple[Contrast, ...]
-    steps: tuple[Contrast, ...]
+    trends: tuple[ContrastEstimate, ...]
+    steps: tuple[ContrastEstimate, ...]
     deviation: float
     degrees_of_freedom: int
     lack_of_fit: float | None
@@ -105,10 +106,12 @@ def fit_additive(
         ValueError: lengths differ, a value is not finite, there are fewer than two seeds, no factor
             has two levels, or the values show no noise, because they are too few or exact.
     """
-    return fit_design(values, Design(factors, seeds), errors)
+    return fit_design(values, AdditiveDesign(factors, seeds), errors)
 
 
-def fit_design(values: Sequence[float], design: Design, errors: Errors = "chosen") -> AdditiveFit:
+def fit_design(
+    values: Sequence[float], design: AdditiveDesign, errors: Errors = "chosen"
+) -> AdditiveFit:
     """Return the effects as `fit_additive`, for a design that may be used for many values.
 
     Raises:
@@ -126,7 +129,7 @@ def fit_design(values: Sequence[float], design: Design, errors: Errors = "chosen
 class _Fit:
     """The least squares of one vector of values under nested models."""
 
-    def __init__(self, design: Design, y: Array, errors: Errors) -> None:
+    def __init__(self, design: AdditiveDesign, y: Array, errors: Errors) -> None:
         self.design, self.y, self.errors = design, y, errors
         self.additive = self._with_seed_by()
 
@@ -153,10 +156,13 @@ class _Fit:
 
     def interaction_test(self, factor: str) -> tuple[float, float] | None:
         """Return F and p-value of factor by seed; None if it cannot be separated."""
-        (square, freedom), (noise, rest) = self.interactions[factor], _noise(self.saturated)
+        (square, freedom), (noise, rest) = (
+            self.interactions[factor],
+            _residual_variance(self.saturated),
+        )
         if not (freedom and rest and noise):
             return None
-        return square / noise, _f_tail(square / noise, freedom, rest)
+        return square / noise, f_tail(square / noise, freedom, rest)
 
     @cached_property
     def clustered(self) -> set[str]:
@@ -170,7 +176,7 @@ class _Fit:
     @cached_property
     def residual(self) -> tuple[float, int]:
         """The variance beside the interactions that show, and its degrees of freedom."""
-        return _noise(self._with_seed_by(*self.clustered))
+        return _residual_variance(self._with_seed_by(*self.clustered))
 
     def error(self, factor: str, weights: Array) -> tuple[float | None, float]:
         """Return the standard error of a weighted sum of values, and its degrees of freedom."""
@@ -199,18 +205,18 @@ class _Fit:
         return MainEffect(
             factor=factor,
             levels=self.design.levels[factor],
-            p_value=_f_tail(square / noise, freedom, rest) if freedom else 1.0,
+            p_value=f_tail(square / noise, freedom, rest) if freedom else 1.0,
             interaction_f=test and test[0],
             interaction_p_value=test and test[1],
             clustered=is_clustered,
         )
 
-    def contrast(self, planned: LevelContrast) -> Contrast:
+    def contrast(self, planned: LevelContrast) -> ContrastEstimate:
         """Return the estimate of a contrast."""
         assert planned.weights is not None, "only estimable contrasts"
         estimate = float(planned.weights @ self.y)
         error, freedom = self.error(planned.factor, planned.weights)
-        return Contrast(
+        return ContrastEstimate(
             factor=planned.factor,
             kind=planned.kind,
             low=planned.low,
@@ -218,14 +224,17 @@ class _Fit:
             estimate=estimate,
             standard_error=error,
             degrees_of_freedom=freedom,
-            p_value=_t_tails(estimate, error, freedom),
+            p_value=t_tails(estimate, error, freedom),
         )
 
     def lack_of_fit(self) -> float | None:
         """Return the p-value of "no factor interacts with another one"."""
         cells = self._least_squares(self.design.cells_and_seeds)
-        (square, freedom), (noise, rest) = _mean_square(self.additive, cells), _noise(cells)
-        return _f_tail(square / noise, freedom, rest) if freedom and rest and noise else None
+        (square, freedom), (noise, rest) = (
+            _mean_square(self.additive, cells),
+            _residual_variance(cells),
+        )
+        return f_tail(square / noise, freedom, rest) if freedom and rest and noise else None
 
     def result(self) -> AdditiveFit:
         """Return all effects; p-values are adjusted within each kind."""
@@ -235,7 +244,7 @@ class _Fit:
         variance, freedom = self.residual
         return AdditiveFit(
             main_effects=_with_holm(main),
-            slopes=_with_holm([c for c in contrasts if c.kind == "slope"]),
+            trends=_with_holm([c for c in contrasts if c.kind == "trend"]),
             steps=_with_holm([c for c in contrasts if c.kind == "step"]),
             deviation=float(np.sqrt(variance)),
             degrees_of_freedom=freedom,
@@ -247,7 +256,7 @@ class _Fit:
         )
 
 
-def _noise(fit: "RegressionResults") -> tuple[float, int]:
+def _residual_variance(fit: "RegressionResults") -> tuple[float, int]:
     """Return the residual variance of a fit and its degrees of freedom; zeros without any."""
     freedom = round(fit.df_resid)
     return (float(fit.ssr) / freedom, freedom) if freedom else (0.0, 0)
@@ -259,29 +268,10 @@ def _mean_square(smaller: "RegressionResults", larger: "RegressionResults") -> t
     return (max(0.0, float(smaller.ssr - larger.ssr)) / freedom, freedom) if freedom else (0.0, 0)
 
 
-def _t_tails(estimate: float, error: float | None, freedom: float) -> float:
-    """Return Student's two-sided p-value; 1 without an error, 0 if the seeds agree exactly."""
-    from scipy.special import stdtr
-
-    if not error:
-        return 1.0 if error is None or not estimate else 0.0
-    return 2 * float(stdtr(freedom, -abs(estimate / error)))
-
-
-def _f_tail(f: float, freedom: int, rest: int) -> float:
-    from scipy.special import fdtrc
-
-    return float(fdtrc(freedom, rest, f))
-
-
-Test = TypeVar("Test", Contrast, MainEffect)
+Test = TypeVar("Test", ContrastEstimate, MainEffect)
 
 
 def _with_holm(tests: Sequence[Test]) -> tuple[Test, ...]:
     """Return the tests with their p-values adjusted together."""
-    order = sorted(range(len(tests)), key=lambda i: tests[i].p_value)
-    adjusted, largest = list(tests), 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(tests) - rank) * tests[i].p_value))
-        adjusted[i] = replace(tests[i], holm_p_value=largest)
-    return tuple(adjusted)
+    adjusted = holm({i: test.p_value for i, test in enumerate(tests)})
+    return tuple(replace(test, holm_p_value=adjusted[i]) for i, test in enumerate(tests))

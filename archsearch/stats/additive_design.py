@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Kind = Literal["step", "slope"]
+Kind = Literal["step", "trend"]
 Factors = Mapping[str, Sequence[Any]]
 """Name -> the level of each value, (N,)."""
 
@@ -22,8 +22,8 @@ Factors = Mapping[str, Sequence[Any]]
 class LevelContrast:
     """A difference between levels of one factor, as weights (N,) of the values.
 
-    A ``step`` is from level ``low`` to the next one, ``high``. A ``slope`` is the linear trend from
-    ``low`` to ``high``, per step between neighboring levels; with two levels it equals the step.
+    A ``step`` is from level ``low`` to the next one, ``high``. A ``trend`` is the straight line
+    over all levels, per step between neighboring ones; with two levels it equals the step.
     ``weights`` is None if the cells cannot separate the difference from other factors.
     """
 
@@ -33,17 +33,9 @@ class LevelContrast:
     high: Any
     weights: Array | None
 
-    @property
-    def unit_variance(self) -> float | None:
-        """The variance of the estimate, in units of the variance of the noise of one value."""
-        return None if self.weights is None else float(self.weights @ self.weights)
 
-
-class Design:
+class AdditiveDesign:
     """The additive model of a list of N values with their levels and seeds.
-
-    The design of a planned study says how precise its contrasts will be: see
-    `LevelContrast.unit_variance` and `residual_degrees_of_freedom`.
 
     Raises:
         ValueError: lengths differ, there are fewer than two seeds, or no factor has two levels.
@@ -62,11 +54,11 @@ class Design:
         ]
         if any(is_wrong for is_wrong, _ in problems):
             raise ValueError("; ".join(text for is_wrong, text in problems if is_wrong))
-        self.by_seed = _indicators(seeds, self.seeds)
+        self.by_seed = indicators(seeds, self.seeds)
         """1 where a value (row) has a seed (column), else 0: (N, S)."""
-        self._by_level = {name: _indicators(factors[name], ls) for name, ls in self.levels.items()}
+        self._by_level = {name: indicators(factors[name], ls) for name, ls in self.levels.items()}
         cells = list(zip(*(factors[name] for name in self.levels), strict=True))
-        self.by_cell = _indicators(cells, tuple(dict.fromkeys(cells)))
+        self.by_cell = indicators(cells, tuple(dict.fromkeys(cells)))
         """1 where a value has a combination of levels, else 0: (N, k)."""
         self._columns = {**self._by_level, "": self.by_seed}
         self._additive = np.hstack([*self._columns.values()])
@@ -101,20 +93,15 @@ class Design:
         return basis(np.hstack([self.by_cell, self.by_seed]))
 
     @cached_property
-    def residual_degrees_of_freedom(self) -> int:
-        """The degrees of freedom of the residuals of the additive model."""
-        return len(self.by_seed) - int(self.with_seed_by().shape[1])
-
-    @cached_property
     def contrasts(self) -> tuple[LevelContrast, ...]:
-        """The slope of every factor whose levels are numbers, and its steps."""
+        """The trend of every factor whose levels are numbers, and its steps."""
         return tuple(contrast for factor in self.levels for contrast in self._contrasts(factor))
 
     def _contrasts(self, factor: str) -> Iterator[LevelContrast]:
         levels, unit = self.levels[factor], np.eye(len(self.levels[factor]))
         if all(map(_is_number, levels)):
             trend = np.arange(len(levels)) - (len(levels) - 1) / 2
-            yield self._contrast(factor, "slope", 0, -1, trend / (trend**2).sum())
+            yield self._contrast(factor, "trend", 0, -1, trend / (trend**2).sum())
         for i in range(len(levels) - 1):
             yield self._contrast(factor, "step", i, i + 1, unit[i + 1] - unit[i])
 
@@ -132,12 +119,21 @@ class Design:
         parts = {name: np.zeros(columns.shape[1]) for name, columns in self._by_level.items()}
         parts[factor] = of_levels
         row = np.concatenate([*parts.values(), np.zeros(len(self.seeds))])
-        weights = row @ self._to_effects
-        return weights if np.allclose(weights @ self._additive, row, atol=1e-8) else None
+        return weights_of_effects(row, self._additive, self._to_effects)
 
     @cached_property
     def _to_effects(self) -> Array:
         return np.asarray(np.linalg.pinv(self._additive))
+
+
+def weights_of_effects(effects: Array, columns: Array, inverse: Array) -> Array | None:
+    """Return the weights (N,) of the values in the least-squares estimate of a sum of effects.
+
+    The effects (P,) are those of the columns (N, P), whose pseudo-inverse is ``inverse`` (P, N).
+    None if the columns cannot separate them.
+    """
+    weights = effects @ inverse
+    return weights if np.allclose(weights @ columns, effects, atol=1e-8) else None
 
 
 def basis(columns: Array) -> Array:
@@ -146,7 +142,8 @@ def basis(columns: Array) -> Array:
     return np.asarray(u[:, sizes > 1e-9 * sizes.max()])
 
 
-def _indicators(column: Sequence[Hashable], levels: Sequence[Hashable]) -> Array:
+def indicators(column: Sequence[Hashable], levels: Sequence[Hashable]) -> Array:
+    """Return 1 where a value (row) has a level (column), else 0: (N, levels)."""
     return np.array([[value == level for level in levels] for value in column], dtype=float)
 
 

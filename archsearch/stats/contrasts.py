@@ -6,29 +6,30 @@ mean[network] = sum of one effect per number (C1, C', L1): least squares over al
 """
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from archsearch.stats.additive_design import Array, indicators, weights_of_effects
 from archsearch.stats.intervals import Interval, student_interval
-from archsearch.stats.paired_model import paired_model
+from archsearch.stats.p_values import t_tails
 
-Array = NDArray[np.float64]
-Key = TypeVar("Key", bound=Hashable)
 Numbers = Mapping[str, float]
 """Name of a number -> its value in one network."""
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """A question to a set of networks: one weight per network, in their order."""
+    """A question to a set of networks: one weight per network, in their order.
+
+    ``is_slope`` says that its unit is that of the metric per unit of a number.
+    """
 
     label: str
     weights: tuple[float, ...]
+    is_slope: bool = False
 
     @property
     def unit_variance(self) -> float:
@@ -37,7 +38,7 @@ class Contrast:
 
     def without_unused(self) -> "Contrast":
         """Return the contrast of those networks only that enter it."""
-        return Contrast(self.label, tuple(w for w in self.weights if w))
+        return replace(self, weights=tuple(w for w in self.weights if w))
 
 
 def step(networks: Sequence[Numbers], name: str, low: float, high: float) -> Array | None:
@@ -78,18 +79,18 @@ def _weights(
     wanted: Mapping[tuple[str, float | None], float],
     straight: str = "",
 ) -> Array | None:
-    columns: dict[tuple[str, float | None], Array] = {}
+    effects: list[tuple[str, float | None]] = []
+    columns = [np.ones((len(networks), 1))]
     for name in networks[0]:
-        values = np.array([network[name] for network in networks])
-        levels = [None] if name == straight else _levels(networks, name)
-        for level in levels:
-            columns[name, level] = values if level is None else (values == level) * 1.0
-    design = np.stack([np.ones(len(networks)), *columns.values()], axis=1)
-    target = np.array([0.0, *(wanted.get(key, 0.0) for key in columns)])
-    weights = np.linalg.pinv(design.T) @ target
-    if not np.allclose(design.T @ weights, target, atol=1e-8):
-        return None
-    return np.asarray(np.where(np.abs(weights) < 1e-12, 0.0, weights))
+        values = [network[name] for network in networks]
+        levels = _levels(networks, name)
+        is_straight = name == straight
+        effects += [(name, None)] if is_straight else [(name, level) for level in levels]
+        columns.append(np.array([values]).T if is_straight else indicators(values, levels))
+    target = np.array([0.0, *(wanted.get(effect, 0.0) for effect in effects)])
+    design = np.hstack(columns)
+    weights = weights_of_effects(target, design, np.asarray(np.linalg.pinv(design)))
+    return None if weights is None else np.where(np.abs(weights) < 1e-12, 0.0, weights)
 
 
 def neighbors(networks: Sequence[Numbers], name: str) -> list[tuple[float, float]]:
@@ -100,35 +101,6 @@ def neighbors(networks: Sequence[Numbers], name: str) -> list[tuple[float, float
 def error_degrees_of_freedom(num_networks: int, num_seeds: int) -> int:
     """Return those of the noise, which is what remains after networks and seeds."""
     return (num_networks - 1) * (num_seeds - 1)
-
-
-def noise_deviation(table: Mapping[Any, Mapping[int, float | None]]) -> tuple[float, float]:
-    """Return the pooled standard deviation of the noise, and its degrees of freedom.
-
-    ``table`` maps a network to seed -> value; a missing value is None. The noise is what the means
-    of the networks and the effects of the seeds leave; (0, 0) if they leave nothing.
-    """
-    values = [
-        (key, seed, float(value))
-        for key, row in table.items()
-        for seed, value in row.items()
-        if value is not None and math.isfinite(value)
-    ]
-    if len({key for key, _, _ in values}) < 2:
-        return 0.0, 0.0
-    model = paired_model((_index(v[0] for v in values), _index(v[1] for v in values)))
-    freedom = float(model.degrees_of_freedom.sum())
-    if freedom < 0.5:
-        return 0.0, 0.0
-    residuals = model.fit(np.array([[value for _, _, value in values]]))[1]
-    return float(np.sqrt((residuals**2).sum() / freedom)), freedom
-
-
-def _index(names: Iterable[Hashable]) -> bytes:
-    """Return the index of each name among the different names, as `paired_model` takes it."""
-    listed = list(names)
-    positions = {name: i for i, name in enumerate(dict.fromkeys(listed))}
-    return np.array([positions[name] for name in listed], dtype=np.int64).tobytes()
 
 
 @dataclass(frozen=True)
@@ -165,22 +137,4 @@ def contrast_test(values: Array, weights: Sequence[float]) -> ContrastTest:
         )
     per_seed = np.asarray(weights) @ values
     estimate, error = float(per_seed.mean()), float(per_seed.std(ddof=1)) / math.sqrt(n)
-    return ContrastTest(estimate, error, _two_sided(estimate, error, n - 1), n)
-
-
-def _two_sided(estimate: float, error: float, freedom: int) -> float:
-    from scipy.special import stdtr
-
-    if error == 0:
-        return 1.0 if estimate == 0 else 0.0
-    return float(2 * stdtr(freedom, -abs(estimate) / error))
-
-
-def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
-    """Return Holm's adjusted p-values: the smallest times the number of tests, and so on."""
-    adjusted: dict[Key, float] = {}
-    largest = 0.0
-    for i, key in enumerate(sorted(p_values, key=lambda key: p_values[key])):
-        largest = max(largest, min(1.0, p_values[key] * (len(p_values) - i)))
-        adjusted[key] = largest
-    return {key: adjusted[key] for key in p_values}
+    return ContrastTest(estimate, error, t_tails(estimate, error, n - 1), n)

@@ -6,7 +6,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from archsearch.stats.noise import noise_residuals
+from archsearch.stats.paired_model import Array
+
 Key = TypeVar("Key", bound=Hashable)
 MAX_NUMBERS = 4_000_000
 """The most means that are drawn at once, to limit memory."""
@@ -26,8 +28,8 @@ def front_probabilities(
     networks together: two to five seeds of one network say too little about its noise. Empty if
     a network has a single seed or no degree of freedom is left.
     """
-    residuals = _residuals(values)
-    if not len(residuals):
+    residuals, freedom = noise_residuals(values)
+    if not freedom or min(map(len, values.values())) < 2:
         return {}
     signs = [1.0 if higher else -1.0 for higher in higher_is_better]
     order = sorted(values, key=lambda key: -signs[1] * costs[key])  # the cheapest first
@@ -44,19 +46,6 @@ def _on_front(means: Array, sizes: Array) -> NDArray[np.bool_]:
     smaller = best_up_to[np.searchsorted(sizes, sizes, side="left")]
     as_large = best_up_to[np.searchsorted(sizes, sizes, side="right")]
     return np.asarray((means > smaller) & (means >= as_large))
-
-
-def _residuals(values: Mapping[Key, Mapping[int, float]]) -> Array:
-    """Residuals of network and seed effects, enlarged to the variance of the noise."""
-    if not values or min(map(len, values.values())) < 2:
-        return np.empty(0)
-    rows = [(i, seed, y) for i, cell in enumerate(values.values()) for seed, y in cell.items()]
-    cells, labels, y = (np.array(column) for column in zip(*rows, strict=True))
-    _, seeds = np.unique(labels, return_inverse=True)
-    within = y - (np.bincount(cells, y) / np.bincount(cells))[cells]
-    residuals = within - (np.bincount(seeds, within) / np.bincount(seeds))[seeds]
-    freedom = len(y) - len(values) - int(seeds.max())
-    return np.asarray(residuals * (len(y) / freedom) ** 0.5) if freedom > 0 else np.empty(0)
 
 
 def _resampled_means(cells: list[Mapping[int, float]], residuals: Array, draws: int) -> Array:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from archsearch.stats.intervals import Interval, interval, student_interval, t_quantile
-from archsearch.stats.paired_model import PRIOR_DEGREES_OF_FREEDOM
+from archsearch.stats.paired_model import PRIOR_DEGREES_OF_FREEDOM, moderated_variance
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -34,12 +34,11 @@ def moderated_intervals(
     average = sum(squares.values()) / total if total else 0.0
     for key, of_mean in intervals.items():
         if freedom[key]:
-            prior = PRIOR_DEGREES_OF_FREEDOM
-            variance = (prior * average + squares[key]) / (prior + freedom[key])
+            variance = float(moderated_variance(squares[key], freedom[key], average))
             intervals[key] = student_interval(
                 of_mean.mean,
                 math.sqrt(variance / of_mean.n),
-                min(prior + freedom[key], total),
+                min(PRIOR_DEGREES_OF_FREEDOM + freedom[key], total),
                 level,
                 of_mean.n,
             )

@@ -4,7 +4,7 @@ value[cell, seed] = mean[cell] + effect[seed] + noise. Time and memory grow with
 values times the smaller number of cells and seeds, not with pairs of cells.
 """
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -110,8 +110,15 @@ class PairedModel:
         pooled = squares.sum(1, keepdims=True) / self.degrees_of_freedom.sum()
         if variance == "pooled":
             return np.broadcast_to(pooled, squares.shape)
-        prior = PRIOR_DEGREES_OF_FREEDOM
-        return np.asarray((prior * pooled + squares) / (prior + self.degrees_of_freedom))
+        return moderated_variance(squares, self.degrees_of_freedom, pooled)
+
+    def enlarged(self, residuals: Array) -> Array:
+        """Return residuals (R, N) with the variance of the noise: least squares makes them smaller.
+
+        A model whose residuals have no degrees of freedom has none to enlarge.
+        """
+        freedom = self.degrees_of_freedom.sum()
+        return np.asarray(residuals * np.sqrt(residuals.shape[1] / freedom))
 
     @property
     def is_balanced(self) -> bool:
@@ -123,6 +130,17 @@ class PairedModel:
         means, residuals = self.fit(values)
         v = self.variances(residuals, variance)
         return greatest_t(means, v / self.cells.count)
+
+
+def moderated_variance(
+    squares: Array | float, degrees_of_freedom: Array | float, pooled: Array | float
+) -> Array:
+    """Return variances of cells: their own sums of squares combined with the average variance.
+
+    The average counts as `PRIOR_DEGREES_OF_FREEDOM`.
+    """
+    prior = PRIOR_DEGREES_OF_FREEDOM
+    return np.asarray((prior * pooled + squares) / (prior + degrees_of_freedom))
 
 
 def greatest_t(means: Array, variances: Array) -> Array:
@@ -143,6 +161,17 @@ def greatest_t(means: Array, variances: Array) -> Array:
         mean, variance = (np.take_along_axis(x, candidate, axis=1) for x in (means, variances))
         np.maximum(greatest, (mean - means) / np.sqrt(variance + variances), out=greatest)
     return greatest
+
+
+def design_of(cells: Iterable[Hashable], seeds: Iterable[Hashable]) -> Design:
+    """Return the design of values by the cell and the seed of each, numbered as they first come."""
+    return _index(cells), _index(seeds)
+
+
+def _index(names: Iterable[Hashable]) -> bytes:
+    listed = list(names)
+    positions = {name: i for i, name in enumerate(dict.fromkeys(listed))}
+    return np.array([positions[name] for name in listed], dtype=np.int64).tobytes()
 
 
 def balanced_design(cells: int, seeds: int) -> Design:
@@ -190,7 +219,7 @@ def simulate_null(design: Design, variance: Variance, unequal: bool, draws: int)
     model = paired_model(design)
     rng = np.random.default_rng(0)
     shape = draws, len(model.cells.count)
-    null = noise_deviations(rng, *shape) if unequal else np.ones(shape)
+    null = drawn_deviations(rng, *shape) if unequal else np.ones(shape)
     num_values = len(model.cells.index)
     for rows in _chunks(draws, num_values):
         noise = rng.normal(size=(rows.stop - rows.start, num_values))
@@ -198,7 +227,7 @@ def simulate_null(design: Design, variance: Variance, unequal: bool, draws: int)
     return null
 
 
-def noise_deviations(rng: np.random.Generator, draws: int, cells: int) -> Array:
+def drawn_deviations(rng: np.random.Generator, draws: int, cells: int) -> Array:
     """Return standard deviations of the noise of cells (draws, cells), from the prior."""
     values = rng.chisquare(PRIOR_DEGREES_OF_FREEDOM, (draws, cells))
     return np.asarray(np.sqrt(PRIOR_DEGREES_OF_FREEDOM / values, out=values))

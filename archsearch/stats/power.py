@@ -8,8 +8,6 @@ largest effect is tested first, at 5% divided by their number (Holm), which is w
 
 import math
 
-import numpy as np
-
 from archsearch.stats.contrasts import Contrast, error_degrees_of_freedom
 
 POWER = 0.8
@@ -78,35 +76,3 @@ def seeds_needed(contrast: Contrast, effect: float, deviation: float, tests: int
         enough = smallest_effect(contrast, middle, deviation, tests) <= effect
         low, high = (low, middle) if enough else (middle, high)
     return high
-
-
-def simulated_power(
-    contrast: Contrast,
-    effect: float,
-    seeds: int,
-    deviation: float,
-    tests: int = 1,
-    by_seed: bool = False,
-    draws: int = 4000,
-) -> float:
-    """Return the share of simulated studies that find ``effect``, to check `smallest_effect`.
-
-    Values of every network and seed are drawn, with seeds that shift all networks; each study is
-    tested by Student's t with the noise of all networks pooled, or by seed.
-    """
-    from scipy.special import stdtrit
-
-    rng, weights = np.random.default_rng(0), np.array(contrast.weights)
-    shape, freedom = (draws, len(weights), seeds), _freedom(contrast, seeds, by_seed)
-    means = weights[:, None] * effect / contrast.unit_variance
-    values = means + deviation * rng.normal(size=shape)
-    values += 3 * deviation * rng.normal(size=(draws, 1, seeds))
-    per_seed = np.einsum("k,dkn->dn", weights, values)
-    if by_seed:
-        variance = per_seed.var(1, ddof=1)
-    else:
-        residual = values - values.mean(1, keepdims=True) - values.mean(2, keepdims=True)
-        residual += values.mean((1, 2), keepdims=True)
-        variance = (residual**2).sum((1, 2)) / freedom * contrast.unit_variance
-    t = per_seed.mean(1) / np.sqrt(variance / seeds)
-    return float(np.mean(t > stdtrit(freedom, 1 - (1 - LEVEL) / 2 / tests)))

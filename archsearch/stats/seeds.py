@@ -10,7 +10,7 @@ from typing import Generic
 
 import numpy as np
 
-from archsearch.stats.paired_model import balanced_design, noise_deviations, paired_model
+from archsearch.stats.paired_model import balanced_design, drawn_deviations, paired_model
 from archsearch.stats.ranking import Key, Ranking, Table, tied_with_best
 
 FIRST_SEEDS = 3
@@ -99,7 +99,7 @@ def look_level(cells: int, max_seeds: int, level: float) -> float:
     rng = np.random.default_rng(1)
     draws = max(20, min(4000, 100_000 // cells))
     noise = (
-        rng.normal(size=(draws, cells, max_seeds)) * noise_deviations(rng, draws, cells)[..., None]
+        rng.normal(size=(draws, cells, max_seeds)) * drawn_deviations(rng, draws, cells)[..., None]
     )
     smallest = np.ones(draws * cells)
     for n in looks:

@@ -22,11 +22,11 @@ def selection_bias(table: Table[Key], higher_is_better: bool = True) -> float:
     Raises:
         ValueError: the cells cannot be ranked, so the noise is unknown.
     """
-    means, errors, _ = _noise(table, higher_is_better)
+    means, errors, _ = _means_and_noise(table, higher_is_better)
     return _mean_excess(means, errors, lambda rng, n: rng.normal(size=(n, len(means))) * errors)
 
 
-def resampled_bias(table: Table[Key], higher_is_better: bool = True) -> float:
+def resampled_bias(table: Table[Key]) -> float:
     """Return the `selection_bias` with resampled residuals of all cells as noise.
 
     It assumes no distribution, but equal noise in all cells.
@@ -34,7 +34,7 @@ def resampled_bias(table: Table[Key], higher_is_better: bool = True) -> float:
     Raises:
         ValueError: as `selection_bias`.
     """
-    means, errors, residuals = _noise(table, higher_is_better)
+    means, errors, residuals = _means_and_noise(table, higher_is_better=True)
     num_seeds = round(len(residuals) / len(means))
 
     def draw(rng: np.random.Generator, n: int) -> Array:
@@ -43,7 +43,7 @@ def resampled_bias(table: Table[Key], higher_is_better: bool = True) -> float:
     return _mean_excess(means, errors, draw)
 
 
-def _noise(table: Table[Key], higher_is_better: bool) -> tuple[Array, Array, Array]:
+def _means_and_noise(table: Table[Key], higher_is_better: bool) -> tuple[Array, Array, Array]:
     """Return means and their standard errors (k,), and residuals of the noise's variance (N,)."""
     data, _ = Observations.of(table)
     if reason := data.why_not_rankable():
@@ -51,8 +51,7 @@ def _noise(table: Table[Key], higher_is_better: bool) -> tuple[Array, Array, Arr
     model = paired_model(data.design)
     means, residuals = model.fit(data.values[None])
     errors = np.sqrt(model.variances(residuals, "moderated")[0] / model.cells.count)
-    lost = len(data.values) / model.degrees_of_freedom.sum()  # residuals vary less than noise
-    return means[0] if higher_is_better else -means[0], errors, residuals[0] * np.sqrt(lost)
+    return means[0] if higher_is_better else -means[0], errors, model.enlarged(residuals)[0]
 
 
 def _mean_excess(means: Array, errors: Array, draw: Draw) -> float:

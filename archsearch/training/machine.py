@@ -78,24 +78,27 @@ def gpus() -> tuple[str, ...]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
-    if shutil.which("nvidia-smi") is None:
-        return ()
-    command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
-    listing = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return tuple(listing.stdout.split()) if listing.returncode == 0 else ()
+    return tuple(_nvidia_smi("--query-gpu=uuid", "--format=csv,noheader"))
 
 
 def free_gpu_bytes(names: Sequence[str]) -> int | None:
     """Free bytes of the fullest of these GPUs, named as by `gpus`; None if they are not reported,
     as for parts of a GPU (MIG)."""
-    if not names or shutil.which("nvidia-smi") is None:
+    if not names:
         return None
-    command = ["nvidia-smi", f"--id={','.join(names)}", "--query-gpu=memory.free"]
-    command.append("--format=csv,noheader,nounits")
-    listing = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    mebibytes = listing.stdout.split() if listing.returncode == 0 else []
+    gpu_ids, free = f"--id={','.join(names)}", "--query-gpu=memory.free"
+    mebibytes = _nvidia_smi(gpu_ids, free, "--format=csv,noheader,nounits")
     known = len(mebibytes) == len(names) and all(text.isdigit() for text in mebibytes)
     return min(map(int, mebibytes)) << 20 if known else None
+
+
+def _nvidia_smi(*options: str) -> list[str]:
+    """The words that nvidia-smi prints; none without it, or if it fails."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    command = ["nvidia-smi", *options]
+    listing = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return listing.stdout.split() if listing.returncode == 0 else []
 
 
 def cuda_graphs_requested() -> bool:

@@ -16,8 +16,8 @@ from archsearch.families.internimage import Variant
 from archsearch.running import run, runners
 from archsearch.running.estimate import (
     Estimate,
-    _cost,  # the synthetic timings use the same counts
     corners,
+    cost_of,  # the synthetic timings use the same counts
     estimate_cost,
     estimated_and_actual,
 )
@@ -44,7 +44,7 @@ def timed(trial: Trial, speed: float = 1.0, gpu_bytes: float | None = None) -> R
 
     A calibration takes as long as 96 images of a step, a measured image a quarter of one.
     """
-    cost = _cost(trial)
+    cost = cost_of(trial)
     step = speed * (2e-11 * cost.macs + 3e-9 * cost.activations)
     metrics = {
         "start_seconds": 2.0 if trial == TRIALS[0] else 0.5,
@@ -61,7 +61,7 @@ def timed(trial: Trial, speed: float = 1.0, gpu_bytes: float | None = None) -> R
 def test_corners_contain_the_extremes() -> None:
     chosen = corners(TRIALS)
     assert 2 <= len(chosen) <= 4
-    for key in (lambda t: _cost(t).macs, lambda t: _cost(t).activations):
+    for key in (lambda t: cost_of(t).macs, lambda t: cost_of(t).activations):
         assert max(TRIALS, key=key) in chosen
 
 
@@ -72,7 +72,7 @@ def test_times_made_of_macs_and_activations_are_estimated_exactly() -> None:
     for trial in TRIALS:
         per_image = timed(trial).metrics["seconds_per_image"]
         assert per_image is not None
-        saves = 3e-8 * _cost(trial).params * (1 + 1 / 3)  # the last has no moments
+        saves = 3e-8 * cost_of(trial).params * (1 + 1 / 3)  # the last has no moments
         expected = 0.5 + per_image * images + saves
         assert estimated.seconds[trial.id] == pytest.approx(expected, rel=1e-6)
     assert (estimated.start_seconds, estimated.setup_seconds) == (0.5, 1.5)

@@ -112,6 +112,7 @@ def planned(path: Path, seeds: tuple[int, ...]) -> StudyFolder:
 def test_the_quote_says_what_the_plan_finds_and_that_the_noise_is_assumed(tmp_path: Path) -> None:
     line = power_line(planned(tmp_path, seeds=(0, 1, 2)))
     assert line.startswith("Power: with 3 seeds this study finds C' 4 → 8 from 0.9, ")
+    assert "slope" not in line, "it is in points per block, not in points"
     assert "deviation 0.8 assumed, as on our CIFAR-10 grid" in line
 
 

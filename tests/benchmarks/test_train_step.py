@@ -13,6 +13,7 @@ import pytest
 from torch import Tensor
 
 from archsearch.benchmarks import train_step
+from archsearch.benchmarks.step_shares import step_shares
 from archsearch.families.internimage import Variant
 from cuda_ops import dcnv3
 from internimage import dcnv3 as layer
@@ -51,7 +52,7 @@ def test_the_operator_is_replaced_while_it_is_timed() -> None:
 
 def test_the_shares_of_a_step_sum_to_one_and_are_positive() -> None:
     training = new_training()
-    shares = train_step.shares(training, next(training.remaining_batches()))
+    shares = step_shares(training, next(training.remaining_batches()))
     assert sum(shares.values()) == pytest.approx(1)
     assert min(shares.values()) > 0
 
@@ -74,7 +75,7 @@ def test_a_failing_baseline_is_reported_and_does_not_stop_the_others(
     makers, left_out = {"A": "bfloat16"}, {"B": "absent"}
     monkeypatch.setattr(train_step, "find_baselines", lambda *_: (makers, left_out))
     monkeypatch.setattr(train_step, "as_dcnv3", baseline)
-    monkeypatch.setattr(train_step, "shares", lambda *_: {"rest": None})
+    monkeypatch.setattr(train_step, "step_shares", lambda *_: {"rest": None})
     path = tmp_path / "step.json"
     arguments = ["--device", "cpu", "--batch", "2", "--rounds", "1", "--precision", "bf16,fp32"]
     train_step.main([*arguments, "--baselines", "theirs", "--out", str(path)])

@@ -28,8 +28,8 @@ def numbers() -> list[str]:
     """Return the parts of sentences that follow from the records."""
     context, test = of("val_accuracy"), of("test_accuracy")
     fit, of_test = additive_fit(context), additive_fit(test)
-    slopes = {s.factor: s for s in fit.slopes}
-    test_slopes = {s.factor: s for s in of_test.slopes}
+    trends = {s.factor: s for s in fit.trends}
+    test_trends = {s.factor: s for s in of_test.trends}
     steps = {(s.factor, s.low): s for s in fit.steps}
 
     def text(contrast, digits: int = 1) -> str:
@@ -38,15 +38,15 @@ def numbers() -> list[str]:
 
     winner = Winner.of(context, "(24, 8, 1, 9)")
     return [
-        f"adds {text(slopes['c1'])} points",
-        f"p = {p_text(slopes['c1'].holm_p_value)} adjusted for three trends",
-        f"on the test split {text(test_slopes['c1'])}",
+        f"adds {text(trends['c1'])} points",
+        f"p = {p_text(trends['c1'].holm_p_value)} adjusted for three trends",
+        f"on the test split {text(test_trends['c1'])}",
         f"12 → 16 gives +{text(steps['c1', 12])}",
         f"16 → 20 gives +{text(steps['c1', 16])}",
-        f"4 → 8: −{text(slopes['group_channels'])} (test −{text(test_slopes['group_channels'])})",
-        f"costs {text(slopes['l1'], 2)} points (p = {p_text(slopes['l1'].holm_p_value)} adjusted",
-        f"on the test split {text(test_slopes['l1'], 2)}, "
-        f"p = {p_text(test_slopes['l1'].holm_p_value)})",
+        f"4 → 8: −{text(trends['group_channels'])} (test −{text(test_trends['group_channels'])})",
+        f"costs {text(trends['l1'], 2)} points (p = {p_text(trends['l1'].holm_p_value)} adjusted",
+        f"on the test split {text(test_trends['l1'], 2)}, "
+        f"p = {p_text(test_trends['l1'].holm_p_value)})",
         f"lack of fit p = {p_text(fit.lack_of_fit)}",
         f"with {winner.value_text}",
         f"to be {winner.selection_bias:.1f} points too high; on the test split it has "
@@ -63,7 +63,7 @@ def test_the_findings_have_the_numbers_of_the_records(path: Path) -> None:
 def test_the_single_steps_and_c_are_as_the_findings_say() -> None:
     fit = additive_fit(of("val_accuracy"))
     assert all(step.holm_p_value > 0.05 for step in fit.steps)
-    assert [s.factor for s in fit.slopes if s.holm_p_value > 0.05] == ["group_channels"]
+    assert [s.factor for s in fit.trends if s.holm_p_value > 0.05] == ["group_channels"]
     assert [m.factor for m in fit.main_effects if m.clustered] == ["c1"]
 
 

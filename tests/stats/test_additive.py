@@ -10,7 +10,6 @@ from statsmodels.stats.multitest import multipletests
 
 from archsearch.results import load
 from archsearch.stats.additive import AdditiveFit, fit_additive
-from archsearch.stats.additive_design import Design
 from archsearch.stats.intervals import interval
 
 PUBLISHED = Path(__file__).parents[2] / "studies/results/grid-2.2M-cifar10"
@@ -58,10 +57,10 @@ def test_steps_and_errors_are_those_of_a_formula(missing: int) -> None:
 
 def test_a_slope_is_the_trend_over_the_levels() -> None:
     frame = grid()
-    slope = by(fit(frame, errors="residual").slopes)["a", 1, 3]
+    trend = by(fit(frame, errors="residual").trends)["a", 1, 3]
     means = frame.groupby("a").y.mean()
-    assert slope.estimate == pytest.approx((means[3] - means[1]) / 2)
-    two = by(fit(frame).slopes)["b", 10, 20], by(fit(frame).steps)["b", 10, 20]
+    assert trend.estimate == pytest.approx((means[3] - means[1]) / 2)
+    two = by(fit(frame).trends)["b", 10, 20], by(fit(frame).steps)["b", 10, 20]
     assert two[0].estimate == pytest.approx(two[1].estimate)
 
 
@@ -129,7 +128,7 @@ def test_errors_are_clustered_where_an_interaction_with_the_seed_shows() -> None
 
 def test_holm_is_within_each_kind() -> None:
     ours = fit(grid())
-    for tests in (ours.main_effects, ours.slopes, ours.steps):
+    for tests in (ours.main_effects, ours.trends, ours.steps):
         expected = multipletests([t.p_value for t in tests], method="holm")[1]
         assert [t.holm_p_value for t in tests] == pytest.approx(expected.tolist())
 
@@ -149,19 +148,8 @@ def test_factors_that_change_together_cannot_be_separated() -> None:
     ours = fit(together)
     assert set(by(ours.steps)) == {("a", 1, 2)}
     assert {(c.factor, c.kind) for c in ours.not_estimable} == {
-        ("a", "slope"), ("a", "step"), ("b", "slope"), ("b", "step")
+        ("a", "trend"), ("a", "step"), ("b", "trend"), ("b", "step")
     }  # fmt: skip
-
-
-def test_a_design_knows_its_errors_before_there_are_values() -> None:
-    frame = grid(missing=3)
-    design = Design({"a": frame.a.tolist(), "b": frame.b.tolist()}, frame.s.tolist())
-    ours = fit(frame, errors="residual")
-    assert design.residual_degrees_of_freedom == ours.degrees_of_freedom
-    planned, fitted = by(design.contrasts), by((*ours.steps, *ours.slopes))
-    for key in (("a", 2, 3), ("b", 10, 20), ("a", 1, 3)):
-        error = ours.deviation * planned[key].unit_variance ** 0.5
-        assert fitted[key].standard_error == pytest.approx(error)
 
 
 def test_wrong_input_is_refused_with_all_its_problems() -> None:
@@ -200,9 +188,9 @@ def test_the_published_grid_has_the_effects_of_an_independent_audit() -> None:
         (-0.21, -0.41, -0.01), abs=0.005
     )
     ours = published_fit(frame, errors="residual")
-    slope = by(ours.slopes)["l1", 1, 5]
-    assert slope.estimate == pytest.approx(-0.21, abs=0.005)
-    assert slope.interval(0.95, 60).low == pytest.approx(-0.42, abs=0.005)
+    trend = by(ours.trends)["l1", 1, 5]
+    assert trend.estimate == pytest.approx(-0.21, abs=0.005)
+    assert trend.interval(0.95, 60).low == pytest.approx(-0.42, abs=0.005)
     assert by(ours.steps)["group_channels", 4, 8].estimate == pytest.approx(-0.50, abs=0.005)
     assert ours.lack_of_fit == pytest.approx(0.97, abs=0.005)
     wide = published_fit(published(smallest_c1=16), errors="residual")

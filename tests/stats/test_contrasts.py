@@ -6,8 +6,6 @@ from scipy import stats
 
 from archsearch.stats.contrasts import (
     contrast_test,
-    holm,
-    noise_deviation,
     one_against_the_rest,
     slope,
     step,
@@ -60,24 +58,6 @@ def study(rng, networks, seeds, interaction=0.0):
     return values + interaction * pattern[:, None] * rng.normal(size=seeds)
 
 
-def test_the_noise_is_the_residual_of_least_squares_also_with_missing_values():
-    values = study(np.random.default_rng(2), STACKING, 5)
-    k, n = values.shape
-    is_of = np.hstack([np.repeat(np.eye(k), n, 0), np.tile(np.eye(n)[:, 1:], (k, 1))])
-    kept = np.ones(k * n, bool)
-    for missing in (None, 3, 17):
-        if missing is not None:
-            kept[missing] = False
-        squares = np.linalg.lstsq(is_of[kept], values.ravel()[kept], rcond=None)[1][0]
-        table = {
-            i: {s: values[i, s] if kept[i * n + s] else None for s in range(n)} for i in range(k)
-        }
-        freedom = kept.sum() - k - n + 1
-        expected = pytest.approx((np.sqrt(squares / freedom), freedom))
-        assert noise_deviation(table) == expected
-    assert noise_deviation({"a": {0: 1.0}, "b": {0: 2.0}}) == (0.0, 0.0)
-
-
 def test_the_seeds_are_the_repeats_of_a_contrast():
     weights = step(STACKING, "group_channels", 4, 8)
     values = study(np.random.default_rng(3), STACKING, 6, interaction=3.0)
@@ -95,11 +75,6 @@ def test_the_interval_covers_the_truth_with_and_without_an_interaction(interacti
     tests = (contrast_test(study(rng, STACKING, 12, interaction), weights) for _ in range(2000))
     share = np.mean([0.0 in test.interval(0.95) for test in tests])
     assert share == pytest.approx(0.95, abs=0.015)  # three standard errors
-
-
-def test_holm_multiplies_the_smallest_by_the_number_of_tests():
-    adjusted = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005, "e": 0.9})
-    assert adjusted == pytest.approx({"a": 0.04, "b": 0.09, "c": 0.09, "d": 0.025, "e": 0.9})
 
 
 def test_one_seed_is_an_error():
