@@ -43,11 +43,12 @@ runner.close()
 
 
 @ON_LINUX
+@pytest.mark.parametrize("before", ["", "import ray"])  # a notebook may have imported Ray
 def test_a_ray_started_here_listens_on_loopback_only_with_a_token_and_no_statistics(
-    tmp_path: Path,
+    tmp_path: Path, before: str
 ) -> None:
     dead = {"RAY_ADDRESS": "127.0.0.1:1", "HOME": str(tmp_path)}
-    with python(STARTED_HERE, **dead) as process:
+    with python(before + STARTED_HERE, **dead) as process:
         assert process.stdout is not None
         settings = process.stdout.readline().split()
         tree = descendants(process.pid)

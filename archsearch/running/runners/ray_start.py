@@ -81,10 +81,27 @@ def import_ray(local: bool) -> Any:
         import ray._private.worker as internals
     except ImportError as error:
         raise ValueError(f"Ray cannot be imported ({error}): {ALTERNATIVE}") from error
+    if local and not ray.is_initialized():
+        _read_environment_again()
     if hasattr(internals, "print_to_stdstream"):
         internals.print_to_stdstream = lambda data, **_: log.debug("Ray: %s", data.get("lines"))
     ray.cloudpickle.register_pickle_by_value(software)
     return ray
+
+
+def _read_environment_again() -> None:
+    """Let a Ray that was imported before the environment was set read it: where it listens, and
+    its token."""
+    from ray._private import ray_constants
+
+    name = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+    ray_constants.ENABLE_RAY_CLUSTER = ray_constants.env_bool(name, False)
+    try:
+        from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+    except ImportError:  # a Ray that has no tokens yet
+        return
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def check_reachable(address: str) -> None:
