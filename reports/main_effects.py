@@ -5,6 +5,7 @@ own, and seeds are blocks. A repaired cell counts with the numbers of its networ
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from archsearch.core.metrics import Metric, rounded
@@ -28,6 +29,7 @@ from archsearch.stats.additive import AdditiveFit, ContrastEstimate, MainEffect,
 OF_COUNTS = "the plan has no axes, or the metric is counted and has no noise"
 
 
+@lru_cache(maxsize=8)
 def additive_fit(context: Context) -> AdditiveFit:
     """Return the effects of the numbers on the study's axes.
 

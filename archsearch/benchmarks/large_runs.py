@@ -56,6 +56,7 @@ def finished_run(path: Path, num_networks: int, num_seeds: int) -> StudyFolder:
         recipe=recipe,
         data="synthetic",
         seeds=tuple(range(num_seeds)),
+        axes=("l1", "l3", "c1"),
     )
     folder = StudyFolder(path).create(study, DATA, ("archsearch", "run", "synthetic.py"))
     with patch("os.fsync"):  # these files need not survive a power cut

@@ -19,6 +19,7 @@ import numpy as np
 from archsearch.stats.additive_design import AdditiveDesign, Array, Factors, Kind, LevelContrast
 from archsearch.stats.intervals import Interval, student_interval
 from archsearch.stats.p_values import f_tail, holm, t_tails
+from archsearch.stats.paired_model import paired_model
 
 if TYPE_CHECKING:
     from statsmodels.regression.linear_model import RegressionResults
@@ -229,12 +230,14 @@ class _Fit:
 
     def lack_of_fit(self) -> float | None:
         """Return the p-value of "no factor interacts with another one"."""
-        cells = self._least_squares(self.design.cells_and_seeds)
-        (square, freedom), (noise, rest) = (
-            _mean_square(self.additive, cells),
-            _residual_variance(cells),
-        )
-        return f_tail(square / noise, freedom, rest) if freedom and rest and noise else None
+        cells = paired_model(self.design.cells_and_seeds)
+        squares = float((cells.fit(self.y[None])[1] ** 2).sum())
+        rest = round(cells.degrees_of_freedom.sum())
+        freedom = round(self.additive.df_resid) - rest
+        if not (freedom and rest and squares):
+            return None
+        square = max(0.0, float(self.additive.ssr) - squares) / freedom
+        return f_tail(square / (squares / rest), freedom, rest)
 
     def result(self) -> AdditiveFit:
         """Return all effects; p-values are adjusted within each kind."""

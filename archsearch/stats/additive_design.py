@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from archsearch.stats.paired_model import design_of
+
 Array = NDArray[np.float64]
 Kind = Literal["step", "trend"]
 Factors = Mapping[str, Sequence[Any]]
@@ -58,16 +60,13 @@ class AdditiveDesign:
         """1 where a value (row) has a seed (column), else 0: (N, S)."""
         self._by_level = {name: indicators(factors[name], ls) for name, ls in self.levels.items()}
         cells = list(zip(*(factors[name] for name in self.levels), strict=True))
-        self.by_cell = indicators(cells, tuple(dict.fromkeys(cells)))
-        """1 where a value has a combination of levels, else 0: (N, k)."""
+        self.num_cells = len(set(cells))
+        """The number of combinations of levels that have values."""
+        self.cells_and_seeds = design_of(cells, seeds)
+        """The design of the model with a mean of its own for every cell."""
         self._columns = {**self._by_level, "": self.by_seed}
         self._additive = np.hstack([*self._columns.values()])
         self._bases: dict[frozenset[str], Array] = {}
-
-    @property
-    def num_cells(self) -> int:
-        """The number of combinations of levels that have values."""
-        return int(self.by_cell.shape[1])
 
     def with_seed_by(self, factors: frozenset[str] = frozenset()) -> Array:
         """Return independent columns (N, rank) of the additive model and its interactions.
@@ -86,11 +85,6 @@ class AdditiveDesign:
     def without(self, factor: str) -> Array:
         """Return independent columns of the additive model without a factor."""
         return basis(np.hstack([c for n, c in self._columns.items() if n != factor]))
-
-    @cached_property
-    def cells_and_seeds(self) -> Array:
-        """Independent columns of the model with a mean of its own for every cell."""
-        return basis(np.hstack([self.by_cell, self.by_seed]))
 
     @cached_property
     def contrasts(self) -> tuple[LevelContrast, ...]:
