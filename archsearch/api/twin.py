@@ -6,10 +6,11 @@ and rounded to multiples of four. Its L1 are those of the grid, and L3 is solved
 
 import math
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from archsearch.core.budget import Budget
+from archsearch.storage.resume import without
 
 if TYPE_CHECKING:
     from archsearch.storage.study_folder import StudyFolder
@@ -103,17 +104,3 @@ def _shortened(study: "Study", seconds: float) -> tuple[int, float]:
     epochs = max(1, math.floor(recipe.epochs * share))
     fraction = min(1.0, share * recipe.epochs / epochs)
     return epochs, recipe.data_fraction * fraction
-
-
-def without(
-    command: Sequence[str], with_value: Iterable[str], switches: Iterable[str]
-) -> list[str]:
-    """Return a command without these options, written as ``--name value`` or ``--name=value``."""
-    kept, rest, with_value = list[str](), iter(command), set(with_value)
-    for part in rest:
-        name = part.partition("=")[0]
-        if name not in with_value and name not in switches:
-            kept.append(part)
-        elif name in with_value and "=" not in part:
-            next(rest, None)
-    return kept

@@ -1,7 +1,7 @@
 """The command that resumes a run from where it lies now, for messages."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 SEVERAL_RUNS = (["study", "data-scale"], ["-m", "archsearch.benchmarks.evidence"])
@@ -21,16 +21,18 @@ def resume_command(command: Sequence[str], path: Path) -> str:
     folder = path.absolute().parent if list(command[1:3]) in SEVERAL_RUNS else path
     text = str(folder)
     out = f"./{text}" if text.startswith("-") else text
-    return shlex.join([*_without_out(command), "--out", out])
+    return shlex.join([*without(command, ("--out",)), "--out", out])
 
 
-def _without_out(command: Iterable[str]) -> list[str]:
-    """Return the command without ``--out FOLDER`` and ``--out=FOLDER``."""
-    parts = list[str]()
-    iterator = iter(command)
-    for part in iterator:
-        if part == "--out":
-            next(iterator, None)
-        elif not part.startswith("--out="):
-            parts.append(part)
-    return parts
+def without(
+    command: Sequence[str], with_value: Collection[str], switches: Collection[str] = ()
+) -> list[str]:
+    """Return a command without these options, written as ``--name value`` or ``--name=value``."""
+    kept, rest = list[str](), iter(command)
+    for part in rest:
+        name = part.partition("=")[0]
+        if name not in with_value and name not in switches:
+            kept.append(part)
+        elif name in with_value and "=" not in part:
+            next(rest, None)
+    return kept

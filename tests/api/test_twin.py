@@ -7,9 +7,10 @@ import pytest
 
 from archsearch.api.options import Training
 from archsearch.api.requests import Grid
-from archsearch.api.twin import first_look, twin_command, without
+from archsearch.api.twin import first_look, twin_command
 from archsearch.core.budget import Budget
 from archsearch.core.task import Data
+from archsearch.storage.resume import without
 from archsearch.storage.study_folder import StudyFolder
 from archsearch.study import Study
 
