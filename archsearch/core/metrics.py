@@ -10,6 +10,10 @@ from typing import Any, Literal, Protocol
 
 from archsearch.core.cost import Cost
 
+PARTS = ("start", "steps", "calibration", "validation", "checkpoints", "test", "earlier")
+"""The parts of a training's time: ``steps_seconds`` and so on among the metrics of its record.
+``earlier`` is the time of a training that began before the parts were measured."""
+
 Source = Literal["metrics", "error", "budget", "trained", "record"]
 
 

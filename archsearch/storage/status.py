@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from archsearch.core.family import variant_names
-from archsearch.core.metrics import Metric
+from archsearch.core.metrics import PARTS, Metric
 from archsearch.core.plans import Halve, Plan, Search
 from archsearch.families import variant_from_dict
 from archsearch.stats.remaining import Remaining
@@ -152,5 +152,5 @@ def _launched_state(folder: StudyFolder, trial_id: str, metric: Metric) -> dict[
 
 def _seconds(metrics: Mapping[str, float | int | None]) -> float | None:
     """The time of a trial, from the parts among its metrics; None for a record without them."""
-    parts = [n for name, n in metrics.items() if name.endswith("_seconds") and n is not None]
+    parts = [n for part in PARTS if (n := metrics.get(f"{part}_seconds")) is not None]
     return sum(parts) if parts else None

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from archsearch.core.family import Family
+from archsearch.core.metrics import PARTS
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Batch, Data, Task
 from archsearch.training.device import check_precision
@@ -163,6 +164,7 @@ class Training:
 
     def lap(self, part: str) -> None:
         """Add the time since the previous lap to ``part``, so that no time is left out."""
+        assert part in PARTS, f"{part} is no part of a training"
         parts, now = self.progress.parts, time.monotonic()
         parts[part] = parts.get(part, 0.0) + now - self._lap_began
         self._lap_began = now
