@@ -44,7 +44,7 @@ class ConvNeXt(Family):
     grid_values: ClassVar[Mapping[str, tuple[int, ...]]] = {
         "c1": (64, 80, 96, 112), "l1": (1, 2, 3, 4, 5),
     }  # fmt: skip
-    """At 30M parameters 17 of these 20 cells have a network, one of them (96, 3, 10); T has L3 = 9."""
+    """At 30M parameters 17 of the 20 cells have a network; (96, 3, 10) is T with one more block."""
 
     width_step: ClassVar[int] = 8
     """C1 of a scaled network is rounded to multiples of it. No rule needs that: it keeps all widths

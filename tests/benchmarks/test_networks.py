@@ -47,9 +47,9 @@ def test_convnext_is_timed_as_plain_torch_computes_it() -> None:
     with (
         patch("internimage.conv._conv_tiny") as tiny,
         patch("internimage.model.bias_gelu") as fused,
+        computed_as("ConvNeXt"),
     ):
-        with computed_as("ConvNeXt"):
-            network(images)
+        network(images)
     assert not tiny.called
     assert not fused.called
 
