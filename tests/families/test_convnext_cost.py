@@ -39,7 +39,6 @@ def test_parameters_equal_those_of_timm(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "image_size", "printed"),
     [
-        ("T", 224, "5G"),
         ("S", 224, "9G"),
         ("B", 224, "15G"),
         ("L", 384, "101G"),
