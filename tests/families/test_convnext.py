@@ -147,8 +147,9 @@ def test_the_pair_of_internimage_doubles_a_convnext_too(axis: str) -> None:
 
 def test_the_factor_is_that_of_the_unrounded_step() -> None:
     """Doubling the width at constant depth multiplies the parameters by 2^exponent."""
-    wide = T.with_stages(192, 3, 9).cost().params / T.cost().params
-    assert T.growth_factor(1.0, 2.0)[0] == pytest.approx(wide)
+    wide, cost = T.with_stages(192, 3, 9).cost(), T.cost()
+    assert T.growth_factor(1.0, 2.0)[0] == pytest.approx(wide.params / cost.params)
+    assert T.growth_factor(1.0, 2.0, "macs")[0] == pytest.approx(wide.macs / cost.macs)
 
 
 @pytest.mark.parametrize("rounding", ROUNDING_NAMES)

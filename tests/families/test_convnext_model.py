@@ -4,7 +4,8 @@ import re
 
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from archsearch.families.convnext import ConvNeXt
 from archsearch.families.convnext_model import Block, ConvNeXtModel
@@ -29,6 +30,46 @@ def our_name(timm_name: str) -> str:
     for pattern, ours in TIMM_NAMES.items():
         name = re.sub(pattern, ours, name)
     return name
+
+
+def reference(weights: dict[str, Tensor], depths: tuple[int, ...], x: Tensor) -> Tensor:
+    """The published network on NCHW maps, one functional call per layer."""
+
+    def conv(x: Tensor, name: str, **options: int) -> Tensor:
+        return F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], **options)
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        mean, variance = x.mean(1, keepdim=True), x.var(1, keepdim=True, correction=0)
+        scale, shift = (weights[f"{name}.{part}"][:, None, None] for part in ("weight", "bias"))
+        return (x - mean) / (variance + 1e-6).sqrt() * scale + shift
+
+    def pointwise(x: Tensor, name: str) -> Tensor:
+        bias = weights[f"{name}.bias"][:, None, None]
+        return torch.einsum("nchw,oc->nohw", x, weights[f"{name}.weight"]) + bias
+
+    x = norm(conv(x, "stem.conv", stride=4), "stem.norm")
+    for stage, depth in enumerate(depths):
+        if stage:
+            name = f"downsamples.{stage - 1}"
+            x = conv(norm(x, f"{name}.norm"), f"{name}.conv", stride=2)
+        for block in (f"stages.{stage}.{i}" for i in range(depth)):
+            padding = weights[f"{block}.dw_conv.weight"].shape[-1] // 2
+            y = conv(x, f"{block}.dw_conv", padding=padding, groups=x.shape[1])
+            y = F.gelu(pointwise(norm(y, f"{block}.norm"), f"{block}.mlp.fc1"))
+            gamma = weights.get(f"{block}.gamma", torch.ones(x.shape[1]))
+            x = x + gamma[:, None, None] * pointwise(y, f"{block}.mlp.fc2")
+    pooled = norm(x.mean((2, 3), keepdim=True), "head.norm")
+    return pointwise(pooled, "head.linear")[:, :, 0, 0]
+
+
+@pytest.mark.parametrize("variant", [SMALL, ConvNeXt(8, 2, 2, kernel_size=5, layer_scale=None)])
+def test_logits_equal_those_of_the_layers_one_by_one(variant: ConvNeXt) -> None:
+    model, images = variant.build(5).double(), torch.randn(2, 3, 71, 102, dtype=torch.float64)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    expected = reference(model.state_dict(), variant.depths, images)
+    for mode in (False, True):
+        torch.testing.assert_close(model.train(mode)(images), expected)
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (70, 101)])
@@ -60,7 +101,7 @@ def test_images_of_any_size_have_logits_and_gradients(height: int, width: int) -
 
 def test_a_small_image_is_filled_up_with_zeros() -> None:
     model, image = SMALL.build(5).eval(), torch.randn(1, 3, 3, 2)
-    padded = torch.nn.functional.pad(image, (0, 2, 0, 1))
+    padded = F.pad(image, (0, 2, 0, 1))
     torch.testing.assert_close(model(image), model(padded))
 
 
