@@ -179,7 +179,7 @@ class InternImage(nn.Module):
         super().__init__()
         self.config = config
         self.patch_embed = Stem(config.channels[0])
-        rates = iter(drop_path_rates(config))
+        rates = iter(drop_path_rates(config.drop_path, sum(config.depths)))
         self.levels = nn.ModuleList(
             Stage(config, i, list(islice(rates, depth))) for i, depth in enumerate(config.depths)
         )
@@ -225,10 +225,9 @@ class InternImage(nn.Module):
         return cast(Iterable[Stage], self.levels)
 
 
-def drop_path_rates(config: ModelConfig) -> list[float]:
-    """The rate of each block in order, growing linearly from 0 to ``config.drop_path``."""
-    blocks = sum(config.depths)
-    return [config.drop_path * i / max(blocks - 1, 1) for i in range(blocks)]
+def drop_path_rates(last: float, num_blocks: int) -> list[float]:
+    """The rate of each block in order, growing linearly from 0 to ``last``."""
+    return [last * i / max(num_blocks - 1, 1) for i in range(num_blocks)]
 
 
 def _init_weights(module: nn.Module) -> None:

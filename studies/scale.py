@@ -4,8 +4,8 @@ from archsearch.core.budget import Budget
 from archsearch.core.cell import Cell
 from archsearch.core.numbers import quoted
 from archsearch.core.recipe import Recipe
+from archsearch.families.compound_scaling import EQUAL_SIZE, equal_size_budget
 from archsearch.families.internimage import SCALED_ORIGIN, Variant
-from archsearch.families.internimage_scaling import EQUAL_SIZE, equal_size_budget
 from archsearch.paper.table_c import PHI, table_c
 from archsearch.space.scaling import LADDER_BUDGET, check_factors, ladder
 from archsearch.study import About, Study

@@ -4,7 +4,7 @@
 - ``composed``: the same with the chains of torch operators that the fused operators replace.
 - ``official``: the same weights as the released code computes them without its CUDA operator: two
   Linears for offset and mask, softmax, and `grid_sample` for the sum.
-- ``ConvNeXt``: the network of that size in plain torch, channels-last.
+- ``ConvNeXt``: the network of that size, as plain torch computes it in channels-last memory.
 
 ``forward`` is inference of the network in evaluation mode; ``step`` is forward, cross-entropy,
 backward and AdamW. The networks take turns and the best round counts. With one thread the clock is
@@ -28,14 +28,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from archsearch.benchmarks.convnext import ConvNeXt
+from archsearch.families.convnext import ConvNeXt
+from archsearch.families.convnext_model import ConvNeXtModel
 from cuda_ops.geometry import ConvArgs
 from cuda_ops.timing import grid_sample_dcnv3
 from cuda_ops.toolchain import cpu_model
 from internimage import DCNv3, create_model
+from internimage.conv import TINY
 
 NETWORKS = ("ours", "composed", "official", "ConvNeXt")
 NUM_CLASSES = 1000
+SIZES = {"T": 0.1, "B": 0.5}
+"""Sizes that are compared, and ConvNeXt's drop path rates on ImageNet-1K (its paper's Table 5)."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,15 @@ def official_forward(layer: DCNv3, x: Tensor) -> Tensor:
 
 @contextmanager
 def computed_as(name: str) -> Iterator[None]:
-    """Compute our networks as ``ours``, ``composed`` or ``official`` (T and B only)."""
-    if name in ("ours", "ConvNeXt"):
+    """Compute our networks as ``ours``, ``composed`` or ``official`` (T and B only).
+
+    ``ConvNeXt`` computes without the faster path for tiny maps, too.
+    """
+    if name == "ours":
         yield
         return
     with (
+        patch("internimage.conv.TINY", 0 if name == "ConvNeXt" else TINY),
         patch("internimage.dcnv3.runs_native", lambda *_: False),
         patch("internimage.model.runs_native", lambda *_: False),
         patch.object(DCNv3, "forward", official_forward if name == "official" else DCNv3.forward),
@@ -87,7 +95,14 @@ def computed_as(name: str) -> Iterator[None]:
 def build(name: str, call: Call) -> nn.Module:
     torch.manual_seed(0)
     if name == "ConvNeXt":
-        return ConvNeXt(call.model, NUM_CLASSES, call.features_only)
+        variant = ConvNeXt.named()[call.model]
+        return ConvNeXtModel(
+            variant.channels,
+            variant.depths,
+            drop_path=SIZES[call.model],
+            num_classes=NUM_CLASSES,
+            features_only=call.features_only,
+        )
     return create_model(call.model, num_classes=NUM_CLASSES, features_only=call.features_only)
 
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 import internimage.dcnv3
-from archsearch.benchmarks import convnext, networks
+from archsearch.benchmarks import networks
 from archsearch.benchmarks.random_images import NUM_CLASSES, RandomImages
 from archsearch.benchmarks.step_shares import step_shares
 from archsearch.core.recipe import QUICK, Recipe
@@ -192,7 +192,7 @@ def _recipes(parser: argparse.ArgumentParser, options: argparse.Namespace) -> li
 
 def _check_networks(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     wrong = [s for s in options.image_size.split(",") if not re.fullmatch(r"[1-9]\d*(x\d+)?", s)]
-    wrong += [] if options.model in convnext.SIZES else [options.model]
+    wrong += [] if options.model in networks.SIZES else [options.model]
     if wrong:
         parser.error(
             f"--networks: wanted T or B, and sizes such as 224,800x1333; got {', '.join(wrong)}"

@@ -8,14 +8,16 @@ hyper-parameters are free. `Explicit` wraps any configuration, such as the paper
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from math import lcm
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from archsearch.core.cost import Cost
 from archsearch.core.family import Family
 from archsearch.core.numbers import quoted
 from archsearch.core.recipe import Recipe
-from archsearch.families import internimage_scaling as scaling
+from archsearch.families import compound_scaling as scaling
 from archsearch.families.internimage_cost import count
+from archsearch.families.internimage_scaling import exponent
 from internimage.config import PRESETS, ModelConfig, Norm, Operator, stacked
 
 if TYPE_CHECKING:
@@ -110,19 +112,18 @@ class Variant(InternImageFamily):
     def repaired(self) -> tuple[Self, str]:
         """C1 rounded to the nearest multiple of C', ties upwards (supplement C.2: "the model width
         C1 needs to be divisible by C'. Therefore some adjustment is required")."""
-        width = scaling.nearest_multiple(self.c1, self.group_channels)
+        width = scaling.nearest_multiple(self.c1, self.width_step)
         even = "" if self.group_channels % 2 == 0 else "even "
         rule = f"C1 {self.c1} -> {width} (nearest {even}multiple of C', ties upwards)"
         return self.unchecked(c1=width), rule
 
     def grow(self, alpha: float, beta: float, phi: int, rounding: str) -> tuple[Self, str]:
-        """See `archsearch.families.internimage_scaling.scale`."""
+        """See `archsearch.families.compound_scaling.scale`."""
         variant = scaling.scale(self, alpha, beta, phi, rounding)
         return variant, scaling.rounding_note(self, variant, alpha, beta, phi, rounding)
 
     def growth_factor(self, alpha: float, beta: float, axis: str = "params") -> tuple[float, str]:
-        exponent = scaling.exponent(self, axis)
-        return alpha * pow(beta, exponent), f"alpha * beta^{exponent:.3f}"
+        return scaling.growth_factor(alpha, beta, exponent(self, axis))
 
     def published(self) -> dict[str, Any]:
         """Name and top-1 accuracy in percent that the paper prints for this network, else empty."""
@@ -133,6 +134,15 @@ class Variant(InternImageFamily):
     def depth(self) -> int:
         """The number of blocks, D = 3 L1 + L3 (Section 3.2)."""
         return 3 * self.l1 + self.l3
+
+    @property
+    def width_step(self) -> int:
+        """C1 is a multiple of C' (rule 2), and even (the stem halves it)."""
+        return lcm(2, self.group_channels)
+
+    def with_stages(self, c1: int, l1: int, l3: int) -> Self:
+        """This variant with another width and other depths, and the same C' and switches."""
+        return replace(self, c1=c1, l1=l1, l3=l3)
 
     def config(self, num_classes: int = 1000, drop_path: float = 0.0) -> ModelConfig:
         return stacked(*self.numbers, **_block(self, num_classes, drop_path))

@@ -1,4 +1,4 @@
-"""Check the closed form of `archsearch.families.internimage_cost` against the built module.
+"""Check a closed form, such as `archsearch.families.internimage_cost`, against the built module.
 
 Three counts are independent of the closed form: the parameters of the built module, fvcore on its
 traced graph, and torch's `FlopCounterMode`. All run on the meta device, so that H at 640 x 640
@@ -78,10 +78,16 @@ def verification(config: ModelConfig, height: int = 224, width: int | None = Non
     Raises:
         ValueError: a side of the image is less than 1.
     """
-    closed_form = count(config, height, width)
+    return compared(count(config, height, width), lambda: InternImage(config))
+
+
+def compared(closed_form: Cost, build: Callable[[], nn.Module]) -> Verification:
+    """The closed form of any network and three independent counts at its image size."""
+    size = closed_form.image_size
+    height, width = (size, size) if isinstance(size, int) else size
     with torch.device("meta"):
-        model = InternImage(config).eval()
-        image = torch.empty(1, 3, height, height if width is None else width)
+        model = build().eval()
+        image = torch.empty(1, 3, height, width)
     with torch.no_grad():
         by_fvcore, uncounted = count_by_fvcore(model, image)
         counts = (_by_module(model), by_fvcore, _by_flop_counter(model, image))

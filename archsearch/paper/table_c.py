@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from archsearch.core.cell import Cell
 from archsearch.core.numbers import quoted
+from archsearch.families.compound_scaling import ROUNDING_NAMES
 from archsearch.families.internimage import SCALED_ORIGIN, Variant
-from archsearch.families.internimage_scaling import ROUNDING_NAMES
 from archsearch.space.grid import with_duplicates_noted
 from archsearch.space.scaling import MAX_RUNGS, growth_per_step, scaled_cell
 
@@ -48,7 +48,7 @@ def table_c(
     """The five pairs at ``phi``, each with the figures that the paper prints for phi = 2.
 
     ``rounding`` is ``recovered`` or one of
-    `archsearch.families.internimage_scaling.ROUNDING_NAMES`. Only T's four numbers at phi = 2 can
+    `archsearch.families.compound_scaling.ROUNDING_NAMES`. Only T's four numbers at phi = 2 can
     have ``recovered``, which every reason then states. Pairs that are rounded to one network say
     so.
 

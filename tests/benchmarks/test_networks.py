@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
 
 from archsearch.benchmarks import networks, train_step
-from archsearch.benchmarks.convnext import ConvNeXt
 from archsearch.benchmarks.networks import Call, build, computed_as
 from internimage import DCNv3
 
 ROOT = Path(__file__).parents[2]
 SMALL = Call("T", 2, 32, 32, "step", 1)
-
-
-@pytest.mark.parametrize(("name", "params"), [("T", 28_589_128), ("B", 88_591_464)])
-def test_convnext_has_the_published_number_of_parameters(name: str, params: int) -> None:
-    with torch.device("meta"):
-        assert sum(p.numel() for p in ConvNeXt(name).parameters()) == params
 
 
 def test_all_ways_to_compute_our_network_give_the_same_logits() -> None:
@@ -40,11 +35,23 @@ def test_all_ways_to_compute_our_network_give_the_same_logits() -> None:
     assert DCNv3.forward is before
 
 
-def test_convnext_gives_logits_and_four_maps() -> None:
+def test_convnext_gives_logits_of_square_images_and_maps_of_others() -> None:
     images = torch.zeros(1, 3, 64, 96)
-    shapes = [tuple(x.shape) for x in ConvNeXt("T", features_only=True)(images)]
+    shapes = [tuple(x.shape) for x in build("ConvNeXt", replace(SMALL, width=96))(images)]
     assert shapes == [(1, 16, 24, 96), (1, 8, 12, 192), (1, 4, 6, 384), (1, 2, 3, 768)]
-    assert ConvNeXt("T", num_classes=3)(images).shape == (1, 3)
+    assert build("ConvNeXt", SMALL)(images).shape == (1, 1000)
+
+
+def test_convnext_is_timed_as_plain_torch_computes_it() -> None:
+    network, (images, _) = build("ConvNeXt", SMALL).train(), SMALL.inputs()
+    with (
+        patch("internimage.conv._conv_tiny") as tiny,
+        patch("internimage.model.bias_gelu") as fused,
+        computed_as("ConvNeXt"),
+    ):
+        network(images)
+    assert not tiny.called
+    assert not fused.called
 
 
 def test_networks_are_timed_and_written(

@@ -89,7 +89,7 @@ def test_initial_values() -> None:
 def test_drop_path_grows_linearly_over_all_blocks() -> None:
     config = replace(SMALL, depths=(1, 2, 3, 1), drop_path=0.3)
     expected = [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3]
-    assert drop_path_rates(config) == pytest.approx(expected)
+    assert drop_path_rates(0.3, 7) == pytest.approx(expected)
     assert [b.drop_path.rate for b in blocks(InternImage(config))] == pytest.approx(expected)
 
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from archsearch.core.budget import Axis, Budget
 from archsearch.core.cell import Cell
+from archsearch.families.compound_scaling import nearest_multiple
 from archsearch.families.internimage import ORIGIN, SCALED_ORIGIN, Variant
 from archsearch.families.internimage_cost import count
-from archsearch.families.internimage_scaling import nearest_multiple
 from archsearch.families.internimage_space import SPACES, named_space
 from archsearch.space.grid import Space, plan, plan_rows, solve, summary
 
@@ -210,7 +210,8 @@ def test_of_two_equally_close_models_the_shallower_is_taken() -> None:
 def test_nearest_multiple_is_even_and_ties_go_up(
     c1: float, group_channels: int, legal: int
 ) -> None:
-    assert nearest_multiple(c1, group_channels) == legal
+    step = ORIGIN.unchecked(group_channels=group_channels).width_step
+    assert nearest_multiple(c1, step) == legal
 
 
 def test_an_odd_group_width_is_repaired_to_an_even_width() -> None:

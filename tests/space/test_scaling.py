@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsearch.core.budget import Budget
+from archsearch.families.compound_scaling import ROUNDINGS, equal_size_budget, scale
 from archsearch.families.internimage import ORIGIN, PUBLISHED, SCALED_ORIGIN, Variant
 from archsearch.families.internimage_cost import count
-from archsearch.families.internimage_scaling import ROUNDINGS, equal_size_budget, scale
 from archsearch.paper.table_c import ROWS, Row, table_c
 from archsearch.space.scaling import check_factors, growth_note, ladder, scaled_cell
 
@@ -269,7 +269,7 @@ def test_the_growth_after_rounding_is_stated() -> None:
 
 
 def test_a_size_without_a_network_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"no network with C' = 64 .* within 1% of .* at phi = 1"):
+    with pytest.raises(ValueError, match=r"a multiple of 64 .* within 1% of .* at phi = 1"):
         scale(Variant(128, 64, 1, 1), 1.0, 2.0, 1, "equal-size")
 
 

@@ -1,0 +1,166 @@
+"""ConvNeXt (Liu et al., CVPR 2022) as a family: the numbers that name one network.
+
+Two rules of the published networks leave three numbers (C1, L1, L3): C_i = 2^(i-1) C1, and depths
+(L1, L1, L3, L1) with L1 <= L3. Stage 3 takes the depth, as in InternImage.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from archsearch.core.cost import Cost
+from archsearch.core.family import Family
+from archsearch.core.numbers import quoted
+from archsearch.core.recipe import Recipe
+from archsearch.families import compound_scaling as scaling
+from archsearch.families.convnext_cost import count
+
+if TYPE_CHECKING:
+    from archsearch.families.convnext_model import ConvNeXtModel
+
+
+@dataclass(frozen=True, order=True)
+class ConvNeXt(Family):
+    """Three numbers, and the switches of the block: ``ConvNeXt(96, 3, 9)`` is ConvNeXt-T.
+
+    ``kernel_size`` is the side of the depth-wise convolution; ``layer_scale`` the initial factor of
+    every residual branch, None for a block without one.
+
+    Raises:
+        ValueError: lists every broken rule.
+    """
+
+    c1: int
+    l1: int
+    l3: int
+    kernel_size: int = 7
+    layer_scale: float | None = 1e-6
+
+    solved: ClassVar[str] = "l3"
+    axes: ClassVar[tuple[str, ...]] = ("l1", "c1")
+    labels: ClassVar[Mapping[str, str]] = {"c1": "C1", "l1": "L1", "l3": "L3"}
+    switch_names: ClassVar[tuple[str, ...]] = ("kernel_size", "layer_scale")
+    grid_values: ClassVar[Mapping[str, tuple[int, ...]]] = {
+        "c1": (64, 80, 96, 112), "l1": (1, 2, 3, 4, 5),
+    }  # fmt: skip
+    """At 30M parameters 17 of the 20 cells have a network; (96, 3, 10) is T with one more block."""
+
+    width_step: ClassVar[int] = 8
+    """C1 of a scaled network is rounded to multiples of it. No rule needs that: it keeps all widths
+    multiples of 8, which matrix units of GPUs compute fastest; the published C1 are multiples of
+    32."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.layer_scale is not None:  # JSON may give 1 for 1.0, which must be the same variant
+            object.__setattr__(self, "layer_scale", float(self.layer_scale))
+
+    def rules(self) -> list[str]:
+        problems = []
+        if self.l1 > self.l3:
+            problems.append(f"L1 = {self.l1} exceeds L3 = {self.l3}: stage 3 is the deepest")
+        size, scale = self.kernel_size, self.layer_scale
+        if not (type(size) is int and size > 0 and size % 2):
+            problems.append(f"kernel_size must be an odd whole number, got {quoted(size)}")
+        if not (scale is None or (_is_number(scale) and scale > 0)):
+            problems.append(
+                f"layer_scale must be a number above 0, or none for no factors, got {quoted(scale)}"
+            )
+        return problems
+
+    def min_solved(self) -> int:
+        """L1, as stage 3 is at least as deep as the others."""
+        return self.l1
+
+    def build(self, num_classes: int) -> "ConvNeXtModel":
+        return self._build(num_classes, drop_path=0.0, layer_scale=self.layer_scale)
+
+    def build_for(self, num_classes: int, recipe: Recipe) -> "ConvNeXtModel":
+        """The network with the recipe's drop path and initial layer scale."""
+        layer_scale = self.layer_scale
+        if layer_scale is not None and recipe.layer_scale is not None:
+            layer_scale = recipe.layer_scale
+        return self._build(num_classes, recipe.drop_path, layer_scale)
+
+    def _build(
+        self, num_classes: int, drop_path: float, layer_scale: float | None
+    ) -> "ConvNeXtModel":
+        from archsearch.families.convnext_model import ConvNeXtModel
+
+        return ConvNeXtModel(
+            self.channels,
+            self.depths,
+            kernel_size=self.kernel_size,
+            layer_scale=layer_scale,
+            drop_path=drop_path,
+            num_classes=num_classes,
+        )
+
+    def cost(self, height: int = 224, width: int | None = None, num_classes: int = 1000) -> Cost:
+        return count(
+            self.channels,
+            self.depths,
+            kernel_size=self.kernel_size,
+            layer_scale=self.layer_scale is not None,
+            num_classes=num_classes,
+            height=height,
+            width=height if width is None else width,
+        )
+
+    def grow(self, alpha: float, beta: float, phi: int, rounding: str) -> tuple[Self, str]:
+        """See `archsearch.families.compound_scaling.scale`; the paper has no such rule."""
+        variant = scaling.scale(self, alpha, beta, phi, rounding)
+        return variant, scaling.rounding_note(self, variant, alpha, beta, phi, rounding)
+
+    def growth_factor(self, alpha: float, beta: float, axis: str = "params") -> tuple[float, str]:
+        by_width = scaling.exponent(self, lambda variant: int(getattr(variant.cost(), axis)))
+        return scaling.growth_factor(alpha, beta, by_width)
+
+    @classmethod
+    def named(cls) -> Mapping[str, Self]:
+        """The published networks T, S, B, L and XL (Liu et al., Section 3)."""
+        numbers = {
+            "T": (96, 3, 9), "S": (96, 3, 27), "B": (128, 3, 27), "L": (192, 3, 27),
+            "XL": (256, 3, 27),
+        }  # fmt: skip
+        return {name: cls(*values) for name, values in numbers.items()}
+
+    def published(self) -> dict[str, Any]:
+        """Name and top-1 accuracy in percent that the InternImage paper prints, else empty."""
+        names = [name for name, variant in self.named().items() if variant == self]
+        if not names:
+            return {}
+        return {"model": f"ConvNeXt-{names[0]}", "accuracy": PUBLISHED_ACCURACY[names[0]]}
+
+    @property
+    def channels(self) -> tuple[int, int, int, int]:
+        """The widths of the four stages."""
+        return self.c1, 2 * self.c1, 4 * self.c1, 8 * self.c1
+
+    @property
+    def depths(self) -> tuple[int, int, int, int]:
+        """The numbers of blocks of the four stages."""
+        return self.l1, self.l1, self.l3, self.l1
+
+    @property
+    def depth(self) -> int:
+        """The number of blocks, D = 3 L1 + L3."""
+        return sum(self.depths)
+
+    @property
+    def num_blocks(self) -> int:
+        return self.depth
+
+    def with_stages(self, c1: int, l1: int, l3: int) -> Self:
+        """This variant with another width and other depths, and the same switches."""
+        return replace(self, c1=c1, l1=l1, l3=l3)
+
+
+PUBLISHED_ACCURACY = {"T": 82.1, "S": 83.1, "B": 83.8, "L": 87.5, "XL": 87.8}
+"""ImageNet-1K top-1 in percent, as the InternImage paper prints it (Table 2); L and XL at 384 x 384
+after ImageNet-22K."""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
