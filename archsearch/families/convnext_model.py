@@ -1,10 +1,10 @@
 """ConvNeXt (Liu et al., CVPR 2022) in torch: patch stem, four stages, patch downsampling, head.
 
 Maps are NHWC, as in `internimage.model`, whose norm, MLP, drop path and convolution on NHWC maps
-this network shares, so that both families are computed alike. A depth-wise 7x7 convolution reads
-such a map as channels-last NCHW. Measured in training steps with one thread (AVX2, torch 2.13):
-1.1 to 1.6 times faster than with NCHW maps around that convolution, and on 32x32 images another 1.5
-to 2.6 times by the faster path for tiny maps.
+this network shares, so that the times of both families compare networks, not implementations. A
+depth-wise 7x7 convolution reads such a map as channels-last NCHW. Measured in training steps with
+one thread (AVX2, torch 2.13): 1.1 to 1.6 times faster than with NCHW maps around that convolution,
+and on 32x32 images another 1.5 to 2.6 times by the faster path for tiny maps.
 """
 
 from collections.abc import Sequence
