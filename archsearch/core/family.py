@@ -5,8 +5,9 @@ define `solved` and `Family.build`; rules, cost, growth and labels have defaults
 not import torch.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import MISSING, asdict, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from archsearch.core.by_path import path_of
@@ -37,6 +38,9 @@ class Family:
 
     switch_names: ClassVar[tuple[str, ...]] = ()
     """Fields that choose the type of block; they are not numbers of the variant."""
+
+    grid_values: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    """The values of the default grid, of every number that is not solved; none by default."""
 
     stored_without_path: ClassVar[bool] = False
     """True for families whose variants were stored before files held the family's import path."""
@@ -93,6 +97,46 @@ class Family:
     def published(self) -> Mapping[str, Any]:
         """Model name and result that the paper prints for exactly this variant, else empty."""
         return {}
+
+    @classmethod
+    def named(cls) -> Mapping[str, Self]:
+        """The published variants by name; none by default."""
+        return {}
+
+    @classmethod
+    def parse(cls, text: str, like: Self | None = None) -> Self:
+        """The variant of a published name, or of all numbers joined by ``-`` (``32-5``).
+
+        Numbers take their switches from ``like``, by default those of `template`.
+
+        Raises:
+            ValueError: the text has another form, or the numbers break a rule.
+        """
+        name, names = text.strip(), cls.number_names()
+        published = {title.casefold(): variant for title, variant in cls.named().items()}
+        if name.casefold() in published:
+            return published[name.casefold()]
+        parts = name.split("-")
+        if len(parts) != len(names) or not all(
+            re.fullmatch(r"\d{1,15}", part, re.ASCII) for part in parts
+        ):
+            known = f"one of {', '.join(cls.named())}, or " if cls.named() else ""
+            wanted = "-".join(map(cls.label_of, names))
+            raise ValueError(f"wanted {known}the numbers {wanted}, got {quoted(text)}")
+        return (like or cls.template()).with_numbers(*map(int, parts))
+
+    @classmethod
+    def template(cls, **switches: Any) -> Self:
+        """A variant with these switches, else with their defaults, and with every number 1.
+
+        It is not validated: it gives a space or a parsed name its family and its switches.
+        """
+        variant = object.__new__(cls)
+        for field in fields(cls):  # type: ignore[arg-type]
+            default = None if field.default is MISSING else field.default
+            value = switches.get(field.name, default) if field.name in cls.switch_names else 1
+            object.__setattr__(variant, field.name, value)
+        return variant
 
     @property
     def num_blocks(self) -> int:

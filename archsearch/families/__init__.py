@@ -7,8 +7,29 @@ from archsearch.core.by_path import class_at
 from archsearch.core.family import Family
 from archsearch.families import internimage
 
+SHIPPED: Mapping[str, str] = {
+    "internimage": "archsearch.families.internimage:Variant",
+    "convnext": "archsearch.families.convnext:ConvNeXt",
+    "vit": "archsearch.families.vit:ViT",
+}
+"""The families of this package by name, with their import paths; each is imported when named."""
+
 DEFAULT: type[Family] = internimage.Variant
 """The family where none is named."""
+
+
+def family_named(text: str) -> type[Family]:
+    """The family of a shipped name (``convnext``), or at ``package.module:Class``.
+
+    Raises:
+        ValueError: no family has that name, or it cannot be imported.
+    """
+    path = SHIPPED.get(text.strip().lower(), text.strip())
+    if ":" not in path:
+        raise ValueError(
+            f"a family is {', '.join(SHIPPED)}, FILE.py:Class or package.module:Class, got {text!r}"
+        )
+    return class_at(path, Family)
 
 
 def variant_from_dict(values: Mapping[str, Any]) -> Family:
