@@ -14,10 +14,11 @@ from typing import Any, Literal
 from archsearch.core.budget import Budget
 from archsearch.core.cell import Cell
 from archsearch.core.cost import Cost
-from archsearch.core.family import Family, variant_to_dict
+from archsearch.core.family import Family, family_to_dict, variant_to_dict
 from archsearch.core.plans import MoreSeeds, Plan, Search, plan_to_dict
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data, Task
+from archsearch.families import stored_family
 from archsearch.tasks.classification import CLASSIFICATION
 
 SCHEMA = 1
@@ -180,6 +181,19 @@ class Study:
     def max_seeds(self) -> int | None:
         """The largest number of seeds of a cell (``--seeds auto``); None without that plan."""
         return self.plan.max_seeds if isinstance(self.plan, MoreSeeds) else None
+
+    @property
+    def families(self) -> set[type[Family]]:
+        """The families of the cells, and the one that a search covers."""
+        like = self.plan.like if isinstance(self.plan, Search) else {}
+        searched = {stored_family(like)} if like else set()
+        return searched | {type(cell.variant) for cell in self.cells if cell.variant is not None}
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The sha256 of the file of every family that has one, by the family (``my_net.py:Net``)."""
+        stored = map(family_to_dict, self.families)
+        return {one["family"]: one["source"] for one in stored if "source" in one}
 
     def trial(self, variant: Family, data: Data, seed: int) -> Trial:
         """The trial of ``variant`` in this study."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from archsearch.core.by_file import restored, source_of
 from archsearch.core.by_path import path_of
 from archsearch.core.cost import Cost
 from archsearch.core.numbers import LARGEST, quoted
@@ -145,6 +146,13 @@ class Family:
 
     # --- derived from the above; subclasses rarely override these
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle a variant of a file with the file's content: the other process may lack it."""
+        cls = type(self)
+        if (source := source_of(cls)) is None:
+            return super().__reduce_ex__(protocol)
+        return restored, (source, cls.__qualname__, vars(self))
+
     def problems(self) -> list[str]:
         """A message for every number out of range, else for every broken rule; empty if legal."""
         wrong = [
@@ -217,7 +225,24 @@ class Family:
 def variant_to_dict(variant: Family) -> dict[str, Any]:
     """Plain JSON values; `archsearch.families.variant_from_dict` is its inverse."""
     values: dict[str, Any] = asdict(variant)  # type: ignore[call-overload]
-    return values if variant.stored_without_path else {"family": path_of(type(variant)), **values}
+    return {**family_to_dict(type(variant)), **values}
+
+
+def family_to_dict(family: type[Family]) -> dict[str, str]:
+    """What stored variants name their family by: its import path, or its file and the sha256 of
+    the content. Empty for the family that is stored without a path."""
+    if family.stored_without_path:
+        return {}
+    source = source_of(family)
+    if source is None:
+        return {"family": path_of(family)}
+    return {"family": f"{source.name}:{family.__qualname__}", "source": source.digest}
+
+
+def has_other_source(variant: Family, sources: Mapping[str, str]) -> bool:
+    """Whether ``sources``, the sha256 by family, have the variant's file with another content."""
+    own = family_to_dict(type(variant))
+    return "source" in own and sources.get(own["family"], own["source"]) != own["source"]
 
 
 def differing_switches(variants: Iterable[Family]) -> list[str]:
