@@ -18,7 +18,7 @@ from archsearch.core.family import Family, family_to_dict, variant_to_dict
 from archsearch.core.plans import MoreSeeds, Plan, Search, plan_to_dict
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data, Task
-from archsearch.families import stored_family
+from archsearch.families import template_from_dict
 from archsearch.tasks.classification import CLASSIFICATION
 
 SCHEMA = 1
@@ -133,7 +133,8 @@ class About:
 class Study:
     """A question and the cells, recipe, data and seeds that answer it.
 
-    ``axes`` names the coordinates of ``Cell.requested`` that a heatmap uses, as (panel, y, x).
+    ``axes`` names the coordinates of ``Cell.requested`` that a heatmap uses, as (panel, y, x); one
+    or two are (x) or (y, x), and more make a panel per combination of the first.
     ``plan`` chooses trials beyond the cells and seeds; None if there are none. ``metric`` compares
     cells, always on the validation split; the default is the task's ranking metric. ``reports``
     names the cards of this study, in addition to those that every run has.
@@ -147,7 +148,7 @@ class Study:
     data: str = "digits"
     seeds: tuple[int, ...] = (0,)
     plan: Plan | None = None
-    axes: tuple[str, str, str] | None = None
+    axes: tuple[str, ...] | None = None
     metric: str = ""
     budget: Budget | None = None
     reports: tuple[str, ...] = ()
@@ -185,13 +186,14 @@ class Study:
     @property
     def families(self) -> set[type[Family]]:
         """The families of the cells, and the one that a search covers."""
-        like = self.plan.like if isinstance(self.plan, Search) else {}
-        searched = {stored_family(like)} if like else set()
-        return searched | {type(cell.variant) for cell in self.cells if cell.variant is not None}
+        families = {type(cell.variant) for cell in self.cells if cell.variant is not None}
+        if isinstance(self.plan, Search):
+            families.add(type(template_from_dict(self.plan.like)))
+        return families
 
     @property
     def sources(self) -> dict[str, str]:
-        """The sha256 of the file of every family that has one, by the family (``my_net.py:Net``)."""
+        """The sha256 of the file of every family that has one, by the family: ``my_net.py:Net``."""
         stored = map(family_to_dict, self.families)
         return {one["family"]: one["source"] for one in stored if "source" in one}
 

@@ -12,8 +12,9 @@ from archsearch.reports.style import symbol
 from archsearch.results import CellResult, Comparison, Results
 from archsearch.stats.ranking import Ranking
 
-HeatmapAxes = tuple[str, str, str]
-"""(panel, y, x) of a heatmap, by the names of the plan's coordinates."""
+HeatmapAxes = tuple[str, ...]
+"""(panel, y, x) of a heatmap, by the names of the plan's coordinates; of one axis (x), of two
+(y, x), and of more a panel per combination of the first ones."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import MISSING, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,12 @@ def family_of(family: str | type[Family]) -> type[Family]:
     return checked_family(family, source.name if source else family.__module__)
 
 
+def as_stored(variant: Family) -> Family:
+    """The variant as a class that other processes can find; raises as `family_of`."""
+    cls = type(variant)
+    return variant if cls.__module__ != "__main__" else family_of(cls)(**vars(variant))
+
+
 def short_name(family: type[Family]) -> str:
     """The name of a family in the names of studies: ``convnext``, or that of the class."""
     return next((n for n, path in SHIPPED.items() if path == path_of(family)), family.__name__)
@@ -100,15 +107,20 @@ def variant_from_dict(values: Mapping[str, Any]) -> Family:
 
 
 def template_to_dict(like: Family) -> dict[str, Any]:
-    """The family and the switches of ``like`` as plain JSON values; empty for InternImage."""
+    """The family and the switches of ``like`` as plain JSON values; of InternImage only those that
+    are not the origin's."""
     stored = family_to_dict(type(like))
-    return {**stored, **like.switches} if stored else {}
+    origin = {} if stored else internimage.ORIGIN.switches
+    changed = {name: v for name, v in like.switches.items() if origin.get(name, MISSING) != v}
+    return {**stored, **changed}
 
 
 def template_from_dict(values: Mapping[str, Any]) -> Family:
     """The template that `template_to_dict` wrote; raises as `stored_family`."""
     switches = {name: value for name, value in values.items() if name not in RESERVED}
-    return stored_family(values).template(**switches) if values else internimage.ORIGIN
+    if "family" in values:
+        return stored_family(values).template(**switches)
+    return replace(internimage.ORIGIN, **switches)
 
 
 def stored_family(values: Mapping[str, Any]) -> type[Family]:
