@@ -8,6 +8,7 @@ from typing import Any, Self
 from archsearch.core.family import Family
 from archsearch.core.metrics import Metric
 from archsearch.families import DEFAULT
+from archsearch.families.internimage import InternImageFamily
 from archsearch.reports.style import symbol
 from archsearch.results import CellResult, Comparison, Results
 from archsearch.stats.ranking import Ranking
@@ -60,8 +61,15 @@ class Context:
 
     @cached_property
     def _family(self) -> Family | type[Family]:
-        """A network of the run's family; the default family if no cell has a network."""
-        return next((c.cell.variant for c in self.cells if c.cell.variant is not None), DEFAULT)
+        """A network of the run's family; without one the family, which is of a search or the
+        default."""
+        families = (*self.results.study.families, DEFAULT)
+        return next((c.cell.variant for c in self.cells if c.cell.variant), families[0])
+
+    @cached_property
+    def is_internimage(self) -> bool:
+        """Whether all networks are InternImages, which the paper's figures are of."""
+        return all(issubclass(f, InternImageFamily) for f in self.results.study.families)
 
     def symbol(self, name: str) -> str:
         """Return the symbol of a coordinate or a number, as the run's family prints it: ``C₁``."""

@@ -28,6 +28,9 @@ TOP, LINE, MIN_WIDTH = 0.80, 0.17, 5.0
 SWATCH, LEGEND_WIDTH = 0.17, 2.35
 """Inches: side of a swatch, width of the legend on a page."""
 
+MAX_LABEL = 2
+"""Characters of a label of rows that fit beside them."""
+
 LegendLine = list[tuple[float, str, str]]
 """(x in inches, mark, text) of every entry."""
 
@@ -165,7 +168,10 @@ def _draw_block(ax: Axes, grid: Grid, block: Block, row_labels: bool) -> None:
     ax.set_xlabel(grid.context.symbol(grid.axes[-1]), labelpad=2)
     if row_labels:
         label = grid.context.symbol(grid.axes[-2]) if len(grid.axes) > 1 else ""
-        ax.text(-0.36, len(block.rows) / 2, label, ha="right", va="center")
+        if len(label) > MAX_LABEL:  # turned, it fits the margin
+            ax.text(-0.5, len(block.rows) / 2, label, rotation=90, ha="center", va="center")
+        else:
+            ax.text(-0.36, len(block.rows) / 2, label, ha="right", va="center")
     else:
         ax.set_yticklabels([])
     ax.tick_params(length=0, pad=4)

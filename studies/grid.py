@@ -92,5 +92,7 @@ def axes_of(space: Space) -> tuple[str, ...] | None:
 
 def question_of(space: Space) -> str:
     """The question of a grid of another family than InternImage."""
-    names = " and ".join(map(space.like.label_of, space.names)) or "size"
-    return f"Which {names} of {type(space.like).__name__} learns best within one budget?"
+    labels = [space.like.label_of(name) for name in space.names]
+    numbers = " and ".join(filter(None, (", ".join(labels[:-1]), *labels[-1:])))
+    question = f"Which {type(space.like).__name__} within one budget learns best"
+    return f"{question}: {numbers}?" if numbers else f"{question}?"

@@ -93,7 +93,7 @@ class Family:
     def growth_factor(self, alpha: float, beta: float, axis: str = "params") -> tuple[float, str]:
         """The factor by which one step of phi multiplies the cost on ``axis``, and its formula."""
         larger = self.grow(alpha, beta, 1, "nearest")[0].cost()
-        return getattr(larger, axis) / getattr(self.cost(), axis), "the step to phi = 1"
+        return getattr(larger, axis) / getattr(self.cost(), axis), "size at phi 1 / size at phi 0"
 
     def published(self) -> Mapping[str, Any]:
         """Model name and result that the paper prints for exactly this variant, else empty."""
