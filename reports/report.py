@@ -101,7 +101,7 @@ def _check_axes(results: Sequence[Results], axes: Sequence[str]) -> HeatmapAxes:
     names = dict.fromkeys(name for r in results for c in r.cells for name in c.cell.requested)
     if not axes or not set(axes) <= set(names):
         raise ValueError(
-            "axes must be coordinates of the plan, panel,y,x (or y,x, or x), from "
+            "axes must be coordinates of the plan, x or y,x or panel,y,x, from "
             f"{', '.join(names) or 'none yet'}; got {', '.join(axes)}"
         )
     heatmap_axes = tuple(axes)

@@ -30,9 +30,9 @@ TOLERANCE_HELP = "Allow models to miss the budget by this fraction."
 
 @dataclass(frozen=True, kw_only=True)
 class Grid(SpaceOptions):
-    """Train the paper's 30-cell grid, or a grid of any family, and draw its heatmap.
+    """Train the paper's 30-cell grid and draw its heatmap.
 
-    The budget may be any size. InternImage's heatmap has the layout of Fig. A (supplement C.1).
+    A grid of any other family works alike. The budget may be any size. InternImage's heatmap has the layout of Fig. A (supplement C.1).
     """
 
     budget: str = option("30M", BUDGET_HELP)

@@ -45,7 +45,7 @@ class Source:
         for node in ast.parse(self.content).body:
             if isinstance(node, ast.ClassDef) and node.name == class_name:
                 lines = {_target(item): item.lineno for item in node.body}
-                return lines.get(field, None if field else node.lineno)
+                return lines.get(field) if field else node.lineno
         return None
 
 
@@ -107,7 +107,8 @@ def _message(error: BaseException, path: Path) -> str:
     advice = ""
     if isinstance(error, ImportError):
         advice = ": one file is all of a family, and it can import installed packages only"
-    return f"{where}: {type(error).__name__}: {error}{advice}"
+    kind = "ValueError" if isinstance(error, ValueError) else type(error).__name__
+    return f"{where}: {kind}: {error}{advice}"
 
 
 def source_of(cls: type) -> Source | None:

@@ -9,7 +9,7 @@ from archsearch.core.by_file import source_of
 from archsearch.core.family import Family
 
 RESERVED = ("family", "source")
-"""Keys that stand beside the fields of a variant in stored files."""
+"""Keys of stored variants beside their fields."""
 
 WHOLE = (int, "int")
 

@@ -295,8 +295,7 @@ def _source_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[
         if before != after:
             yield Difference(
                 f"the source of {family} changed since the run began (sha256 {before[:8]}, now "
-                f"{after[:8]}): trainings of the earlier source keep their results under it, and "
-                "the changed source is trained beside them",
+                f"{after[:8]}): the trainings so far keep their results under the earlier source",
                 extends=True,
             )
 
