@@ -32,7 +32,8 @@ TOLERANCE_HELP = "Allow models to miss the budget by this fraction."
 class Grid(SpaceOptions):
     """Train the paper's 30-cell grid and draw its heatmap.
 
-    A grid of any other family works alike. The budget may be any size. InternImage's heatmap has the layout of Fig. A (supplement C.1).
+    The family and the budget may be any. InternImage's heatmap has the layout of Fig. A
+    (supplement C.1).
     """
 
     budget: str = option("30M", BUDGET_HELP)
