@@ -1,6 +1,7 @@
 """Names of networks, and the networks that they name.
 
-``T`` ... ``H`` and ``64-16-4-18`` name an untrained network. ``RUN:best``, ``RUN:64-16-4-18`` and
+``T`` ... ``H`` and ``64-16-4-18`` name an untrained InternImage; other families parse their own
+names (`archsearch.core.family.Family.parse`). ``RUN:best``, ``RUN:64-16-4-18`` and
 ``RUN:TRIAL`` name a network of a run; TRIAL is a trial's id or the start of one.
 """
 
@@ -8,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archsearch.families.internimage import InternImageFamily, parse_network
+from archsearch.core.family import Family
+from archsearch.families.internimage import parse_network
 
 if TYPE_CHECKING:
     from archsearch.results import CellResult, Results, TrialResult
@@ -28,8 +30,8 @@ class NetworkName:
         return cls(which, Path(run)) if colon else cls(text)
 
 
-def find_variant(text: str) -> InternImageFamily:
-    """Return the network of that name, without weights.
+def find_variant(text: str) -> Family:
+    """Return the InternImage of that name, or a network of a run, without weights.
 
     Raises:
         ValueError: if no network has that name.
@@ -40,7 +42,7 @@ def find_variant(text: str) -> InternImageFamily:
     from archsearch.results import load  # loads numpy, which a plain name does not need
 
     variant = find_cell(load(name.run), name.which).cell.variant
-    assert isinstance(variant, InternImageFamily), "find_cell returns no infeasible cell"
+    assert variant is not None, "find_cell returns no infeasible cell"
     return variant
 
 

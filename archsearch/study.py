@@ -14,10 +14,11 @@ from typing import Any, Literal
 from archsearch.core.budget import Budget
 from archsearch.core.cell import Cell
 from archsearch.core.cost import Cost
-from archsearch.core.family import Family, variant_to_dict
+from archsearch.core.family import Family, family_to_dict, variant_to_dict
 from archsearch.core.plans import MoreSeeds, Plan, Search, plan_to_dict
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data, Task
+from archsearch.families import template_from_dict
 from archsearch.tasks.classification import CLASSIFICATION
 
 SCHEMA = 1
@@ -132,7 +133,8 @@ class About:
 class Study:
     """A question and the cells, recipe, data and seeds that answer it.
 
-    ``axes`` names the coordinates of ``Cell.requested`` that a heatmap uses, as (panel, y, x).
+    ``axes`` names the coordinates of ``Cell.requested`` that a heatmap uses, as (panel, y, x); one
+    or two are (x) or (y, x), and more make a panel per combination of the first.
     ``plan`` chooses trials beyond the cells and seeds; None if there are none. ``metric`` compares
     cells, always on the validation split; the default is the task's ranking metric. ``reports``
     names the cards of this study, in addition to those that every run has.
@@ -146,7 +148,7 @@ class Study:
     data: str = "digits"
     seeds: tuple[int, ...] = (0,)
     plan: Plan | None = None
-    axes: tuple[str, str, str] | None = None
+    axes: tuple[str, ...] | None = None
     metric: str = ""
     budget: Budget | None = None
     reports: tuple[str, ...] = ()
@@ -180,6 +182,20 @@ class Study:
     def max_seeds(self) -> int | None:
         """The largest number of seeds of a cell (``--seeds auto``); None without that plan."""
         return self.plan.max_seeds if isinstance(self.plan, MoreSeeds) else None
+
+    @property
+    def families(self) -> set[type[Family]]:
+        """The families of the cells, and the one that a search covers."""
+        families = {type(cell.variant) for cell in self.cells if cell.variant is not None}
+        if isinstance(self.plan, Search):
+            families.add(type(template_from_dict(self.plan.like)))
+        return families
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The sha256 of the file of every family that has one, by the family: ``my_net.py:Net``."""
+        stored = map(family_to_dict, self.families)
+        return {one["family"]: one["source"] for one in stored if "source" in one}
 
     def trial(self, variant: Family, data: Data, seed: int) -> Trial:
         """The trial of ``variant`` in this study."""

@@ -8,12 +8,14 @@ from typing import Any, Self
 from archsearch.core.family import Family
 from archsearch.core.metrics import Metric
 from archsearch.families import DEFAULT
+from archsearch.families.internimage import InternImageFamily
 from archsearch.reports.style import symbol
 from archsearch.results import CellResult, Comparison, Results
 from archsearch.stats.ranking import Ranking
 
-HeatmapAxes = tuple[str, str, str]
-"""(panel, y, x) of a heatmap, by the names of the plan's coordinates."""
+HeatmapAxes = tuple[str, ...]
+"""(panel, y, x) of a heatmap, by the names of the plan's coordinates; of one axis (x), of two
+(y, x), and of more a panel per combination of the first ones."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,8 +61,15 @@ class Context:
 
     @cached_property
     def _family(self) -> Family | type[Family]:
-        """A network of the run's family; the default family if no cell has a network."""
-        return next((c.cell.variant for c in self.cells if c.cell.variant is not None), DEFAULT)
+        """A network of the run's family; without one the family, which is of a search or the
+        default."""
+        families = (*self.results.study.families, DEFAULT)
+        return next((c.cell.variant for c in self.cells if c.cell.variant), families[0])
+
+    @cached_property
+    def is_internimage(self) -> bool:
+        """Whether all networks are InternImages, which the paper's figures are of."""
+        return all(issubclass(f, InternImageFamily) for f in self.results.study.families)
 
     def symbol(self, name: str) -> str:
         """Return the symbol of a coordinate or a number, as the run's family prints it: ``C₁``."""

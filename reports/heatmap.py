@@ -1,10 +1,10 @@
-"""A heatmap of a grid, as the paper's Fig. A: a panel per C', C1 by L1.
+"""A heatmap of a grid, as the paper's Fig. A: a panel per C', C1 by L1, or the axes of any family.
 
 It shows every cell of the plan, with its mean and interval and what was repaired, or the reason why
 it has no value. The best cell and all cells statistically tied with it are outlined.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
@@ -27,6 +27,9 @@ TOP, LINE, MIN_WIDTH = 0.80, 0.17, 5.0
 """Inches: margin, line of text, minimum width of the figure."""
 SWATCH, LEGEND_WIDTH = 0.17, 2.35
 """Inches: side of a swatch, width of the legend on a page."""
+
+MAX_LABEL = 2
+"""Characters of a label of rows that fit beside them."""
 
 LegendLine = list[tuple[float, str, str]]
 """(x in inches, mark, text) of every entry."""
@@ -60,20 +63,25 @@ def grid_of(context: Context) -> Grid:
         ValueError: if there are no axes, a cell lacks one of them, or two cells share a position.
     """
     axes = context.axes
-    if axes is None:
+    if not axes:
         raise ValueError(f"the study {context.results.study.name} names no axes for a heatmap")
     cells: dict[tuple[Any, Any, Any], CellResult] = {}
     for cell in context.cells:
         requested = cell.cell.requested
         if missing := ", ".join(a for a in axes if a not in requested):
             raise ValueError(f"no coordinate {missing} in the plan; it has {', '.join(requested)}")
-        position = (requested[axes[0]], requested[axes[1]], requested[axes[2]])
+        position = _position(axes, [requested[axis] for axis in axes])
         if position in cells:
-            text = ", ".join(f"{a} = {v}" for a, v in zip(axes, position, strict=True))
+            text = ", ".join(f"{a} = {requested[a]}" for a in axes)
             raise ValueError(f"two cells have the position {text}: choose other axes")
         cells[position] = cell
     panels, rows, columns = (tuple(sorted({p[i] for p in cells})) for i in range(3))
     return Grid(axes, panels, rows, columns, cells, context)
+
+
+def _position(axes: HeatmapAxes, values: Sequence[Any]) -> tuple[tuple[Any, ...], Any, Any]:
+    """Return panel, row and column of a cell; the panel has the values of all axes but two."""
+    return tuple(values[:-2]), values[-2] if len(axes) > 1 else "", values[-1]
 
 
 def why_no_heatmap(context: Context) -> str | None:
@@ -113,7 +121,10 @@ def panels(context: Context) -> Panels:
     """Draw every block alone, and the legend, for a page whose columns wrap."""
     grid = grid_of(context)
     parts = {
-        f"map{i}": (f"{context.metric.label}, {_title(grid, block)}", _block_figure(grid, block))
+        f"map{i}": (
+            ", ".join(filter(None, (context.metric.label, _title(grid, block)))),
+            _block_figure(grid, block),
+        )
         for i, block in enumerate(grid.blocks)
     }
     return parts | {"legend": ("Legend", _legend_figure(grid))}
@@ -128,9 +139,10 @@ def _block_figure(grid: Grid, block: Block) -> Figure:
 
 
 def _title(grid: Grid, block: Block) -> str:
-    """Return ``C′ = 16``, or ``C′ = 16, part 2 of 5``."""
-    title = f"{grid.context.symbol(grid.axes[0])} = {block.panel}"
-    return ", ".join(filter(None, (title, block.part)))
+    """Return ``C′ = 16``, or ``C′ = 16, part 2 of 5``; without panels only the part, if any."""
+    pairs = zip(grid.axes, block.panel, strict=False)
+    titles = [f"{grid.context.symbol(axis)} = {value}" for axis, value in pairs]
+    return ", ".join(filter(None, (*titles, block.part)))
 
 
 def _legend_figure(grid: Grid) -> Figure:
@@ -153,10 +165,13 @@ def _draw_block(ax: Axes, grid: Grid, block: Block, row_labels: bool) -> None:
     ax.set_title(_title(grid, block), pad=5)
     ax.set_xticks(np.arange(len(block.columns)) + 0.5, [*map(str, block.columns)])
     ax.set_yticks(np.arange(len(block.rows)) + 0.5, [*map(str, block.rows)])
-    ax.set_xlabel(grid.context.symbol(grid.axes[2]), labelpad=2)
+    ax.set_xlabel(grid.context.symbol(grid.axes[-1]), labelpad=2)
     if row_labels:
-        label = grid.context.symbol(grid.axes[1])
-        ax.text(-0.36, len(block.rows) / 2, label, ha="right", va="center")
+        label = grid.context.symbol(grid.axes[-2]) if len(grid.axes) > 1 else ""
+        if len(label) > MAX_LABEL:  # turned, it fits the margin
+            ax.text(-0.5, len(block.rows) / 2, label, rotation=90, ha="center", va="center")
+        else:
+            ax.text(-0.36, len(block.rows) / 2, label, ha="right", va="center")
     else:
         ax.set_yticklabels([])
     ax.tick_params(length=0, pad=4)

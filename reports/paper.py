@@ -70,34 +70,41 @@ def step_ms(cell: CellResult) -> float | None:
 
 
 def table_c(context: Context) -> Table:
-    """Return the results by scaling factors, as in the paper's Table C."""
-    results, comparison, cells = context.results, context.comparison, _scaled_cells(context)
+    """Return the results by scaling factors; of InternImage beside the paper's Table C."""
+    comparison, cells = context.comparison, _scaled_cells(context)
     growths = {c.index: _growth(c, cells) for c in cells}
     growth_texts = [number(growths[c.index], ".3f") for c in cells]
+    ours, paper = (", ours", True) if context.is_internimage else ("", False)
     columns = {
         "α": [f"{c.cell.requested['alpha']:.2f}" for c in cells],
         "β": [f"{c.cell.requested['beta']:.2f}" for c in cells],
         "φ": [f"{c.cell.requested.get('phi', MISSING)}" for c in cells],
         "Network": [c.label for c in cells],
-        "#parameters, ours": [
+        f"#parameters{ours}": [
             number(c.cost_value(GENERAL["params"]), ".1f", unit="M") for c in cells
         ],
         **({"Growth per φ (nominal 2)": growth_texts} if {*growth_texts} != {MISSING} else {}),
-        "#parameters, paper": [paper_text(c, "params") for c in cells],
-        f"{context.metric.axis}, ours": [result_text(c, comparison) for c in cells],
-        "top-1 (%), paper": [paper_text(c, "accuracy") for c in cells],
+        **({"#parameters, paper": [paper_text(c, "params") for c in cells]} if paper else {}),
+        f"{context.metric.axis}{ours}": [result_text(c, comparison) for c in cells],
+        **({"top-1 (%), paper": [paper_text(c, "accuracy") for c in cells]} if paper else {}),
         "Rank": [rank_label(c, comparison) for c in cells],
     }
-    note = (
-        f"Ours: {context.metric.label.lower()} on {results.data.name}, recipe "
-        f"{results.study.recipe.name}. The paper's: ImageNet-1K top-1 after 300 epochs, one "
-        "training each. Only the order within the two columns is comparable, not the values."
-    )
-    if any(growths.values()):
-        note += " Growth: the factor of the parameters per step of φ after rounding."
     rows = [context.rows[c.index] | {"growth": growths[c.index]} | paper_fields(c) for c in cells]
     marks = [row_mark(c, comparison) for c in cells]
-    return Table.of(columns, rows, marks, paragraph(note, mean_note(context)))
+    return Table.of(columns, rows, marks, _note_on_growth(context, any(growths.values())))
+
+
+def _note_on_growth(context: Context, grows: bool) -> str:
+    results = context.results
+    ours = f"{context.metric.label.lower()} on {results.data.name}, recipe "
+    ours += f"{results.study.recipe.name}."
+    paper = (
+        "The paper's: ImageNet-1K top-1 after 300 epochs, one training each. Only the order within "
+        "the two columns is comparable, not the values."
+    )
+    growth = "Growth: the factor of the parameters per step of φ after rounding." if grows else ""
+    first = f"Ours: {ours} {paper}" if context.is_internimage else ours[:1].upper() + ours[1:]
+    return paragraph(first, growth, mean_note(context))
 
 
 def _growth(cell: CellResult, cells: Sequence[CellResult]) -> float | None:
@@ -180,13 +187,24 @@ PAPER = Card(
 )
 TABLE_C = Card(
     name="table-c",
-    title="Scaling factors, as in Table C",
+    title=lambda c: f"Scaling factors{', as in Table C' if c.is_internimage else ''}",
     skip_reason=unless(_scaled_cells, "no cell has scaling factors"),
     table=table_c,
 )
+_OF_INTERNIMAGE = unless(
+    lambda context: context.is_internimage, "the run has networks of another family than the paper"
+)
 RECIPE = Card(
-    name="recipe", title="The recipe beside Table B", table=recipe_table, section="appendix"
+    name="recipe",
+    title="The recipe beside Table B",
+    skip_reason=_OF_INTERNIMAGE,
+    table=recipe_table,
+    section="appendix",
 )
 FAMILY = Card(
-    name="family", title="The model family, as in Table 1", table=family_table, section="appendix"
+    name="family",
+    title="The model family, as in Table 1",
+    skip_reason=_OF_INTERNIMAGE,
+    table=family_table,
+    section="appendix",
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from archsearch.core.family import has_other_source
 from archsearch.core.metrics import Metric
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data
@@ -168,6 +169,17 @@ def single_seed_warning(context: Context) -> str:
         f"between seeds, the best cell by a single seed is truly the best {probability:.0%} of "
         "the time."
     )
+
+
+def other_source_present(context: Context) -> bool:
+    """Return whether trainings of an earlier source of the family are in the folder."""
+    sources = context.results.study.sources
+    return any(has_other_source(t.trial.variant, sources) for t in context.results.others)
+
+
+def outside_text(context: Context) -> str:
+    """Return what sets the trainings outside the plan apart."""
+    return f"another recipe{', data or source' if other_source_present(context) else ' or data'}"
 
 
 def size_confounding(context: Context) -> str:

@@ -99,12 +99,12 @@ def _cross_contents(contexts: Contexts, cards: Cards) -> tuple[CardContent, ...]
 def _check_axes(results: Sequence[Results], axes: Sequence[str]) -> HeatmapAxes:
     """Return the axes if they give a run a heatmap; the page says why other runs have none."""
     names = dict.fromkeys(name for r in results for c in r.cells for name in c.cell.requested)
-    if len(axes) != 3 or not set(axes) <= set(names):
+    if not axes or not set(axes) <= set(names):
         raise ValueError(
-            "axes must be three coordinates of the plan, panel,y,x, from "
+            "axes must be coordinates of the plan, x or y,x or panel,y,x, from "
             f"{', '.join(names) or 'none yet'}; got {', '.join(axes)}"
         )
-    heatmap_axes = axes[0], axes[1], axes[2]
+    heatmap_axes = tuple(axes)
     reasons = [HEATMAP.skip_reason(Context.of(r, axes=heatmap_axes)) for r in results]
     if None not in reasons:
         raise ValueError("; ".join(dict.fromkeys(filter(None, reasons))))

@@ -1,13 +1,20 @@
 """Every cell of the plan with its result, the best first, and the trainings outside the plan."""
 
+from archsearch.core.family import family_to_dict
 from archsearch.core.metrics import rounded
 from archsearch.reports.card import Card, unless
 from archsearch.reports.cell_order import NOT_MEASURED, rank_label, ranked_cells
 from archsearch.reports.columns import requested_columns, result_text, row_mark, size_columns
 from archsearch.reports.context import Context
 from archsearch.reports.formats import MISSING, Table
-from archsearch.reports.phrases import interval_note, mean_note, paragraph
-from archsearch.results import CellResult, Comparison
+from archsearch.reports.phrases import (
+    interval_note,
+    mean_note,
+    other_source_present,
+    outside_text,
+    paragraph,
+)
+from archsearch.results import CellResult, Comparison, TrialResult
 
 MAX_OPEN_ROWS = 12
 """The page folds the table of other trainings if it has more rows."""
@@ -63,11 +70,13 @@ def _title(context: Context) -> str:
 
 
 def others_table(context: Context) -> Table:
-    """Return the trainings with another recipe or data, such as cheaper rungs of a halving."""
+    """Return the trainings with another recipe or data, such as cheaper rungs of a halving, or with
+    an earlier source of the family."""
     task, others = context.results.study.task, context.results.others
     metric = task.metric(task.ranking_metric)
     columns = {
         "Network": [t.trial.variant.name for t in others],
+        **({"Source": list(map(_source, others))} if other_source_present(context) else {}),
         "Recipe": [t.trial.recipe.name for t in others],
         "Epochs": [f"{t.trial.recipe.epochs}" for t in others],
         "Image": [f"{t.trial.recipe.image_size}²" for t in others],
@@ -78,6 +87,10 @@ def others_table(context: Context) -> Table:
     return Table.of(columns, context.results.seed_rows()[len(context.results.trials) :])
 
 
+def _source(result: TrialResult) -> str:
+    return family_to_dict(type(result.trial.variant)).get("source", MISSING)[:8]
+
+
 RESULTS = Card(
     name="results",
     title=_title,
@@ -86,7 +99,7 @@ RESULTS = Card(
 )
 OTHERS = Card(
     name="others",
-    title="Trainings with another recipe or data",
+    title=lambda context: f"Trainings with {outside_text(context)}",
     skip_reason=unless(lambda c: c.results.others, "all trainings have the plan's recipe and data"),
     table=others_table,
     section=lambda c: "open" if len(c.results.others) <= MAX_OPEN_ROWS else "folded",

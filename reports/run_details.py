@@ -27,17 +27,18 @@ def cell_details(cell: CellResult, context: Context) -> Mapping[str, Any]:
         "name": name,
         "state": " · ".join(filter(None, (request, state))),
         "value": result_with_unit(cell, context.comparison) if has_value else "",
-        "lines": _lines(cell),
+        "lines": _lines(cell, context),
         "seeds": Markup(as_html(_seed_table(cell, context))) if cell.trials else "",
         "errors": [t.record.error for t in cell.trials if t.record and t.record.error],
     }
 
 
-def _lines(cell: CellResult) -> list[str]:
+def _lines(cell: CellResult, context: Context) -> list[str]:
     lines = [cell.cell.reason] if cell.cell.reason else []
     if cost := cell.cell.cost:
+        counting = "In the paper's counting" if context.is_internimage else "With 1000 classes"
         lines.append(
-            f"In the paper's counting: {cost.params:,} parameters, {cost.macs:,} multiply-adds and "
+            f"{counting}: {cost.params:,} parameters, {cost.macs:,} multiply-adds and "
             f"{cost.activations:,} activations at {cost.image_size}²."
         )
     trained = next((t.record.cost for t in cell.trials if t.record and t.record.cost), None)

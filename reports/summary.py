@@ -173,7 +173,7 @@ def _halving(context: Context) -> str:
 
 def _other_trainings(context: Context) -> str:
     number = len(context.results.others)
-    text = "in this folder with another recipe or data: listed, but not compared"
+    text = f"in this folder with {phrases.outside_text(context)}: listed, but not compared"
     return f"{phrases.plural(number, 'training')} {text}." if number else ""
 
 

@@ -61,7 +61,7 @@ def stacking(*, data: str = "cifar10", seeds: tuple[int, ...] = tuple(range(NUM_
         recipe=RECIPE,
         data=data,
         seeds=seeds,
-        axes=ORIGIN.axes,  # type: ignore[arg-type]
+        axes=ORIGIN.axes,
         budget=BUDGET,
     )
 

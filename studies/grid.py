@@ -6,7 +6,12 @@ from archsearch.core.budget import Budget
 from archsearch.core.recipe import Recipe
 from archsearch.families.internimage import ORIGIN, Variant
 from archsearch.families.internimage_space import named_space
-from archsearch.space.grid import Invalid, plan
+from archsearch.space.grid import Invalid, Space, plan
+from archsearch.studies.family_texts import (
+    is_internimage,
+    source_text,
+    study_name,
+)
 from archsearch.study import About, Study
 
 ABOUT = About(
@@ -45,14 +50,49 @@ def study(
     values = {"c1": c1, "group_channels": group_channels, "l1": l1}
     space = replace(named_space(preset), like=like)
     space = space.with_values(**{k: v for k, v in values.items() if v is not None})
+    return study_of(space, recipe=recipe, budget=budget, invalid=invalid, data=data, seeds=seeds)
+
+
+def study_of(
+    space: Space,
+    *,
+    recipe: Recipe,
+    budget: Budget,
+    invalid: Invalid = "repair",
+    data: str = "digits",
+    seeds: tuple[int, ...] = (0,),
+) -> Study:
+    """The cells of a space of any family, solved for ``budget``.
+
+    The heatmap's axes are the numbers that vary, in the family's order.
+
+    Raises:
+        ValueError: ``invalid`` is ``error`` and a cell is not exact.
+    """
     return Study(
-        name="grid",
-        question=ABOUT.question,
-        source=ABOUT.source,
+        name=study_name("grid", space.like),
+        question=ABOUT.question if is_internimage(space.like) else question_of(space),
+        source=source_text(space.like, ABOUT.source),
         cells=plan(space, budget, invalid),
         recipe=recipe,
         data=data,
         seeds=seeds,
-        axes=("group_channels", "l1", "c1"),
+        axes=axes_of(space),
         budget=budget,
     )
+
+
+def axes_of(space: Space) -> tuple[str, ...] | None:
+    """The axes of the heatmap: InternImage's as in the paper, of others the numbers that vary."""
+    axes = space.like.axes or tuple(space.names)
+    if is_internimage(space.like):
+        return axes
+    return tuple(name for name in axes if len(space.values[name]) > 1) or axes[-1:] or None
+
+
+def question_of(space: Space) -> str:
+    """The question of a grid of another family than InternImage."""
+    labels = [space.like.label_of(name) for name in space.names]
+    numbers = " and ".join(filter(None, (", ".join(labels[:-1]), *labels[-1:])))
+    question = f"Which {type(space.like).__name__} within one budget learns best"
+    return f"{question}: {numbers}?" if numbers else f"{question}?"

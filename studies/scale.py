@@ -2,12 +2,14 @@
 
 from archsearch.core.budget import Budget
 from archsearch.core.cell import Cell
+from archsearch.core.family import Family
 from archsearch.core.numbers import quoted
 from archsearch.core.recipe import Recipe
 from archsearch.families.compound_scaling import EQUAL_SIZE, equal_size_budget
 from archsearch.families.internimage import SCALED_ORIGIN, Variant
 from archsearch.paper.table_c import PHI, table_c
 from archsearch.space.scaling import LADDER_BUDGET, check_factors, ladder
+from archsearch.studies.family_texts import source_text, study_name
 from archsearch.study import About, Study
 
 ABOUT = About(
@@ -25,7 +27,7 @@ def study(
     alpha: float | None = None,
     beta: float | None = None,
     budget: Budget = LADDER_BUDGET,
-    origin: Variant = SCALED_ORIGIN,
+    origin: Family = SCALED_ORIGIN,
     rounding: str | None = None,
     phi: int | None = None,
     data: str = "digits",
@@ -37,13 +39,13 @@ def study(
     models. Table C uses its recovered configurations. From another origin, or at another ``phi``
     than 2, it uses its pairs, rounded in the same way; phi then determines the size, so there is no
     budget. The rounding ``equal-size`` gives every pair at a step of phi the same size. All models
-    have the origin's block.
+    have the origin's block. Table C is InternImage's: a ladder of another family has both factors.
 
     Raises:
         ValueError: a factor is below 1 or only one is given, phi is given with factors, or as
             `archsearch.space.scaling.ladder` and `archsearch.paper.table_c.table_c`.
     """
-    if alpha is None and beta is None:
+    if alpha is None and beta is None and isinstance(origin, Variant):
         recovered = _from_paper(origin) and phi in (None, PHI)
         rounding = rounding or ("recovered" if recovered else "nearest")
         name, cells = "table-c", table_c(origin, rounding, PHI if phi is None else phi)
@@ -58,9 +60,9 @@ def study(
         name, cells = "scale", ladder(origin, *factors, budget, rounding or "nearest")
         limit = budget
     return Study(
-        name=name,
+        name=study_name(name, origin),
         question=ABOUT.question,
-        source=ABOUT.source,
+        source=source_text(origin, ABOUT.source),
         cells=cells,
         recipe=recipe,
         data=data,

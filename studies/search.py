@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from archsearch.core.budget import Budget
 from archsearch.core.plans import Numbers, Sampler, Search
 from archsearch.core.recipe import Recipe
+from archsearch.families import template_to_dict
 from archsearch.families.internimage_space import SEARCH_SPACE
 from archsearch.space.grid import Space
 from archsearch.space.search_space import domain_of
+from archsearch.studies.family_texts import source_text, study_name
 from archsearch.study import About, Study
 from archsearch.tasks.classification import CLASSIFICATION
 
@@ -34,10 +36,11 @@ def study(
 ) -> Study:
     """A search by Optuna: it plans no cells; the records determine the next trial.
 
-    ``space`` holds the values of C1, C' and L1 if the search is over the four numbers.
+    ``space`` holds the family, and the values of its numbers (of InternImage C1, C' and L1, if the
+    search is over the four numbers).
 
     Raises:
-        ValueError: no variant of the four numbers meets the budget.
+        ValueError: no variant of the numbers meets the budget.
     """
     if over == "four" and next(domain_of(space, budget).variants(), None) is None:
         raise ValueError(
@@ -45,16 +48,23 @@ def study(
             f"{budget}: use other values"
         )
     return Study(
-        name="search" if over == "four" else "search-twelve",
+        name=study_name("search" if over == "four" else "search-twelve", space.like),
         question=ABOUT.question,
-        source=ABOUT.source,
+        source=source_text(space.like, ABOUT.source),
         cells=(),
         recipe=recipe,
         data=data,
         metric=objectives[0],
         budget=budget,
         plan=Search(
-            over, space.values, sampler, tuple(objectives), seed, num_trials, budget.tolerance
+            over,
+            space.values,
+            sampler,
+            tuple(objectives),
+            seed,
+            num_trials,
+            budget.tolerance,
+            template_to_dict(space.like),
         ),
     )
 
@@ -62,4 +72,4 @@ def study(
 def _space_text(space: Space) -> str:
     """The values as text: ``C1 in (48, 64), C' in (16,) and L1 in (1, 2)``."""
     parts = [f"{space.like.label_of(name)} in {space.values[name]}" for name in space.names]
-    return " and ".join((", ".join(parts[:-1]), parts[-1]))
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))

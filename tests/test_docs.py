@@ -1,5 +1,6 @@
 """The documentation's links and paths exist, and its programs run as they are printed."""
 
+import json
 import re
 import subprocess
 import sys
@@ -53,5 +54,20 @@ def test_the_report_of_a_user_has_its_card(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_network_of_a_user_is_trained(tmp_path: Path) -> None:
-    assert "(24, 5)" in run(tmp_path, "own-family.md", "widths.py")
-    assert (tmp_path / "runs/widths-digits/reports/report.html").exists()
+    output = run(tmp_path, "own-family.md", "widths.py").splitlines()
+    # 32 * 49 for the stem, 5 * 32 * (32 * 9 + 1) for the blocks, 1000 * 33 for the head
+    assert output[0] == str(32 * 49 + 5 * 32 * 289 + 33_000)
+    assert "(8, " in "\n".join(output)
+    assert (tmp_path / "runs/grid-Net-20K-digits/reports/report.html").exists()
+
+
+def test_the_commands_for_the_network_of_a_user_work(tmp_path: Path) -> None:
+    grid, *_ = re.findall(
+        r"^archsearch (.*--set-axis.*)$", (ROOT / "docs/own-family.md").read_text(), re.MULTILINE
+    )
+    command = [*grid.split(), "--plan", "--format", "json"]
+    main = "from archsearch.cli import main; main()"
+    rows = json.loads(run(tmp_path, "own-family.md", "-c", main, *command))
+    assert [(row["width"], row["depth"], row["status"]) for row in rows] == [
+        (32, 29, "exact"), (48, 12, "exact"), (64, 6, "exact")
+    ]  # fmt: skip

@@ -183,6 +183,13 @@ def ignore_stop(folder: Path, device: str, stop: Stop) -> None:
     time.sleep(600)
 
 
+def read_variant(folder: Path, device: str, stop: Stop) -> None:
+    """Notes the name of the trial's network."""
+    del device, stop
+    trial = TrialFolder(folder)
+    finish(trial, notes=(trial.trial().variant.name,))
+
+
 def record_device(folder: Path, device: str, stop: Stop) -> None:
     del stop
     finish(TrialFolder(folder), device=f"{device}, of {os.environ['CUDA_VISIBLE_DEVICES']}")

@@ -1,26 +1,38 @@
 """The Python calls: the options of the commands as keywords."""
 
-from collections.abc import Callable
-from inspect import cleandoc
+import sys
+from collections.abc import Callable, Mapping
+from inspect import Parameter, Signature, cleandoc
 from pathlib import Path
 from typing import Any
 
-from archsearch.api.keywords import check_keywords, evaluate_all, from_options, signature_of
+from archsearch.api.families import network_named, parse_axes
+from archsearch.api.keywords import (
+    check_keywords,
+    evaluate_all,
+    from_options,
+    options_of,
+    signature_of,
+)
 from archsearch.api.options import Launch, Training, parse_key_values
 from archsearch.api.requests import Grid, Scale, Search
 from archsearch.api.run import Run
 from archsearch.api.session import train_and_report
 from archsearch.api.train import FullTraining, TrainedNetwork, train_network
+from archsearch.core.by_file import source_of
+from archsearch.core.by_path import path_of
 from archsearch.core.cost import Cost
+from archsearch.core.family import Family
 from archsearch.core.numbers import ImageSize, parse_image_size
-from archsearch.networks import find_variant
+from archsearch.families import family_of
 from archsearch.study import Study
 
 
 def _call_for(kind: type[Grid | Scale | Search]) -> Callable[..., Run]:
     """Return a call that takes the options of a request, of its training and of its launch."""
 
-    def call(**options: Any) -> Run:
+    def call(*family: str | type[Family], **options: Any) -> Run:
+        options = _with_family(family, options)
         check_keywords(options, kind, Training, Launch)
         request, training = from_options(kind, options), from_options(Training, options)
         study, launch = evaluate_all(
@@ -30,24 +42,56 @@ def _call_for(kind: type[Grid | Scale | Search]) -> Callable[..., Run]:
 
     call.__name__ = call.__qualname__ = kind.__name__.lower()
     call.__doc__ = f"{cleandoc(kind.__doc__ or '')}\n\nRepeat the call to resume a stopped run."
-    call.__signature__ = signature_of(kind, Training, Launch)  # type: ignore[attr-defined]
+    call.__signature__ = _with_positional(signature_of(kind, Training, Launch), "family")  # type: ignore[attr-defined]
     return call
+
+
+def _with_family(family: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with the family that was given as the only positional argument."""
+    if len(family) > 1:
+        raise TypeError(f"one positional argument, the family, is possible, got {len(family)}")
+    if family and "family" in options:
+        raise TypeError("the family is given twice, by position and by name")
+    return {**options, **({"family": family[0]} if family else {})}
+
+
+def _with_positional(signature: Signature, name: str) -> Signature:
+    """Return the signature with this parameter first, by position or by name."""
+    first = signature.parameters[name].replace(kind=Parameter.POSITIONAL_OR_KEYWORD)
+    others = [p for p in signature.parameters.values() if p.name != name]
+    return signature.replace(parameters=[first, *others])
 
 
 def _command(kind: type, options: dict[str, Any]) -> list[str]:
     """Return the command that does the same, which messages suggest for resuming."""
     command = ["archsearch", kind.__name__.lower()]
+    declared = options_of(kind, Training, Launch)
     for name, value in options.items():
-        flag = f"--{name.replace('_', '-')}"
+        flag = declared[name][0].metadata.get("flag") or f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             command.append(flag if value else flag.replace("--", "--no-", 1))
-        elif name == "set":
-            pairs = parse_key_values(value).items()
-            command += [part for key, text in pairs for part in (flag, f"{key}={text}")]
+        elif name in ("set", "switches"):
+            command += _pairs(flag, parse_key_values(value))
+        elif name == "values":
+            axes = {axis: ",".join(map(str, v)) for axis, v in parse_axes(value).items()}
+            command += _pairs(flag, axes)
+        elif isinstance(value, type):
+            command += [flag, _family_text(value)]
         elif value is not None:
             is_list = isinstance(value, list | tuple)
             command += [flag, ",".join(map(str, value)) if is_list else str(value)]
     return command
+
+
+def _pairs(flag: str, values: Mapping[str, str]) -> list[str]:
+    return [part for key, text in values.items() for part in (flag, f"{key}={text}")]
+
+
+def _family_text(family: type[Family]) -> str:
+    """Return a family as the option --family reads it; one of a file by the path of the file."""
+    family = family_of(family)
+    module = sys.modules[family.__module__]
+    return f"{module.__file__}:{family.__name__}" if source_of(family) else path_of(family)
 
 
 grid, scale, search = map(_call_for, (Grid, Scale, Search))
@@ -60,16 +104,26 @@ def run(study: Study, **options: Any) -> Run:
     return Run(train_and_report(study, launch, ["archsearch", "run"]).path)
 
 
-def train(network: str, **options: Any) -> TrainedNetwork:
+def train(
+    network: "str | Family | type[Family]", name: str | None = None, **options: Any
+) -> TrainedNetwork:
     """Train one network in full: ``T``, ``64-16-4-18``, ``RUN:best``.
 
-    Repeat the call to resume a stopped training.
+    ``train(Net, "32-5")``, ``train("32-5", family=Net)`` and ``train(Net(32, 5))`` train one of
+    another family. Repeat the call to resume a stopped training.
     """
+    if name is not None:
+        network, options = name, _with_family((network,), options)
     check_keywords(options, FullTraining)
     return train_network(network, from_options(FullTraining, options))
 
 
-train.__signature__ = signature_of(FullTraining)  # type: ignore[attr-defined]
+train.__signature__ = Signature(  # type: ignore[attr-defined]
+    [
+        *list(Signature.from_callable(train).parameters.values())[:2],
+        *signature_of(FullTraining).parameters.values(),
+    ]
+)
 
 
 def load(run: Path | str) -> Run:
@@ -83,14 +137,25 @@ def load(run: Path | str) -> Run:
     return loaded
 
 
-def count(network: str, *, image_size: ImageSize = 224, num_classes: int = 1000) -> Cost:
-    """Return what a network costs, in closed form: ``T``, ``64-16-4-18``, ``RUN:best``.
+def count(
+    network: "str | Family | type[Family]",
+    name: str | None = None,
+    *,
+    family: str | type[Family] = "internimage",
+    switches: Mapping[str, Any] | None = None,
+    image_size: ImageSize = 224,
+    num_classes: int = 1000,
+) -> Cost:
+    """Return what a network costs: ``T``, ``64-16-4-18``, ``RUN:best``.
 
-    ``image_size`` is a side in pixels, (height, width), or a text such as ``800x1333`` (height x
-    width).
+    ``count(Net, "32-5")``, ``count("32-5", family=Net)`` and ``count(Net(32, 5))`` count one of
+    another family, in closed form if the family has one. ``image_size`` is a side in pixels,
+    (height, width), or a text such as ``800x1333`` (height x width).
 
     Raises:
         ValueError: if no network has that name, or for a size below one pixel.
     """
+    if name is not None:
+        network, family = name, network
     height, width = parse_image_size(image_size)
-    return find_variant(network).cost(height, width, num_classes)
+    return network_named(network, family, switches).cost(height, width, num_classes)

@@ -217,7 +217,9 @@ def parse_whole_numbers(values: Mapping[str, Numbers]) -> dict[str, tuple[int, .
     return dict(zip(values, evaluate_all(*calls), strict=True))
 
 
-def parse_key_values(pairs: Mapping[str, Any] | Iterable[str] | None) -> dict[str, str]:
+def parse_key_values(
+    pairs: Mapping[str, Any] | Iterable[str] | None, option: str = "set", form: str = "KEY=VALUE"
+) -> dict[str, str]:
     """Return a mapping, or pairs such as ``["lr=1e-3"]``, as key -> text.
 
     Raises:
@@ -227,5 +229,5 @@ def parse_key_values(pairs: Mapping[str, Any] | Iterable[str] | None) -> dict[st
         return {key: str(value) for key, value in pairs.items()}
     split = [pair.partition("=") for pair in pairs or ()]
     if bad := [key for key, equals, _ in split if not (key and equals)]:
-        raise ValueError(f"set must be KEY=VALUE, got {', '.join(map(repr, bad))}")
+        raise ValueError(f"{option} must be {form}, got {', '.join(map(repr, bad))}")
     return {key.strip(): value.strip() for key, _, value in split}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from archsearch.api.families import AXES
 from archsearch.api.keywords import (
     InputErrors,
     check_keywords,
@@ -14,7 +15,7 @@ from archsearch.api.keywords import (
     option,
 )
 from archsearch.api.options import MAX_SEEDS, Numbers, Training, parse_whole_numbers
-from archsearch.api.requests import AXES, Grid
+from archsearch.api.requests import Grid
 from archsearch.core.cell import Cell
 
 if TYPE_CHECKING:

@@ -3,40 +3,43 @@
 Each request class holds the options of one command; its `study` returns the study to train.
 """
 
-from collections.abc import Mapping
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from archsearch.api.keywords import evaluate_all, number_options, option
-from archsearch.api.options import Numbers, Resolved, Training, parse_whole_numbers
+from archsearch.api.families import FamilyOptions, SpaceOptions, parse_axes
+from archsearch.api.keywords import evaluate_all, option
+from archsearch.api.options import Resolved, Training, parse_key_values
 from archsearch.core import plans
 from archsearch.core.budget import DEFAULT_TOLERANCE, Budget
+from archsearch.core.family import Family
 from archsearch.core.numbers import LARGEST, quoted
-from archsearch.families.internimage import ORIGIN, SCALED_ORIGIN, parse_variant
-from archsearch.families.internimage_space import SEARCH_SPACE
+from archsearch.families import DEFAULT
+from archsearch.families.internimage import SCALED_ORIGIN
+from archsearch.families.internimage_space import SEARCH_SPACE, named_space
 from archsearch.space import scaling
-from archsearch.space.grid import Invalid
+from archsearch.space.grid import Invalid, Space
 from archsearch.space.scaling import check_factors
 from archsearch.study import Study
 from archsearch.tasks.classification import CLASSIFICATION
 
 BUDGET_HELP = "Give all models this size: 30M (parameters), 5G (multiply-adds), ..."
 TOLERANCE_HELP = "Allow models to miss the budget by this fraction."
-AXES = tuple(name for name in ORIGIN.number_names() if name != ORIGIN.solved)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid:
+class Grid(SpaceOptions):
     """Train the paper's 30-cell grid and draw its heatmap.
 
-    The budget may be any size. The heatmap has the layout of Fig. A (supplement C.1).
+    The family and the budget may be any. InternImage's heatmap has the layout of Fig. A
+    (supplement C.1).
     """
 
     budget: str = option("30M", BUDGET_HELP)
-    preset: str = option("main", "Use the grid main (C1 48, 64, 80) or supplement (C1 16, 32, 64).")
-    values: Mapping[str, Numbers] = number_options(
-        AXES, "Use these values of {name} instead of the preset's, such as 16,32."
+    preset: str | None = option(
+        None,
+        "Use InternImage's grid main (C1 48, 64, 80; the default) or supplement (C1 16, 32, 64).",
     )
     invalid: Invalid = option("repair", "Repair, skip or refuse the cells that break a rule.")
     tolerance: float = option(DEFAULT_TOLERANCE, TOLERANCE_HELP)
@@ -49,27 +52,24 @@ class Grid:
         """
         from archsearch.studies import grid
 
-        budget, resolved, values = evaluate_all(
-            lambda: Budget.parse(self.budget, self.tolerance),
-            training.resolved,
-            lambda: parse_whole_numbers(self.values),
+        budget, resolved, space = evaluate_all(
+            lambda: Budget.parse(self.budget, self.tolerance), training.resolved, self._space
         )
-        study = grid.study(
-            budget=budget,
-            preset=self.preset,
-            invalid=self.invalid,
-            **values,
-            **_training_arguments(resolved),
+        study = grid.study_of(
+            space, budget=budget, invalid=self.invalid, **_training_arguments(resolved)
         )
         return replace(study, plan=resolved.plan)
 
+    def _space(self) -> Space:
+        return self.space(named_space(self.preset or "main"), preset=self.preset)
+
 
 @dataclass(frozen=True, kw_only=True)
-class Scale:
+class Scale(FamilyOptions):
     """Train a ladder of sizes by (alpha, beta), or Table C.
 
     The ladder has a model for each phi = 0, 1, 2, ... up to the budget. Without alpha and beta,
-    the five pairs of Table C are trained.
+    InternImage's five pairs of Table C are trained.
     """
 
     alpha: float | None = option(None, "Multiply the depth by this factor per step of phi.")
@@ -77,7 +77,11 @@ class Scale:
     budget: str = option(
         f"{scaling.LADDER_BUDGET}", "End the ladder before a model exceeds this size."
     )
-    origin: str = option(SCALED_ORIGIN.name, "Start the ladder from this model (C1-C'-L1-L3).")
+    origin: str | None = option(
+        None,
+        "Start the ladder from this model: a published name, or all numbers of the family joined "
+        f"by -; the default of InternImage is {SCALED_ORIGIN.name} (C1-C'-L1-L3).",
+    )
     rounding: str | None = option(
         None,
         "Round by nearest (the ladder's default), floor, budget, equal-size (one size per step for "
@@ -96,7 +100,7 @@ class Scale:
 
         budget, origin, resolved, _ = evaluate_all(
             lambda: Budget.parse(self.budget, self.tolerance),
-            lambda: parse_variant(self.origin, like=SCALED_ORIGIN),
+            self._origin,
             training.resolved,
             self._check_factors,
         )
@@ -106,13 +110,22 @@ class Scale:
         )  # fmt: skip
         return replace(study, plan=resolved.plan)
 
+    def _origin(self) -> Family:
+        like = self.like(SCALED_ORIGIN)
+        if self.origin is None and type(like) is not DEFAULT:
+            raise ValueError(
+                f"a ladder of {type(like).__name__} needs an origin: give --origin and a published "
+                f"name or the numbers {'-'.join(map(like.label_of, like.number_names()))}"
+            )
+        return type(like).parse(self.origin or SCALED_ORIGIN.name, like)
+
     def _check_factors(self) -> None:
         if self.alpha is not None or self.beta is not None:
             check_factors(self.alpha, self.beta)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
+class Search(SpaceOptions):
     """Search for variants under a budget with Optuna.
 
     Repeating the command gives the same proposals.
@@ -121,10 +134,9 @@ class Search:
     budget: str = option("30M", BUDGET_HELP)
     trials: int = option(60, "Train this many variants.")
     over: plans.Numbers = option(
-        "four", "Search the four numbers, or all twelve without the stacking rules."
-    )
-    values: Mapping[str, Numbers] = number_options(
-        AXES, "Search these values of {name}, such as 16,32."
+        "four",
+        "Search InternImage's four numbers, or all twelve without the stacking rules. Other "
+        "families are searched over all of their numbers.",
     )
     sampler: plans.Sampler = option("tpe", "Propose variants with this sampler of Optuna.")
     objectives: str = option(
@@ -143,17 +155,17 @@ class Search:
         """
         from archsearch.studies import search
 
-        budget, resolved, objectives, values, _ = evaluate_all(
+        budget, resolved, objectives, space, _ = evaluate_all(
             lambda: Budget.parse(self.budget, self.tolerance),
             training.resolved,
             lambda: parse_metrics(self.objectives),
-            self._values,
+            self._space,
             self._check_numbers,
         )
         return search.study(
             recipe=resolved.recipe, budget=budget, num_trials=self.trials, over=self.over,
             sampler=self.sampler, objectives=objectives, seed=self.search_seed,
-            data=resolved.data, space=SEARCH_SPACE.with_values(**values),
+            data=resolved.data, space=space,
         )  # fmt: skip
 
     def _check_numbers(self) -> None:
@@ -163,11 +175,14 @@ class Search:
                 f"got {quoted(self.trials)} and {quoted(self.search_seed)}"
             )
 
-    def _values(self) -> dict[str, tuple[int, ...]]:
-        if self.over == "twelve" and self.values:
-            names = " and ".join(self.values)
-            raise ValueError(f"{names} can be set only if over is four, got over {self.over}")
-        return parse_whole_numbers(self.values)
+    def _space(self) -> Space:
+        space = self.space(SEARCH_SPACE, over=None if self.over == "four" else self.over)
+        names = [*parse_axes(self.values), *self.own_values, *parse_key_values(self.switches)]
+        if self.over == "twelve" and names:
+            raise ValueError(
+                f"{' and '.join(names)} can be set only if over is four, got over {self.over}"
+            )
+        return space
 
 
 StudyName = Literal["kernel-size", "ablation", "deformable-attention", "data-scale"]
@@ -261,6 +276,7 @@ def load_study(file: Path) -> Study:
 
     if not file.is_file():
         raise ValueError(f"{file} is not a file")
+    sys.path.insert(0, str(file.absolute().parent))  # as Python does for a script
     value = runpy.run_path(str(file)).get("study")
     study = value() if callable(value) else value
     if not isinstance(study, Study):

@@ -7,25 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from archsearch.api.families import FamilyOptions, network_named
 from archsearch.api.keywords import evaluate_all, option
 from archsearch.api.live import clock, say, value_text
 from archsearch.api.options import DATA_HELP, EPOCHS_HELP, RECIPE_HELP, SET_HELP, Training
 from archsearch.api.session import RUNS
+from archsearch.core.family import Family
 from archsearch.core.interrupted import Interrupted
 from archsearch.core.numbers import LARGEST, quoted
-from archsearch.networks import find_variant
 from archsearch.running.stopping import StopRequest, StudyStopped, stopped_by_storage
+from archsearch.studies.family_texts import study_name
 from archsearch.study import Record
 from archsearch.tasks.classification import CLASSIFICATION
 
 if TYPE_CHECKING:
-    from internimage.model import InternImage
+    from torch import nn
 
 POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class FullTraining:
+class FullTraining(FamilyOptions):
     """How one network is trained in full."""
 
     data: str = option("digits", DATA_HELP, metavar="NAME")
@@ -81,19 +83,19 @@ class TrainedNetwork:
 
     @property
     def weights(self) -> Path:
-        """The file of the weights, for `internimage.load_weights`."""
+        """The file of the weights; `internimage.load_weights` reads those of InternImage."""
         from archsearch.running.train_full import WEIGHTS
 
         return self.folder / WEIGHTS
 
-    def model(self) -> "InternImage":
+    def model(self) -> "nn.Module":
         """Return the trained network, in evaluation mode."""
-        from internimage import load_weights
+        from archsearch.running.weights import read_network
 
-        return load_weights(self.weights).eval()
+        return read_network(self.weights)
 
 
-def train_network(network: str, options: FullTraining) -> TrainedNetwork:
+def train_network(network: "str | Family | type[Family]", options: FullTraining) -> TrainedNetwork:
     """Train one network in full; repeat the call to resume a stopped training.
 
     Raises:
@@ -107,13 +109,14 @@ def train_network(network: str, options: FullTraining) -> TrainedNetwork:
         data=options.data, recipe=options.recipe, epochs=options.epochs, set=options.set
     )
     variant, resolved, device, _ = evaluate_all(
-        lambda: find_variant(network),
-        lambda: training.resolved(model=network.upper()),
+        lambda: network_named(network, options.family, options.switches),
+        lambda: training.resolved(model=network.upper() if isinstance(network, str) else "T"),
         options.device_name,
         options.check_seed,
     )
     source = options.data.partition(":")[0]
-    folder = Path(options.out) if options.out else RUNS / f"train-{variant.name}-{source}"
+    name = study_name("train", variant)
+    folder = Path(options.out) if options.out else RUNS / f"{name}-{variant.name}-{source}"
     say(f"Training {variant.name} on {options.data}, recipe {resolved.recipe.name}, in {folder}")
     if warning := precision_warning(resolved.recipe, device):
         say(warning)

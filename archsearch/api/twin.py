@@ -45,6 +45,7 @@ def first_look(folder: "StudyFolder", seconds: float) -> str:
     """
     study, command = folder.study(), folder.request()["command"]
     is_grid = list(command[:2]) == ["archsearch", "grid"] and study.budget is not None
+    is_grid = is_grid and set(WIDTHS) <= set(study.axes or ())  # another family has other widths
     if seconds <= LONG_SECONDS or not is_grid:
         return ""
     command = twin_command(study, command, seconds)

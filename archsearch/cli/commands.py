@@ -1,6 +1,9 @@
 """All commands, and what becomes of their errors."""
 
 import os
+import re
+import sys
+from collections.abc import Sequence
 
 import typer
 
@@ -10,7 +13,7 @@ from archsearch.cli.streams import CLOSED_PIPE
 from archsearch.running.stopping import StudyStopped
 
 app = typer.Typer(
-    help="Choose an InternImage variant under a budget, and a scaling rule you can trust.",
+    help="Choose a vision network under a budget, and a scaling rule you can trust.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -21,13 +24,28 @@ for module in (launch, power, paper, probe, count, runs):
         app.command()(command)
 
 
+def with_repeated_axes(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with --set-axis before each of several axes that follow one.
+
+    ``--set-axis width=32,48 depth=2,4`` reads as ``--set-axis width=32,48 --set-axis depth=2,4``.
+    """
+    expanded: list[str] = []
+    follows_axis = False
+    for argument in arguments:
+        if follows_axis and re.fullmatch(r"\w+=[\d,_ ]+", argument, re.ASCII):
+            expanded.append("--set-axis")
+        follows_axis = expanded[-1:] == ["--set-axis"] or argument.startswith("--set-axis=")
+        expanded.append(argument)
+    return expanded
+
+
 def run() -> int:
     """Run a command and return its exit code.
 
     Wrong input prints one message, our own mistakes a traceback.
     """
     try:
-        app()
+        app(args=with_repeated_axes(sys.argv[1:]))
     except SystemExit as end:
         # Typer ends with 1 if it cannot write, whatever the stream.
         closed = isinstance(end.__context__, BrokenPipeError)

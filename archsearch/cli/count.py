@@ -6,14 +6,15 @@ from typing import Annotated, Any
 
 from typer import Argument, Exit, Option
 
+from archsearch.api.families import FamilyOptions, network_named, refuse_internimage_options
 from archsearch.api.keywords import evaluate_all, from_options, number_options
 from archsearch.api.live import say
 from archsearch.cli.options import AsFormat, Format, ImageSize, with_options
 from archsearch.cli.output import print_blocks, print_json, print_rows
+from archsearch.core.family import Family
 from archsearch.core.numbers import LARGEST, parse_image_size, size_text
-from archsearch.families.internimage import ORIGIN, parse_variant
+from archsearch.families.internimage import ORIGIN, InternImageFamily, parse_variant
 from archsearch.families.internimage_cost import count_row
-from archsearch.networks import find_variant
 from internimage.config import ModelConfig
 
 
@@ -22,17 +23,17 @@ class VariantNumbers:
     """The numbers of a variant, one option each."""
 
     values: Mapping[str, str] = number_options(
-        ORIGIN.number_names(), "Count the network with this {name}; give all four numbers."
+        ORIGIN.number_names(), "Count the InternImage with this {name}; give all four numbers."
     )
 
 
-@with_options(VariantNumbers)
+@with_options(FamilyOptions, VariantNumbers)
 def count(
     name: Annotated[
         str | None,
         Argument(
-            help="Count this network: T, S, B, L, XL, H, C1-C'-L1-L3 such as 64-16-4-18, or "
-            "RUN:best."
+            help="Count this network: T, S, B, L, XL, H, C1-C'-L1-L3 such as 64-16-4-18, RUN:best, "
+            "or with --family a published name or all numbers joined by -."
         ),
     ] = None,
     image_size: ImageSize = "224",
@@ -54,60 +55,108 @@ def count(
     ] = 1000,
     verify: Annotated[
         bool,
-        Option("--verify", help="Also count the built model with fvcore; exit 1 if they differ."),
+        Option(
+            "--verify",
+            help="Also count the built model (InternImage's with fvcore); exit 1 if they differ.",
+        ),
     ] = False,
     output: AsFormat = Format.table,
     **values: Any,
 ) -> None:
     """Count the parameters and multiply-adds of a network.
 
-    Activations are counted too. The counts are in closed form, for any image size.
+    Activations are counted too. InternImage is counted in closed form, for any image size; a
+    family without a closed form on the meta device.
     """
+    changes: dict[str, Any] = {
+        "kernel": kernel, "norm": norm, "layer_scale": layer_scale, "operator": operator,
+    }  # fmt: skip
+    changes = {name: value for name, value in changes.items() if value is not None}
+    options = from_options(FamilyOptions, values)
     network, pixels = evaluate_all(
-        lambda: _network(name, from_options(VariantNumbers, values).values),
+        lambda: _network(name, options, from_options(VariantNumbers, values).values, changes),
         lambda: parse_image_size(image_size, "--image-size"),
     )
-    changes: dict[str, Any] = {
-        "kernel_size": kernel, "norm": norm, "layer_scale": layer_scale, "operator": operator,
-        "num_classes": classes,
-    }  # fmt: skip
-    config = replace(network, **{k: v for k, v in changes.items() if v is not None})
-    if norm is not None:
-        config = replace(config, stage_end_norm=norm != "post")
-    row = count_row(config, *pixels)
+    config = _config(network, changes, classes) if isinstance(network, InternImageFamily) else None
+    row = _row(network, classes, *pixels) if config is None else count_row(config, *pixels)
     if output is Format.json:
         print_json(row)
     else:
         print_rows([row | {"image_size": size_text(row["image_size"])}])
     if verify:
-        _verify(config, *pixels)
+        differences = (
+            _differences_of_built(network, classes, *pixels)
+            if config is None
+            else _differences(config, *pixels)
+        )
+        for line in differences:
+            say(line)
+        if differences:
+            raise Exit(1)
+        say(f"closed form = built module{'' if config is None else ' = fvcore'}")
 
 
-def _network(name: str | None, numbers: Mapping[str, str]) -> ModelConfig:
+def _network(
+    name: str | None,
+    options: FamilyOptions,
+    numbers: Mapping[str, str],
+    changes: Mapping[str, Any],
+) -> Family:
     flags = {number: f"--{number.replace('_', '-')}" for number in ORIGIN.number_names()}
     if name and numbers:
         listed = ", ".join(flags[number] for number in numbers)
         raise ValueError(f"give a name ({name}) or numbers ({listed}), not both")
     if name:
-        return find_variant(name).config()
+        variant = network_named(name, options.family, options.switches)
+        if not isinstance(variant, InternImageFamily):
+            refuse_internimage_options(type(variant), changes)
+        return variant
+    like = options.like()
+    if not isinstance(like, InternImageFamily):
+        wanted = "-".join(map(like.label_of, like.number_names()))
+        raise ValueError(
+            f"count needs a network of {type(like).__name__}: a published name, or {wanted}"
+        )
     if missing := [flag for number, flag in flags.items() if number not in numbers]:
         raise ValueError(
             "count needs a name (T, S, B, L, XL, H), four numbers in one (64-16-4-18), or "
             f"{' '.join(flags.values())}; missing: {', '.join(missing)}"
         )
-    return parse_variant("-".join(numbers[number] for number in flags)).config()
+    return type(like).parse("-".join(numbers[number] for number in flags), like)
 
 
-def _verify(config: ModelConfig, height: int, width: int) -> None:
+def _config(network: InternImageFamily, changes: Mapping[str, Any], classes: int) -> ModelConfig:
+    names = {"kernel": "kernel_size"}
+    changed = {names.get(name, name): value for name, value in changes.items()}
+    config = replace(network.config(), num_classes=classes, **changed)
+    norm = changes.get("norm")
+    return config if norm is None else replace(config, stage_end_norm=norm != "post")
+
+
+def _row(variant: Family, classes: int, height: int, width: int) -> dict[str, Any]:
+    """Return the numbers, the switches and the cost of a network of another family."""
+    cost = variant.cost(height, width, classes)
+    return {**variant.params(), "num_classes": classes, **vars(cost)}
+
+
+def _differences_of_built(variant: Family, classes: int, height: int, width: int) -> list[str]:
+    """Return how the cost differs from a count of the built network on the meta device."""
+    from archsearch.core.meta_cost import count_module
+
+    cost = variant.cost(height, width, classes)
+    built = count_module(lambda: variant.build(classes), height, width)
+    return [
+        f"{name}: closed form {getattr(cost, name):,}, built module {getattr(built, name):,}"
+        for name in ("params", "macs", "activations")
+        if getattr(cost, name) != getattr(built, name)
+    ]
+
+
+def _differences(config: ModelConfig, height: int, width: int) -> list[str]:
     from archsearch.paper.cost_check import verify
 
     say("building the model and counting it with fvcore ...")
-    differences = verify(config, height, width)
-    for line in differences:
-        say(line)
-    if differences:
-        raise Exit(1)
-    say("closed form = built module = fvcore")
+    return verify(config, height, width)
 
 
 def exponent(

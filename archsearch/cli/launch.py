@@ -62,14 +62,16 @@ def train(
     network: Annotated[
         str,
         Argument(
-            help="Train this network: RUN:best, RUN:64-16-4-18, T, S, B, L, XL, H, or 64-16-4-18."
+            help="Train this network: RUN:best, RUN:64-16-4-18, T, S, B, L, XL, H, 64-16-4-18, or "
+            "with --family a published name or all numbers joined by -."
         ),
     ],
     **options: Any,
 ) -> None:
     """Train one network in full and save its weights.
 
-    RUN:best trains the best network of a run. `internimage.load_weights` loads the weights.
+    RUN:best trains the best network of a run. `internimage.load_weights` loads the weights of an
+    InternImage.
     """
     trained = train_network(network, from_options(FullTraining, options))
     if trained.record.status != "complete":

@@ -5,10 +5,12 @@ define `solved` and `Family.build`; rules, cost, growth and labels have defaults
 not import torch.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import MISSING, asdict, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from archsearch.core.by_file import restored, source_of
 from archsearch.core.by_path import path_of
 from archsearch.core.cost import Cost
 from archsearch.core.numbers import LARGEST, quoted
@@ -37,6 +39,9 @@ class Family:
 
     switch_names: ClassVar[tuple[str, ...]] = ()
     """Fields that choose the type of block; they are not numbers of the variant."""
+
+    grid_values: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    """The values of the default grid, of every number that is not solved; none by default."""
 
     stored_without_path: ClassVar[bool] = False
     """True for families whose variants were stored before files held the family's import path."""
@@ -88,11 +93,51 @@ class Family:
     def growth_factor(self, alpha: float, beta: float, axis: str = "params") -> tuple[float, str]:
         """The factor by which one step of phi multiplies the cost on ``axis``, and its formula."""
         larger = self.grow(alpha, beta, 1, "nearest")[0].cost()
-        return getattr(larger, axis) / getattr(self.cost(), axis), "the step to phi = 1"
+        return getattr(larger, axis) / getattr(self.cost(), axis), "size at phi 1 / size at phi 0"
 
     def published(self) -> Mapping[str, Any]:
         """Model name and result that the paper prints for exactly this variant, else empty."""
         return {}
+
+    @classmethod
+    def named(cls) -> Mapping[str, Self]:
+        """The published variants by name; none by default."""
+        return {}
+
+    @classmethod
+    def parse(cls, text: str, like: Self | None = None) -> Self:
+        """The variant of a published name, or of all numbers joined by ``-`` (``32-5``).
+
+        Numbers take their switches from ``like``, by default those of `template`.
+
+        Raises:
+            ValueError: the text has another form, or the numbers break a rule.
+        """
+        name, names = text.strip(), cls.number_names()
+        published = {title.casefold(): variant for title, variant in cls.named().items()}
+        if name.casefold() in published:
+            return published[name.casefold()]
+        parts = name.split("-")
+        if len(parts) != len(names) or not all(
+            re.fullmatch(r"\d{1,15}", part, re.ASCII) for part in parts
+        ):
+            known = f"one of {', '.join(cls.named())}, or " if cls.named() else ""
+            wanted = "-".join(map(cls.label_of, names))
+            raise ValueError(f"wanted {known}the numbers {wanted}, got {quoted(text)}")
+        return (like or cls.template()).with_numbers(*map(int, parts))
+
+    @classmethod
+    def template(cls, **switches: Any) -> Self:
+        """A variant with these switches, else with their defaults, and with every number 1.
+
+        It is not validated: it gives a space or a parsed name its family and its switches.
+        """
+        variant = object.__new__(cls)
+        for field in fields(cls):  # type: ignore[arg-type]
+            default = None if field.default is MISSING else field.default
+            value = switches.get(field.name, default) if field.name in cls.switch_names else 1
+            object.__setattr__(variant, field.name, value)
+        return variant
 
     @property
     def num_blocks(self) -> int:
@@ -100,6 +145,13 @@ class Family:
         return 1
 
     # --- derived from the above; subclasses rarely override these
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle a variant of a file with the file's content: the other process may lack it."""
+        cls = type(self)
+        if (source := source_of(cls)) is None:
+            return super().__reduce_ex__(protocol)
+        return restored, (source, cls.__qualname__, vars(self))
 
     def problems(self) -> list[str]:
         """A message for every number out of range, else for every broken rule; empty if legal."""
@@ -173,7 +225,24 @@ class Family:
 def variant_to_dict(variant: Family) -> dict[str, Any]:
     """Plain JSON values; `archsearch.families.variant_from_dict` is its inverse."""
     values: dict[str, Any] = asdict(variant)  # type: ignore[call-overload]
-    return values if variant.stored_without_path else {"family": path_of(type(variant)), **values}
+    return {**family_to_dict(type(variant)), **values}
+
+
+def family_to_dict(family: type[Family]) -> dict[str, str]:
+    """What stored variants name their family by: its import path, or its file and the sha256 of
+    the content. Empty for the family that is stored without a path."""
+    if family.stored_without_path:
+        return {}
+    source = source_of(family)
+    if source is None:
+        return {"family": path_of(family)}
+    return {"family": f"{source.name}:{family.__qualname__}", "source": source.digest}
+
+
+def has_other_source(variant: Family, sources: Mapping[str, str]) -> bool:
+    """Whether ``sources``, the sha256 by family, have the variant's file with another content."""
+    own = family_to_dict(type(variant))
+    return "source" in own and sources.get(own["family"], own["source"]) != own["source"]
 
 
 def differing_switches(variants: Iterable[Family]) -> list[str]:

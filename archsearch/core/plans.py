@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
 Over = Literal["epochs", "image_size", "data_fraction"]
@@ -41,6 +41,7 @@ class Search:
 
     ``over`` is ``four`` (the numbers of ``space`` under the family's rules) or ``twelve`` (all
     hyper-parameters of InternImage, without rules). ``seed`` seeds the sampler of the proposals.
+    ``like`` names the family and holds its switches; it is empty for InternImage.
     """
 
     kind: ClassVar = "search"
@@ -51,6 +52,7 @@ class Search:
     seed: int
     num_trials: int
     tolerance: float
+    like: Mapping[str, Any] = field(default_factory=dict)
 
 
 Plan = MoreSeeds | Halve | Search
@@ -60,4 +62,7 @@ KINDS: dict[str, type[Plan]] = {plan.kind: plan for plan in (MoreSeeds, Halve, S
 
 def plan_to_dict(plan: Plan | None) -> dict[str, Any]:
     """The plan as plain JSON values; empty without a plan."""
-    return {} if plan is None else {"kind": plan.kind, **asdict(plan)}
+    if plan is None:
+        return {}
+    values = {"kind": plan.kind, **asdict(plan)}
+    return {key: value for key, value in values.items() if key != "like" or value}

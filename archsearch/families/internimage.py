@@ -87,6 +87,9 @@ class Variant(InternImageFamily):
     operator: Operator = "dcnv3"
 
     axes: ClassVar[tuple[str, ...]] = ("group_channels", "l1", "c1")
+    grid_values: ClassVar[Mapping[str, tuple[int, ...]]] = {
+        "c1": (48, 64, 80), "group_channels": (16, 32), "l1": (1, 2, 3, 4, 5),
+    }  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -129,6 +132,15 @@ class Variant(InternImageFamily):
         """Name and top-1 accuracy in percent that the paper prints for this network, else empty."""
         names = [name for name, variant in PUBLISHED.items() if variant == self]
         return {"model": names[0], "accuracy": PUBLISHED_ACCURACY[names[0]]} if names else {}
+
+    @classmethod
+    def named(cls) -> "Mapping[str, Variant]":
+        return PUBLISHED
+
+    @classmethod
+    def parse(cls, text: str, like: "Variant | None" = None) -> "Variant":
+        """See `parse_variant`."""
+        return parse_variant(text, like or ORIGIN)
 
     @property
     def depth(self) -> int:

@@ -6,7 +6,7 @@ from archsearch.families.internimage import ORIGIN, FreeVariant
 from archsearch.space.grid import Space
 from archsearch.space.search_space import Choice, Domain
 
-MAIN = Space(ORIGIN, {"c1": (48, 64, 80), "group_channels": (16, 32), "l1": (1, 2, 3, 4, 5)})
+MAIN = Space(ORIGIN, ORIGIN.grid_values)
 
 SPACES = {"main": MAIN, "supplement": MAIN.with_values(c1=(16, 32, 64))}
 """The two printed discretizations: Section 3.2 and supplement C.1."""

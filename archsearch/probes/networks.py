@@ -10,7 +10,7 @@ from archsearch.families.internimage import InternImageFamily, parse_network
 from archsearch.networks import NetworkName, find_trial
 from archsearch.probes.photos import Photo
 from archsearch.results import load
-from archsearch.running.train_full import measured_weights
+from archsearch.running.weights import measured_weights
 from archsearch.storage.study_folder import StudyFolder, TrialFolder
 from archsearch.study import Trial
 from archsearch.training.augmentation import to_float
@@ -116,7 +116,11 @@ def _from_run(run: Path, which: str) -> Network:
 
 
 def _with_weights(trial: Trial, state: dict[str, object], folder: TrialFolder) -> InternImage:
-    assert isinstance(trial.variant, InternImageFamily)
+    if not isinstance(trial.variant, InternImageFamily):
+        raise ValueError(
+            f"this looks into networks of InternImage, and {trial.variant.name} is a "
+            f"{type(trial.variant).__name__}"
+        )
     config = trial.variant.config_for(trial.data.num_classes, trial.recipe)
     model = assemble(config, measured_weights(state), False, folder.path)
     return model.requires_grad_(False)

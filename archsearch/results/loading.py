@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archsearch.core.cell import Cell
-from archsearch.core.family import Family, differing_switches, name_with_switches
+from archsearch.core.family import (
+    Family,
+    differing_switches,
+    has_other_source,
+    name_with_switches,
+)
 from archsearch.core.plans import Halve
 from archsearch.core.task import Data
 from archsearch.results.cells import CellResult, TrialResult
@@ -79,8 +84,9 @@ def assemble(
     """
     pruned = {} if halved is None else halved.pruned
     own, others = list[TrialResult](), list[TrialResult]()
+    sources = study.sources
     for result in trials:
-        (own if _belongs(result.trial, study, data) else others).append(result)
+        (own if _belongs(result.trial, study, data, sources) else others).append(result)
     due = [t for t in own if t.state != "pending" or t.trial.variant not in pruned]
     by_variant: dict[Family, list[TrialResult]] = {}
     for result in sorted(due, key=lambda t: t.trial.seed):
@@ -100,9 +106,11 @@ def assemble(
     return Results(name, study, data, request, rows, tuple(others), notes)
 
 
-def _belongs(trial: Trial, study: Study, data: Data) -> bool:
+def _belongs(trial: Trial, study: Study, data: Data, sources: Mapping[str, str]) -> bool:
     same_data = trial.data.fingerprint == data.fingerprint
-    return trial.recipe == study.recipe and trial.task == study.task and same_data
+    same_source = not has_other_source(trial.variant, sources)
+    same_training = trial.recipe == study.recipe and trial.task == study.task
+    return same_training and same_data and same_source
 
 
 def _labels(cells: tuple[Cell, ...]) -> list[str]:

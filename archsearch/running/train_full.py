@@ -1,4 +1,4 @@
-"""Train a network in full, to weights that `internimage.load_weights` reads.
+"""Train a network in full, to weights that `archsearch.running.weights.read_network` reads.
 
 The folder has a trial's files (events, checkpoints, record), but ``request.json`` instead of a
 spec, because any network can be trained here, not only a variant of a study.
@@ -13,12 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from archsearch.core.family import Family, variant_to_dict
 from archsearch.core.interrupted import Interrupted, Stop
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data, Task
 from archsearch.families.internimage import InternImageFamily
 from archsearch.running.train_trial import run_on, to_record
+from archsearch.running.weights import Built, measured_weights, read_state, write_weights
 from archsearch.running.work import never
+from archsearch.storage.family_sources import write_sources
 from archsearch.storage.files import log, plain_json, remove_leftovers, write_json
 from archsearch.storage.stored_json import read_typed
 from archsearch.storage.trial_folder import TrialFolder
@@ -27,8 +30,6 @@ from archsearch.tasks.classification import CLASSIFICATION
 from archsearch.training.device import check_device, settings
 from archsearch.training.process_group import ProcessGroup
 from archsearch.training.state import Training
-from internimage import load_weights, save_weights
-from internimage.weights import assemble
 
 WEIGHTS = "weights.safetensors"
 REQUEST = "request.json"
@@ -42,7 +43,7 @@ CLASSIFIER = {"head.linear.weight", "head.linear.bias"}
 class TrainingRequest:
     """One full training. ``start`` names initial weights, e.g. those of a pre-training."""
 
-    variant: InternImageFamily
+    variant: Family
     recipe: Recipe
     data: Data
     seed: int
@@ -51,11 +52,19 @@ class TrainingRequest:
 
     def identity(self) -> dict[str, Any]:
         """What may not change on resume; the path of the data and a recipe's name may."""
-        config = self.variant.config_for(self.data.num_classes, self.recipe)
         values = {f"recipe.{k}": v for k, v in asdict(self.recipe).items() if k != "name"}
-        values |= {f"network.{k}": v for k, v in asdict(config).items()}
+        values |= {f"network.{k}": v for k, v in self._network().items()}
         values |= {f"task.{k}": v for k, v in self.task.to_dict().items()}
         return {**values, "data": self.data.fingerprint, "seed": self.seed, "start": self.start}
+
+    def _network(self) -> dict[str, Any]:
+        if isinstance(self.variant, InternImageFamily):
+            return asdict(self.variant.config_for(self.data.num_classes, self.recipe))
+        return variant_to_dict(self.variant)
+
+    @property
+    def built(self) -> Built:
+        return Built(self.variant, self.recipe, self.data.num_classes)
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ def training_folder(path: Path) -> TrialFolder:
 
 
 def train_full(
-    variant: InternImageFamily,
+    variant: Family,
     recipe: Recipe,
     data: str,
     out: Path,
@@ -106,6 +115,7 @@ def train_full(
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.lock():
         remove_leftovers(folder.path)
+        write_sources(folder.path, [type(variant)])
         _write_or_check(request, folder)
         if folder.record() is None:
             run_on(device, partial(_train, folder.path, request), stop)
@@ -123,7 +133,7 @@ def _finish(folder: TrialFolder, request: TrainingRequest) -> Record:
 
 
 def export_weights(folder: TrialFolder, request: TrainingRequest, path: Path) -> None:
-    """Write the weights of a finished training, a trial's too, for `internimage.load_weights`.
+    """Write the weights of a finished training, a trial's too, for `read_network`.
 
     Raises:
         ValueError: the folder has no undamaged checkpoint, or its weights do not fit the network.
@@ -131,23 +141,7 @@ def export_weights(folder: TrialFolder, request: TrainingRequest, path: Path) ->
     stored = folder.load_checkpoint()
     if stored is None:
         raise ValueError(f"{folder.path} has no undamaged checkpoint to take weights from")
-    config = request.variant.config_for(request.data.num_classes, request.recipe)
-    save_weights(assemble(config, measured_weights(stored[1]), False, folder.path), path)
-
-
-def measured_weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights in a checkpoint's state that were measured: the averaged ones, if any.
-
-    Raises:
-        ValueError: the state holds no weights.
-    """
-    average, prefix = state.get("average"), "module."
-    weights = state.get("model") if average is None else average
-    if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise ValueError("the checkpoint holds no weights: train again in another folder")
-    if average is None:
-        return dict(weights)
-    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    write_weights(request.built, measured_weights(stored[1]), path)
 
 
 def _write_or_check(request: TrainingRequest, folder: TrialFolder) -> None:
@@ -191,13 +185,13 @@ def _check_start(request: TrainingRequest, path: Path) -> None:
         raise ValueError(f"start must be a file of weights, and {path} is not a file")
     with torch.device("meta"):
         model = request.task.build(request.variant, request.data, request.recipe)
-    _fitting(load_weights(path).state_dict(), model.state_dict(), path)
+    _fitting(read_state(path), model.state_dict(), path)
 
 
 def _load_start(training: Training, path: Path) -> None:
     """Load the weights in ``path``, except a classifier of another size."""
     own = training.model.state_dict()
-    start = _fitting(load_weights(path).state_dict(), own, path)
+    start = _fitting(read_state(path), own, path)
     training.model.load_state_dict(start, strict=False)
     if start.keys() < own.keys():
         training.progress.notes.append(f"classifier not taken from {path}: other classes")

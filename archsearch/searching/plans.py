@@ -9,7 +9,8 @@ from dataclasses import replace
 from archsearch.core.cell import Cell
 from archsearch.core.plans import Halve, MoreSeeds, Search
 from archsearch.core.task import Data
-from archsearch.families.internimage_space import MAIN, twelve_numbers
+from archsearch.families import template_from_dict
+from archsearch.families.internimage_space import twelve_numbers
 from archsearch.searching.adaptive_plan import Steps
 from archsearch.searching.adaptive_seeds import more_seeds
 from archsearch.searching.gate import PILOT_CELLS, Pilot, pilot_by_cost, pilot_by_order, pilot_seeds
@@ -117,7 +118,7 @@ def domain_of(study: Study, plan: Search) -> Domain:
     budget = replace(study.budget, tolerance=plan.tolerance)
     if plan.over == "twelve":
         return twelve_numbers(budget)
-    return domain_of_space(Space(MAIN.like, plan.space), budget)
+    return domain_of_space(Space(template_from_dict(plan.like), plan.space), budget)
 
 
 def _halving(study: Study, data: Data) -> Steps[str]:

@@ -94,8 +94,8 @@ def _check_growth(origin: Family, alpha: float, beta: float, up_to: Budget) -> N
     if step**MAX_RUNGS < room:
         raise ValueError(
             f"alpha = {alpha:g}, beta = {beta:g} multiply the {up_to.axis} by {step:.3f} a step: "
-            f"more than {MAX_RUNGS} steps to {up_to}; take larger factors (the paper: "
-            f"{BEST_PAIR[0]}, {BEST_PAIR[1]})"
+            f"more than {MAX_RUNGS} steps to {up_to}; take larger factors, such as "
+            f"{BEST_PAIR[0]} and {BEST_PAIR[1]}"
         )
 
 

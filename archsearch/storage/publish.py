@@ -7,8 +7,9 @@ extended.
 
 from pathlib import Path
 
+from archsearch.storage.family_sources import FOLDER as SOURCES
 from archsearch.storage.files import write_bytes
-from archsearch.storage.plain_file import Damaged, read_plain
+from archsearch.storage.plain_file import Damaged, read_plain, refuse_link
 from archsearch.storage.stored_json import warn_once
 from archsearch.storage.study_folder import StudyFolder
 
@@ -29,8 +30,7 @@ def publish(run: Path, target: Path) -> int:
     """
     source = StudyFolder(run).open()
     _check_target(source, target)
-    for name in STUDY_FILES:
-        _copy(source.path / name, target)
+    _copy_study(source.path, target)
     launched = source.launched()
     for trial_id in launched:
         trial = source.trial(trial_id)
@@ -54,8 +54,7 @@ def restore(records: Path, run: Path) -> int:
     source, target = StudyFolder(records).open(), StudyFolder(run)
     _check_target(source, run)
     if not (run / "study.json").exists():
-        for name in STUDY_FILES:
-            _copy(source.path / name, run)
+        _copy_study(source.path, run)
     lacking = [
         trial_id
         for trial_id in source.launched()
@@ -65,6 +64,15 @@ def restore(records: Path, run: Path) -> int:
         for path in (p for t in TRIAL_FILES for p in source.trial(trial_id).path.glob(t)):
             _copy(path, run / "trials" / trial_id)
     return len(lacking)
+
+
+def _copy_study(run: Path, target: Path) -> None:
+    """Copy the files of the study, the sources of its families first: readers need them."""
+    refuse_link(run / SOURCES)
+    for path in (run / SOURCES).glob("*.py"):
+        _copy(path, target / SOURCES)
+    for name in STUDY_FILES:
+        _copy(run / name, target)
 
 
 def _check_target(source: StudyFolder, target: Path) -> None:

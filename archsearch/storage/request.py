@@ -8,7 +8,7 @@ import msgspec
 
 from archsearch.core.budget import Budget
 from archsearch.core.cell import Fate
-from archsearch.core.family import Family
+from archsearch.core.family import Family, has_other_source
 from archsearch.core.plans import KINDS, Halve, Plan, Search
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data
@@ -86,6 +86,12 @@ def check_request(request: Mapping[str, Any]) -> None:
     numbers = {name for name, value in values if not isinstance(value, str)}
     if mixed := sorted(texts & numbers):
         raise ValueError(f"numbers and text for the coordinate {', '.join(mixed)}")
+
+
+def stored_variants(request: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | None]:
+    """The variants of a request as stored, and what its search is over."""
+    yield from (cell["variant"] for cell in request["cells"])
+    yield request.get("plan", {}).get("like")
 
 
 def migrated(values: dict[str, Any]) -> dict[str, Any]:
@@ -223,7 +229,12 @@ class Difference:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
     """Every difference of the folder's request ``old`` and the request ``new`` that changes what
     is trained; texts such as the question do not count."""
+    changed_sources = list(_source_changes(old, new))
+    old_cells, new_cells = _by_coordinates(old), _by_coordinates(new)
+    if changed_sources:  # every network is another one; the earlier ones keep their results
+        old_cells = {key: new_cells[key] for key in old_cells if key in new_cells}
     return [
+        *changed_sources,
         *_changed("", old, new, ("name", "numerics", "task")),
         *_changed("recipe.", old["recipe"], new["recipe"], _keys(old["recipe"], new["recipe"])),
         *_plan_changes(old, new),
@@ -231,7 +242,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differen
         *_members(
             "seed", dict.fromkeys(map(str, old["seeds"])), dict.fromkeys(map(str, new["seeds"]))
         ),
-        *_members("cell", _by_coordinates(old), _by_coordinates(new)),
+        *_members("cell", old_cells, new_cells),
     ]
 
 
@@ -263,6 +274,7 @@ def _plain_plan(request: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     values: dict[str, Any] = {"kind": plan.kind, **asdict(plan)}
     space: Mapping[str, Any] = values.pop("space", {})
+    values.get("like", {}).pop("source", None)  # see `_source_changes`
     return {**values, **space}
 
 
@@ -273,6 +285,25 @@ def _changed(
         if old.get(key) != new.get(key):
             text = f"the folder has {old.get(key)!r}, requested {new.get(key)!r}"
             yield Difference(f"{prefix}{key}: {text}")
+
+
+def _source_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
+    """A sentence per family whose file was edited since the folder's study was planned."""
+    old_sources, new_sources = _sources(old), _sources(new)
+    for family in old_sources.keys() & new_sources.keys():
+        before, after = old_sources[family], new_sources[family]
+        if before != after:
+            yield Difference(
+                f"the source of {family} changed since the run began (sha256 {before[:8]}, now "
+                f"{after[:8]}): the trainings so far keep their results under the earlier source",
+                extends=True,
+            )
+
+
+def _sources(request: Mapping[str, Any]) -> dict[str, str]:
+    """The hash of the file of every family that has one, by the family."""
+    stored = (values for values in stored_variants(request) if values and "source" in values)
+    return {values["family"]: values["source"] for values in stored}
 
 
 def _by_coordinates(request: Mapping[str, Any]) -> dict[str, str]:
@@ -302,9 +333,16 @@ def _members(
 def union(old: Study, new: Study) -> Study:
     """The new study with the old one's cells and seeds kept, in their order, before the new ones.
 
-    Of a plan's number of trials or seeds it has the larger; a pilot of one seed stays one.
+    Cells of an earlier source of the new study's family are not kept. Of a plan's number of trials
+    or seeds it has the larger; a pilot of one seed stays one.
     """
-    cells = {canonical_json(dict(cell.requested)): cell for cell in (*old.cells, *new.cells)}
+    sources = new.sources
+    kept = (
+        cell
+        for cell in old.cells
+        if cell.variant is None or not has_other_source(cell.variant, sources)
+    )
+    cells = {canonical_json(dict(cell.requested)): cell for cell in (*kept, *new.cells)}
     return replace(
         new,
         cells=tuple(cells.values()),

@@ -17,6 +17,7 @@ from typing import Any
 from archsearch.core.task import Data
 from archsearch.core.versions import versions
 from archsearch.storage import lock
+from archsearch.storage.family_sources import read_sources, write_sources
 from archsearch.storage.faults import NOT_ALLOWED, STORAGE_ERRORS
 from archsearch.storage.files import log, quarantine, write_json
 from archsearch.storage.lock import Locked
@@ -30,6 +31,7 @@ from archsearch.storage.request import (
     differences,
     ids_of,
     migrated,
+    stored_variants,
     study_of,
     to_request,
     trials_of,
@@ -135,15 +137,22 @@ class StudyFolder:
             ) from error
 
     def _write_new(self, study: Study, data: Data, command: Iterable[str]) -> None:
+        self._write_sources(study)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         by = {"command": list(command), "created": created, "versions": versions()}
         with self._writing():
             write_json(self.path / "study.json", {**to_request(study, data), **by}, indent=1)
 
+    def _write_sources(self, study: Study) -> None:
+        """Copy the files of the study's families into the folder, before any trial."""
+        with self._writing():
+            write_sources(self.path, study.families)
+
     def _resume(
         self, old: dict[str, Any], study: Study, data: Data, command: Iterable[str], extend: bool
     ) -> None:
         self._refuse_other_study(differences(old, to_request(study, data)), extend)
+        self._write_sources(study)
         request = to_request(union(study_of(old), study), data)
         history = ("command", "created", "versions", "commands_before")
         new = {**request, **{key: old[key] for key in history if key in old}}
@@ -193,6 +202,7 @@ class StudyFolder:
         with well_formed(path):
             request = migrated(values)
             check_request(request)
+        read_sources(self.path, stored_variants(request))
         return request
 
     def study(self) -> Study:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from archsearch.storage import checkpoint, lock
+from archsearch.storage.family_sources import read_sources
 from archsearch.storage.files import (
     append_json,
     plain_json,
@@ -91,6 +92,8 @@ class TrialFolder:
         """
         path = self.path / SPEC
         values = read_checked(path)
+        if isinstance(variant := values.get("variant"), dict):
+            read_sources(self.path.parent.parent, [variant])
         with well_formed(path):
             trial = trial_of(values)
         if trial.id != self.id:

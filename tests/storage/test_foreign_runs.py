@@ -97,7 +97,7 @@ STUDIES: dict[str, dict[str, Any]] = {
     "seeds text": {"seeds": "abc"},
     "seeds negative": {"seeds": [-1]},
     "too many seeds": {"seeds": list(range(1000))},
-    "axes": {"axes": ["a"]},
+    "axes": {"axes": [1]},
     "metric": {"metric": "__class__"},
     "plan list": {"plan": [1]},
     "plan kind": {"plan": {"kind": "evil"}},

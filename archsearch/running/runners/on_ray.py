@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from archsearch.core.by_file import source_of
 from archsearch.running.runners import RunnerOptions
 from archsearch.running.runners.flight import Flight, Silence, trial_folder
 from archsearch.running.runners.ray_nodes import Node, Nodes, first_line, only_on
@@ -54,8 +55,11 @@ def run_remotely(job: dict[str, Any], stop_file: str) -> dict[str, str]:
 
 
 def own_modules(study: Study, work: str) -> list[str]:
-    """The modules outside this package that train a study: of its families, its task, its work."""
-    families = {type(cell.variant).__module__ for cell in study.cells if cell.variant is not None}
+    """The modules outside this package that train a study: of its families, its task, its work.
+
+    Families of a file are read from the run's folder.
+    """
+    families = {family.__module__ for family in study.families if source_of(family) is None}
     modules = families | {type(study.task).__module__, work.partition(":")[0]}
     return sorted(name for name in modules if name.partition(".")[0] != "archsearch")
 
