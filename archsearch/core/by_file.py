@@ -21,6 +21,9 @@ T = TypeVar("T")
 PREFIX = "archsearch_file_"
 """Begins the names of the modules that hold executed files."""
 
+DIGITS = 12
+"""Of the hash in the name of a copy; the stored variants have all of it."""
+
 _SOURCE = "__archsearch_source__"
 
 
@@ -61,15 +64,23 @@ def module_name(file_name: str, digest: str) -> str:
 
 
 def read_source(path: Path) -> Source:
-    """The content of a user's file.
+    """The content of a user's file; that of a run's copy has the name of the original.
 
     Raises:
         ValueError: it cannot be read.
     """
     try:
-        return Source(path.name, path.read_bytes())
+        source = Source(path.name, path.read_bytes())
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from error
+    stem = path.stem.rpartition("-")[0]
+    is_copy = stem and copy_name(f"{stem}.py", source.digest) == path.name
+    return Source(f"{stem}.py", source.content) if is_copy else source
+
+
+def copy_name(file_name: str, digest: str) -> str:
+    """The name of a run's copy of a file: ``my_net-0123456789ab.py``."""
+    return f"{file_name.removesuffix('.py')}-{digest[:DIGITS]}.py"
 
 
 def execute(source: Source, path: Path) -> ModuleType:

@@ -9,21 +9,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from archsearch.core.by_file import Source, class_in, executed_class, source_of
+from archsearch.core.by_file import Source, class_in, copy_name, executed_class, source_of
 from archsearch.core.family import Family
 from archsearch.storage.files import log, quarantine, remove_leftovers, write_bytes
 from archsearch.storage.plain_file import Damaged, read_plain, refuse_link
 
 FOLDER = "families"
 
-DIGITS = 12
-"""Of the hash in the name of a copy; the stored variants have all of it."""
-
 
 def copy_path(run: Path, file_name: str, digest: str) -> Path:
     """Where the run keeps the file of this name and content."""
-    stem = Path(file_name).name.removesuffix(".py")
-    return run / FOLDER / f"{stem}-{digest[:DIGITS]}.py"
+    return run / FOLDER / copy_name(Path(file_name).name, digest)
 
 
 def write_sources(run: Path, families: Iterable[type[Family]]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 import archsearch as a
 from archsearch.cli.commands import with_repeated_axes
+from archsearch.storage.resume import resume_command
 from tests.families.test_family_by_file import NET, write
 from tests.families.toy_family import Net
 
@@ -115,7 +116,13 @@ def test_a_grid_in_python_trains_resumes_and_reports_elsewhere(
     page = (tmp_path / "moved/reports/report.html").read_text()
     for word in ("InternImage", "the paper", "The paper", "C₁", "Table B", "L₃"):
         assert word not in page
-    assert run_cli("report", str(tmp_path / "moved"), "--verify")[0] == 0
+    for verify in ([], ["--verify"]):  # the page names the folder
+        assert run_cli("report", str(tmp_path / "moved"), *verify)[0] == 0
+    (copy,) = (tmp_path / "moved/families").iterdir()
+    command = resume_command(["archsearch", "grid", "--family", family], tmp_path / "moved")
+    assert command == f"archsearch grid --family {copy}:Net --out {tmp_path / 'moved'}"
+    resumed = a.grid(f"{copy}:Net", **options, out=tmp_path / "moved")
+    assert list(resumed.df["val_accuracy_mean"]) == list(run.df["val_accuracy_mean"])
     model = a.load(tmp_path / "moved").best.model()
     best = a.load(tmp_path / "moved").best.variant
     assert model.state_dict().keys() == best.build(10).state_dict().keys()
