@@ -163,7 +163,7 @@ class _Fit:
         )
         if not (freedom and rest and noise):
             return None
-        return square / noise, f_tail(square / noise, freedom, rest)
+        return square / noise, f_tail(square, noise, freedom, rest)
 
     @cached_property
     def clustered(self) -> set[str]:
@@ -206,7 +206,7 @@ class _Fit:
         return MainEffect(
             factor=factor,
             levels=self.design.levels[factor],
-            p_value=f_tail(square / noise, freedom, rest) if freedom else 1.0,
+            p_value=f_tail(square, noise, freedom, rest),
             interaction_f=test and test[0],
             interaction_p_value=test and test[1],
             clustered=is_clustered,
@@ -237,7 +237,7 @@ class _Fit:
         if not (freedom and rest and squares):
             return None
         square = max(0.0, float(self.additive.ssr) - squares) / freedom
-        return f_tail(square / (squares / rest), freedom, rest)
+        return f_tail(square, squares / rest, freedom, rest)
 
     def result(self) -> AdditiveFit:
         """Return all effects; p-values are adjusted within each kind."""

@@ -15,11 +15,16 @@ def t_tails(estimate: float, error: float | None, degrees_of_freedom: float) -> 
     return 2 * float(stdtr(degrees_of_freedom, -abs(estimate / error)))
 
 
-def f_tail(f: float, degrees_of_freedom: int, of_noise: int) -> float:
-    """Return the p-value of a ratio of mean squares, with the degrees of freedom of both."""
+def f_tail(square: float, noise: float, degrees_of_freedom: int, of_noise: int) -> float:
+    """Return the p-value of a mean square beside the noise's, with the degrees of freedom of both.
+
+    It is 1 without degrees of freedom, and 0 if a mean square has no noise.
+    """
     from scipy.special import fdtrc
 
-    return float(fdtrc(degrees_of_freedom, of_noise, f))
+    if not (square and degrees_of_freedom):
+        return 1.0
+    return float(fdtrc(degrees_of_freedom, of_noise, square / noise)) if noise else 0.0
 
 
 def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
