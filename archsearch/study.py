@@ -197,9 +197,15 @@ class Study:
         stored = map(family_to_dict, self.families)
         return {one["family"]: one["source"] for one in stored if "source" in one}
 
-    def trial(self, variant: Family, data: Data, seed: int) -> Trial:
-        """The trial of ``variant`` in this study."""
-        return Trial(variant, self.recipe, data, seed, self.task)
+    def recipe_of(self, settings: Mapping[str, float]) -> Recipe:
+        """The study's recipe with the settings of a cell."""
+        return replace(self.recipe, **settings) if settings else self.recipe  # type: ignore[arg-type]
+
+    def trial(
+        self, variant: Family, data: Data, seed: int, settings: Mapping[str, float] | None = None
+    ) -> Trial:
+        """The trial of ``variant`` in this study, with the settings of its cell."""
+        return Trial(variant, self.recipe_of(settings or {}), data, seed, self.task)
 
     def trials(self, data: Data) -> tuple[Trial, ...]:
         """Every distinct trial, in plan order; cells with the same variant share it."""
@@ -207,7 +213,7 @@ class Study:
         for seed in self.seeds:
             for cell in self.cells:
                 if cell.variant is not None:
-                    trial = self.trial(cell.variant, data, seed)
+                    trial = self.trial(cell.variant, data, seed, cell.settings)
                     trials.setdefault(trial.id, trial)
         return tuple(trials.values())
 

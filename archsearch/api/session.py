@@ -11,9 +11,9 @@ from archsearch.api.gpu_sharing import share_gpus
 from archsearch.api.keywords import evaluate_all
 from archsearch.api.live import say
 from archsearch.api.options import Launch
-from archsearch.core.family import differing_switches, name_with_switches
 from archsearch.core.plans import Search
 from archsearch.core.task import Data
+from archsearch.families.naming import Naming
 from archsearch.study import Study
 
 if TYPE_CHECKING:
@@ -137,8 +137,8 @@ def _train(folder: "StudyFolder", launch: Launch) -> Mapping["State", int]:
 
 
 class TrialLabels(dict[str, str]):
-    """Labels of trials for the live table, by trial id: the numbers, the switches in which the
-    study's networks differ, and the seed if ``show_seeds``.
+    """Labels of trials for the live table, by trial id: the network, and the seed if
+    ``show_seeds``.
 
     A label is made on first use, because a study may launch trials that were not planned.
     """
@@ -146,11 +146,11 @@ class TrialLabels(dict[str, str]):
     def __init__(self, folder: "StudyFolder", show_seeds: bool) -> None:
         self._folder, self._show_seeds = folder, show_seeds
         cells = folder.study().cells
-        self._switches = differing_switches(c.variant for c in cells if c.variant)
+        self._naming = Naming.of((cell.variant, cell.settings) for cell in cells)
 
     def __missing__(self, trial_id: str) -> str:
         trial = self._folder.trial(trial_id).trial()
-        name = name_with_switches(trial.variant.name, trial.variant, self._switches)
+        name = self._naming.name(trial.variant.name, trial.variant, vars(trial.recipe))
         self[trial_id] = name + (f"  seed {trial.seed}" if self._show_seeds else "")
         return self[trial_id]
 

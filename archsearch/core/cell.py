@@ -19,6 +19,8 @@ class Cell:
     paper's counting: 1000 classes at 224 x 224. ``reason`` explains a repair or why the cell is
     infeasible. ``paper`` holds the figures that the paper prints for this cell. ``growth`` is the
     factor by which one step of phi multiplies the parameters after rounding; None if nothing grows.
+    ``settings`` replace fields of the study's recipe for this cell, such as the learning rate that
+    was chosen for its family.
     """
 
     requested: Mapping[str, float | int | str]
@@ -28,7 +30,9 @@ class Cell:
     reason: str = ""
     paper: Mapping[str, Any] = field(default_factory=dict)
     growth: float | None = None
+    settings: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         variant = None if self.variant is None else variant_to_dict(self.variant)
-        return {**asdict(self), "variant": variant}
+        values = {**asdict(self), "variant": variant}
+        return {key: value for key, value in values.items() if key != "settings" or value}

@@ -6,7 +6,7 @@ not import torch.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -260,10 +260,3 @@ def differing_switches(variants: Iterable[Family]) -> list[str]:
 def name_with_switches(name: str, variant: Family, switches: Iterable[str]) -> str:
     """``name`` followed by the given switches of the variant: ``16-8-2-4 kernel_size=5``."""
     return " ".join([name, *(f"{s}={getattr(variant, s)}" for s in switches)])
-
-
-def variant_names(variants: Iterable[Family | None]) -> Iterator[str]:
-    """A name per variant, including the switches in which the variants differ; "" for None."""
-    listed = list(variants)
-    switches = differing_switches(v for v in listed if v is not None)
-    return ("" if v is None else name_with_switches(v.name, v, switches) for v in listed)

@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archsearch.core.cell import Cell
-from archsearch.core.family import (
-    Family,
-    differing_switches,
-    has_other_source,
-    name_with_switches,
-)
+from archsearch.core.family import Family, has_other_source
 from archsearch.core.plans import Halve
+from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data
+from archsearch.families.naming import Naming
 from archsearch.results.cells import CellResult, TrialResult
 from archsearch.results.run_results import Results
 from archsearch.study import Study, Trial
@@ -21,6 +18,9 @@ from archsearch.study import Study, Trial
 if TYPE_CHECKING:
     from archsearch.searching.halving import HalvingOutcome
     from archsearch.storage.study_folder import TrialFolder
+
+Network = tuple[Family | None, Recipe]
+"""A variant and how it is trained: a cell may have settings of its own."""
 
 
 def load(run_dir: str | Path) -> Results:
@@ -84,20 +84,24 @@ def assemble(
     """
     pruned = {} if halved is None else halved.pruned
     own, others = list[TrialResult](), list[TrialResult]()
-    sources = study.sources
+    sources, planned = study.sources, _planned(study)
     for result in trials:
-        (own if _belongs(result.trial, study, data, sources) else others).append(result)
+        (own if _belongs(result.trial, study, data, sources, planned) else others).append(result)
     due = [t for t in own if t.state != "pending" or t.trial.variant not in pruned]
-    by_variant: dict[Family, list[TrialResult]] = {}
+    by_network: dict[Network, list[TrialResult]] = {}
     for result in sorted(due, key=lambda t: t.trial.seed):
-        by_variant.setdefault(result.trial.variant, []).append(result)
-    planned = {c.variant for c in study.cells}
-    added = tuple(Cell(v.by_name, "exact", v, v.cost()) for v in by_variant if v not in planned)
+        by_network.setdefault((result.trial.variant, result.trial.recipe), []).append(result)
+    added = tuple(
+        Cell(v.by_name, "exact", v, v.cost())
+        for v, recipe in by_network
+        if v and (v, recipe) not in planned
+    )
     cells = (*study.cells, *added)
     rows = tuple(
         CellResult(
             i, cell, label,
-            tuple(by_variant.get(v, ())) if v else (), pruned.get(v, "") if v else "",
+            tuple(by_network.get((v, study.recipe_of(cell.settings)), ())) if v else (),
+            pruned.get(v, "") if v else "",
         )
         for i, (cell, label) in enumerate(zip(cells, _labels(cells), strict=True))
         for v in [cell.variant]
@@ -106,21 +110,28 @@ def assemble(
     return Results(name, study, data, request, rows, tuple(others), notes)
 
 
-def _belongs(trial: Trial, study: Study, data: Data, sources: Mapping[str, str]) -> bool:
+def _planned(study: Study) -> set[Network]:
+    """Return the network and the recipe of every cell."""
+    return {(cell.variant, study.recipe_of(cell.settings)) for cell in study.cells}
+
+
+def _belongs(
+    trial: Trial, study: Study, data: Data, sources: Mapping[str, str], planned: set[Network]
+) -> bool:
     same_data = trial.data.fingerprint == data.fingerprint
     same_source = not has_other_source(trial.variant, sources)
-    same_training = trial.recipe == study.recipe and trial.task == study.task
-    return same_training and same_data and same_source
+    same_recipe = trial.recipe == study.recipe or (trial.variant, trial.recipe) in planned
+    return same_recipe and trial.task == study.task and same_data and same_source
 
 
 def _labels(cells: tuple[Cell, ...]) -> list[str]:
-    """Return a name per network: its numbers, and the switches that differ in this run."""
-    switches = differing_switches(c.variant for c in cells if c.variant is not None)
-    return [_label(cell, switches) for cell in cells]
+    """Return a name per network."""
+    naming = Naming.of((cell.variant, cell.settings) for cell in cells)
+    return [_label(cell, naming) for cell in cells]
 
 
-def _label(cell: Cell, switches: list[str]) -> str:
+def _label(cell: Cell, naming: Naming) -> str:
     variant = cell.variant
     if variant is None:
         return ", ".join(f"{k} {v}" for k, v in cell.requested.items())
-    return name_with_switches(variant.label, variant, switches)
+    return naming.name(variant.label, variant, cell.settings)

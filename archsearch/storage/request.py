@@ -48,6 +48,7 @@ class _StoredCell(msgspec.Struct):
     fate: Fate
     variant: dict[str, Any] | None
     trials: dict[str, TrialId]
+    settings: dict[str, float] = {}
 
 
 class _StoredRecipe(msgspec.Struct):
@@ -133,8 +134,10 @@ def to_request(study: Study, data: Data) -> dict[str, Any]:
 
 def _ids(study: Study, data: Data, seed: int) -> list[str]:
     """A trial id per cell, "" for an infeasible cell."""
-    variants = (cell.variant for cell in study.cells)
-    return ["" if v is None else study.trial(v, data, seed).id for v in variants]
+    return [
+        study.trial(cell.variant, data, seed, cell.settings).id if cell.variant else ""
+        for cell in study.cells
+    ]
 
 
 def study_of(request: Mapping[str, Any]) -> Study:
@@ -213,7 +216,7 @@ def trials_of(request: Mapping[str, Any], study: Study, data: Data) -> tuple[Tri
         for cell, stored in zip(study.cells, request["cells"], strict=True):
             if cell.variant is not None:
                 trial_id = stored["trials"][str(seed)]
-                trial = study.trial(cell.variant, data, seed)
+                trial = study.trial(cell.variant, data, seed, cell.settings)
                 trials.setdefault(trial_id, trial.with_id(trial_id))
     return tuple(trials.values())
 
@@ -307,10 +310,14 @@ def _sources(request: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _by_coordinates(request: Mapping[str, Any]) -> dict[str, str]:
-    """Each cell's fate and variant as text, by its coordinates as text."""
+    """Each cell's fate, variant and settings as text, by its coordinates as text."""
     return {
-        ", ".join(f"{k}={v}" for k, v in cell["requested"].items()): (
-            f"{cell['fate']} {canonical_json(cell['variant'])}"
+        ", ".join(f"{k}={v}" for k, v in cell["requested"].items()): " ".join(
+            (
+                cell["fate"],
+                canonical_json(cell["variant"]),
+                *(f"{name} {value:g}" for name, value in cell.get("settings", {}).items()),
+            )
         )
         for cell in request["cells"]
     }

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from archsearch.core.family import variant_names
 from archsearch.core.metrics import PARTS, Metric
 from archsearch.core.plans import Halve, Plan, Search
 from archsearch.families import variant_from_dict
+from archsearch.families.naming import Naming
 from archsearch.stats.remaining import Remaining
 from archsearch.storage import lock
 from archsearch.storage.request import data_of, plan_of
@@ -116,12 +116,14 @@ def _rows(
 def _labels(request: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
     """Network and seed of each planned trial, in the order of the plan."""
     labels: dict[str, tuple[str, int]] = {}
-    variants = [variant_from_dict(c["variant"]) if c["variant"] else None for c in request["cells"]]
-    names = list(variant_names(variants))
+    cells = request["cells"]
+    variants = [variant_from_dict(c["variant"]) if c["variant"] else None for c in cells]
+    settings = [cell.get("settings", {}) for cell in cells]
+    naming = Naming.of(zip(variants, settings, strict=True))
     for seed in request["seeds"]:
-        for cell, name in zip(request["cells"], names, strict=True):
-            if trial_id := cell["trials"].get(str(seed)):
-                labels.setdefault(trial_id, (name, seed))
+        for cell, variant, own in zip(cells, variants, settings, strict=True):
+            if variant is not None and (trial_id := cell["trials"].get(str(seed))):
+                labels.setdefault(trial_id, (naming.name(variant.name, variant, own), seed))
     return labels
 
 
