@@ -10,7 +10,9 @@ from typing import Any, Literal, get_args
 
 Norm = Literal["pre", "post", "res-post"]
 Head = Literal["plain", "attention"]
-Operator = Literal["dcnv3", "dcnv3-unshared", "dcnv3-sigmoid", "deformable-attention"]
+Operator = Literal[
+    "dcnv3", "dcnv3-unshared", "dcnv3-sigmoid", "deformable-attention", "depthwise"
+]  # fmt: skip
 
 EXTRA_NORM_EVERY = 6
 """H has one more LayerNorm after every sixth block of stage 3 (released model: 5, 11, ...)."""
@@ -22,14 +24,15 @@ POOLED_CHANNELS = 768
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One network, written out per stage; every field changes the module that is built.
+    """One network, written out per stage; the fields determine the module that is built.
 
     ``channels``, ``depths`` and ``groups`` hold one number per stage (four stages). ``norm`` is the
     position of the LayerNorms: ``pre`` ``x + f(LN(x))``, ``post`` ``x + LN(f(x))``, ``res-post``
     ``x + LN(f(LN(x)))``. ``layer_scale`` is the initial value of gamma, or None for no layer scale.
     ``dw_kernel_size`` is the kernel size of the side branch's depth-wise convolution; None means
     that of the operator (Table D's parameter counts need this). ``offset_scale`` multiplies both
-    the sampling grid and the offsets.
+    the sampling grid and the offsets. The operator ``depthwise`` does not sample, so ``groups``,
+    ``offset_scale`` and ``dw_kernel_size`` do not change it.
 
     Raises:
         ValueError: every wrong field, all in one error.
@@ -167,6 +170,12 @@ def _combination_problems(c: ModelConfig) -> list[str]:
         problems.append(
             "center_feature_scale needs an operator with C outputs; dcnv3-unshared has P*C"
         )
+    if c.operator == "depthwise":
+        problems += [
+            f"{name} changes sampling, and depthwise does not sample: set {name}=False"
+            for name in ("remove_center", "center_feature_scale")
+            if getattr(c, name)
+        ]
     return problems
 
 

@@ -61,9 +61,7 @@ class DCNv3(nn.Module):
 
     def reset_parameters(self) -> None:
         """Start as regular-grid sampling with equal weights; Xavier-uniform projections."""
-        for projection in (self.input_proj, self.output_proj):
-            nn.init.xavier_uniform_(projection.weight)
-            nn.init.zeros_(projection.bias)
+        reset_projections(self.input_proj, self.output_proj)
         for linear in (self.offset, self.mask, self.center_gate):
             if linear is not None:
                 nn.init.zeros_(linear.weight)
@@ -151,6 +149,13 @@ class DCNv3(nn.Module):
             f"channels={self.channels}, groups={self.groups}, kernel_size={self.kernel_size}, "
             f"offset_scale={self.offset_scale}, remove_center={self.remove_center}"
         )
+
+
+def reset_projections(*projections: nn.Linear) -> None:
+    """Set weights to Xavier-uniform and biases to zero (released models)."""
+    for projection in projections:
+        nn.init.xavier_uniform_(projection.weight)
+        nn.init.zeros_(projection.bias)
 
 
 def grid_points(

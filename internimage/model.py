@@ -19,7 +19,7 @@ from internimage.conv import conv_nhwc
 from internimage.dcnv3 import LAYER_NORM_EPS, DCNv3
 from internimage.heads import AttentionHead, PlainHead, build_head
 from internimage.merging import may_bypass
-from internimage.operators import build_operator
+from internimage.operators import DepthwiseConv, build_operator
 
 STAGES = 4
 Maps = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -97,7 +97,7 @@ class Downsample(nn.Module):
 
 
 class Block(nn.Module):
-    """DCNv3 and MLP, each a residual branch with its norms placed by ``config.norm``."""
+    """Core operator and MLP, each a residual branch with its norms placed by ``config.norm``."""
 
     def __init__(self, config: ModelConfig, stage: int, drop_path: float) -> None:
         super().__init__()
@@ -231,11 +231,11 @@ def drop_path_rates(last: float, num_blocks: int) -> list[float]:
 
 
 def _init_weights(module: nn.Module) -> None:
-    """Initializes as the released models: Linear truncated normal, DCNv3 by its own rule."""
+    """Initializes as the released models: Linear truncated normal, operators by their own rule."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
-    elif isinstance(module, DCNv3):
+    elif isinstance(module, DCNv3 | DepthwiseConv):
         module.reset_parameters()
 
 

@@ -1,17 +1,19 @@
-"""Core operators for the paper's ablations; InternImage itself needs only ``dcnv3.py``.
+"""Core operators for ablations; InternImage itself needs only ``dcnv3.py``.
 
-Each is the DCNv3 layer with one change. ``build_operator`` builds the one of a configuration.
+Those of the paper's ablations are the DCNv3 layer with one change; `DepthwiseConv` has nothing of
+DCNv3 but the projections. ``build_operator`` builds the one of a configuration.
 """
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from cuda_ops import dcnv3
 from internimage.config import ModelConfig
-from internimage.dcnv3 import DCNv3, grid_points
+from internimage.conv import conv_nhwc
+from internimage.dcnv3 import DCNv3, grid_points, reset_projections
 
 
 class SigmoidDCNv3(DCNv3):
@@ -102,6 +104,32 @@ def _radial_points(groups: int, points: int, reach: float) -> Tensor:
     return direction[:, None] * distance[:, None]
 
 
+class DepthwiseConv(nn.Module):
+    """A plain K x K depth-wise convolution between DCNv3's two projections: the frame alone.
+
+    ``(N, H, W, C)`` to ``(N, H, W, C)``. It has no side branch, offsets, modulation or groups. The
+    projections belong to the frame, as DCNv3 has them around its aggregation too. Doubt: nothing
+    published fixes the initial weights of the convolution; they are torch's default, as those of
+    DCNv3's own depth-wise convolution.
+    """
+
+    def __init__(self, channels: int, kernel_size: int = 3) -> None:
+        super().__init__()
+        self.input_proj = nn.Linear(channels, channels)
+        self.dw_conv = nn.Conv2d(
+            channels, channels, kernel_size, padding=kernel_size // 2, groups=channels
+        )
+        self.output_proj = nn.Linear(channels, channels)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Xavier-uniform projections, as in DCNv3; the convolution keeps its weights."""
+        reset_projections(self.input_proj, self.output_proj)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.output_proj(conv_nhwc(self.dw_conv, self.input_proj(x))))
+
+
 _LAYERS: dict[str, type[DCNv3]] = {
     "dcnv3": DCNv3,
     "dcnv3-sigmoid": SigmoidDCNv3,
@@ -110,8 +138,10 @@ _LAYERS: dict[str, type[DCNv3]] = {
 }
 
 
-def build_operator(config: ModelConfig, stage: int) -> DCNv3:
+def build_operator(config: ModelConfig, stage: int) -> DCNv3 | DepthwiseConv:
     """The core operator of a block in ``stage`` (0 to 3)."""
+    if config.operator == "depthwise":
+        return DepthwiseConv(config.channels[stage], config.kernel_size)
     return _LAYERS[config.operator](
         config.channels[stage],
         config.groups[stage],

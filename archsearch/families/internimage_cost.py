@@ -73,6 +73,8 @@ def count_row(config: ModelConfig, height: int = 224, width: int | None = None) 
 
 def operator_macs(config: ModelConfig, height: int = 224, width: int | None = None) -> int:
     """The multiply-adds of the operator's samples only, over all blocks."""
+    if config.operator == "depthwise":
+        return 0
     per_block = (MACS_PER_SAMPLE * config.points * c for c in config.channels)
     stages = zip(map_pixels(height, width)[1:], per_block, config.depths, strict=True)
     return sum(area * macs * depth for area, macs, depth in stages)
@@ -131,6 +133,8 @@ def mlp(config: ModelConfig, index: int, pixels: int) -> Tally:
 
 def core_operator(config: ModelConfig, index: int, pixels: int) -> Tally:
     """The cost of the layer that ``config.operator`` names, with its projections."""
+    if config.operator == "depthwise":
+        return depthwise_conv(config, index, pixels)
     c, g, p = config.channels[index], config.groups[index], config.points
     unshared = config.operator == "dcnv3-unshared"
     sampled = p * c if unshared else c  # elements per pixel that reach the output projection
@@ -146,6 +150,12 @@ def core_operator(config: ModelConfig, index: int, pixels: int) -> Tally:
     if config.center_feature_scale:
         total += linear(c, g, pixels)
     return total
+
+
+def depthwise_conv(config: ModelConfig, index: int, pixels: int) -> Tally:
+    """The cost of a depth-wise convolution between two projections."""
+    c = config.channels[index]
+    return linear(c, c, pixels) * 2 + conv(c, c, config.kernel_size, pixels, groups=c)
 
 
 def plain_head(config: ModelConfig, third_pixels: int, pixels: int) -> Tally:

@@ -47,6 +47,8 @@ def step_memory(config: ModelConfig, batch_size: int, image_size: ImageSize = 22
 
 def merged_weights(config: ModelConfig) -> int:
     """Elements of the merged offset and mask matrices, which every layer copies into one."""
+    if config.operator == "depthwise":
+        return 0
     layers = zip(config.channels, config.groups, config.depths, strict=True)
     return sum(depth * c * 3 * g * config.points for c, g, depth in layers)
 
@@ -93,6 +95,8 @@ def _block(config: ModelConfig, index: int) -> int:
 def _operator(config: ModelConfig, index: int) -> int:
     """Elements per pixel of the layer without its input."""
     c, g, p = config.channels[index], config.groups[index], config.points
+    if config.operator == "depthwise":
+        return 2 * c  # projected, convolved
     unshared = config.operator == "dcnv3-unshared"
     elements = c + 3 * g * p + (p * c if unshared else c)  # projected, offsets and mask, aggregated
     if config.operator == "dcnv3-sigmoid":

@@ -31,10 +31,14 @@ def sampling_locations(
         block: which block of a stage; negative counts from the end, so -1 is the last.
 
     Raises:
-        ValueError: if a stage has no such block.
+        ValueError: if a stage has no such block, or the operator does not sample.
     """
     import torch
 
+    if model.config.operator == "depthwise":
+        raise ValueError(
+            "the network has no sampling points: its operator is depthwise, a plain convolution"
+        )
     depths = model.config.depths
     if not all(-depth <= block < depth for depth in depths):
         raise ValueError(f"block {block} is not in every stage: the stages have {depths} blocks")

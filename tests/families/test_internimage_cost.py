@@ -91,6 +91,21 @@ def test_operator_macs_are_five_per_sampled_element() -> None:
     by_hand = 5 * 9 * (64 * 56**2 * 4 + 128 * 28**2 * 4 + 256 * 14**2 * 18 + 512 * 7**2 * 4)
     assert operator_macs(T) == by_hand == 99_348_480
     assert operator_macs(replace(T, remove_center=True)) * 9 == by_hand * 8
+    assert operator_macs(replace(T, operator="depthwise")) == 0
+
+
+@pytest.mark.parametrize("kernel", [3, 7])
+def test_a_depthwise_convolution_saves_offsets_masks_samples_and_a_norm(kernel: int) -> None:
+    """T by hand: the side branch's convolution becomes the operator, the rest of it leaves."""
+    dcnv3 = replace(T, kernel_size=kernel)
+    saved, plain = count(dcnv3), count(replace(dcnv3, operator="depthwise"))
+    stages = list(zip(T.channels, T.groups, T.depths, map_pixels(224)[1:], strict=True))
+    points = kernel**2
+    norm_and_linears = sum(d * (2 * c + 3 * points * g * (c + 1)) for c, g, d, _ in stages)
+    assert saved.params - plain.params == norm_and_linears
+    macs = sum(d * n * points * (3 * g * c + 5 * c) for c, g, d, n in stages)
+    assert saved.macs - plain.macs == macs
+    assert count(replace(dcnv3, operator="depthwise", groups=(1, 1, 1, 1))) == plain
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,10 @@ def test_one_error_names_every_problem() -> None:
             {"operator": "dcnv3-unshared", "center_feature_scale": True},
             "needs an operator with C outputs; dcnv3-unshared has",
         ),
+        (
+            {"operator": "depthwise", "remove_center": True, "center_feature_scale": True},
+            "remove_center=False; center_feature_scale changes sampling, and depthwise does not",
+        ),
         ({"kernel": 5}, "no such field: kernel; there are channels, depths"),
     ],
 )

@@ -11,6 +11,7 @@ from internimage.dcnv3 import DCNv3, sampling_points
 from internimage.model import InternImage, create_model
 from internimage.operators import (
     DeformableAttention,
+    DepthwiseConv,
     SigmoidDCNv3,
     UnsharedDCNv3,
     build_operator,
@@ -97,7 +98,47 @@ def test_deformable_attention_reads_the_query_and_starts_in_each_heads_direction
     assert not any(key.startswith("dw_") for key in dcn.state_dict())
 
 
-@pytest.mark.parametrize("operator", ["dcnv3-sigmoid", "dcnv3-unshared", "deformable-attention"])
+@pytest.mark.parametrize("kernel_size", [1, 3, 7])
+def test_a_depthwise_layer_is_a_sum_over_the_window_of_each_channel(kernel_size: int) -> None:
+    torch.manual_seed(3)
+    layer, half = DepthwiseConv(8, kernel_size), kernel_size // 2
+    x = layer.input_proj(X)
+    total = layer.dw_conv.bias.expand_as(x).clone()  # type: ignore[union-attr]
+    for i, y in enumerate(range(-half, half + 1)):
+        for j, dx in enumerate(range(-half, half + 1)):
+            for row in range(max(0, -y), min(4, 4 - y)):
+                for column in range(max(0, -dx), min(6, 6 - dx)):
+                    tap = layer.dw_conv.weight[:, 0, i, j]
+                    total[:, row, column] += tap * x[:, row + y, column + dx]
+    torch.testing.assert_close(layer(X), layer.output_proj(total))
+
+
+def test_equal_weights_of_a_window_give_a_new_dcnv3_layer() -> None:
+    """Without offsets and with equal scalars DCNv3 is the convolution with weights 1/9."""
+    torch.manual_seed(4)
+    dcn, plain = DCNv3(8, 2), DepthwiseConv(8)
+    with torch.no_grad():
+        plain.dw_conv.weight.fill_(1 / 9)
+        plain.dw_conv.bias.zero_()  # type: ignore[union-attr]
+    for name in ("input_proj", "output_proj"):
+        getattr(plain, name).load_state_dict(getattr(dcn, name).state_dict())
+    torch.testing.assert_close(plain(X), dcn(X))
+
+
+def test_a_depthwise_network_has_the_frame_s_initial_weights() -> None:
+    torch.manual_seed(0)
+    block = InternImage(replace(SMALL, operator="depthwise", kernel_size=7)).levels[1].blocks[0]
+    assert isinstance(block.dcn, DepthwiseConv)
+    assert block.dcn.dw_conv.weight.shape == (16, 1, 7, 7)
+    bound = (6 / (2 * 16)) ** 0.5  # Xavier's, for C to C
+    for linear in (block.dcn.input_proj, block.dcn.output_proj):
+        assert 0.9 * bound < linear.weight.abs().max() <= bound
+        assert not linear.bias.any()
+
+
+@pytest.mark.parametrize(
+    "operator", ["dcnv3-sigmoid", "dcnv3-unshared", "deformable-attention", "depthwise"]
+)
 def test_each_variant_trains_every_parameter(operator: Operator) -> None:
     torch.manual_seed(0)
     model = InternImage(replace(SMALL, operator=operator))

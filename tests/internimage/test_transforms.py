@@ -21,6 +21,7 @@ CONFIGS = {
     ),
     "unshared": replace(SMALL, operator="dcnv3-unshared"),
     "deformable attention": replace(SMALL, operator="deformable-attention"),
+    "depth-wise": replace(SMALL, operator="depthwise"),
     "attention head": replace(SMALL, head="attention"),
     "gate": replace(SMALL, norm="res-post", center_feature_scale=True, remove_center=True),
 }

@@ -35,8 +35,10 @@ def random_config(seed: int) -> ModelConfig:
         stage_end_norm=pick((True, False)),
         stage3_extra_norms=pick((True, False)),
         offset_scale=pick((1.0, 2.0)),
-        remove_center=kernel > 1 and pick((True, False)),
-        center_feature_scale=operator != "dcnv3-unshared" and pick((True, False)),
+        remove_center=kernel > 1 and operator != "depthwise" and pick((True, False)),
+        center_feature_scale=(
+            operator not in ("dcnv3-unshared", "depthwise") and pick((True, False))
+        ),
         head=pick(get_args(Head)),
         operator=operator,
     )
@@ -52,15 +54,15 @@ def test_parameters_of_five_hundred_networks() -> None:
         assert count(config).params == by_module == by_fvcore, config
 
 
-@pytest.mark.parametrize("seed", range(1568, 1576))
+@pytest.mark.parametrize("seed", range(58, 66))
 def test_every_figure_of_random_networks(seed: int) -> None:
     """Eight seeds that cover every value of every switch, at sizes that are odd at some stage."""
-    assert verify(random_config(seed), height=seed - 1535) == []
+    assert verify(random_config(seed), height=seed - 25) == []
 
 
 @pytest.mark.parametrize(("height", "width"), [(41, 70), (70, 41), (1, 96)])
 def test_every_figure_at_a_height_and_a_width(height: int, width: int) -> None:
-    config = random_config(1571)
+    config = random_config(61)
     assert verify(config, height, width) == []
     assert count(config, height, width).macs != count(config, height).macs
 

@@ -33,6 +33,7 @@ CASES = {
     "one group, unshared": replace(TOY, operator="dcnv3-unshared", groups=(1, 1, 1, 1)),
     "sigmoid": replace(TOY, operator="dcnv3-sigmoid"),
     "deformable attention": replace(TOY, operator="deformable-attention"),
+    "depth-wise 7x7": replace(TOY, operator="depthwise", kernel_size=7),
 }
 
 

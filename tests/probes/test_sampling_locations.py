@@ -70,6 +70,11 @@ def test_the_requested_block_is_used():
         located(model, 1)
 
 
+def test_a_plain_convolution_has_no_sampling_points():
+    with pytest.raises(ValueError, match="no sampling points: its operator is depthwise"):
+        located(network(operator="depthwise"))
+
+
 def test_nothing_is_left_on_the_network():
     model = network()
     located(model)
