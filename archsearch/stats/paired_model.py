@@ -216,15 +216,29 @@ def simulate_null(design: Design, variance: Variance, unequal: bool, draws: int)
 
     ``unequal`` draws the noise variance of each cell from the prior; otherwise all are equal.
     """
-    model = paired_model(design)
-    rng = np.random.default_rng(0)
-    shape = draws, len(model.cells.count)
-    null = drawn_deviations(rng, *shape) if unequal else np.ones(shape)
-    num_values = len(model.cells.index)
-    for rows in _chunks(draws, num_values):
-        noise = rng.normal(size=(rows.stop - rows.start, num_values))
-        null[rows] = model.statistic(noise * null[rows][:, model.cells.index], variance)
+    model, rng = paired_model(design), np.random.default_rng(0)
+    null = null_deviations(rng, draws, len(model.cells.count), unequal)
+    for rows, values in null_values(model, null, rng):
+        null[rows] = model.statistic(values, variance)
     return null
+
+
+def null_values(
+    model: PairedModel, deviations: Array, rng: np.random.Generator
+) -> Iterator[tuple[slice, Array]]:
+    """Yield values (rows, N) of equally good cells, for consecutive rows of ``deviations``.
+
+    The deviations (draws, k) of a row may be overwritten once its values are yielded.
+    """
+    num_values = len(model.cells.index)
+    for rows in _chunks(len(deviations), num_values):
+        noise = rng.normal(size=(rows.stop - rows.start, num_values))
+        yield rows, noise * deviations[rows][:, model.cells.index]
+
+
+def null_deviations(rng: np.random.Generator, draws: int, cells: int, unequal: bool) -> Array:
+    """Return standard deviations (draws, cells): from the prior if ``unequal``, else all 1."""
+    return drawn_deviations(rng, draws, cells) if unequal else np.ones((draws, cells))
 
 
 def drawn_deviations(rng: np.random.Generator, draws: int, cells: int) -> Array:
