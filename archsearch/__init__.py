@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from archsearch.api.calls import count, grid, load, run, scale, search, train
+    from archsearch.api.calls import compare, count, grid, load, run, scale, search, train
     from archsearch.api.power import power
     from archsearch.api.run import Run
     from archsearch.core.family import Family
@@ -30,6 +30,7 @@ __all__ = [
     "Run",
     "Study",
     "Task",
+    "compare",
     "count",
     "grid",
     "load",

@@ -1,11 +1,13 @@
 """The Python calls: the options of the commands as keywords."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, Signature, cleandoc
 from pathlib import Path
 from typing import Any
 
+from archsearch.api.compare import compare_and_report
+from archsearch.api.compare_request import Compare
 from archsearch.api.families import network_named, parse_axes
 from archsearch.api.keywords import (
     check_keywords,
@@ -75,6 +77,9 @@ def _command(kind: type, options: dict[str, Any]) -> list[str]:
         elif name == "values":
             axes = {axis: ",".join(map(str, v)) for axis, v in parse_axes(value).items()}
             command += _pairs(flag, axes)
+        elif name == "families" and not isinstance(value, str):
+            names = (one if isinstance(one, str) else _family_text(one) for one in value)
+            command += [flag, ",".join(names)]
         elif isinstance(value, type):
             command += [flag, _family_text(value)]
         elif value is not None:
@@ -95,6 +100,20 @@ def _family_text(family: type[Family]) -> str:
 
 
 grid, scale, search = map(_call_for, (Grid, Scale, Search))
+
+
+def compare(families: Sequence[str | type[Family]] | str, **options: Any) -> Run:
+    """Compare families of networks, as the command of this name; repeat the call to resume."""
+    options = {"families": families, **options}
+    check_keywords(options, Compare, Training, Launch)
+    plan, launch = evaluate_all(
+        lambda: from_options(Compare, options).plan(from_options(Training, options)),
+        from_options(Launch, options).checked,
+    )
+    return Run(compare_and_report(plan, launch, _command(Compare, options)).path)
+
+
+compare.__signature__ = _with_positional(signature_of(Compare, Training, Launch), "families")  # type: ignore[attr-defined]
 
 
 def run(study: Study, **options: Any) -> Run:

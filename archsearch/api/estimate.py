@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +37,13 @@ class _Timings:
     report_seconds: float
 
 
-def estimate_study(folder: "StudyFolder", launch: Launch) -> "Estimate | None":
+def estimate_study(
+    folder: "StudyFolder", launch: Launch, later: Sequence[Trial] = ()
+) -> "Estimate | None":
     """Time the corner cells, estimate the waiting trials from them, and write quote.json.
+
+    ``later`` are trials of other studies that follow: they are in the printed estimate, and not in
+    the file.
 
     The estimate counts from its end to the report. If it is long, a first look at the same study is
     offered.
@@ -61,14 +67,15 @@ def estimate_study(folder: "StudyFolder", launch: Launch) -> "Estimate | None":
         for leftover in folder.path.glob("quote-*/"):  # of a killed process
             shutil.rmtree(leftover)
         try:
-            estimate = _estimate(folder, waiting, launch)
+            estimate = _estimate(folder, [*waiting, *later], launch)
         except ValueError as error:
             say(f"No estimate: {error}")
             return None
-        write_json(folder.path / FILE, estimate.to_dict(), indent=1)
+        own = replace(estimate, seconds={t.id: estimate.seconds[t.id] for t in waiting})
+        write_json(folder.path / FILE, own.to_dict(), indent=1)
     advice = first_look(folder, 3600 * estimate.hours)
     say("\n".join(filter(None, (estimate_text(estimate), power_line(folder), advice))))
-    return estimate
+    return own
 
 
 def _estimate(folder: "StudyFolder", waiting: list[Trial], launch: Launch) -> "Estimate":

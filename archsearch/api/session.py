@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,26 +62,55 @@ def checked_data(study: Study, launch: Launch, path: Path) -> Data:
 def _train_and_report(
     study: Study, data: Data, launch: Launch, path: Path, command: list[str]
 ) -> "StudyFolder":
+    folder, counts = train_study(study, data, launch, path, command)
+    write_reports([folder.path])
+    say_failed(path, counts)
+    return folder
+
+
+def train_study(
+    study: Study,
+    data: Data,
+    launch: Launch,
+    path: Path,
+    command: list[str],
+    *,
+    later: Sequence[Study] = (),
+    earlier: "StudyFolder | None" = None,
+) -> "tuple[StudyFolder, Mapping[State, int]]":
+    """Train what a study has not trained yet; return its folder and the number of trials by state.
+
+    ``later`` are the studies that follow in the same run: the estimate includes them. Trials that
+    the folder ``earlier`` has finished are taken from there. Raises as `train_and_report`.
+    """
     from archsearch.running.preflight import precision_warning
     from archsearch.searching.plans import plan_text
+    from archsearch.storage.publish import share_records
     from archsearch.storage.study_folder import StudyFolder
 
     folder = StudyFolder(path).create(study, data, command, extend=launch.extend)
+    if earlier is not None:
+        with folder.lock():
+            share_records(earlier, folder, folder.ids())
     study = folder.study()  # with --extend, includes the earlier requests
     say("\n".join(filter(None, (study.question, _study_text(study, data), plan_text(study)))))
     say(f"Folder: {path}. Ctrl-C stops the study; the same command resumes it.")
     if launch.ray_address is None and (warning := precision_warning(study.recipe, launch.device)):
         say(warning)
     if launch.quote:
-        launch = share_gpus(folder, launch, estimate_study(folder, launch))
+        trials = [trial for one in later for trial in one.trials(data)]
+        launch = share_gpus(folder, launch, estimate_study(folder, launch, trials))
     counts = _train(folder, launch)
     if comparison := compare_estimate(folder):
         say(comparison)
-    write_reports([folder.path])
+    return folder, counts
+
+
+def say_failed(path: Path, counts: "Mapping[State, int]") -> None:
+    """Print how many trials of the run in ``path`` failed, and how to train them again."""
     if counts.get("failed"):
         retry = shlex.join(["archsearch", "retry", str(path), "--failed"])
         say(f"{counts['failed']} trial(s) failed. Make them runnable again with: {retry}")
-    return folder
 
 
 def folder_name(study: Study) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from archsearch.api.live import say
-from archsearch.cli import count, launch, paper, power, probe, runs
+from archsearch.cli import compare, count, launch, paper, power, probe, runs
 from archsearch.cli.streams import CLOSED_PIPE
 from archsearch.running.stopping import StudyStopped
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (launch, power, paper, probe, count, runs):
+for module in (launch, compare, power, paper, probe, count, runs):
     for command in module.COMMANDS:
         app.command()(command)
 
@@ -32,7 +32,7 @@ def with_repeated_axes(arguments: Sequence[str]) -> list[str]:
     expanded: list[str] = []
     follows_axis = False
     for argument in arguments:
-        if follows_axis and re.fullmatch(r"\w+=[\d,_ ]+", argument, re.ASCII):
+        if follows_axis and re.fullmatch(r"[\w.]+=[\d,_ ]+", argument, re.ASCII):
             expanded.append("--set-axis")
         follows_axis = expanded[-1:] == ["--set-axis"] or argument.startswith("--set-axis=")
         expanded.append(argument)

@@ -105,19 +105,25 @@ def print_plan(study: Study, output: Format) -> None:
         print_json(plan_rows(study.cells))
         return
     variants = [cell.variant for cell in study.cells if cell.variant is not None]
-    like = variants[0] if variants else None
-    print_rows([_plan_line(cell, like) for cell in study.cells], title=study.question)
+    several = len({type(variant) for variant in variants}) > 1
+    print_rows(
+        [_plan_line(cell, *variants[:1], several=several) for cell in study.cells],
+        title=study.question,
+    )
     axis = "params" if study.budget is None else study.budget.axis
     print(f"\n{summary(study.cells, axis)}")
 
 
-def _plan_line(cell: Cell, like: Family | None) -> dict[str, str]:
-    """Return a cell as a table row with short numbers; `plan_rows` has all digits."""
+def _plan_line(cell: Cell, like: Family | None = None, *, several: bool) -> dict[str, str]:
+    """Return a cell as a table row with short numbers; `plan_rows` has all digits.
+
+    The column of the networks is named by their numbers, unless they are of several families.
+    """
 
     def sign(name: str) -> str:
         return SIGNS.get(name) or (like.label_of(name) if like else name)
 
-    names = "-".join(map(sign, like.number_names())) if like else "network"
+    names = "-".join(map(sign, like.number_names())) if like and not several else "network"
     cost = cell.cost
     return {
         "requested": "  ".join(f"{sign(key)} {value}" for key, value in cell.requested.items()),

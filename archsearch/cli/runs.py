@@ -60,7 +60,9 @@ def report(
             f"--verify checks the report with its own options: leave out {', '.join(conflicts)}"
         )
     size = None if target is None else parse_parameters(target)
-    folders = runs or [newest(RUNS)]
+    from archsearch.storage.pilots import current_stage
+
+    folders = [current_stage(run) for run in runs or [newest(RUNS)]]
     if verify:
         _verify(folders, out)
         return
@@ -124,9 +126,10 @@ def status(run: Run, output: AsFormat = Format.table) -> None:
 
     The command also works while the run is training.
     """
+    from archsearch.storage.pilots import current_stage
     from archsearch.storage.status import study_status
 
-    current = study_status(run)
+    current = study_status(current_stage(run))
     if output is Format.json:
         print_json([dict(row) for row in current.rows])
         return

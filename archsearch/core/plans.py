@@ -55,9 +55,27 @@ class Search:
     like: Mapping[str, Any] = field(default_factory=dict)
 
 
-Plan = MoreSeeds | Halve | Search
+@dataclass(frozen=True)
+class Tune:
+    """A comparison of families whose cells and their settings pilot trainings have chosen.
 
-KINDS: dict[str, type[Plan]] = {plan.kind: plan for plan in (MoreSeeds, Halve, Search)}
+    Of ``rates`` each family has the learning rate with the best pilot, a training of one network of
+    the family with ``pilot_seed``. ``num_cells`` are the best cells of each family by one more
+    pilot per cell; None if all are trained. The pilots are studies in folders of the run, `PILOTS`.
+    """
+
+    kind: ClassVar = "tune"
+    rates: tuple[float, ...]
+    num_cells: int | None
+    pilot_seed: int
+
+
+PILOT_RATES, PILOT_CELLS = PILOTS = ("pilot-rates", "pilot-cells")
+"""Names of the studies that choose rates and cells, and of their folders in the run."""
+
+Plan = MoreSeeds | Halve | Search | Tune
+
+KINDS: dict[str, type[Plan]] = {plan.kind: plan for plan in (MoreSeeds, Halve, Search, Tune)}
 
 
 def plan_to_dict(plan: Plan | None) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Naming:
         family = family_name(variant)
         named = f"{family} {text}" if len(self.switches) > 1 else text
         name = name_with_switches(named, variant, self.switches.get(family, ()))
-        return " ".join([name, *(f"{n}={settings[n]:g}" for n in self.settings)])
+        return " ".join([name, *(f"{n}={settings[n]:g}" for n in self.settings if n in settings)])
 
 
 def _differing(several: list[Setting]) -> list[str]:

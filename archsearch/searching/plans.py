@@ -7,10 +7,11 @@ records, so the same command resumes the same plan.
 from dataclasses import replace
 
 from archsearch.core.cell import Cell
-from archsearch.core.plans import Halve, MoreSeeds, Search
+from archsearch.core.plans import Halve, MoreSeeds, Search, Tune
 from archsearch.core.task import Data
 from archsearch.families import template_from_dict
 from archsearch.families.internimage_space import twelve_numbers
+from archsearch.families.naming import family_name
 from archsearch.searching.adaptive_plan import Steps
 from archsearch.searching.adaptive_seeds import more_seeds
 from archsearch.searching.gate import PILOT_CELLS, Pilot, pilot_by_cost, pilot_by_order, pilot_seeds
@@ -63,7 +64,19 @@ def plan_text(study: Study) -> str:
             return f"Search: {plan.num_trials} variants, proposed by {plan.sampler}."
         case Halve():
             return _halving_cost_text(study, study.plan)
+        case Tune():
+            return _tuned_text(study)
     return ""
+
+
+def _tuned_text(study: Study) -> str:
+    """Return the learning rate of each family."""
+    rates = {
+        family_name(cell.variant): f"{cell.settings['lr']:g}"
+        for cell in study.cells
+        if cell.variant is not None
+    }
+    return f"Learning rates: {', '.join(f'{name} {rate}' for name, rate in rates.items())}."
 
 
 def _halving_cost_text(study: Study, plan: Halve) -> str:

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from archsearch.core.plans import PILOTS
 from archsearch.storage.family_sources import FOLDER
 
 SEVERAL_RUNS = (["study", "data-scale"], ["-m", "archsearch.benchmarks.evidence"])
@@ -22,7 +23,9 @@ def resume_command(command: Sequence[str], path: Path) -> str:
         return "the same command"
     if list(command[1:]) == ["run"]:
         return f"archsearch.run(study, out={str(path)!r})"
-    folder = path.absolute().parent if list(command[1:3]) in SEVERAL_RUNS else path
+    is_pilot = command[1] == "compare" and path.name in PILOTS
+    is_inner = is_pilot or list(command[1:3]) in SEVERAL_RUNS
+    folder = path.absolute().parent if is_inner else path
     text = str(folder)
     out = f"./{text}" if text.startswith("-") else text
     parts = [_present_family(part, path) for part in without(command, ("--out",))]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from archsearch.core.metrics import PARTS, Metric
-from archsearch.core.plans import Halve, Plan, Search
+from archsearch.core.plans import Halve, Plan, Search, Tune
 from archsearch.families import variant_from_dict
 from archsearch.families.naming import Naming
 from archsearch.stats.remaining import Remaining
@@ -89,9 +89,9 @@ def _is_finished(plan: Plan | None, counts: Mapping[State, int]) -> bool | None:
     pending = counts.get("pending", 0)
     if not done or sum(counts.values()) > done + (pending if isinstance(plan, Halve) else 0):
         return False
-    if plan is None or (isinstance(plan, Search) and done >= plan.num_trials):
-        return True
-    return None
+    if isinstance(plan, Search):
+        return True if done >= plan.num_trials else None
+    return True if plan is None or isinstance(plan, Tune) else None
 
 
 def _rows(
