@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from archsearch.core.family import has_other_source
-from archsearch.core.metrics import Metric
+from archsearch.core.metrics import Metric, fixed
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data
 from archsearch.reports.cell_order import best_has_best_mean, in_ranking, seeds_differ
@@ -80,7 +80,7 @@ def p_equals(value: float | None) -> str:
 def difference_text(metric: Metric, change: Interval) -> str:
     """Return ``+1.20 ± 0.30``, without unit."""
     digits = 2 if metric.unit == "%" else metric.digits
-    return f"{change.mean:+.{digits}f}{plus_minus(metric, change, digits)}"
+    return fixed(change.mean, digits, "+") + plus_minus(metric, change, digits)
 
 
 def unit_text(metric: Metric) -> str:

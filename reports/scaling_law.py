@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from archsearch.core.metrics import rounded
+from archsearch.core.metrics import fixed, rounded
 from archsearch.reports import style
 from archsearch.reports.card import Card, CrossCard, table_content, unless
 from archsearch.reports.columns import interval_fields
@@ -147,8 +147,9 @@ def _not_fitted_note(contexts: Contexts, laws: Sequence[Ladder]) -> str:
 
 def _interval_text(interval: Interval, digits: int) -> str:
     if interval.low is None or interval.high is None:
-        return f"{interval.mean:.{digits}f}"
-    return f"{interval.mean:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
+        return fixed(interval.mean, digits)
+    low, high = fixed(interval.low, digits), fixed(interval.high, digits)
+    return f"{fixed(interval.mean, digits)} ({low} to {high})"
 
 
 def _next_sizes_text(ladder: Ladder) -> str:

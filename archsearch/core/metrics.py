@@ -92,7 +92,16 @@ class Metric:
 
     def text(self, value: float | None, digits: int | None = None) -> str:
         """Return the number as text without its unit; a dash for None."""
-        return "–" if value is None else f"{value:.{self.digits if digits is None else digits}f}"
+        return "–" if value is None else fixed(value, self.digits if digits is None else digits)
+
+
+def fixed(value: float, digits: int, sign: str = "") -> str:
+    """Return the value with that many decimals, with ``sign="+"`` also the sign of positive ones.
+
+    The value is rounded to nine decimals first: means of accuracies often lie half-way between two
+    texts (-0.035), where rounding errors of sums, which differ by processor, would decide.
+    """
+    return f"{round(value, 9):{sign}.{digits}f}"
 
 
 def rounded(value: float | None) -> float | None:
