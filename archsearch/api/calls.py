@@ -40,7 +40,7 @@ def _call_for(kind: type[Grid | Scale | Search]) -> Callable[..., Run]:
         study, launch = evaluate_all(
             lambda: request.study(training), from_options(Launch, options).checked
         )
-        return Run(train_and_report(study, launch, _command(kind, options)).path)
+        return Run(train_and_report(study, launch, command_of(kind, options)).path)
 
     call.__name__ = call.__qualname__ = kind.__name__.lower()
     call.__doc__ = f"{cleandoc(kind.__doc__ or '')}\n\nRepeat the call to resume a stopped run."
@@ -64,8 +64,8 @@ def _with_positional(signature: Signature, name: str) -> Signature:
     return signature.replace(parameters=[first, *others])
 
 
-def _command(kind: type, options: dict[str, Any]) -> list[str]:
-    """Return the command that does the same, which messages suggest for resuming."""
+def command_of(kind: type, options: dict[str, Any]) -> list[str]:
+    """Return the command that does the same as a call, which messages suggest for resuming."""
     command = ["archsearch", kind.__name__.lower()]
     declared = options_of(kind, Training, Launch)
     for name, value in options.items():

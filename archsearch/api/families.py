@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
@@ -171,6 +171,8 @@ def parse_switches(
 
 
 def _switch_value(name: str, kind: Any, value: Any) -> Any:
+    if str(value).casefold() == "none" and type(None) in get_args(kind):
+        return None
     try:
         return msgspec.convert(value, kind, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from archsearch.core.versions import versions
+from archsearch.storage.record_values import without_times
 from archsearch.storage.study_folder import StudyFolder
 from cuda_ops.toolchain import cpu_model
 
@@ -32,9 +33,6 @@ WARM_UP = [
     *("grid", "--budget", "0.65M", "--c1", "16", "--group-channels", "8", "--l1", "1"),
     *("--epochs", "1", "--set", "data_fraction=0.1"),
 ]
-MEASURED = {"seconds", "images_per_second", "peak_memory_bytes", "versions"}
-"""Keys of a record whose values no two trainings share, and the versions that trained it."""
-
 RecordValues = dict[str, Any]
 
 
@@ -85,13 +83,6 @@ def records_of(study: Path) -> dict[str, RecordValues]:
     """The records of a study by trial, without what was measured of the machine."""
     folder = StudyFolder(study)
     return {i: without_times(r.to_dict()) for i, r in folder.records(folder.ids()).items()}
-
-
-def without_times(value: Any) -> Any:
-    """``value`` without the keys in `MEASURED`, at any depth."""
-    if isinstance(value, dict):
-        return {k: without_times(v) for k, v in value.items() if k not in MEASURED}
-    return [without_times(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def peak_bytes(study: Path) -> float:

@@ -9,6 +9,17 @@ from archsearch.study import Record
 NOT_NEGATIVE = ("seconds", "bytes", "per_second", "per_image", "epoch", "epochs", "step", "steps")
 """Endings of names whose numbers are never negative."""
 
+MEASURED = ("seconds", "images_per_second", "peak_memory_bytes", "versions")
+"""Keys of a record whose values no two trainings share, and the versions that trained it."""
+
+
+def without_times(value: Any) -> Any:
+    """``value`` without the keys in `MEASURED` and the seconds of the parts, at any depth."""
+    if isinstance(value, Mapping):
+        kept = {k: v for k, v in value.items() if k not in MEASURED and not k.endswith("_seconds")}
+        return {key: without_times(inner) for key, inner in kept.items()}
+    return [without_times(v) for v in value] if isinstance(value, list | tuple) else value
+
 
 def number_problems(values: Mapping[str, Any]) -> list[str]:
     """A message for each value that is no number in its range; None means not measured.

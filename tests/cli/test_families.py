@@ -90,6 +90,12 @@ def test_a_network_is_counted(run_cli: Any, family: str) -> None:
         a.count(Net(16, 3), family=TOY)
 
 
+def test_a_switch_may_have_no_value() -> None:
+    assert a.count("8-1-1", family="convnext", switches=["layer_scale=none"]).params < (
+        a.count("8-1-1", family="convnext").params
+    )
+
+
 def test_a_ladder_and_a_search_of_a_family_are_planned(run_cli: Any, family: str) -> None:
     options = ("--family", family, "--plan", "--format", "json", "--budget", "50K")
     ladder = run_cli("scale", *options, "--origin", "8-2", "--alpha", "1.4", "--beta", "1.4")
