@@ -23,9 +23,9 @@ Names = str | Sequence[str | type[Family]]
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Compare families of networks at one budget, under one recipe and one tuning rule.
+    """Compare families of networks at one budget.
 
-    The learning rate of each family is chosen on the same number of pilot trainings.
+    All have one recipe; the learning rate of each is chosen on the same number of pilot trainings.
     """
 
     families: Names = option(

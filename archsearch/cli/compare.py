@@ -16,9 +16,9 @@ from archsearch.studies.compare import Families
 
 @with_options(Compare, Training, Launch, leave_out=("prune", "prune_over"))
 def compare(plan: PlanOnly = False, output: AsFormat = Format.table, **options: Any) -> None:
-    """Compare families of networks at one budget, under one recipe and one tuning rule.
+    """Compare families of networks at one budget.
 
-    The learning rate of each family is chosen on the same number of pilot trainings.
+    All have one recipe; the learning rate of each is chosen on the same number of pilot trainings.
     """
     families, launch = evaluate_all(
         lambda: from_options(Compare, options).plan(from_options(Training, options)),

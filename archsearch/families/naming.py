@@ -1,4 +1,4 @@
-"""Names of the networks of one study: as short as tells them apart."""
+"""Names of the networks of one study: the shortest that differ."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
