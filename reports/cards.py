@@ -11,6 +11,7 @@ from archsearch.reports.ladder_shape import LADDER
 from archsearch.reports.learning import LEARNING
 from archsearch.reports.main_effects import MAIN_EFFECTS
 from archsearch.reports.multi_run import RUNS, SHARED_NETWORKS
+from archsearch.reports.operators import OPERATORS
 from archsearch.reports.paper import FAMILY, PAPER, RECIPE, TABLE_C
 from archsearch.reports.results_table import OTHERS, RESULTS
 from archsearch.reports.scaling_law import LAW, LAW_OF_RUNS
@@ -18,6 +19,7 @@ from archsearch.reports.trade_off import PARETO, TRADEOFF_MACS, TRADEOFF_PARAMS
 
 CARDS: tuple[Card | CrossCard, ...] = (
     HEATMAP,
+    OPERATORS,
     PAPER,
     TABLE_C,
     LAW,

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from archsearch.api.families import FamilyOptions, SpaceOptions, parse_axes
 from archsearch.api.keywords import evaluate_all, option
-from archsearch.api.options import Resolved, Training, parse_key_values
+from archsearch.api.options import Resolved, Seeds, Training, parse_key_values
 from archsearch.core import plans
 from archsearch.core.budget import DEFAULT_TOLERANCE, Budget
 from archsearch.core.family import Family
 from archsearch.core.numbers import LARGEST, quoted
 from archsearch.families import DEFAULT
-from archsearch.families.internimage import SCALED_ORIGIN
+from archsearch.families.internimage import SCALED_ORIGIN, Variant, parse_variant
 from archsearch.families.internimage_space import SEARCH_SPACE, named_space
 from archsearch.space import scaling
 from archsearch.space.grid import Invalid, Space
@@ -185,7 +185,9 @@ class Search(SpaceOptions):
         return space
 
 
-StudyName = Literal["kernel-size", "ablation", "deformable-attention", "data-scale"]
+StudyName = Literal[
+    "kernel-size", "ablation", "deformable-attention", "data-scale", "operator-or-frame"
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +213,18 @@ class PaperStudy:
         "Train T by Table B as the paper does (--full), or networks of 1M parameters (--small).",
         flag="--full/--small",
     )
+    seeds: Seeds | None = option(
+        None,
+        "Train this many seeds, the seeds of a list (0,4,7), or more seeds where they pay (auto); "
+        "the default is 1, and 5 of operator-or-frame.",
+        text=str,
+        metavar="N|LIST|auto[:MOST]",
+    )
+    origin: str | None = option(
+        None,
+        "Change the operator of this InternImage, such as 16-8-2-4 (C1-C'-L1-L3); only of "
+        "operator-or-frame.",
+    )
 
     def studies(self, training: Training) -> tuple[Study, ...]:
         """Return the study or studies of this request.
@@ -218,19 +232,33 @@ class PaperStudy:
         Raises:
             ValueError: for wrong options, or ``full`` without the paper's data.
         """
-        from archsearch.studies import ablation, data_scale, deformable_attention, kernel_size
+        from archsearch.studies import (
+            ablation,
+            data_scale,
+            deformable_attention,
+            kernel_size,
+            operator_or_frame,
+        )
         from archsearch.studies.sizes import SCALES
 
         size: Literal["small", "full"] = "full" if self.full else "small"
         scale = SCALES[size]
         epochs = training.epochs or (None if self.recipe else scale.epochs)
         recipe, data = self.recipe or scale.recipe, self.data or training.data
-        _, resolved = evaluate_all(
+        seeds = self.seeds or (
+            operator_or_frame.NUM_SEEDS if self.name == "operator-or-frame" else training.seeds
+        )
+        _, origin, resolved = evaluate_all(
             self._check_data,
-            replace(training, recipe=recipe, data=data, epochs=epochs).resolved,
+            self._origin,
+            replace(training, recipe=recipe, data=data, epochs=epochs, seeds=seeds).resolved,
         )
         if self.name == "data-scale":
             studies = data_scale.studies(size=size, **_training_arguments(resolved))
+        elif self.name == "operator-or-frame":
+            studies = (
+                operator_or_frame.study(size=size, origin=origin, **_training_arguments(resolved)),
+            )
         else:
             modules = {
                 "ablation": ablation,
@@ -239,6 +267,13 @@ class PaperStudy:
             }
             studies = (modules[self.name].study(size=size, **_training_arguments(resolved)),)
         return tuple(replace(study, plan=resolved.plan) for study in studies)
+
+    def _origin(self) -> Variant | None:
+        if self.origin is None:
+            return None
+        if self.name != "operator-or-frame":
+            raise ValueError(f"origin is of operator-or-frame, and {self.name} has no origin")
+        return parse_variant(self.origin)
 
     def _check_data(self) -> None:
         if self.full and self.data is None:

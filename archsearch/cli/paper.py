@@ -78,9 +78,10 @@ def study(
     output: AsFormat = Format.table,
     **options: Any,
 ) -> None:
-    """Train one of the paper's other studies.
+    """Train one of the paper's other studies, or operator-or-frame.
 
-    The report shows the paper's figures beside ours.
+    The report shows the paper's figures beside ours, and for operator-or-frame every operator
+    compared with DCNv3 at equal size.
     """
     values = {key: value for key, value in options.items() if value is not None}
     request = from_options(PaperStudy, {**values, "name": name})
@@ -126,7 +127,8 @@ def _print_plans(studies: list[Study], output: Format) -> None:
         return
     variants = (cell.variant for one in studies for cell in one.cells)
     numbers = {name for v in variants if v is not None for name in v.number_names()}
-    hidden = {*numbers, "status", "reason"}
+    constant = {name for name in numbers if len({row.get(name) for row in rows} - {None}) == 1}
+    hidden = {*constant, "status", "reason"}
     shown = [{k: v for k, v in row.items() if k not in hidden} for row in rows]
     print_rows(shown, title=studies[0].question)
 

@@ -53,11 +53,7 @@ def compare_cells(
     estimates = estimates_of(cells, metric)
     if metric.known_before_training:
         return Comparison(metric, estimates, _rank_counts(cells, metric))
-    values = {
-        cell.label: cell.values(metric)
-        for cell in cells
-        if cell.cell.variant is not None and not any(t.state == "diverged" for t in cell.trials)
-    }
+    values = ranked_values(cells, metric)
     higher = metric.higher_is_better
     if max_seeds is None:
         ranking = tied_with_best(values, LEVEL, higher)
@@ -65,6 +61,17 @@ def compare_cells(
         ranking = rank_repeatedly(values, max_seeds, LEVEL, higher)
     bias = selection_bias(values, higher) if ranking.can_rank else None
     return Comparison(metric, estimates, ranking, bias)
+
+
+def ranked_values(
+    cells: tuple[CellResult, ...], metric: Metric
+) -> dict[str, dict[int, float | None]]:
+    """Return label -> seed -> value of the networks that are compared: none of a diverged one."""
+    return {
+        cell.label: cell.values(metric)
+        for cell in cells
+        if cell.cell.variant is not None and not any(t.state == "diverged" for t in cell.trials)
+    }
 
 
 def estimates_of(cells: tuple[CellResult, ...], metric: Metric) -> tuple[Interval | None, ...]:
