@@ -78,10 +78,10 @@ def study(
     output: AsFormat = Format.table,
     **options: Any,
 ) -> None:
-    """Train one of the paper's other studies, or operator-or-frame.
+    """Train one of the paper's other studies.
 
-    The report shows the paper's figures beside ours, and for operator-or-frame every operator
-    compared with DCNv3 at equal size.
+    The report shows the paper's figures beside ours; operator-or-frame, which is not in the paper,
+    compares every operator with DCNv3 at equal size.
     """
     values = {key: value for key, value in options.items() if value is not None}
     request = from_options(PaperStudy, {**values, "name": name})
