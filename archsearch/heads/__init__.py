@@ -1,0 +1,1 @@
+"""Heads for detection and segmentation on any backbone that gives four maps."""
