@@ -110,7 +110,7 @@ def compare(families: Sequence[str | type[Family]] | str, **options: Any) -> Run
         lambda: from_options(Compare, options).plan(from_options(Training, options)),
         from_options(Launch, options).checked,
     )
-    return Run(compare_and_report(plan, launch, _command(Compare, options)).path)
+    return Run(compare_and_report(plan, launch, command_of(Compare, options)).path)
 
 
 compare.__signature__ = _with_positional(signature_of(Compare, Training, Launch), "families")  # type: ignore[attr-defined]
