@@ -146,6 +146,8 @@ def _propose_one(
     """Return one proposal; it stays open in ``study``, so that the sampler avoids it next time."""
     from optuna.trial import TrialState
 
+    if _is_exhausted(domain, tried):
+        return None
     for attempt in range(MAX_REFUSALS):
         study.sampler = _sampler(sampler, np.random.SeedSequence([*seed, attempt]))
         trial = study.ask(_choice_distributions(domain))
@@ -166,13 +168,17 @@ def _nearest(trial: "optuna.Trial", meeting: Sequence[Family], tried: set[Family
     return min((v for v in meeting if v not in tried), key=lambda v: abs(v.solved_value - target))
 
 
+def _is_exhausted(domain: Domain, tried: set[Family]) -> bool:
+    """Return whether every variant was tried; False if the domain is too large to list."""
+    return domain.num_choices <= MAX_LISTED and all(v in tried for v in domain.variants())
+
+
 def _random_untried(domain: Domain, tried: set[Family], rng: np.random.Generator) -> Family | None:
-    """Return a random variant that was not tried yet; None if all were tried, or the domain is
-    too large to list."""
+    """Return a random variant that was not tried yet; None if the domain is too large to list."""
     if domain.num_choices > MAX_LISTED:
         return None
     left = [variant for variant in domain.variants() if variant not in tried]
-    return left[int(rng.integers(len(left)))] if left else None
+    return left[int(rng.integers(len(left)))]
 
 
 def _sampler(kind: Sampler, seed: np.random.SeedSequence) -> Any:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
 
@@ -24,13 +24,25 @@ class Domain:
     choices: Mapping[str, tuple[int, ...]]
     smallest: Callable[[Choice], Family | None]
     budget: Budget
+    _solved: dict[tuple[int, ...], tuple[Family, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def num_choices(self) -> int:
         return math.prod(map(len, self.choices.values()))
 
     def variants_of(self, choice: Choice) -> tuple[Family, ...]:
-        """The variants of this choice that meet the budget, by solved number; may be empty."""
+        """The variants of this choice that meet the budget, by solved number; may be empty.
+
+        Each choice is solved once: a sampler of a small domain proposes it again and again.
+        """
+        values = tuple(choice[name] for name in self.choices)
+        if values not in self._solved:
+            self._solved[values] = self._solve(choice)
+        return self._solved[values]
+
+    def _solve(self, choice: Choice) -> tuple[Family, ...]:
         start = self.smallest(choice)
         if start is None:
             return ()
