@@ -90,7 +90,7 @@ class ConvNeXtModel(nn.Module):
         layer_scale: initial factor of every branch; None for a network without factors.
         drop_path: rate of the last block; the rates of the others grow linearly from 0.
         num_classes: number of logits.
-        features_only: leave out the head; ``forward`` then returns the four maps.
+        features_only: leave out the head; ``forward`` then returns the four maps, as InternImage.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class ConvNeXtModel(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:
-        """Logits ``(N, classes)`` of images ``(N, 3, H, W)``; four NHWC maps if ``features_only``.
+        """Logits ``(N, classes)`` of images ``(N, 3, H, W)``; four NCHW maps if ``features_only``.
 
         Raises:
             ValueError: the images are not ``(N, 3, H, W)``.
@@ -129,7 +129,9 @@ class ConvNeXtModel(nn.Module):
         maps = [self.stages[0](self.stem(images))]
         for downsample, stage in zip(self.downsamples, self.stages[1:], strict=True):
             maps.append(stage(downsample(maps[-1])))
-        return maps if self.head is None else cast(Tensor, self.head(maps[-1]))
+        if self.head is None:
+            return [x.permute(0, 3, 1, 2) for x in maps]
+        return cast(Tensor, self.head(maps[-1]))
 
 
 class Head(nn.Module):

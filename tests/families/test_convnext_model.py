@@ -114,7 +114,7 @@ def test_images_of_another_shape_are_rejected(shape: tuple[int, ...]) -> None:
 def test_four_maps_without_the_head() -> None:
     model = ConvNeXtModel(SMALL.channels, SMALL.depths, features_only=True)
     shapes = [tuple(x.shape) for x in model(torch.zeros(1, 3, 64, 96))]
-    assert shapes == [(1, 16, 24, 8), (1, 8, 12, 16), (1, 4, 6, 32), (1, 2, 3, 64)]
+    assert shapes == [(1, 8, 16, 24), (1, 16, 8, 12), (1, 32, 4, 6), (1, 64, 2, 3)]
 
 
 def test_initialization_is_the_published_one() -> None:
