@@ -14,7 +14,7 @@ from archsearch.reports.context import Context
 from archsearch.reports.importances import shares
 from archsearch.reports.report import Report, RunReport
 from archsearch.reports.winner import Winner
-from archsearch.results import Comparison
+from archsearch.results import Comparison, Results
 from archsearch.study import Record, canonical_json
 
 SCHEMA = 4
@@ -46,6 +46,7 @@ def _run(run: RunReport) -> dict[str, Any]:
     return {
         "name": results.name,
         "records": {t.trial.id: fingerprint(t.record) for t in results.trials if t.record},
+        **_pilots(results),
         "states": {t.trial.id: t.state for t in results.trials},
         "answer": asdict(run.summary),
         "winner": _winner(run.context),
@@ -59,6 +60,15 @@ def _run(run: RunReport) -> dict[str, Any]:
             if c.table
         },
     }
+
+
+def _pilots(results: Results) -> dict[str, Any]:
+    """Return the fingerprints of the records of pilots; nothing for a run without pilots."""
+    records = {
+        name: {t.trial.id: fingerprint(t.record) for t in pilots.trials if t.record}
+        for name, pilots in results.pilots.items()
+    }
+    return {"pilots": records} if records else {}
 
 
 def _winner(context: Context) -> dict[str, Any] | None:

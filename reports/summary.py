@@ -7,6 +7,7 @@ from archsearch.core.metrics import GENERAL
 from archsearch.reports import phrases
 from archsearch.reports.context import Context
 from archsearch.reports.ladders import left_out
+from archsearch.reports.pilots import pilots_text
 from archsearch.reports.winner import Winner, num_images
 from archsearch.results import CellResult
 
@@ -125,6 +126,8 @@ def _progress(context: Context) -> list[Fact]:
     facts = [("Trainings", f"{len(results.trials)}: {counts}" if results.trials else "none")]
     if seconds:
         facts.append(("Training time", f"{phrases.duration(seconds)} on {devices or 'unknown'}"))
+    if results.pilots:
+        facts.append(("Before them", pilots_text(results)))
     return facts
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from archsearch.core.cell import Cell
 from archsearch.core.family import Family, has_other_source
-from archsearch.core.plans import Halve
+from archsearch.core.plans import Halve, Tune
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data
 from archsearch.families.naming import Naming
@@ -29,6 +29,7 @@ def load(run_dir: str | Path) -> Results:
     Raises:
         ValueError: if the folder holds no study.
     """
+    from archsearch.storage.pilots import pilot_folders
     from archsearch.storage.study_folder import StudyFolder
 
     folder = StudyFolder(Path(run_dir))
@@ -40,7 +41,10 @@ def load(run_dir: str | Path) -> Results:
         for t in stored.trials
     )
     name, study, data = Path(run_dir).resolve().name, stored.study, stored.data
-    return assemble(name, study, data, stored.request, trials, _halving(study, data, trials))
+    results = assemble(name, study, data, stored.request, trials, _halving(study, data, trials))
+    if not isinstance(study.plan, Tune):
+        return results
+    return replace(results, pilots={f.name: load(f) for f in pilot_folders(folder.path)})
 
 
 def _read_trial(trial: Trial, folder: "TrialFolder") -> TrialResult:

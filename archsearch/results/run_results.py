@@ -19,7 +19,8 @@ class Results:
     """A run: its request (`study.json`) and the results of every cell.
 
     ``others`` are trainings in the folder that belong to no cell of the plan. ``notes`` are a
-    halving's: whether its rungs may prune, and its total cost.
+    halving's: whether its rungs may prune, and its total cost. ``pilots`` are the pilot studies of
+    a comparison of families, by name.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Results:
     cells: tuple[CellResult, ...]
     others: tuple[TrialResult, ...] = ()
     notes: tuple[str, ...] = ()
+    pilots: Mapping[str, "Results"] = field(default_factory=dict)
     _compared: dict[str, Comparison] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property

@@ -14,6 +14,7 @@ from archsearch.core.family import Family
 from archsearch.results import TrialResult
 from archsearch.storage.resume import resume_command
 from archsearch.storage.study_folder import StudyFolder
+from tests.stored import edit
 
 BUDGET = ("--budget", "50K", "--tolerance", "0.2", "--set-axis", "Net.width=20,24,28",
           "Thin.width=24,32")  # fmt: skip
@@ -93,8 +94,16 @@ def test_a_stopped_comparison_trains_nothing_twice(
     assert records(again.folder) == finished
     assert {chosen(t) for t in again.results.trials} == expected(run)
     assert run_cli("report", str(run), "--verify")[0] == 0
+    assert {"families.png", "families.csv", "pilots.md", "one-recipe.md"} <= {
+        path.name for path in (run / "reports").iterdir()
+    }
     assert run_cli("export", str(run), "--records", "copy")[0] == 0
     assert records(folder / "copy") == finished
+    pilot = next((folder / "copy/pilot-rates/trials").glob("*/record.json"))
+    edit(pilot, lambda record: record["metrics"].update(val_accuracy=0.5))
+    code, _, err = run_cli("report", "copy", "--verify")
+    assert code == 1
+    assert "tables.pilots" in err
     pilots = StudyFolder(run / "pilot-rates")
     resumed = resume_command(pilots.request()["command"], pilots.path)
     assert resumed.startswith(f"archsearch compare --families {FAMILIES}")

@@ -32,6 +32,7 @@ from tests.golden import (
     scale_results,
     write_run,
 )
+from tests.reports.test_families import compared
 from tests.stored import edit
 
 
@@ -254,6 +255,7 @@ def test_every_file_of_a_report_belongs_to_a_card() -> None:
     every += [
         assemble("ablation", study, DATA, {}, trained),
         replace(ladder_results(), others=golden_results(1).trials[:2]),
+        compared(1.0).results,
     ]
     report = compute_report(every)
     contents = [c for run in report.runs for c in run.contents]

@@ -55,12 +55,7 @@ def test_the_interval_is_of_the_best_of_either_group():
     values = study(rng, [10.0, 0.0, 0.0, 5.0, -9.0, 4.0], 60)
     truths = {("a", "b"): 5.0, ("b", "a"): -5.0, ("a", "c"): 6.0, ("b", "c"): 1.0}
     pairs = differences_of_bests(table_of(values), GROUPS)
-    for pair, truth in {
-        ("a", "b"): 5.0,
-        ("b", "a"): -5.0,
-        ("a", "c"): 6.0,
-        ("b", "c"): 1.0,
-    }.items():
+    for pair, truth in truths.items():
         found = pairs[pair].interval
         assert found.low < truth < found.high
         assert found.half_width < 0.7

@@ -1,0 +1,77 @@
+"""The families of a comparison: the best network of each, and its difference to the best of all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from archsearch.core.metrics import GENERAL, Metric
+from archsearch.reports.cell_order import in_ranking, reported_interval
+from archsearch.reports.context import Context
+from archsearch.results import LEVEL, CellResult
+from archsearch.results.pilots import cells_by_family
+from archsearch.stats.bests import differences_of_bests
+from archsearch.stats.control import Difference
+from archsearch.stats.intervals import Interval, interval
+
+
+@dataclass(frozen=True)
+class FamilyResult:
+    """One family: its cells, the best of them, and its difference to the best family's best.
+
+    ``best`` is None without a result, ``difference`` for the best family and without a ranking.
+    """
+
+    name: str
+    cells: Sequence[CellResult]
+    best: CellResult | None
+    difference: Difference | None = None
+
+
+def family_results(context: Context) -> list[FamilyResult]:
+    """Return the families, that of the best network first, the others by their best networks."""
+    groups = cells_by_family(context.results)
+    best = {name: _best(context, cells) for name, cells in groups.items()}
+    order = sorted(groups, key=lambda name: _merit(context, best[name]), reverse=True)
+    pairs = _differences(context)
+    return [
+        FamilyResult(name, groups[name], best[name], pairs.get((name, order[0]))) for name in order
+    ]
+
+
+def _best(context: Context, cells: Sequence[CellResult]) -> CellResult | None:
+    comparison = context.comparison
+    valued = [c for c in cells if comparison.has_value(c) and in_ranking(c, comparison)]
+    return max(valued, key=lambda cell: _merit(context, cell), default=None)
+
+
+def _merit(context: Context, cell: CellResult | None) -> float:
+    value = None if cell is None else reported_interval(cell, context.comparison)
+    return float("-inf") if value is None else context.metric.merit(value.mean)
+
+
+def _differences(context: Context) -> dict[tuple[str, str], Difference]:
+    """Return the differences of the families' bests, a better value being a higher one."""
+    if context.metric.known_before_training or not context.ranking.can_rank:
+        return {}
+    ranked = {c.label: c for c in context.cells if c.label in context.ranking.means}
+    sign = 1.0 if context.metric.higher_is_better else -1.0
+    table = {
+        label: {s: None if v is None else sign * v for s, v in c.values(context.metric).items()}
+        for label, c in ranked.items()
+    }
+    families = {label: str(c.cell.requested["family"]) for label, c in ranked.items()}
+    return differences_of_bests(table, families, LEVEL)
+
+
+def milliseconds_per_image(cell: CellResult | None) -> Interval | None:
+    """Return the time of a training step per image, over the cell's seeds; None without one."""
+    throughput = GENERAL["throughput"]
+    if cell is None:
+        return None
+    speeds = [v for v in cell.values(throughput).values() if v]
+    return interval([1000 / speed for speed in speeds], LEVEL) if speeds else None
+
+
+MILLISECONDS = Metric(
+    "milliseconds_per_image", "Time of a step per image", "ms", False, "record", "", digits=3
+)
+"""The unit and the label of `milliseconds_per_image`; a record has the images per second."""
