@@ -5,10 +5,11 @@ a `Dataset` and a row in `SOURCES`.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,17 +52,28 @@ def load(name: str) -> Dataset:
 
 @lru_cache(maxsize=1)
 def _load(name: str, root: Path) -> Dataset:
+    kind, path = kind_and_path(name, SOURCES, _NAMES)
+    dataset = SOURCES[kind](name, path, root)
+    _check_labels(dataset)
+    return dataset
+
+
+def kind_and_path(name: str, kinds: Collection[str], names: str) -> tuple[str, str]:
+    """``imagefolder`` and ``PATH`` of ``imagefolder:PATH``; the path may be empty.
+
+    Raises:
+        DataError: it is none of ``kinds``, which the message calls ``names``, or the path cannot be
+            stored as text.
+    """
     kind, _, path = name.partition(":")
-    if kind not in SOURCES:
-        raise DataError(f"no data set is called {name!r}: wanted {_NAMES}")
+    if kind not in kinds:
+        raise DataError(f"no data set is called {name!r}: wanted {names}")
     if printable(path) != path:
         raise DataError(
             f"the path of the data is stored as text, and {printable(path)} has other bytes than "
             "printable UTF-8: rename the folder, or give a link to it"
         )
-    dataset = SOURCES[kind](name, path, root)
-    _check_labels(dataset)
-    return dataset
+    return kind, path
 
 
 def _check_labels(dataset: Dataset) -> None:
@@ -111,22 +123,39 @@ def load_verified(data: Data) -> Dataset:
         DataError: it is missing or damaged, or its fingerprint differs.
     """
     dataset = load(data.name)
-    if dataset.fingerprint != data.fingerprint:
-        raise DataError(
-            f"{dataset.source} is not the data this trial was planned with: fingerprint "
-            f"{dataset.fingerprint}, wanted {data.fingerprint}. {_difference(dataset, data)}"
-        )
+    check_fingerprint(dataset, len(dataset.train), len(dataset.test), data)
     return dataset
 
 
-def _difference(dataset: Dataset, data: Data) -> str:
+class _Fingerprinted(Protocol):
+    @property
+    def source(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+
+
+def check_fingerprint(dataset: _Fingerprinted, num_train: int, num_test: int, data: Data) -> None:
+    """Check that a data set of so many training (and held-out) and test images is ``data``.
+
+    Raises:
+        DataError: its fingerprint differs.
+    """
+    if dataset.fingerprint != data.fingerprint:
+        raise DataError(
+            f"{dataset.source} is not the data this trial was planned with: fingerprint "
+            f"{dataset.fingerprint}, wanted {data.fingerprint}. "
+            f"{_difference(num_train, num_test, data)}"
+        )
+
+
+def _difference(num_train: int, num_test: int, data: Data) -> str:
     """What changed between the planned data and the data set of today, and what to do."""
-    planned, now = data.num_train + data.num_val, len(dataset.train)
+    planned = data.num_train + data.num_val
     counts = f"{planned:,} training and {data.num_test:,} test images"
-    if (planned, data.num_test) == (now, len(dataset.test)):
+    if (planned, data.num_test) == (num_train, num_test):
         return f"Both have {counts}: files or pixels differ. Train on it in another folder"
     return (
-        f"It had {counts}, now {now:,} and {len(dataset.test):,}: images were added or removed, or "
+        f"It had {counts}, now {num_train:,} and {num_test:,}: images were added or removed, or "
         "an earlier version left some out. Train on it in another folder"
     )
 
@@ -148,7 +177,7 @@ def split(
     """
     train, val, problems = [], [], list[str]()
     for label in range(int(labels.max()) + 1):
-        members = _shuffled(np.flatnonzero(labels == label), label)
+        members = shuffled(np.flatnonzero(labels == label), label)
         num_val = max(1, round(val_fraction * len(members))) if val_fraction else 0
         if num_val >= len(members):
             name = f"{printable(classes[label])!r}" if classes else str(label)
@@ -161,7 +190,8 @@ def split(
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(val))
 
 
-def _shuffled(indices: NDArray[np.intp], label: int) -> NDArray[np.intp]:
+def shuffled(indices: NDArray[np.intp], label: int) -> NDArray[np.intp]:
+    """``indices`` in an order that depends on the label, and is the same in all trials."""
     # numpy guarantees that RandomState's stream never changes; Generator's may.
     return np.random.RandomState((SPLIT_SEED + label) % 2**32).permutation(indices)
 
@@ -173,7 +203,7 @@ def _digits(name: str, path: str, root: Path) -> Dataset:  # noqa: ARG001
     """
     if path:
         raise DataError(f"digits are built in and take no path, got {name!r}")
-    table = _digits_table()
+    table = digits_table()
     pixels = np.rint(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
     labels = table[:, -1].astype(np.int64)
     rest, test = split(labels, val_fraction=0.2)
@@ -186,15 +216,22 @@ def _digits(name: str, path: str, root: Path) -> Dataset:  # noqa: ARG001
     )
 
 
-def _digits_table() -> NDArray[np.float64]:
-    """(1797, 65): the gray levels of each digit, 0 to 16, and its label.
+@lru_cache(maxsize=1)
+def digits_table() -> NDArray[np.float64]:
+    """(1797, 65): the gray levels of each digit, 0 to 16, and its label."""
+    return np.loadtxt(sklearn_file(DIGITS), delimiter=",")
 
-    The file is read without importing scikit-learn, which takes over a second in each process.
+
+def sklearn_file(path: str) -> Path:
+    """A file of scikit-learn, which is not imported: that takes over a second in each process.
+
+    Raises:
+        DataError: scikit-learn is not installed.
     """
     package = find_spec("sklearn")
     if package is None or package.origin is None:
-        raise DataError("digits are included in scikit-learn: install it with pip")
-    return np.loadtxt(Path(package.origin).parent / DIGITS, delimiter=",")
+        raise DataError("the digits are included in scikit-learn: install it with pip")
+    return Path(package.origin).parent / path
 
 
 SOURCES: dict[str, Callable[[str, str, Path], Dataset]] = {

@@ -280,7 +280,7 @@ def test_what_saves_time_changes_no_number_of_a_record(tmp_path, monkeypatch, cl
         return torch.nn.utils.clip_grad_norm_(training.model.parameters(), clip_norm)
 
     monkeypatch.setattr(step, "_clip_gradients", clip)
-    monkeypatch.setattr(data, "_digits_table", scikit_learns_digits)
+    monkeypatch.setattr(data, "digits_table", scikit_learns_digits)
     data._load.cache_clear()
     plain = trial_folder(tmp_path / "plain", recipe)
     train_trial(plain.path)

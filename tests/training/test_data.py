@@ -64,8 +64,8 @@ def test_digits_are_complete():
 def test_digits_are_those_of_scikit_learn_and_are_read_without_importing_it():
     program = (
         "import sys\n"
-        "from archsearch.training.data import _digits_table\n"
-        "table = _digits_table().tolist()\n"
+        "from archsearch.training.data import digits_table\n"
+        "table = digits_table().tolist()\n"
         "print(table if 'sklearn' not in sys.modules else 'imported')\n"
     )
     output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)

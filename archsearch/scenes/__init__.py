@@ -1,0 +1,1 @@
+"""Images with annotated objects or label maps: readers, transforms, batches and evaluation."""
