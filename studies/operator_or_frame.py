@@ -21,7 +21,7 @@ ABOUT = About(
     question=(__doc__ or "").splitlines()[0],
     source="not in the paper; Section 3.1 and Table H compare operators, without intervals",
     command="archsearch study operator-or-frame",
-    small="four networks of 1M, five seeds, 15 epochs of the digits: under ten minutes on two cores",
+    small="four networks of 1M, five seeds, 15 epochs of the digits: about 8 minutes on two cores",
     full="four networks of T's size, five seeds, 300 epochs of ImageNet-1K each (Table B)",
 )
 
