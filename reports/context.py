@@ -9,6 +9,7 @@ from archsearch.core.family import Family
 from archsearch.core.metrics import Metric
 from archsearch.families import DEFAULT
 from archsearch.families.internimage import InternImageFamily
+from archsearch.families.naming import family_name
 from archsearch.reports.style import symbol
 from archsearch.results import CellResult, Comparison, Results
 from archsearch.stats.ranking import Ranking
@@ -70,6 +71,11 @@ class Context:
     def is_internimage(self) -> bool:
         """Whether all networks are InternImages, which the paper's figures are of."""
         return all(issubclass(f, InternImageFamily) for f in self.results.study.families)
+
+    @cached_property
+    def num_families(self) -> int:
+        """The number of families of the networks; all InternImages are one."""
+        return len({family_name(c.cell.variant) for c in self.cells if c.cell.variant})
 
     def symbol(self, name: str) -> str:
         """Return the symbol of a coordinate or a number, as the run's family prints it: ``C₁``."""

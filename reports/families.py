@@ -6,7 +6,7 @@ from typing import Any
 from archsearch.core.metrics import rounded
 from archsearch.core.plans import Tune
 from archsearch.reports.card import Card, unless
-from archsearch.reports.cell_order import rank_label, reported_interval
+from archsearch.reports.cell_order import reported_interval
 from archsearch.reports.columns import interval_fields, result_text, row_mark, size_columns
 from archsearch.reports.context import Context
 from archsearch.reports.families_figure import families_figure, families_panels
@@ -15,6 +15,7 @@ from archsearch.reports.family_results import (
     FamilyResult,
     family_results,
     milliseconds_per_image,
+    rank_of,
 )
 from archsearch.reports.formats import MISSING, Table, number
 from archsearch.reports.phrases import difference_text, interval_text, p_text, paragraph, unit_text
@@ -34,7 +35,7 @@ def families_table(context: Context) -> Table:
         context.metric.axis: [MISSING if c is None else result_text(c, comparison) for c in best],
         **_size_columns(best),
         "Step (ms per image)": [_time_text(c) for c in best],
-        "Rank": [_rank(context, family) for family in families],
+        "Rank": [rank_of(context, family) for family in families],
         f"To the best family{unit_text(context.metric)}": [
             _difference_text(context, family) for family in families
         ],
@@ -70,14 +71,7 @@ def _rate_text(family: FamilyResult) -> str:
 
 
 def _time_text(cell: CellResult | None) -> str:
-    return interval_text(MILLISECONDS, milliseconds_per_image(cell), 3)
-
-
-def _rank(context: Context, family: FamilyResult) -> str:
-    """Return the rank of a family: that of the best-ranked of its networks."""
-    labels = [rank_label(cell, context.comparison) for cell in family.cells]
-    order = ("best", "tied with best", "significantly worse", "not ranked")
-    return next((label for label in order if label in labels), MISSING)
+    return interval_text(MILLISECONDS, milliseconds_per_image(cell), 2)
 
 
 def _difference_text(context: Context, family: FamilyResult) -> str:
@@ -102,7 +96,7 @@ def _row(context: Context, family: FamilyResult) -> dict[str, Any]:
         "params": cost.params if cost else None,
         "macs": cost.macs if cost else None,
         **interval_fields("milliseconds_per_image", milliseconds_per_image(cell)),
-        "rank": _rank(context, family),
+        "rank": rank_of(context, family),
         **interval_fields("difference", difference.interval if difference else None),
         "p_value": rounded(difference.p_value) if difference else None,
     }

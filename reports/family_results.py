@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from archsearch.core.metrics import GENERAL, Metric
-from archsearch.reports.cell_order import in_ranking, reported_interval
+from archsearch.core.plans import Tune
+from archsearch.reports.cell_order import in_ranking, rank_label, reported_interval
 from archsearch.reports.context import Context
+from archsearch.reports.phrases import listed
 from archsearch.results import LEVEL, CellResult
 from archsearch.results.pilots import cells_by_family
 from archsearch.stats.bests import differences_of_bests
@@ -75,3 +77,19 @@ MILLISECONDS = Metric(
     "milliseconds_per_image", "Time of a step per image", "ms", False, "record", "", digits=3
 )
 """The unit and the label of `milliseconds_per_image`; a record has the images per second."""
+
+
+def rank_of(context: Context, family: FamilyResult) -> str:
+    """Return the rank of a family: that of the best-ranked of its networks."""
+    labels = [rank_label(cell, context.comparison) for cell in family.cells]
+    order = ("best", "tied with best", "significantly worse", "not ranked")
+    return next((label for label in order if label in labels), "")
+
+
+def families_text(context: Context) -> str:
+    """Return how the families compare: ``The family convnext is best; vit is tied with best.``"""
+    if not isinstance(context.results.study.plan, Tune) or not context.ranking.can_rank:
+        return ""
+    first, *others = family_results(context)
+    ranks = [f"{family.name} is {rank_of(context, family) or 'not ranked'}" for family in others]
+    return f"The best network is of the family {first.name}; {listed(ranks)}."

@@ -21,12 +21,13 @@ MIN_TRAININGS = 10
 def shares(context: Context) -> Mapping[str, float]:
     """Return number -> share of the variance, largest first.
 
-    Empty if that is not meaningful: few trainings, all networks statistically tied, or no
-    significant association of a number with the networks' results.
+    Empty if that is not meaningful: few trainings, several families, whose numbers are not the
+    same, all networks statistically tied, or no significant association of a number with the
+    networks' results.
     """
     metric = context.metric
     few = sum(t.value(metric) is not None for t in context.results.trials) < MIN_TRAININGS
-    if metric.known_before_training or few or _is_only_noise(context):
+    if metric.known_before_training or few or context.num_families > 1 or _is_only_noise(context):
         return {}
     shares = importances(context.results, metric.name)
     return {k: round(v, 3) for k, v in sorted(shares.items(), key=lambda kv: -round(kv[1], 3))}

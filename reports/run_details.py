@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from archsearch.core.metrics import GENERAL
 from archsearch.core.recipe import Recipe
+from archsearch.families.naming import family_name
 from archsearch.reports.columns import result_with_unit
 from archsearch.reports.context import Context
 from archsearch.reports.formats import MISSING, Table, as_html
@@ -90,6 +91,7 @@ def training_setup(results: Results) -> list[tuple[str, str]]:
         ("Notes on the data", "; ".join(data.notes)),
         ("Data fingerprint", data.fingerprint),
         ("Recipe", _recipe_text(results.study.recipe)),
+        ("Instead of the recipe's", _settings_text(results)),
         ("Seeds", _seeds_text(results)),
         ("Device", "; ".join(sorted({r.device for r in records if r.device})) or "none yet"),
         ("Commit", "; ".join(commits) or "not recorded"),
@@ -117,6 +119,17 @@ def _seeds_text(results: Results) -> str:
         else ""
     )
     return f"{trained}; planned: {planned}{limit}"
+
+
+def _settings_text(results: Results) -> str:
+    """Return the settings of the cells by family: ``convnext lr 0.001``; empty without any."""
+    texts = (
+        f"{family_name(c.cell.variant)} {name} {setting(value)}"
+        for c in results.cells
+        if c.cell.variant is not None
+        for name, value in c.cell.settings.items()
+    )
+    return ", ".join(dict.fromkeys(texts))
 
 
 def _recipe_text(recipe: Recipe) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from archsearch.core.metrics import GENERAL
 from archsearch.reports import phrases
 from archsearch.reports.context import Context
+from archsearch.reports.family_results import families_text
 from archsearch.reports.ladders import left_out
 from archsearch.reports.pilots import pilots_text
 from archsearch.reports.winner import Winner, num_images
@@ -31,16 +32,16 @@ class Summary:
 def summarize(context: Context) -> Summary:
     """Return the summary of a run."""
     best, facts = context.ranking.best, _progress(context)
-    texts = (
+    notes = (
         phrases.size_confounding, _resolution, _not_ranked, _fates, _halving, _other_trainings,
         _left_out_of_law,
     )  # fmt: skip
-    caveats = tuple(filter(None, (text(context) for text in texts)))
+    caveats = tuple(filter(None, (note(context) for note in notes)))
     if best is None:
         return Summary(_no_result(context), "", (*facts,), caveats)
     winner = Winner.of(context, best)
     facts = _winner_facts(context, winner) + facts
-    confidence = phrases.paragraph(_confidence(context), winner.bias_text)
+    confidence = phrases.paragraph(families_text(context), _confidence(context), winner.bias_text)
     return Summary(_headline(context, winner), confidence, (*facts,), caveats)
 
 

@@ -13,8 +13,11 @@ from archsearch.families.internimage import ORIGIN
 from archsearch.reports.context import Context
 from archsearch.reports.families import FAMILIES, families_table
 from archsearch.reports.family_results import family_results
+from archsearch.reports.importances import MIN_TRAININGS, shares
 from archsearch.reports.pilots import LIMITS_OF_ONE_RECIPE, PILOTS, pilots_table
 from archsearch.reports.report import compute_report
+from archsearch.reports.run_details import training_setup
+from archsearch.reports.summary import summarize
 from archsearch.results import Results, TrialResult, assemble
 from archsearch.results.pilots import best_cells, rate_choices
 from archsearch.space.grid import Space
@@ -143,6 +146,17 @@ def test_the_cards_apply_only_to_a_comparison_of_families() -> None:
     assert single.pilot_rates() is None
     run = results(single.final(single.first_rates), lambda _: 1.0)
     assert PILOTS.skip_reason(Context.of(run))
+
+
+def test_the_summary_compares_the_families_and_their_numbers_are_not_mixed() -> None:
+    values = replace(SPACES[0], values={"c1": (8, 12), "group_channels": (2, 4), "l1": (1, 2)})
+    context = compared(5.0, replace(FAMILIES_OF_TEST, spaces=(values, SPACES[1])))
+    text = "The best network is of the family internimage; convnext is significantly worse."
+    assert summarize(context).confidence.startswith(text)
+    assert len([t for t in context.results.trials if t.record]) >= MIN_TRAININGS
+    assert shares(context) == {}
+    setup = dict(training_setup(context.results))
+    assert setup["Instead of the recipe's"] == "internimage lr 0.002, convnext lr 0.001"
 
 
 def test_the_pilot_is_the_median_network() -> None:
