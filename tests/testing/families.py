@@ -157,7 +157,7 @@ FAULTS: Mapping[str, tuple[str, str, str, str]] = {
 
 UNSAVED_STATE = (
     "return self.head(x)",
-    "self.calls += 1\n        return self.head(x) * (1 + self.calls / 100)",
+    "self.calls += self.training\n        return self.head(x) * (1 + self.calls / 100)",
 )
 """A network that computes with a number that no checkpoint holds."""
 

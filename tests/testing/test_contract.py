@@ -3,6 +3,7 @@
 A new family is one line of `FAMILIES`.
 """
 
+import subprocess
 import unittest
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def test_every_family_keeps_the_whole_contract(family: str) -> None:
 def test_a_family_by_file_keeps_the_whole_contract(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second part damages the run, and sees the checks of runs fail."""
+    """Then its run is damaged, and the checks of runs fail."""
     contract = Contract(Subject(write(tmp_path)))
     outcomes = [contract.outcome(name) for name in CHECKS]
     assert [(o.name, o.text) for o in outcomes if o.status != "pass"] == []
@@ -56,6 +57,7 @@ def test_a_family_by_file_keeps_the_whole_contract(
         of_runs.check_reported(subject)
     check_damaged_exports(subject, monkeypatch)
     check_a_training_repeated(subject)
+    check_a_process_that_was_not_killed(subject, monkeypatch)
     folder = subject.folder
     del contract, subject
     assert not folder.exists()
@@ -86,16 +88,21 @@ def check_a_training_repeated(subject: Subject) -> None:
         of_runs._check_same_training(whole, killed)
 
 
+def check_a_process_that_was_not_killed(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    for code, message in (
+        (2, "was not killed at step 28, but ended with exit code 2: no such option"),
+        (-9, r"after the kill the trainings are \('complete', 'complete'\)"),
+    ):
+        done = subprocess.CompletedProcess("", code, "", "no such option")
+        monkeypatch.setattr(of_runs, "_python", lambda *_, done=done: done)
+        with pytest.raises(AssertionError, match=message):
+            of_runs.check_resumed(subject)
+
+
 @pytest.mark.slow
 def test_state_that_no_checkpoint_holds_breaks_resuming(tmp_path: Path) -> None:
     with pytest.raises(ContractBroken, match=r"(?s)resume: .*differs from a whole one .*without a"):
         family_contract(write(tmp_path, *UNSAVED_STATE))
-
-
-def test_the_state_of_a_network_may_be_unused(tmp_path: Path) -> None:
-    """The faults below fail by what they replace: without it the same checks pass."""
-    checks = [check for check in contract_of(write(tmp_path)) if not check.trains]
-    assert [check.outcome().text for check in checks if check.outcome().status != "pass"] == []
 
 
 @pytest.mark.parametrize("fault", FAULTS)
