@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -21,7 +23,7 @@ def count_module(build: Callable[[], nn.Module], height: int, width: int) -> Cos
         model = build().eval()
         image = torch.empty(1, 3, height, width)
     counter = _Counter()
-    with torch.no_grad(), counter:
+    with torch.no_grad(), counter, _WholeAttention(counter):
         model(image)
     params = sum(p.numel() for p in model.parameters())
     return Cost(params, counter.macs, counter.activations, image_size(height, width))
@@ -45,4 +47,26 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.macs += flops // 2
             first = output if isinstance(output, Tensor) else output[0]
             self.activations += first.numel()
+        return output
+
+
+class _WholeAttention(TorchFunctionMode):
+    """Counts the output of attention as its activations, as fast kernels compute it.
+
+    On the meta device torch splits attention into its two products, and the first has an output for
+    every pair of tokens.
+    """
+
+    def __init__(self, counter: _Counter) -> None:
+        super().__init__()
+        self._counter = counter
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        del types
+        before = self._counter.activations
+        output = func(*args, **(kwargs or {}))
+        if func is F.scaled_dot_product_attention:
+            self._counter.activations = before + output.numel()
         return output

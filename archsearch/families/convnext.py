@@ -5,7 +5,7 @@ Two rules of the published networks leave three numbers (C1, L1, L3): C_i = 2^(i
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -15,13 +15,14 @@ from archsearch.core.numbers import quoted
 from archsearch.core.recipe import Recipe
 from archsearch.families import compound_scaling as scaling
 from archsearch.families.convnext_cost import count
+from archsearch.families.four_stages import FourStages
 
 if TYPE_CHECKING:
     from archsearch.families.convnext_model import ConvNeXtModel
 
 
 @dataclass(frozen=True, order=True)
-class ConvNeXt(Family):
+class ConvNeXt(FourStages, Family):
     """Three numbers, and the switches of the block: ``ConvNeXt(96, 3, 9)`` is ConvNeXt-T.
 
     ``kernel_size`` is the side of the depth-wise convolution; ``layer_scale`` the initial factor of
@@ -45,11 +46,6 @@ class ConvNeXt(Family):
         "c1": (64, 80, 96, 112), "l1": (1, 2, 3, 4, 5),
     }  # fmt: skip
     """At 30M parameters 17 of the 20 cells have a network; (96, 3, 10) is T with one more block."""
-
-    width_step: ClassVar[int] = 8
-    """C1 of a scaled network is rounded to multiples of it. No rule needs that: it keeps all widths
-    multiples of 8, which matrix units of GPUs compute fastest; the published C1 are multiples of
-    32."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -144,17 +140,14 @@ class ConvNeXt(Family):
         return self.l1, self.l1, self.l3, self.l1
 
     @property
-    def depth(self) -> int:
-        """The number of blocks, D = 3 L1 + L3."""
-        return sum(self.depths)
-
-    @property
     def num_blocks(self) -> int:
         return self.depth
 
-    def with_stages(self, c1: int, l1: int, l3: int) -> Self:
-        """This variant with another width and other depths, and the same switches."""
-        return replace(self, c1=c1, l1=l1, l3=l3)
+    @property
+    def width_step(self) -> int:
+        """8, though no rule needs that: it keeps all widths multiples of 8, which matrix units of
+        GPUs compute fastest; the published C1 are multiples of 32."""
+        return 8
 
 
 PUBLISHED_ACCURACY = {"T": 82.1, "S": 83.1, "B": 83.8, "L": 87.5, "XL": 87.8}

@@ -16,6 +16,7 @@ from archsearch.core.family import Family
 from archsearch.core.numbers import quoted
 from archsearch.core.recipe import Recipe
 from archsearch.families import compound_scaling as scaling
+from archsearch.families.four_stages import FourStages
 from archsearch.families.internimage_cost import count
 from archsearch.families.internimage_scaling import exponent
 from internimage.config import PRESETS, ModelConfig, Norm, Operator, stacked
@@ -66,7 +67,7 @@ class InternImageFamily(Family):
 
 
 @dataclass(frozen=True, order=True)
-class Variant(InternImageFamily):
+class Variant(FourStages, InternImageFamily):
     """Four numbers and the switches of the block.
 
     The default switches are T's block (pre-norm, no layer scale), which the grid uses; scaled
@@ -143,18 +144,9 @@ class Variant(InternImageFamily):
         return parse_variant(text, like or ORIGIN)
 
     @property
-    def depth(self) -> int:
-        """The number of blocks, D = 3 L1 + L3 (Section 3.2)."""
-        return 3 * self.l1 + self.l3
-
-    @property
     def width_step(self) -> int:
         """C1 is a multiple of C' (rule 2), and even (the stem halves it)."""
         return lcm(2, self.group_channels)
-
-    def with_stages(self, c1: int, l1: int, l3: int) -> Self:
-        """This variant with another width and other depths, and the same C' and switches."""
-        return replace(self, c1=c1, l1=l1, l3=l3)
 
     def config(self, num_classes: int = 1000, drop_path: float = 0.0) -> ModelConfig:
         return stacked(*self.numbers, **_block(self, num_classes, drop_path))

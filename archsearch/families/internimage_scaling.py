@@ -3,12 +3,12 @@
 from typing import Protocol
 
 from archsearch.families import compound_scaling
-from archsearch.families.compound_scaling import Stacked
+from archsearch.families.compound_scaling import Scalable
 from archsearch.families.internimage_cost import count, count_parts, operator_macs
 from internimage.config import ModelConfig
 
 
-class Configured(Stacked, Protocol):
+class Configured(Scalable, Protocol):
     """A variant that this module counts in parts."""
 
     def config(self) -> ModelConfig: ...

@@ -159,6 +159,7 @@ UNCOUNTED_OPERATORS = (
     "aten::add", "aten::sub", "aten::mul", "aten::lerp", "aten::gelu", "aten::sigmoid",
     "aten::softmax", "aten::layer_norm", "aten::batch_norm", "aten::mean", "aten::pixel_shuffle",
     "aten::cartesian_prod", "aten::rsub", "aten::pad", "aten::adaptive_avg_pool2d",
+    "aten::_upsample_bicubic2d_aa", "aten::neg", "aten::remainder",
 )  # fmt: skip
 """Operators that the convention does not count: elementwise arithmetic, activations, norms, pooling
 and rearrangement. fvcore skips some others without a handle."""

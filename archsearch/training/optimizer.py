@@ -1,6 +1,7 @@
 """Optimizer, learning rate schedule and averaged weights."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -10,16 +11,28 @@ from archsearch.core.recipe import Recipe
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices and kernels, not on norms, biases and layer scale."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in parameters if p.ndim > 1]
-    others = [p for p in parameters if p.ndim <= 1]
-    assert len(decayed) + len(others) == len(parameters)
-    groups = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+    """AdamW with weight decay on matrices and kernels, not on norms, biases and layer scale.
+
+    Parameters that a module names in ``no_weight_decay()`` are not decayed either, as in timm. A
+    name that the module does not have is ignored: timm's networks list optional parameters, too.
+    """
+    excluded = set(_without_weight_decay(model))
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups[parameter.ndim > 1 and name not in excluded].append(parameter)
+    settings = [
+        {"params": groups[True], "weight_decay": recipe.weight_decay},
+        {"params": groups[False], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
+    return torch.optim.AdamW(settings, lr=recipe.lr, fused=True)
+
+
+def _without_weight_decay(model: nn.Module) -> Iterator[str]:
+    """The names that the network and its modules list, as the network names them."""
+    for prefix, module in model.named_modules():
+        for name in getattr(module, "no_weight_decay", tuple)():
+            yield f"{prefix}.{name}" if prefix else name
 
 
 def learning_rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:

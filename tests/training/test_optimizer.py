@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from archsearch.core.recipe import resolve
 from archsearch.families.internimage import Variant
@@ -29,6 +30,23 @@ def test_weight_decay_is_for_matrices_and_kernels_only():
     without_decay = {named[id(p)].split(".")[-1] for p in others["params"]}
     assert {"bias", "gamma1", "gamma2"} <= without_decay
     assert len(decayed["params"]) + len(others["params"]) == len(list(model.parameters()))
+
+
+class Positions(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.weight = (nn.Parameter(torch.ones(2, 3)) for _ in range(2))
+
+    def no_weight_decay(self) -> set[str]:
+        return {"embedding", "of_another_module"}
+
+
+def test_parameters_that_a_module_names_have_no_weight_decay():
+    """By the name in the module, also if that is a part of the network, as timm's are."""
+    for model in (Positions(), nn.Sequential(nn.Linear(3, 3), nn.Sequential(Positions()))):
+        without = build_optimizer(model, SHORT).param_groups[1]["params"]
+        named = {id(p): name for name, p in model.named_parameters()}
+        assert [named[id(p)].split(".")[-1] for p in without if p.ndim > 1] == ["embedding"]
 
 
 VARIANTS = (
