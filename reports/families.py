@@ -18,7 +18,14 @@ from archsearch.reports.family_results import (
     rank_of,
 )
 from archsearch.reports.formats import MISSING, Table, number
-from archsearch.reports.phrases import difference_text, interval_text, p_text, paragraph, unit_text
+from archsearch.reports.phrases import (
+    difference_text,
+    interval_text,
+    p_text,
+    paragraph,
+    plural,
+    unit_text,
+)
 from archsearch.results import CellResult
 from archsearch.stats.intervals import Interval
 
@@ -108,9 +115,9 @@ def _note(context: Context) -> str:
     chosen = (
         "All cells of each family are trained; the best of many means is too high."
         if tune.num_cells is None
-        else f"The {tune.num_cells} best cells of each family were chosen by pilots with another "
-        "seed, so the noise of the seeds shown took no part in that choice; the validation images "
-        "are the same."
+        else f"Of each family the best by its pilots, at most {plural(tune.num_cells, 'cell')}, "
+        "were chosen. The pilots had another seed, so the noise of the seeds shown took no part in "
+        "that choice; the validation images are the same."
     )
     return paragraph(
         "A family is tied if one of its networks is tied with the best of all networks.",

@@ -67,9 +67,9 @@ def _note(context: Context) -> str:
     cells = ""
     if PILOT_CELLS in pilots:
         cells = (
-            "Then every cell was trained once with its family's rate and that seed, and the best "
-            f"{tune.num_cells} of each family were chosen; families with more cells had more "
-            "pilots in this part."
+            "Then every cell was trained once with its family's rate and that seed, and of each "
+            f"family the best were chosen, at most {plural(tune.num_cells or 0, 'cell')}; families "
+            "with more cells had more pilots in this part."
         )
     return paragraph(rule, cells, pilots_text(context.results))
 

@@ -104,9 +104,16 @@ def test_a_stopped_comparison_trains_nothing_twice(
     code, _, err = run_cli("report", "copy", "--verify")
     assert code == 1
     assert "tables.pilots" in err
+    (folder / "wide.py").write_text(THIN.replace("Thin", "Wide"))
+    longer = [*command(*options, "--extend"), "--set-axis", "Wide.width=24,28"]
+    longer[longer.index(FAMILIES)] = f"{FAMILIES},wide.py:Wide"
+    assert run_cli(*longer)[0] == 0
+    extended = records(run)
+    assert {path: extended[path] for path in finished} == finished
+    assert len(extended) == len(finished) + 2 + 2 + 2
     pilots = StudyFolder(run / "pilot-rates")
     resumed = resume_command(pilots.request()["command"], pilots.path)
-    assert resumed.startswith(f"archsearch compare --families {FAMILIES}")
+    assert resumed.startswith(f"archsearch compare --families {FAMILIES},wide.py:Wide")
     assert resumed.endswith(f"--out {run}")
 
 
