@@ -27,7 +27,8 @@ class Objects:
         labels: ``(M,)`` int64, from 0; there is no background label.
         masks: ``(M, H, W)`` bool, or None for data without masks.
         crowd: ``(M,)`` bool, true for regions of many objects that are not annotated one by one.
-        areas: ``(M,)`` float32 in pixels, as annotated: they decide which objects are small.
+        areas: ``(M,)`` float32, the pixels of each object in the original image, as annotated:
+            they decide which objects are small. Transforms leave them as they are.
     """
 
     boxes: NDArray[np.float32]
@@ -76,7 +77,8 @@ class SceneSet:
 
     ``classes`` are those of objects, ``map_classes`` those of label maps; empty without either.
     The last ``num_held_out`` images of ``train`` serve only for validation: one of them can
-    replace each image before. ``notes`` say what the reader left out of the source.
+    replace each image before. ``notes`` say what the reader left out of the source. ``in_files``
+    if images are decoded, which several processes do.
     """
 
     name: str
@@ -89,6 +91,7 @@ class SceneSet:
     fingerprint: str
     notes: tuple[str, ...] = ()
     num_held_out: int = 0
+    in_files: bool = False
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 

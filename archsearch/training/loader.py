@@ -79,32 +79,46 @@ def _memory_reader(images: Images, device: torch.device) -> Read:
 
 
 def _file_reader(images: Images, image_size: int, device: torch.device) -> Read:
-    """A reader with one pool of decoding processes for all epochs.
+    """A reader whose keys hold the image that a process decodes and how it is cropped."""
+    decoded = decoding_pool(_Photos(images, image_size), device)
 
-    Keys hold the image that a process decodes and how it is cropped.
+    def read(batches: Sequence[Tensor], crop_seed: int | None = None) -> Iterator[LabeledBatch]:
+        keys = [[(i, crop_seed) for i in batch.tolist()] for batch in batches]
+        for pixels, labels in decoded(keys):
+            yield pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+    return read
+
+
+def decoding_pool(
+    dataset: Dataset[Any], device: torch.device, collate: Callable[..., Any] | None = None
+) -> Callable[[Sequence[list[Any]]], Iterator[Any]]:
+    """A function that yields a batch for each list of keys of ``dataset``.
+
+    One pool of processes decodes the batches of all calls; ``collate`` makes a batch of a list.
     """
-    keys: list[list[_Key]] = []
+    batches: list[list[Any]] = []
     loader: DataLoader[Any] = DataLoader(
-        _Photos(images, image_size),
-        batch_sampler=keys,
+        dataset,
+        batch_sampler=batches,
         num_workers=min(MAX_WORKERS, cores()),
+        collate_fn=collate,
         pin_memory=device.type == "cuda",
         persistent_workers=True,
         multiprocessing_context="spawn",  # a fork may hang once threads have started
         worker_init_fn=_init_decoder,
     )
 
-    def read(batches: Sequence[Tensor], crop_seed: int | None = None) -> Iterator[LabeledBatch]:
-        keys[:] = [[(i, crop_seed) for i in batch.tolist()] for batch in batches]
+    def decoded(keys: Sequence[list[Any]]) -> Iterator[Any]:
+        batches[:] = keys
         with signals_blocked():  # the first call starts the processes
-            decoded = iter(loader)
+            iterator = iter(loader)
         try:
-            for pixels, labels in decoded:
-                yield pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            yield from iterator
         except DataError as error:
             raise _without_traceback(error) from None
 
-    return read
+    return decoded
 
 
 def _init_decoder(_: int) -> None:
