@@ -19,6 +19,11 @@ Weights = tuple[float, float, float, float]
 """Factors of the deltas of x, y, width and height, by which all four have a similar spread."""
 
 
+def full_precision(x: Tensor) -> Tensor:
+    """The tensor in float32 if it is in half precision, else as it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def area(boxes: Tensor) -> Tensor:
     """Areas ``(...)`` of boxes ``(..., 4)``, in square pixels."""
     width, height = (boxes[..., 2:] - boxes[..., :2]).unbind(-1)

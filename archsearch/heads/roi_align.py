@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archsearch.heads.boxes import area
+from archsearch.heads.boxes import area, full_precision
 
 SAMPLES = 2
 """Samples per bin and axis."""
@@ -73,9 +73,8 @@ def _layout(maps: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
 
 
 def _pixels(maps: Sequence[Tensor]) -> Tensor:
-    """All pixels ``(sum of N * H * W, C)`` of all levels, at least in float32."""
-    pixels = torch.cat([level.permute(0, 2, 3, 1).flatten(0, 2) for level in maps])
-    return pixels.to(torch.promote_types(pixels.dtype, torch.float32))
+    """All pixels ``(sum of N * H * W, C)`` of all levels."""
+    return full_precision(torch.cat([x.permute(0, 2, 3, 1).flatten(0, 2) for x in maps]))
 
 
 def _corners(low: Tensor, high: Tensor, size: Tensor, side: int) -> tuple[Tensor, Tensor]:

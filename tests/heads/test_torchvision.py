@@ -6,9 +6,12 @@ from torch import Tensor
 
 from archsearch.heads import boxes as b
 from archsearch.heads.nms import chosen_nms, grouped_nms, plain_nms
-from archsearch.heads.roi_align import roi_align
+from archsearch.heads.roi_align import levels_of, roi_align
+from archsearch.heads.rpn import anchors_of
 
 torchvision = pytest.importorskip("torchvision")
+
+CPU = torch.device("cpu")
 
 
 def random_boxes(num: int, largest: int = 60) -> Tensor:
@@ -29,8 +32,6 @@ def test_roi_align_and_its_gradient() -> None:
 
 
 def test_levels() -> None:
-    from archsearch.heads.roi_align import levels_of
-
     boxes = random_boxes(500, largest=900)
     mapper = torchvision.ops.poolers.LevelMapper(2, 5)
     assert torch.equal(levels_of(boxes, 4), mapper([boxes]))
@@ -63,3 +64,14 @@ def test_deltas_and_overlaps() -> None:
     torch.testing.assert_close(b.iou(first, second), torchvision.ops.box_iou(first, second))
     pairs = torchvision.ops.generalized_box_iou(first, second).diagonal()
     torch.testing.assert_close(b.generalized_iou(first, second), pairs)
+
+
+def test_anchors() -> None:
+    """But for torchvision's rounding of the anchors of the first position to whole pixels."""
+    generator = torchvision.models.detection.anchor_utils.AnchorGenerator(((32,),), ((0.5, 1, 2),))
+    first = anchors_of((1, 1), 4, 8, CPU)
+    assert torch.equal(generator.cell_anchors[0], first.round())
+    generator.cell_anchors = [first]
+    strides = [[torch.tensor(4), torch.tensor(4)]]
+    (anchors,) = generator.grid_anchors([(3, 5)], strides)
+    torch.testing.assert_close(anchors, anchors_of((3, 5), 4, 8, CPU))

@@ -1,0 +1,84 @@
+"""The detectors of the paper's Table 3 on any backbone of four maps.
+
+Sizes and training settings are those of the released configurations.
+"""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from archsearch.heads.backbone import map_channels
+from archsearch.heads.detector import Detector
+from archsearch.heads.fpn import FPN, WIDTH
+from archsearch.heads.region_heads import HIDDEN, BoxHead, MaskHead, conv_trunk, linear_trunk
+from archsearch.heads.rpn import RPN, SCALE
+from archsearch.heads.stage import Stage
+
+CASCADE = (
+    (0.5, 1.0, (10.0, 10.0, 5.0, 5.0)),
+    (0.6, 0.5, (20.0, 20.0, 10.0, 10.0)),
+    (0.7, 0.25, (30.0, 30.0, 15.0, 15.0)),
+)
+"""IoU of a positive, weight of the losses and factors of the deltas of each stage."""
+
+CASCADE_BETA = 1 / 9
+"""Where the loss of a cascade's proposals changes from squared to absolute."""
+
+
+def mask_rcnn(
+    backbone: nn.Module,
+    num_classes: int = 80,
+    *,
+    channels: Sequence[int] | None = None,
+    width: int = WIDTH,
+    hidden: int = HIDDEN,
+    anchor_scale: float = SCALE,
+) -> Detector:
+    """Mask R-CNN with a feature pyramid (He et al., ICCV 2017).
+
+    >>> detector = mask_rcnn(internimage.create_model("T", features_only=True))
+
+    Args:
+        backbone: maps images ``(N, 3, H, W)`` to four maps at strides 4, 8, 16 and 32.
+        num_classes: classes of objects, without the background.
+        channels: of the four maps; by default they are those of a small image's maps.
+        width: channels of the pyramid and of the convolutions of all heads.
+        hidden: width of the linear layers of the box head.
+        anchor_scale: side of a square anchor in strides of its level.
+
+    Raises:
+        ValueError: the backbone gives anything but four maps at these strides.
+    """
+    iou, weight, coder = CASCADE[0]
+    head = BoxHead(linear_trunk(width, hidden), num_classes, hidden)
+    stage = Stage(head, MaskHead(num_classes, width), iou=iou, coder=coder, weight=weight)
+    fpn = FPN(channels or map_channels(backbone), width)
+    return Detector(backbone, fpn, RPN(width, scale=anchor_scale), [stage])
+
+
+def cascade_mask_rcnn(
+    backbone: nn.Module,
+    num_classes: int = 80,
+    *,
+    channels: Sequence[int] | None = None,
+    width: int = WIDTH,
+    hidden: int = HIDDEN,
+    anchor_scale: float = SCALE,
+) -> Detector:
+    """Cascade Mask R-CNN (Cai and Vasconcelos, TPAMI 2019) with convolutional box heads.
+
+    Arguments and errors as of `mask_rcnn`.
+    """
+    stages = [
+        Stage(
+            BoxHead(conv_trunk(width, hidden), num_classes, hidden),
+            MaskHead(num_classes, width),
+            iou=iou,
+            coder=coder,
+            weight=weight,
+            generalized=True,
+        )
+        for iou, weight, coder in CASCADE
+    ]
+    fpn = FPN(channels or map_channels(backbone), width)
+    return Detector(backbone, fpn, RPN(width, scale=anchor_scale, beta=CASCADE_BETA), stages)
