@@ -19,6 +19,7 @@ from tests.testing.families import FAULTS, UNSAVED_STATE, write
 FAMILIES = {
     "InternImage": "internimage",
     "ConvNeXt": "convnext",
+    "ViT": "vit",
     "toy": "tests.families.toy_family:Net",
 }
 
