@@ -27,6 +27,7 @@ from archsearch.reports.phrases import (
     unit_text,
 )
 from archsearch.results import CellResult
+from archsearch.space.step_budget import time_text
 from archsearch.stats.intervals import Interval
 
 
@@ -41,7 +42,7 @@ def families_table(context: Context) -> Table:
         "Best network": [MISSING if c is None else _numbers(c) for c in best],
         context.metric.axis: [MISSING if c is None else result_text(c, comparison) for c in best],
         **_size_columns(best),
-        "Step (ms per image)": [_time_text(c) for c in best],
+        "Step (ms per image)": [_time_text(context, c) for c in best],
         "Rank": [rank_of(context, family) for family in families],
         f"To the best family{unit_text(context.metric)}": [
             _difference_text(context, family) for family in families
@@ -77,8 +78,8 @@ def _rate_text(family: FamilyResult) -> str:
     return number(_rate(family), "g")
 
 
-def _time_text(cell: CellResult | None) -> str:
-    return interval_text(MILLISECONDS, milliseconds_per_image(cell), 2)
+def _time_text(context: Context, cell: CellResult | None) -> str:
+    return interval_text(MILLISECONDS, milliseconds_per_image(context, cell), 2)
 
 
 def _difference_text(context: Context, family: FamilyResult) -> str:
@@ -102,7 +103,7 @@ def _row(context: Context, family: FamilyResult) -> dict[str, Any]:
         **interval_fields(metric.name, value),
         "params": cost.params if cost else None,
         "macs": cost.macs if cost else None,
-        **interval_fields("milliseconds_per_image", milliseconds_per_image(cell)),
+        **interval_fields("milliseconds_per_image", milliseconds_per_image(context, cell)),
         "rank": rank_of(context, family),
         **interval_fields("difference", difference.interval if difference else None),
         "p_value": rounded(difference.p_value) if difference else None,
@@ -126,7 +127,17 @@ def _note(context: Context) -> str:
         "their intervals hold for all pairs of families together (95%, Tukey), whichever networks "
         "are truly the best. They are wider than the test of the rank, which only asks whether a "
         "network is worse than the best.",
-        "The time is that of training steps as they ran here, with trainings beside them.",
+        _time_note(tune),
+    )
+
+
+def _time_note(tune: Tune) -> str:
+    if tune.step_seconds is None:
+        return "The time is that of training steps as they ran here, with trainings beside them."
+    return (
+        f"The networks were chosen to take {time_text(tune.step_seconds)} per image and training "
+        "step on the device of the timings, measured one at a time, in turn, before all trainings; "
+        "these times are shown."
     )
 
 

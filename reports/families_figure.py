@@ -28,16 +28,16 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, GAP = 2.75, 2.6, 0.55, 0.75, 0.42, 0.3
 """Inches: a panel, the margins, and the gap between panels."""
 
-Cost = Callable[[CellResult], float | None]
+Cost = Callable[[Context, CellResult], float | None]
 
 
-def _milliseconds(cell: CellResult) -> float | None:
-    time = milliseconds_per_image(cell)
+def _milliseconds(context: Context, cell: CellResult) -> float | None:
+    time = milliseconds_per_image(context, cell)
     return None if time is None else time.mean
 
 
 def _counted(metric: Metric) -> Cost:
-    return lambda cell: cell.cost_value(metric)
+    return lambda _, cell: cell.cost_value(metric)
 
 
 COSTS: Mapping[str, tuple[Metric, Cost]] = {
@@ -91,7 +91,7 @@ def _draw(ax: Axes, context: Context, families: Sequence[FamilyResult], name: st
     for i, family in enumerate(families):
         for label, cell in {c.label: c for c in family.cells}.items():
             is_best = family.best is not None and label == family.best.label
-            point = _plot(ax, context, cell, cost(cell), i, is_best)
+            point = _plot(ax, context, cell, cost(context, cell), i, is_best)
             if point is not None and is_best and cell.cell.variant is not None:
                 points[cell.cell.variant.label] = point
     ax.set_xlabel(metric.axis)

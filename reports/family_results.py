@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from archsearch.core.metrics import GENERAL, Metric
-from archsearch.core.plans import Tune
+from archsearch.core.plans import STEP_TIMES, Tune
 from archsearch.reports.cell_order import in_ranking, rank_label, reported_interval
 from archsearch.reports.context import Context
 from archsearch.reports.phrases import listed
 from archsearch.results import LEVEL, CellResult
 from archsearch.results.pilots import cells_by_family
+from archsearch.results.step_times import step_times
 from archsearch.stats.bests import differences_of_bests
 from archsearch.stats.control import Difference
 from archsearch.stats.intervals import Interval, interval
@@ -64,11 +65,17 @@ def _differences(context: Context) -> dict[tuple[str, str], Difference]:
     return differences_of_bests(table, families, LEVEL)
 
 
-def milliseconds_per_image(cell: CellResult | None) -> Interval | None:
-    """Return the time of a training step per image, over the cell's seeds; None without one."""
-    throughput = GENERAL["throughput"]
-    if cell is None:
+def milliseconds_per_image(context: Context, cell: CellResult | None) -> Interval | None:
+    """Return the time of a training step per image; None without one.
+
+    It is that of the timings, if networks were chosen by time, else over the cell's seeds.
+    """
+    if cell is None or cell.cell.variant is None:
         return None
+    if timings := context.results.pilots.get(STEP_TIMES):
+        time = step_times(timings).get(cell.cell.variant)
+        return interval([1000 * s for s in time.repeats], LEVEL) if time else None
+    throughput = GENERAL["throughput"]
     speeds = [v for v in cell.values(throughput).values() if v]
     return interval([1000 / speed for speed in speeds], LEVEL) if speeds else None
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from archsearch.core.plans import PILOT_CELLS, PILOT_RATES, Tune
+from archsearch.core.plans import PILOTS as PILOT_STUDIES
 from archsearch.reports.card import Card, unless
 from archsearch.reports.context import Context
 from archsearch.reports.formats import Table
@@ -43,7 +44,7 @@ def _tune(context: Context) -> Tune:
 
 def _num_pilots(context: Context, families: dict[str, RateChoice]) -> Iterator[int]:
     """Yield the number of distinct pilot trainings of each family."""
-    groups = [cells_by_family(pilots) for pilots in context.results.pilots.values()]
+    groups = [cells_by_family(pilots) for pilots in _trained(context.results)]
     for name in families:
         cells = (cell for group in groups for cell in group.get(name, ()))
         yield len({t.trial.id for cell in cells for t in cell.trials})
@@ -74,9 +75,14 @@ def _note(context: Context) -> str:
     return paragraph(rule, cells, pilots_text(context.results))
 
 
+def _trained(results: Results) -> list[Results]:
+    """Return the pilots that were trained, and not only timed."""
+    return [pilots for name, pilots in results.pilots.items() if name in PILOT_STUDIES]
+
+
 def pilots_text(results: Results) -> str:
     """Return how many pilot trainings a run had, and their time; empty without pilots."""
-    records = {t.trial.id: t.record for p in results.pilots.values() for t in p.trials}
+    records = {t.trial.id: t.record for pilots in _trained(results) for t in pilots.trials}
     if not records:
         return ""
     seconds = sum(record.seconds for record in records.values() if record)

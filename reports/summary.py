@@ -127,8 +127,8 @@ def _progress(context: Context) -> list[Fact]:
     facts = [("Trainings", f"{len(results.trials)}: {counts}" if results.trials else "none")]
     if seconds:
         facts.append(("Training time", f"{phrases.duration(seconds)} on {devices or 'unknown'}"))
-    if results.pilots:
-        facts.append(("Before them", pilots_text(results)))
+    if pilots := pilots_text(results):
+        facts.append(("Before them", pilots))
     return facts
 
 

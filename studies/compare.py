@@ -5,16 +5,17 @@ of the recipe is shared.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from archsearch.core.budget import Budget
 from archsearch.core.cell import Cell
 from archsearch.core.family import Family
-from archsearch.core.plans import PILOT_CELLS, PILOT_RATES, Tune
+from archsearch.core.plans import PILOT_CELLS, PILOT_RATES, STEP_TIMES, Tune
 from archsearch.core.recipe import Recipe
 from archsearch.families.naming import family_name
 from archsearch.space.grid import Invalid, Space, plan
+from archsearch.space.step_budget import StepBudget, Times, next_sizes, timed_cells
 from archsearch.study import About, Study
 
 ABOUT = About(
@@ -31,6 +32,9 @@ chosen is not in the results."""
 
 RATES = (5e-4, 1e-3, 2e-3)
 
+REPEATS = tuple(range(5))
+"""The seeds of timings: every network is timed this often, all networks in turn."""
+
 Rates = Mapping[str, float]
 """Learning rates by family."""
 
@@ -39,17 +43,19 @@ Rates = Mapping[str, float]
 class Families:
     """The spaces of several families at one budget, how they are tuned and how they are trained.
 
-    ``num_cells`` cells of each family are trained; None trains all.
+    ``num_cells`` cells of each family are trained; None trains all. ``times`` are what has been
+    measured for a budget of time.
     """
 
     spaces: tuple[Space, ...]
-    budget: Budget
+    budget: Budget | StepBudget
     recipe: Recipe
     data: str = "digits"
     seeds: tuple[int, ...] = (0,)
     rates: tuple[float, ...] = RATES
     num_cells: int | None = None
     invalid: Invalid = "repair"
+    times: Times = field(default_factory=dict)
 
     @cached_property
     def cells(self) -> dict[str, tuple[Cell, ...]]:
@@ -58,13 +64,34 @@ class Families:
         Raises:
             ValueError: ``invalid`` is ``error`` and a cell is not exact.
         """
-        planned = {
-            family_name(space.like): plan(space, self.budget, self.invalid) for space in self.spaces
-        }
         return {
-            name: tuple(replace(c, requested={"family": name, **c.requested}) for c in cells)
-            for name, cells in planned.items()
+            (name := family_name(space.like)): tuple(
+                replace(cell, requested={"family": name, **cell.requested})
+                for cell in self._plan(space)
+            )
+            for space in self.spaces
         }
+
+    def _plan(self, space: Space) -> tuple[Cell, ...]:
+        if isinstance(self.budget, StepBudget):
+            return timed_cells(space, self.invalid, self.budget, self.times)
+        return plan(space, self.budget, self.invalid)
+
+    def to_time(self) -> list[Family]:
+        """The networks to time next, for a budget of time; empty if all sizes are found."""
+        if not isinstance(self.budget, StepBudget):
+            return []
+        sizes = (next_sizes(s, self.invalid, self.budget, self.times) for s in self.spaces)
+        return [network for several in sizes for network in several]
+
+    def step_times(self) -> Study:
+        """The networks that have been timed, and those to time next."""
+        cells = tuple(
+            Cell({"family": family_name(v), "network": v.name}, "exact", v, v.cost())
+            for v in (*self.times, *self.to_time())
+        )
+        question = f"Which networks take {self.budget} per image and training step?"
+        return self._study(STEP_TIMES, question, cells, REPEATS)
 
     @property
     def first_rates(self) -> Rates:
@@ -97,9 +124,15 @@ class Families:
             for cell in self._tuned(rates)
             if chosen is None or cell.variant in chosen[str(cell.requested["family"])]
         )
-        tune = Tune(self.rates, self.num_cells, PILOT_SEED)
+        seconds = self.budget.seconds if isinstance(self.budget, StepBudget) else None
+        tune = Tune(self.rates, self.num_cells, PILOT_SEED, seconds)
         study = self._study("compare", ABOUT.question, tuple(cells), self.seeds)
         return replace(study, plan=tune, reports=("families",))
+
+    def first_study(self) -> Study:
+        """What is trained or timed first, with all of the recipe and the data."""
+        is_time = isinstance(self.budget, StepBudget)
+        return self.step_times() if is_time else self.final(self.first_rates)
 
     def costliest(self) -> dict[str, list[Family]]:
         """As many networks of each family as are trained, those with the most multiply-adds."""
@@ -126,7 +159,7 @@ class Families:
             recipe=self.recipe,
             data=self.data,
             seeds=seeds,
-            budget=self.budget,
+            budget=self.budget if isinstance(self.budget, Budget) else None,
         )
 
 

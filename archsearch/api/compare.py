@@ -18,7 +18,9 @@ from archsearch.api.session import (
     train_study,
     write_reports,
 )
+from archsearch.api.step_times import timed
 from archsearch.core.task import Data
+from archsearch.space.step_budget import StepBudget
 from archsearch.studies.compare import Families
 from archsearch.study import Study
 
@@ -38,16 +40,24 @@ def compare_and_report(families: Families, launch: Launch, command: Iterable[str
     """
     from archsearch.running.stopping import stopped_by_storage
 
-    study = families.final(families.first_rates)
-    path, command = Path(launch.out) if launch.out else RUNS / folder_name(study), list(command)
+    study, command = families.first_study(), list(command)
+    path = Path(launch.out) if launch.out else RUNS / _folder_name(families, study)
     data = checked_data(study, launch, path)
     with stopped_by_storage(path, command):
         _check_folder(path)
+        if isinstance(families.budget, StepBudget):
+            families = timed(families, data, launch, path, command)
         stages = _Stages(families, data, launch, path, command)
         folder, counts = stages.train(stages.chosen(), path)
         write_reports([folder.path])
         say_failed(path, counts)
     return folder
+
+
+def _folder_name(families: Families, study: Study) -> str:
+    """Return ``compare-30M-digits``, or ``compare-2ms-digits`` for a budget of time."""
+    is_time = isinstance(families.budget, StepBudget)
+    return folder_name(replace(study, name=f"compare-{families.budget}" if is_time else "compare"))
 
 
 def _check_folder(path: Path) -> None:

@@ -1,6 +1,7 @@
 """The request for a comparison of families: its options, and the plan that they make."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +17,11 @@ from archsearch.core.numbers import quoted, whole_number
 from archsearch.families import DEFAULT, FORMS, family_of, short_name
 from archsearch.families.internimage_space import named_space
 from archsearch.space.grid import Invalid, Space
+from archsearch.space.step_budget import StepBudget
 from archsearch.studies.compare import PILOT_SEED, RATES, Families
 
 Names = str | Sequence[str | type[Family]]
+By = Literal["params", "macs", "seconds"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +35,10 @@ class Compare:
         "internimage,convnext", f"Compare these families: {FORMS}, ...", text=str, metavar="A,B,..."
     )
     budget: str = option("30M", BUDGET_HELP)
-    by: Literal["params", "macs"] | None = option(
-        None, "Count the budget in parameters or in multiply-adds; the default is its unit."
+    by: By | None = option(
+        None,
+        "Count the budget in parameters or multiply-adds, or measure it as the time of a training "
+        "step per image (2ms); the default is its unit.",
     )
     rates: str | Sequence[float] = option(
         ",".join(f"{rate:g}" for rate in RATES),
@@ -83,7 +88,8 @@ class Compare:
             spaces=spaces, budget=budget, recipe=resolved.recipe, data=resolved.data,
             seeds=resolved.seeds, rates=rates, num_cells=number, invalid=self.invalid,
         )  # fmt: skip
-        _check_cells(families)
+        if isinstance(budget, Budget):
+            check_cells(families)
         return families
 
     def _spaces(self) -> tuple[Space, ...]:
@@ -102,12 +108,14 @@ class Compare:
         return evaluate_all(*calls)
 
 
-def parse_budget(text: str, by: Literal["params", "macs"] | None, tolerance: float) -> Budget:
+def parse_budget(text: str, by: By | None, tolerance: float) -> Budget | StepBudget:
     """Return the budget; ``by`` is the axis of a text that names none.
 
     Raises:
         ValueError: for a text that is no budget, or one whose unit is not that of ``by``.
     """
+    if by == "seconds" or (by is None and re.search(r"\d\s*[um]?s\s*$", text)):
+        return StepBudget.parse(text, tolerance)
     if by is None:
         return Budget.parse(text, tolerance)
     try:
@@ -212,7 +220,7 @@ def _space(family: type[Family], values: Mapping[str, Any], switches: Mapping[st
     return options.space(named_space("main"))
 
 
-def _check_cells(families: Families) -> None:
+def check_cells(families: Families) -> None:
     """Check that every family has a cell that can be trained.
 
     Raises:

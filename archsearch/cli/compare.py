@@ -11,6 +11,7 @@ from archsearch.api.live import say
 from archsearch.api.options import Launch, Training
 from archsearch.cli.launch import print_plan
 from archsearch.cli.options import AsFormat, Format, PlanOnly, command_line, with_options
+from archsearch.space.step_budget import StepBudget
 from archsearch.studies.compare import Families
 
 
@@ -24,6 +25,8 @@ def compare(plan: PlanOnly = False, output: AsFormat = Format.table, **options: 
         lambda: from_options(Compare, options).plan(from_options(Training, options)),
         from_options(Launch, options).checked,
     )
+    if plan and isinstance(families.budget, StepBudget):
+        raise ValueError("a budget of time has no plan before it is measured: leave out --plan")
     if plan:
         print_plan(families.final(families.first_rates), output)
         say(trainings_text(families))

@@ -62,16 +62,22 @@ class Tune:
     Of ``rates`` each family has the learning rate with the best pilot, a training of one network of
     the family with ``pilot_seed``. ``num_cells`` are the best cells of each family by one more
     pilot per cell; None if all are trained. The pilots are studies in folders of the run, `PILOTS`.
+    ``step_seconds`` is the time of a training step per image that all networks were chosen to have,
+    by the measurements in the folder `STEP_TIMES`; None for a budget that is counted.
     """
 
     kind: ClassVar = "tune"
     rates: tuple[float, ...]
     num_cells: int | None
     pilot_seed: int
+    step_seconds: float | None = None
 
 
 PILOT_RATES, PILOT_CELLS = PILOTS = ("pilot-rates", "pilot-cells")
 """Names of the studies that choose rates and cells, and of their folders in the run."""
+
+STEP_TIMES = "step-times"
+"""Name and folder of the timings by which networks of one measured time are chosen."""
 
 Plan = MoreSeeds | Halve | Search | Tune
 

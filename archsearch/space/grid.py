@@ -123,21 +123,32 @@ def plan(space: Space, budget: Budget, invalid: Invalid = "repair") -> tuple[Cel
 
 
 def _cell(values: Mapping[str, int], like: Family, budget: Budget, invalid: Invalid) -> Cell:
-    variant = smallest_variant(like, values)
-    broken, repair = "; ".join(variant.problems()), ""
-    if broken:
-        repaired = variant.repaired() if invalid == "repair" else None
-        if repaired is None:
-            return Cell(values, "infeasible", None, None, broken)
-        variant, rule = repaired
-        repair = f"{broken}; {rule}"
-    variant = solve(variant, budget)
+    smallest, repair = legal_variant(like, values, invalid)
+    if smallest is None:
+        return Cell(values, "infeasible", None, None, repair)
+    variant = solve(smallest, budget)
     cost = variant.cost()
     if refusal := budget.refusal(cost):
         reason = f"{_closest(variant)}: {refusal}"
         return Cell(values, "infeasible", None, None, "; ".join(filter(None, (repair, reason))))
-    fate: Fate = "repaired" if broken else "exact"
+    fate: Fate = "repaired" if repair else "exact"
     return Cell(values, fate, variant, cost, repair, variant.published())
+
+
+def legal_variant(
+    like: Family, values: Mapping[str, int], invalid: Invalid
+) -> tuple[Family | None, str]:
+    """The variant with these numbers and the smallest solved number, repaired if it must be.
+
+    Also a text of what was repaired, empty for nothing; or None and the broken rules.
+    """
+    variant = smallest_variant(like, values)
+    if not (broken := "; ".join(variant.problems())):
+        return variant, ""
+    repaired = variant.repaired() if invalid == "repair" else None
+    if repaired is None:
+        return None, broken
+    return repaired[0], f"{broken}; {repaired[1]}"
 
 
 def smallest_variant(like: Family, values: Mapping[str, int]) -> Family:

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 import archsearch as a
-from archsearch.api import session
+from archsearch.api import session, step_times
 from archsearch.api.compare_request import parse_budget
 from archsearch.core.family import Family
+from archsearch.core.interrupted import Stop
 from archsearch.results import TrialResult
 from archsearch.storage.resume import resume_command
-from archsearch.storage.study_folder import StudyFolder
+from archsearch.storage.study_folder import StudyFolder, TrialFolder
+from archsearch.study import Record
 from tests.stored import edit
 
 BUDGET = ("--budget", "50K", "--tolerance", "0.2", "--set-axis", "Net.width=20,24,28",
@@ -170,6 +172,7 @@ def test_a_plan_and_an_estimate_include_the_pilots(run_cli: Any, folder: Path) -
         (["--set-axis", "convnext.c9=8", "--switch", "convnext.norm=pre"], ["no switch norm"]),
         (["--seeds", "auto", "--set", "lr=1"], ["seeds must be a number", "give --rates"]),
         (["--budget", "2M macs", "--by", "params"], ["is in macs, and --by is params"]),
+        (["--budget", "2M", "--by", "seconds"], ["such as 2ms or 500us", "got '2M'"]),
         (["--budget", "1K"], ["no cell of internimage", "no cell of convnext"]),
         (["--device", "gpu", "--rates", "x"], ["device must be", "rates must be"]),
     ],
@@ -195,8 +198,50 @@ def test_the_folder_of_another_study_is_refused(run_cli: Any, folder: Path) -> N
     assert not (folder / "run/pilot-rates").exists()
 
 
+def fake_times(folder: Path, device: str, stop: Stop) -> None:
+    """The work of a timing: 0.01 ms per block and channel, and some noise."""
+    del device, stop
+    trial_folder = TrialFolder(folder)
+    trial = trial_folder.trial()
+    width, depth = trial.variant.numbers
+    noise = (0.3 if width == 28 else 0.01) * (trial.seed - 2)
+    metrics = {"seconds_per_image": 1e-5 * width * depth * (1 + noise)}
+    trial_folder.write_record(Record(trial.id, "complete", metrics, cost=trial.variant.cost()))
+
+
+def test_networks_of_one_time_are_measured_once(
+    folder: Path, run_cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_times, "WORK", f"{__name__}:fake_times")
+    options = ("--budget", "1ms", "--by", "seconds", "--tolerance", "0.15", *SHORT,
+               "--rates", "1e-3", "--set-axis", "Thin.width=24,32")  # fmt: skip
+    axis = ("--set-axis", "Net.width=20,28")
+    code, _, err = run_cli("compare", "--families", FAMILIES, *options, *axis)
+    assert code == 2
+    assert "the times are not stable" in err
+    assert "28-4 60%" in err
+    run = folder / "runs/compare-1ms-digits"
+    timed = records(run)
+    options = (*options, "--set-axis", "Net.width=20,24")
+    for _ in range(2):
+        code, _, err = run_cli("compare", "--families", FAMILIES, *options)
+        assert code == 0, err
+        finished = records(run)
+        assert {path: finished[path] for path in timed} == timed
+        timed = finished
+    results = a.load(run).results
+    sizes = {c.cell.variant.numbers for c in results.cells if c.cell.variant}
+    assert sizes == {(20, 5), (24, 4), (32, 3)}  # 24-4 is also the network of Thin
+    rows = (run / "reports/families.csv").read_text().splitlines()
+    assert "milliseconds_per_image" in rows[0]
+    assert run_cli("report", str(run), "--verify")[0] == 0
+    assert "chosen to take 1ms per image" in (run / "reports/families.md").read_text()
+    assert run_cli("compare", "--families", FAMILIES, *options, "--plan")[0] == 2
+
+
 def test_a_budget_is_in_parameters_or_in_multiply_adds() -> None:
     assert str(parse_budget("2M", None, 0.05)) == "2M params"
     assert str(parse_budget("2M", "macs", 0.05)) == "2M macs"
     assert str(parse_budget("2G macs", "macs", 0.05)) == "2G macs"
-    assert parse_budget("5G", None, 0.05).axis == "macs"
+    assert str(parse_budget("5G", None, 0.05)) == "5G macs"
+    assert str(parse_budget("2ms", None, 0.05)) == "2ms"
