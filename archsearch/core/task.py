@@ -6,7 +6,7 @@ internal to the task; reports see only its metrics. This module does not import 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from archsearch.core.by_path import path_of
 from archsearch.core.cost import Cost
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+
+T = TypeVar("T")
 
 Batch = tuple[Any, Any]
 """Images and targets, as the task makes them, on the training device."""
@@ -86,6 +88,7 @@ class Group(Protocol):
     @property
     def size(self) -> int: ...
     def sum(self, values: "Tensor") -> "Tensor": ...
+    def gather(self, value: T) -> list[T]: ...
 
 
 class Task:

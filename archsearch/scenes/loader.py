@@ -12,6 +12,7 @@ from archsearch.heads.instances import Instances
 from archsearch.scenes.data import split
 from archsearch.scenes.scene import IGNORED, Objects, Pixels, Scene, Scenes, SceneSet
 from archsearch.scenes.views import View
+from archsearch.training.images import IMAGENET_MEAN, IMAGENET_STD
 from archsearch.training.loader import decoding_pool, indices, mixed_seed
 
 DIVISOR = 32
@@ -138,6 +139,26 @@ def _padded(maps: Pixels, shape: torch.Size, value: int) -> Pixels:
     return padded
 
 
+def one_image(scene: Scene, view: View, device: torch.device) -> SceneBatch:
+    """The batch of one image, as it is read for evaluation."""
+    pixels, annotations = _Collate(view.least)([(view(scene, None), scene)])
+    return pixels.to(device), [_target(a, pixels.shape[-2:], device) for a in annotations]
+
+
+def normalized(batch: SceneBatch) -> SceneBatch:
+    """Float images of zero mean and unit variance, zero in the padding, from uint8 images."""
+    pixels, targets = batch
+    mean, std = (
+        torch.tensor(values, device=pixels.device).view(1, 3, 1, 1)
+        for values in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    images = (pixels.float() / 255 - mean) / std
+    for image, target in zip(images, targets, strict=True):
+        image[:, target.size[0] :] = 0
+        image[:, :, target.size[1] :] = 0
+    return images, targets
+
+
 @dataclass
 class SceneSplits:
     """The splits of a trial on annotated images; a batch is a `SceneBatch`."""
@@ -147,8 +168,6 @@ class SceneSplits:
     test: Tensor
     reader: Read
     test_reader: Read
-    mean: Tensor
-    std: Tensor
 
     def read(self, batches: Sequence[Tensor], seed: int | None = None) -> Iterator[SceneBatch]:
         return self.reader(batches, seed)
@@ -158,16 +177,10 @@ class SceneSplits:
 
     def augmented(self, batch: SceneBatch) -> SceneBatch:
         """The normalized batch: reading with a seed has augmented it."""
-        return self.plain(batch)
+        return normalized(batch)
 
     def plain(self, batch: SceneBatch) -> SceneBatch:
-        """Images of zero mean and unit variance, zero in the padding."""
-        pixels, targets = batch
-        images = (pixels.float() / 255 - self.mean) / self.std
-        for image, target in zip(images, targets, strict=True):
-            image[:, target.size[0] :] = 0
-            image[:, :, target.size[1] :] = 0
-        return images, targets
+        return normalized(batch)
 
     def parts(self, batch: SceneBatch, num: int) -> Sequence[SceneBatch]:
         images, targets = batch
@@ -177,11 +190,7 @@ class SceneSplits:
 
 
 def scene_splits(
-    scenes: SceneSet,
-    view: View,
-    val_fraction: float,
-    data_fraction: float,
-    device: torch.device,
+    scenes: SceneSet, view: View, val_fraction: float, data_fraction: float, device: torch.device
 ) -> SceneSplits:
     """The splits of ``scenes`` for one recipe, seen through ``view``.
 
@@ -189,13 +198,10 @@ def scene_splits(
         DataError: there are too few images to split.
     """
     train, val = split(scenes, val_fraction, data_fraction)
-    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (scenes.mean, scenes.std))
     return SceneSplits(
         train=indices(train),
         val=indices(val),
         test=indices(range(len(scenes.test))),
         reader=reader(scenes.train, view, device, scenes.in_files),
         test_reader=reader(scenes.test, view, device, scenes.in_files),
-        mean=mean,
-        std=std,
     )

@@ -9,8 +9,6 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.training.images import IMAGENET_MEAN, IMAGENET_STD
-
 Pixels = NDArray[np.uint8]
 Masks = NDArray[np.bool_]
 
@@ -92,8 +90,6 @@ class SceneSet:
     notes: tuple[str, ...] = ()
     num_held_out: int = 0
     in_files: bool = False
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
 
 
 def tight_boxes(masks: Masks) -> NDArray[np.float32]:

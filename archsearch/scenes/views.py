@@ -106,11 +106,15 @@ class SegmentationView:
     def least(self) -> int:
         return self.crop
 
+    def scaled(self, ratio: float) -> "SegmentationView":
+        """The view at another scale, for multi-scale evaluation."""
+        shorter, longer = (max(1, round(side * ratio)) for side in (self.shorter, self.longer))
+        return replace(self, shorter=shorter, longer=longer)
+
     def __call__(self, scene: Scene, random: Random | None) -> Scene:
         if random is None:
             return _fit(scene, self.shorter, self.longer)
-        ratio = random.uniform(*self.ratios)
-        scene = _fit(scene, max(1, round(self.shorter * ratio)), max(1, round(self.longer * ratio)))
+        scene = self.scaled(random.uniform(*self.ratios))(scene, None)
         height, width = (min(self.crop, side) for side in scene.size)
         for _ in range(CROP_TRIES):
             top, left = _corner(scene, height, width, random)

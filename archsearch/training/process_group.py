@@ -33,6 +33,13 @@ class ProcessGroup:
             dist.all_reduce(values)
         return values
 
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes in the order of their ranks; they must be picklable."""
+        values: list[Any] = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value)
+        return values
+
     def any(self, flag: bool) -> bool:
         """Whether ``flag`` is true in any process; all processes get the same answer."""
         return bool(self.sum(torch.tensor(int(flag)))) if self.size > 1 else flag

@@ -130,7 +130,8 @@ def receive_signals(folder, group, device, stop):
     (folder / f"ready-{group.rank}").touch()
     while not group.any(stop()):
         pass
-    (folder / f"saved-{group.rank}").touch()
+    names = group.gather(f"saved-{group.rank}")
+    (folder / names[1 - group.rank]).touch()  # each in the name of the other
     raise Interrupted
 
 

@@ -8,6 +8,7 @@ from archsearch.scenes.data import load
 from archsearch.scenes.loader import reader, scene_splits
 from archsearch.scenes.scene import IGNORED
 from archsearch.scenes.views import DetectionView, SegmentationView
+from archsearch.training.images import IMAGENET_MEAN, IMAGENET_STD
 from tests.scenes.examples import rectangles, scene_of
 
 CPU = torch.device("cpu")
@@ -99,7 +100,7 @@ def test_normalized_images_are_zero_in_the_padding():
     assert not images[:, :, height:].any()
     assert not images[:, :, :, width:].any()
     pixel = batch[0][0, :, 5, 5].double() / 255
-    mean, std = (torch.tensor(v, dtype=torch.float64) for v in (scenes.mean, scenes.std))
+    mean, std = (torch.tensor(v).double() for v in (IMAGENET_MEAN, IMAGENET_STD))
     torch.testing.assert_close(images[0, :, 5, 5].double(), (pixel - mean) / std)
     (whole,) = splits.read_test([splits.test[:5]])
     parts = splits.parts(whole, 2)
