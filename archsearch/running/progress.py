@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from archsearch.running.estimate import cost_of
 from archsearch.running.forecast import Forecast
 from archsearch.stats.remaining import Remaining
 from archsearch.storage.plain_file import Damaged, read_plain
@@ -94,8 +95,6 @@ class ProgressTracker:
         self._tails: dict[str, EventTail] = {}
         self._counts: Counter[State] = Counter()
         self._best: TrialProgress | None = None
-        costs = [(cell.variant, cell.cost) for cell in study.cells]
-        self._macs = {v: float(c.macs) for v, c in costs if v is not None and c is not None}
         self._forecast = Forecast(quote)
         self._started = time.monotonic()
 
@@ -119,7 +118,7 @@ class ProgressTracker:
         if trial.id in self._trials:
             return
         epochs = trial.recipe.epochs
-        self._forecast.plan(trial, self._macs.get(trial.variant, 1.0))
+        self._forecast.plan(trial, cost_of(trial).macs)
         self._set(TrialProgress(trial.id, state, 0, epochs))
         if state != "pending":
             self._read(trial.id, self._event_tail(trial.id))

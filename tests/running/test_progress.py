@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from archsearch.running import driver
+from archsearch.core.cost import Cost
+from archsearch.running import driver, progress
 from archsearch.running.progress import ProgressTracker
 from archsearch.running.run import Snapshot
 from archsearch.storage.status import study_status
@@ -48,6 +49,7 @@ def test_snapshots_have_states_epochs_best_and_speed(
 def test_a_long_epoch_shows_its_speed_and_counts_in_part(
     folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(progress, "cost_of", lambda _: Cost(1, 1, 1, 8))
     first, second, _ = folder.trials()
     tracker = ProgressTracker(folder, folder.study(), 3)
     for trial in folder.trials():
@@ -73,6 +75,24 @@ def test_a_long_epoch_shows_its_speed_and_counts_in_part(
     tracker.finished(first, Record(first.id, "diverged", curve=toy.curve(1, first.id)))
     assert eta(tracker.snapshot()) == pytest.approx(10 * 6 / 1.5)
     assert second.id in tracker.snapshot().trials
+
+
+def test_without_an_estimate_time_grows_with_the_cost_at_the_trained_image_size(
+    folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = folder.trials()
+    costs = [t.variant.cost(t.recipe.image_size, num_classes=10).macs for t in trials]
+    tracker = ProgressTracker(folder, folder.study(), 3)
+    for trial in trials:
+        tracker.planned(trial)
+    folder.trial(trials[0].id).write_spec(trials[0])
+    monkeypatch.setattr(time, "monotonic", lambda: tracker._started)
+    tracker.started(trials[0].id, "here")
+    monkeypatch.setattr(time, "monotonic", lambda: tracker._started + 10)
+    folder.trial(trials[0].id).append_event(toy.curve(1, trials[0].id)[0])
+    tracker.poll()
+    left = 2 * costs[0] + 3 * costs[1] + 3 * costs[2]
+    assert eta(tracker.snapshot()) == pytest.approx(10 * left / costs[0])
 
 
 def test_an_open_ended_plan_counts_certain_and_additional_trials(
