@@ -115,7 +115,7 @@ class Scale(FamilyOptions):
         if self.origin is None and type(like) is not DEFAULT:
             raise ValueError(
                 f"a ladder of {type(like).__name__} needs an origin: give --origin and a published "
-                f"name or the numbers {'-'.join(map(like.label_of, like.number_names()))}"
+                f"name or the numbers {like.form()}"
             )
         return type(like).parse(self.origin or SCALED_ORIGIN.name, like)
 

@@ -113,9 +113,8 @@ def _network(
         return variant
     like = options.like()
     if not isinstance(like, InternImageFamily):
-        wanted = "-".join(map(like.label_of, like.number_names()))
         raise ValueError(
-            f"count needs a network of {type(like).__name__}: a published name, or {wanted}"
+            f"count needs a network of {type(like).__name__}: a published name, or {like.form()}"
         )
     if missing := [flag for number, flag in flags.items() if number not in numbers]:
         raise ValueError(

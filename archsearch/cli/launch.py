@@ -123,7 +123,8 @@ def _plan_line(cell: Cell, like: Family | None = None, *, several: bool) -> dict
     def sign(name: str) -> str:
         return SIGNS.get(name) or (like.label_of(name) if like else name)
 
-    names = "-".join(map(sign, like.number_names())) if like and not several else "network"
+    words = (sign(name).replace(" ", "_") for name in (like.number_names() if like else ()))
+    names = "network" if several else "-".join(words)
     cost = cell.cost
     return {
         "requested": "  ".join(f"{sign(key)} {value}" for key, value in cell.requested.items()),

@@ -122,8 +122,7 @@ class Family:
             re.fullmatch(r"\d{1,15}", part, re.ASCII) for part in parts
         ):
             known = f"one of {', '.join(cls.named())}, or " if cls.named() else ""
-            wanted = "-".join(map(cls.label_of, names))
-            raise ValueError(f"wanted {known}the numbers {wanted}, got {quoted(text)}")
+            raise ValueError(f"wanted {known}the numbers {cls.form()}, got {quoted(text)}")
         return (like or cls.template()).with_numbers(*map(int, parts))
 
     @classmethod
@@ -172,6 +171,11 @@ class Family:
     def label_of(cls, name: str) -> str:
         """The printed label of the number ``name``."""
         return cls.labels.get(name, name)
+
+    @classmethod
+    def form(cls) -> str:
+        """What `name` consists of, for messages: ``C1-C'-L1-L3``; each label is one word."""
+        return "-".join(cls.label_of(name).replace(" ", "_") for name in cls.number_names())
 
     @property
     def by_name(self) -> dict[str, int]:
