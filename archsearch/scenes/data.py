@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.core.task import Data
+from archsearch.scenes.ade20k import ade20k
+from archsearch.scenes.coco import coco
 from archsearch.scenes.pasted import pasted
 from archsearch.scenes.scene import SceneSet
 from archsearch.training.data import check_fingerprint, kind_and_path, shuffled
@@ -24,7 +26,9 @@ Indices = NDArray[np.intp]
 
 
 def load(name: str) -> SceneSet:
-    """The data set ``pasted`` or ``pasted:images=N``; the process keeps the last one.
+    """The data set ``pasted``, ``pasted:images=N``, ``coco:DIR`` or ``ade20k:DIR``.
+
+    The process keeps the last one.
 
     Raises:
         DataError: there is no such data set, or files are missing, damaged or contradict each
@@ -112,10 +116,14 @@ def split(
     return np.sort(order[num_val : num_val + num_train]), np.sort(held_out)
 
 
-SOURCES: dict[str, Callable[[str, str], SceneSet]] = {"pasted": pasted}
-_NAMES = "pasted or pasted:images=N"
+SOURCES: dict[str, Callable[[str, str], SceneSet]] = {
+    "pasted": pasted,
+    "coco": coco,
+    "ade20k": ade20k,
+}
+_NAMES = "pasted, pasted:images=N, coco:DIR or ade20k:DIR"
 _WITH: dict[Annotation, str] = {
-    "boxes": "pasted",
-    "masks": "pasted",
-    "label maps": "pasted",
+    "boxes": "pasted or coco:DIR",
+    "masks": "pasted, or coco:DIR with segmentations",
+    "label maps": "pasted or ade20k:DIR",
 }

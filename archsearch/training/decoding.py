@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from archsearch.training.images import DataError, printable
 
@@ -43,10 +44,12 @@ class Header:
     """How an image is decoded, from the first bytes of its file.
 
     ``adjusted`` if pixels are scaled or turned; ``transparent`` if it may have transparent pixels.
+    ``size`` is height and width as stored.
     """
 
     adjusted: bool
     transparent: bool
+    size: tuple[int, int]
 
 
 @cache
@@ -68,8 +71,9 @@ def suffixes() -> frozenset[str]:
     return frozenset(s for s, name in Image.registered_extensions().items() if name in known)
 
 
-def decode(content: bytes, name: str) -> Any:
-    """The RGB pillow image encoded in ``content``, as a viewer shows it.
+def decode(content: bytes, name: str, turned: bool = True) -> Any:
+    """The RGB pillow image encoded in ``content``, as a viewer shows it; as it is stored if not
+    ``turned``.
 
     Raises:
         DataError: it is not an image, truncated, too large, or has no known range of pixels; the
@@ -79,7 +83,25 @@ def decode(content: bytes, name: str) -> Any:
         raise DataError(f"{printable(name)} is empty")
     with _opened(io.BytesIO(content), name) as image:
         image.load()
-        return _turned(_composited(_eight_bits(image)).convert("RGB"), _orientation(image))
+        picture = _composited(_eight_bits(image)).convert("RGB")
+        return _turned(picture, _orientation(image)) if turned else picture
+
+
+def decode_values(content: bytes, name: str) -> NDArray[np.uint8]:
+    """The values ``(H, W)`` of an image of one channel, as stored: gray levels or palette indices.
+
+    Raises:
+        DataError: as `decode`, or it has several channels or more than 8 bits.
+    """
+    if not content:
+        raise DataError(f"{printable(name)} is empty")
+    with _opened(io.BytesIO(content), name) as image:
+        if image.mode not in ("L", "P"):
+            raise DataError(
+                f"{printable(name)} has pixels of mode {image.mode}: a label map must have one "
+                "channel of 8 bits, with the number of a class in each pixel"
+            )
+        return np.array(image)
 
 
 def has_transparent_pixels(content: bytes, name: str) -> bool:
@@ -99,7 +121,8 @@ def read_header(file: Path) -> Header:
         raise DataError(f"cannot read {printable(file)}: {error.strerror}") from error
     with stream, _opened(stream, str(file)) as image:
         turned = image.format != "TIFF" and _orientation(image, Image.Image.getexif) != 1
-        return Header(_is_deep(image) or turned, _may_be_transparent(image))
+        size = image.height, image.width
+        return Header(_is_deep(image) or turned, _may_be_transparent(image), size)
 
 
 @contextmanager
