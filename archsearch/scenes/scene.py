@@ -38,8 +38,8 @@ class Objects:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: NDArray[np.bool_]) -> Self:
-        """The objects where ``index`` is true."""
+    def __getitem__(self, index: NDArray[np.bool_ | np.intp]) -> Self:
+        """The objects at these indices, or where this ``(M,)`` bool is true."""
         masks = None if self.masks is None else self.masks[index]
         rest = (self.labels[index], masks, self.crowd[index], self.areas[index])
         return type(self)(self.boxes[index], *rest)

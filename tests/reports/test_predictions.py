@@ -1,0 +1,84 @@
+"""Predictions on images: which objects are drawn, where, and with which words."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from archsearch.reports.predictions import MAX_OBJECTS, Predicted, figure, render
+from archsearch.scenes.scene import IGNORED
+from tests.scenes.examples import rectangles, scene_of
+
+CLASSES = ("cat", "dog", "$owl_")
+
+
+def objects_of(*boxes, labels):
+    return scene_of(rectangles(40, 60, *boxes), labels).objects
+
+
+def words(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def boxes(ax):
+    return [patch.get_bbox().extents.tolist() for patch in ax.patches]
+
+
+def scene():
+    return scene_of(rectangles(40, 60, (2, 15, 20, 30), (30, 20, 50, 40)), [0, 2])
+
+
+def test_annotated_objects_are_at_the_left_and_predicted_ones_with_scores_at_the_right():
+    found = objects_of((3, 16, 21, 31), (30, 20, 50, 40), (0, 0, 5, 5), labels=[0, 2, 1])
+    scores = np.array([0.9, 0.456, 0.1], np.float32)
+    left, right = figure([Predicted(scene(), found, scores)], CLASSES).axes
+    assert (words(left), words(right)) == (["cat", "$owl_"], ["$owl_ 0.46", "cat 0.90"])
+    assert boxes(left) == [[2, 15, 20, 30], [30, 20, 50, 40]]
+    assert boxes(right) == [[30, 20, 50, 40], [3, 16, 21, 31]]
+    drawn = right.images[0].get_array()
+    assert not np.allclose(drawn[20, 10], scene().pixels[20, 10] / 255), "the mask"
+    assert np.allclose(drawn[1, 1], scene().pixels[1, 1] / 255), "its score is too low"
+
+
+def test_the_best_of_many_objects_are_drawn():
+    found = objects_of(*[(0, 0, 5 + i % 9, 5) for i in range(50)], labels=[0] * 50)
+    scores = np.linspace(0.4, 0.9, 50, dtype=np.float32)
+    _, right = figure([Predicted(scene(), found, scores)], CLASSES).axes
+    assert len(right.patches) == MAX_OBJECTS
+    assert words(right)[-1] == "cat 0.90"
+
+
+def test_crowd_regions_and_boxes_without_masks_are_drawn():
+    one = scene()
+    objects = replace(one.objects, masks=None, crowd=np.array([False, True]))
+    left, right = figure(
+        [Predicted(replace(one, objects=objects), objects[:0], None)], CLASSES
+    ).axes
+    assert words(left) == ["cat", "$owl_ (crowd)"]
+    assert words(right) == []
+
+
+def test_regions_of_a_label_map_are_named_inside():
+    one = scene_of(rectangles(40, 60, (2, 15, 20, 30), (30, 20, 50, 40)), [1, 2])
+    predicted = one.label_map.copy()
+    predicted[:, 55:] = IGNORED
+    left, right = figure(
+        [Predicted(one, label_map=predicted)], ("background", "dog", "$owl_")
+    ).axes  # label maps number classes from the background
+    assert words(left) == words(right) == ["dog", "$owl_"]
+    for text in right.texts:
+        x, y = text.get_position()
+        assert predicted[int(y), int(x)] == ("background", "dog", "$owl_").index(text.get_text())
+    assert np.allclose(right.images[0].get_array()[:, 55:], one.pixels[:, 55:] / 255)
+
+
+@pytest.mark.parametrize("num", [1, 3])
+def test_the_same_predictions_give_the_same_files(tmp_path, num):
+    images = [Predicted(scene(), scene().objects, np.ones(2, np.float32))] * num
+    paths = render(images, CLASSES, tmp_path)
+    assert [path.name for path in paths] == ["predictions.png", "predictions.svg"]
+    first = [path.read_bytes() for path in paths]
+    assert [path.read_bytes() for path in render(images, CLASSES, tmp_path)] == first
+    width, height = figure(images, CLASSES).get_size_inches()
+    assert width < 7
+    assert height == pytest.approx(0.32 + num * 2.1)
