@@ -34,6 +34,7 @@ from archsearch.reports.phrases import (
     sentence,
     unit_text,
 )
+from archsearch.reports.winner import metric_on_test
 from archsearch.results import LEVEL, CellResult
 from archsearch.results.comparison import ranked_values
 from archsearch.stats.control import ControlComparison, Difference, compared_with_control
@@ -56,26 +57,33 @@ def _of(context: Context, operator: str) -> list[CellResult]:
 
 
 @lru_cache(maxsize=8)
-def control_comparison(context: Context) -> ControlComparison[str]:
+def control_comparison(context: Context, metric: Metric | None = None) -> ControlComparison[str]:
     """Return the differences of all networks to the one with DCNv3, by the report's metric."""
-    control = _of(context, CONTROL)[0].label
-    if context.metric.known_before_training:
+    metric, control = metric or context.metric, _of(context, CONTROL)[0].label
+    if metric.known_before_training:
         return ControlComparison(control, LEVEL, "the metric is counted and has no noise")
-    return compared_with_control(ranked_values(context.cells, context.metric), control, LEVEL)
+    return compared_with_control(ranked_values(context.cells, metric), control, LEVEL)
 
 
 def _differences(
-    context: Context, cells: Sequence[CellResult]
+    context: Context, cells: Sequence[CellResult], metric: Metric | None = None
 ) -> list[tuple[Interval | None, float | None]]:
     """Return interval and p-value of each difference; None for DCNv3 and without a result."""
-    differences = (control_comparison(context).differences.get(c.label) for c in cells)
+    differences = (control_comparison(context, metric).differences.get(c.label) for c in cells)
     return [(d.interval, d.p_value) if d else (None, None) for d in differences]
+
+
+def _on_test(context: Context, cells: Sequence[CellResult]) -> list[Interval | None]:
+    """Return the differences on the test split; empty if it was not measured or is the metric."""
+    metric = metric_on_test(context)
+    changes = [change for change, _ in _differences(context, cells, metric)] if metric else []
+    return changes if any(changes) else []
 
 
 def operators_table(context: Context) -> Table:
     """Return a row per operator: cost, time, result, and its difference to DCNv3."""
     cells = operator_cells(context)
-    differences = _differences(context, cells)
+    differences, on_test = _differences(context, cells), _on_test(context, cells)
     steps = [number(step_ms(c), ".1f") for c in cells]
     columns = {
         "Operator": [_name(c) for c in cells],
@@ -85,21 +93,35 @@ def operators_table(context: Context) -> Table:
         "MACs (G)": [GENERAL["macs"].text(c.cost_value(GENERAL["macs"]), 3) for c in cells],
         **({} if {*steps} == {MISSING} else {"Step (ms)": steps}),
         context.metric.axis: [result_text(c, context.comparison) for c in cells],
-        f"Difference to DCNv3{unit_text(context.metric)}": [
-            difference_text(context.metric, change) if change else MISSING
-            for change, _ in differences
-        ],
+        f"Difference to DCNv3{unit_text(context.metric)}": _texts(
+            context.metric, [change for change, _ in differences]
+        ),
         "p": [p_text(p) for _, p in differences],
+        **_test_column(context, on_test),
     }
     rows = [
         context.rows[c.index]
         | {"step_ms": rounded(step_ms(c))}
         | interval_fields("difference", change)
         | {"difference_p_value": rounded(p)}
-        for c, (change, p) in zip(cells, differences, strict=True)
+        | interval_fields("test_difference", test)
+        for c, (change, p), test in zip(
+            cells, differences, on_test or [None] * len(cells), strict=True
+        )
     ]
     marks = [row_mark(c, context.comparison) for c in cells]
     return Table.of(columns, rows, marks, note=paragraph(answer(context), _note(context)))
+
+
+def _texts(metric: Metric, changes: Sequence[Interval | None]) -> list[str]:
+    return [difference_text(metric, change) if change else MISSING for change in changes]
+
+
+def _test_column(context: Context, changes: Sequence[Interval | None]) -> dict[str, list[str]]:
+    metric = metric_on_test(context)
+    if metric is None or not changes:
+        return {}
+    return {f"On the test split{unit_text(metric)}": _texts(metric, changes)}
 
 
 def _name(cell: CellResult) -> str:
@@ -126,7 +148,22 @@ def answer(context: Context) -> str:
         f"The frame's part: the {label} is": _of_frame(context, plain),
         f"With another operator the {label} changes by": _changes(context, others),
     }
-    return paragraph(*(f"{head} {text}." for head, text in texts.items() if text))
+    parts = (f"{head} {text}." for head, text in texts.items() if text)
+    return paragraph(*parts, _test_sentence(context, cells))
+
+
+def _test_sentence(context: Context, cells: Sequence[CellResult]) -> str:
+    """Say what the differences are on the test split, by which nothing is chosen."""
+    metric, changes = metric_on_test(context), _on_test(context, cells)
+    if metric is None or not changes:
+        return ""
+    texts = [
+        f"{difference_text(metric, change)} with {full_name(cell)}"
+        for cell, change in zip(cells, changes, strict=True)
+        if change
+    ]
+    unit = "points" if metric.unit == "%" else metric.unit
+    return f"On the test split the differences{f' in {unit}' if unit else ''} are {listed(texts)}."
 
 
 def _changes(context: Context, cells: Sequence[CellResult]) -> str:
@@ -209,10 +246,14 @@ def operators_figure(context: Context) -> Figure:
         ax.grid(axis="x", color=style.FAINT, linewidth=0.6)
         ax.spines["left"].set_visible(False)
         ax.tick_params(axis="y", length=0)
-    axes[0].set_yticks(range(len(cells)), [full_name(c).replace(" ", "\n", 1) for c in cells])
+    axes[0].set_yticks(range(len(cells)), [_tick(c) for c in cells])
     axes[0].set_ylim(len(cells) - 0.5, -0.5)
     fig.tight_layout()
     return fig
+
+
+def _tick(cell: CellResult) -> str:
+    return "{1}\n{0}×{0}".format(cell.cell.requested["kernel_size"], _name(cell))
 
 
 def _plot_result(ax: Axes, context: Context, cells: Sequence[CellResult]) -> None:

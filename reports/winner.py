@@ -37,7 +37,8 @@ class Winner:
     @classmethod
     def of(cls, context: Context, label: str) -> "Winner":
         """Return the winner of a run by its label."""
-        cell, comparison, test = context.results.network(label), context.comparison, _test(context)
+        cell, comparison = context.results.network(label), context.comparison
+        test = metric_on_test(context)
         of_test = None if test is None else context.results.estimate(cell, test)
         return cls(
             cell=cell,
@@ -104,7 +105,7 @@ def _on_new_images(context: Context, metric: Metric, value: Interval | None) -> 
     return on_new_images(value, number, LEVEL) if value and number else value
 
 
-def _test(context: Context) -> Metric | None:
+def metric_on_test(context: Context) -> Metric | None:
     """Return the report's metric on the test split, else the one that ranks; None if equal."""
     task, metric = context.results.study.task, context.metric
     name = metric.name if metric.name.startswith("val_") else task.ranking_metric

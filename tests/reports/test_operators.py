@@ -41,9 +41,11 @@ def value(trial: Trial) -> float:
     return round(MEANS[name] + 0.4 * trial.seed + 0.3 * rng.normal(), 3)
 
 
-def ended(trial: Trial, status: Any = "complete") -> TrialResult:
+def ended(trial: Trial, status: Any = "complete", test: str = "") -> TrialResult:
     metrics = {"val_accuracy": value(trial), "train_loss": 100 - value(trial)}
     metrics["images_per_second"] = 320.0 if trial.variant.operator == "dcnv3" else 640.0
+    if test:
+        metrics["test_accuracy"] = metrics[test]
     return TrialResult(trial, status, Record(trial.id, status, metrics, (), seconds=3.0))
 
 
@@ -52,11 +54,12 @@ def context(
     metric: str | None = None,
     keep: Callable[[Trial], bool] = lambda _: True,
     status: Callable[[Trial], str] = lambda _: "complete",
+    test: str = "",
     **changes: Any,
 ) -> Context:
     study: Study = operator_or_frame.study(recipe=QUICK, seeds=tuple(range(seeds)))
     study = replace(study, **changes)
-    trials = tuple(ended(t, status(t)) for t in study.trials(DATA) if keep(t))
+    trials = tuple(ended(t, status(t), test) for t in study.trials(DATA) if keep(t))
     run = assemble("frame", study, DATA, {"command": ["archsearch"]}, trials)
     return Context.of(run, metric)
 
@@ -104,6 +107,18 @@ def test_the_parts_are_named_with_intervals() -> None:
     assert "with 3×3 plain convolution and " in frame
     assert frame.endswith("% with 3×3 DCNv3")
     assert "with 3×3 deformable attention (not significant with 5 seeds" in other
+
+
+def test_differences_on_the_test_split_stand_beside() -> None:
+    """The test accuracy is the training loss here, so its differences are the negative ones."""
+    assert "On the test split" not in answer(context())
+    one = context(test="train_loss")
+    table = operators_table(one)
+    assert table.header[-1] == "On the test split (points)"
+    for row, text in zip(table.rows[1:], [b[-1] for b in table.body][1:], strict=True):
+        assert row["test_difference"] == pytest.approx(-row["difference"], abs=1e-6)
+        assert text.startswith(f"{row['test_difference']:+.2f} ± ")
+    assert f"are {table.body[1][-1]} with 3×3 deformable attention, " in answer(one)
 
 
 def test_of_a_metric_whose_lower_values_are_better_the_verdicts_are_the_same() -> None:
