@@ -48,7 +48,7 @@ def name_points(ax: Axes, names: Mapping[str, tuple[float, float]], color: str) 
     for name, point in names.items():
         x, y = (float(v) * to_points for v in ax.transData.transform(point))
         size = (72 * side for side in text_size(name, SIZE))
-        candidates = list(_candidates(x, y, *size, mirrored=point[0] > middle))
+        candidates = list(_candidates(x, y, *size, area, mirrored=point[0] > middle))
         ring, box = min(candidates, key=lambda c: _penalty(c, (x, y), area, occupied, lines))
         occupied = np.vstack([occupied, box.extents])
         line = {"arrowstyle": "-", "color": color, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
@@ -87,13 +87,18 @@ def _square(x: float, y: float, half: float) -> Bbox:
 
 
 def _candidates(
-    x: float, y: float, width: float, height: float, *, mirrored: bool
+    x: float, y: float, width: float, height: float, area: Bbox, *, mirrored: bool
 ) -> Iterator[tuple[int, Bbox]]:
-    """Yield ring and box of every position around (x, y), in the order of preference."""
+    """Yield ring and box of every position around (x, y), in the order of preference.
+
+    Above and below its point, a name moves sideways into the ``area``.
+    """
     for ring, distance in enumerate(RINGS):
         for right, up in SIDES:
             side, above = (-right, -up) if mirrored else (right, up)
             left = x + side * distance - width * (1 - side) / 2
+            if side == 0:
+                left = max(area.x0, min(left, area.x1 - width))
             rise = above * (distance if side == 0 else 0.6 * distance)
             yield ring, Bbox.from_bounds(left, y + rise - height * (1 - above) / 2, width, height)
 
