@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from archsearch.core.metrics import rounded
+from archsearch.core.metrics import GENERAL, Metric, rounded
 from archsearch.core.plans import Tune
 from archsearch.reports.card import Card, unless
 from archsearch.reports.cell_order import reported_interval
-from archsearch.reports.columns import interval_fields, result_text, row_mark, size_columns
+from archsearch.reports.columns import interval_fields, result_text, row_mark
 from archsearch.reports.context import Context
 from archsearch.reports.families_figure import families_figure, families_panels
 from archsearch.reports.family_results import (
+    MACS,
     MILLISECONDS,
     FamilyResult,
     family_results,
@@ -41,7 +42,8 @@ def families_table(context: Context) -> Table:
         "Learning rate": [_rate_text(family) for family in families],
         "Best network": [MISSING if c is None else _numbers(c) for c in best],
         context.metric.axis: [MISSING if c is None else result_text(c, comparison) for c in best],
-        **_size_columns(best),
+        "Params (M)": [_cost_text(c, GENERAL["params"]) for c in best],
+        "MACs as trained (M)": [_cost_text(c, MACS) for c in best],
         "Step (ms per image)": [_time_text(context, c) for c in best],
         "Rank": [rank_of(context, family) for family in families],
         f"To the best family{unit_text(context.metric)}": [
@@ -54,11 +56,8 @@ def families_table(context: Context) -> Table:
     return Table.of(columns, rows, [m.replace(MISSING, "missing") for m in marks], _note(context))
 
 
-def _size_columns(cells: Sequence[CellResult | None]) -> dict[str, list[str]]:
-    columns = size_columns([c for c in cells if c is not None])
-    return {
-        head: [*texts, *[MISSING] * (len(cells) - len(texts))] for head, texts in columns.items()
-    }
+def _cost_text(cell: CellResult | None, cost: Metric) -> str:
+    return cost.text(None if cell is None else cell.cost_value(cost))
 
 
 def _num_networks(cells: Sequence[CellResult]) -> int:
@@ -103,6 +102,7 @@ def _row(context: Context, family: FamilyResult) -> dict[str, Any]:
         **interval_fields(metric.name, value),
         "params": cost.params if cost else None,
         "macs": cost.macs if cost else None,
+        "trained_macs_m": cell.cost_value(MACS) if cell else None,
         **interval_fields("milliseconds_per_image", milliseconds_per_image(context, cell)),
         "rank": rank_of(context, family),
         **interval_fields("difference", difference.interval if difference else None),
@@ -127,6 +127,7 @@ def _note(context: Context) -> str:
         "their intervals hold for all pairs of families together (95%, Tukey), whichever networks "
         "are truly the best. They are wider than the test of the rank, which only asks whether a "
         "network is worse than the best.",
+        "A budget counts at 224 x 224; multiply-adds and time are those of the images trained on.",
         _time_note(tune),
     )
 

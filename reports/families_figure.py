@@ -15,6 +15,7 @@ from archsearch.reports.card import Panels
 from archsearch.reports.cell_order import reported_interval
 from archsearch.reports.context import Context
 from archsearch.reports.family_results import (
+    MACS,
     MILLISECONDS,
     FamilyResult,
     family_results,
@@ -42,7 +43,7 @@ def _counted(metric: Metric) -> Cost:
 
 COSTS: Mapping[str, tuple[Metric, Cost]] = {
     "params": (GENERAL["params"], _counted(GENERAL["params"])),
-    "macs": (GENERAL["macs"], _counted(GENERAL["macs"])),
+    "macs": (MACS, _counted(MACS)),
     "time": (MILLISECONDS, _milliseconds),
 }
 

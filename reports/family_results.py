@@ -80,6 +80,10 @@ def milliseconds_per_image(context: Context, cell: CellResult | None) -> Interva
     return interval([1000 / speed for speed in speeds], LEVEL) if speeds else None
 
 
+MACS = Metric("trained_macs", "Multiply-adds as trained", "M", False, "trained", "macs", 1e6)
+"""Those of the image size of the training: at 224 x 224 a network that is made for small images may
+have many times those of others, such as a ViT with small patches."""
+
 MILLISECONDS = Metric(
     "milliseconds_per_image", "Time of a step per image", "ms", False, "record", "", digits=3
 )

@@ -32,7 +32,10 @@ class Compare:
     """
 
     families: Names = option(
-        "internimage,convnext", f"Compare these families: {FORMS}, ...", text=str, metavar="A,B,..."
+        "internimage,convnext,vit",
+        f"Compare these families: {FORMS}, ...",
+        text=str,
+        metavar="A,B,...",
     )
     budget: str = option("30M", BUDGET_HELP)
     by: By | None = option(

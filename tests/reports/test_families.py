@@ -42,7 +42,8 @@ def results(study: Study, value: Callable[[Trial], float | None]) -> Results:
         status = "diverged" if accuracy is None else "complete"
         noise = 0.0 if trial.seed == PILOT_SEED else NOISE[(i + trial.seed) % 3]
         metrics = {} if accuracy is None else {"val_accuracy": accuracy + noise}
-        record = Record(trial.id, status, {**metrics, "images_per_second": 500.0}, seconds=2.0)
+        metrics["images_per_second"] = 500.0
+        record = Record(trial.id, status, metrics, cost=trial.variant.cost(32), seconds=2.0)
         return TrialResult(trial, status, record)
 
     trials = tuple(ended(i, trial) for i, trial in enumerate(study.trials(DATA)))
@@ -97,6 +98,7 @@ def test_the_best_network_of_a_family_has_its_costs_and_its_rate() -> None:
     assert [row["lr"] for row in families_table(compared(5.0)).rows] == [2e-3, 1e-3]
     row = families_table(compared(5.0)).rows[0]
     assert (row["params"], row["macs"]) == (best.cell.cost.params, best.cell.cost.macs)
+    assert row["trained_macs_m"] == best.cell.variant.cost(32).macs / 1e6
     assert row["milliseconds_per_image"] == 2.0
     assert row["cells_trained"] == len(
         {c.cell.variant for c in families["internimage"].cells} - {None}
