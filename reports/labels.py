@@ -47,8 +47,8 @@ def name_points(ax: Axes, names: Mapping[str, tuple[float, float]], color: str) 
     area = Bbox(ax.bbox.get_points() * to_points)
     for name, point in names.items():
         x, y = (float(v) * to_points for v in ax.transData.transform(point))
-        size = (72 * side for side in text_size(name, SIZE))
-        candidates = list(_candidates(x, y, *size, area, mirrored=point[0] > middle))
+        width, height = (72 * side for side in text_size(name, SIZE))
+        candidates = list(_candidates(x, y, width, height, area, mirrored=point[0] > middle))
         ring, box = min(candidates, key=lambda c: _penalty(c, (x, y), area, occupied, lines))
         occupied = np.vstack([occupied, box.extents])
         line = {"arrowstyle": "-", "color": color, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
