@@ -70,10 +70,14 @@ class Detector(nn.Module):
             sizes: height and width of each image without padding; ``(H, W)`` by default.
 
         Raises:
-            ValueError: targets or sizes are not one per image, or masks are missing.
+            ValueError: targets or sizes are not one per image, masks are missing, or labels are not
+                of the classes.
         """
         sizes = _checked_sizes(images, sizes)
-        known = [Target.of(one) for one in _checked_targets(images, targets)]
+        if len(targets) != len(images):
+            raise ValueError(f"wanted targets for {len(images)} images, got {len(targets)}")
+        checked = _checked_targets(targets, self._stages()[0].box_head.num_classes)
+        known = [Target.of(one) for one in checked]
         levels = self._levels(images)
         predictions = self.rpn(levels)
         losses: Losses = self.rpn.losses(predictions, known)
@@ -182,16 +186,24 @@ def _checked_sizes(images: Tensor, sizes: Sequence[Size] | None) -> Sequence[Siz
     if sizes is None:
         return [cast(Size, tuple(images.shape[2:]))] * len(images)
     if len(sizes) != len(images):
-        raise ValueError(f"wanted a size for each of {len(images)} images, got {len(sizes)}")
+        raise ValueError(f"wanted sizes for {len(images)} images, got {len(sizes)}")
     return sizes
 
 
-def _checked_targets(images: Tensor, targets: Sequence[Instances]) -> list[Instances]:
+def _checked_targets(targets: Sequence[Instances], num_classes: int) -> list[Instances]:
     """The targets; those of images without objects have masks too."""
-    if len(targets) != len(images):
-        raise ValueError(f"wanted targets for each of {len(images)} images, got {len(targets)}")
-    missing = [n for n, one in enumerate(targets) if one.masks is None and len(one)]
-    if missing:
-        raise ValueError(f"masks are missing in the targets of the images {missing}")
-    none = torch.zeros(0, 1, 1, dtype=torch.bool, device=images.device)
-    return [replace(one, masks=none) if one.masks is None else one for one in targets]
+    problems = []
+    for n, one in enumerate(targets):
+        if len(one) and one.masks is None:
+            problems.append(f"image {n} has no masks")
+        if len(one) and not 0 <= one.labels.min() <= one.labels.max() < num_classes:
+            problems.append(f"image {n} has the labels {torch.unique(one.labels).tolist()}")
+    if problems:
+        wanted = f"wanted masks and labels from 0 to {num_classes - 1} for all objects"
+        raise ValueError(f"{wanted}, but {'; '.join(problems)}")
+    return [one if one.masks is not None else _with_no_masks(one) for one in targets]
+
+
+def _with_no_masks(none: Instances) -> Instances:
+    masks = torch.zeros(0, 1, 1, dtype=torch.bool, device=none.boxes.device)
+    return replace(none, masks=masks)

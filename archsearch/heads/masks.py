@@ -58,12 +58,13 @@ def pasted(masks: Tensor, boxes: Tensor, size: Size) -> Tensor:
         size: height and width of the image.
     """
     image = torch.zeros(len(masks), *size, dtype=torch.bool, device=masks.device)
-    for start in range(0, len(masks), _PASTED_TOGETHER):
-        part = slice(start, start + _PASTED_TOGETHER)
-        x1, y1, x2, y2 = boxes[part].unbind(1)
-        rows = _resampling(y1, y2, size[0], masks.shape[1])
-        columns = _resampling(x1, x2, size[1], masks.shape[2])
-        image[part] = rows @ masks[part] @ columns.mT >= THRESHOLD
+    with torch.autocast(masks.device.type, enabled=False):  # positions need full precision
+        for start in range(0, len(masks), _PASTED_TOGETHER):
+            part = slice(start, start + _PASTED_TOGETHER)
+            x1, y1, x2, y2 = boxes[part].unbind(1)
+            rows = _resampling(y1, y2, size[0], masks.shape[1])
+            columns = _resampling(x1, x2, size[1], masks.shape[2])
+            image[part] = rows @ masks[part] @ columns.mT >= THRESHOLD
     return image
 
 

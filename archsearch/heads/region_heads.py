@@ -28,7 +28,7 @@ class BoxHead(nn.Module):
 
     def __init__(self, trunk: nn.Module, num_classes: int, hidden: int = HIDDEN) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.trunk, self.num_classes = trunk, num_classes
         self.logits = nn.Linear(hidden, num_classes + 1)
         self.deltas = nn.Linear(hidden, 4 * num_classes)
         trunk.apply(_init_trunk)
@@ -40,7 +40,7 @@ class BoxHead(nn.Module):
         """Logits ``(R, classes + 1)`` and deltas ``(R, classes, 4)``, in full precision."""
         features = self.trunk(bins)
         logits, deltas = full_precision(self.logits(features)), self.deltas(features)
-        return logits, full_precision(deltas).view(len(bins), logits.shape[1] - 1, 4)
+        return logits, full_precision(deltas).view(len(bins), self.num_classes, 4)
 
 
 def linear_trunk(width: int = WIDTH, hidden: int = HIDDEN) -> nn.Module:

@@ -21,7 +21,7 @@ from archsearch.heads.boxes import (
 from archsearch.heads.losses import Losses
 from archsearch.heads.masks import cropped
 from archsearch.heads.matching import Target, matched, sampled
-from archsearch.heads.region_heads import BOX_SIDE, MASK_SIDE
+from archsearch.heads.region_heads import BOX_SIDE, MASK_SIDE, BoxHead
 from archsearch.heads.roi_align import roi_align
 
 NUM_SAMPLED, POSITIVE_FRACTION = 512, 0.25
@@ -63,8 +63,7 @@ class Stage(nn.Module):
     """A box head and a mask head, and what they learn.
 
     Args:
-        box_head: maps ``(R, C, 7, 7)`` to logits ``(R, classes + 1)`` and deltas
-            ``(R, classes, 4)``.
+        box_head: the class and the deltas of a box, from maps ``(R, C, 7, 7)``.
         mask_head: maps ``(R, C, 14, 14)`` to logits ``(R, classes, 28, 28)``.
         iou: boxes from this IoU with an object on learn it; the others are background.
         coder: factors of the deltas.
@@ -75,7 +74,7 @@ class Stage(nn.Module):
 
     def __init__(
         self,
-        box_head: nn.Module,
+        box_head: BoxHead,
         mask_head: nn.Module,
         *,
         iou: float,

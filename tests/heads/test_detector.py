@@ -147,11 +147,12 @@ def test_means_of_parts_of_a_batch_add_up() -> None:
 def test_wrong_targets_are_refused() -> None:
     detector, images = small_detector(), torch.zeros(2, 3, 64, 96)
     objects = ANNOTATIONS["objects"]
-    with pytest.raises(ValueError, match="targets for each of 2 images, got 1"):
+    with pytest.raises(ValueError, match="wanted targets for 2 images, got 1"):
         detector.losses(images, [objects])
-    with pytest.raises(ValueError, match=r"masks are missing in the targets of the images \[1\]"):
-        detector.losses(images, [objects, replace(objects, masks=None)])
-    with pytest.raises(ValueError, match="a size for each of 2 images, got 3"):
+    wrong = replace(objects, masks=None, labels=objects.labels + 1)
+    with pytest.raises(ValueError, match=r"image 1 has no masks; image 1 has the labels \[1, 3\]"):
+        detector.losses(images, [objects, wrong])
+    with pytest.raises(ValueError, match="wanted sizes for 2 images, got 3"):
         detector.predict(images, [(64, 96)] * 3)
 
 
@@ -161,3 +162,13 @@ def test_a_network_of_nan_detects_nothing() -> None:
     (none,) = detector.predict(torch.zeros(1, 3, 64, 96))
     assert isinstance(none, Detections)
     assert detector.train().losses(torch.zeros(1, 3, 64, 96), [ANNOTATIONS["objects"]])
+
+
+def test_losses_and_scores_are_in_float32_under_autocast() -> None:
+    detector, images = small_detector("cascade"), torch.randn(1, 3, 64, 96)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = detector.losses(images, [ANNOTATIONS["objects"]])
+        (found,) = detector.eval().predict(images)
+    assert {value.dtype for value, _ in losses.values()} == {torch.float32}
+    assert total(losses).isfinite()
+    assert found.scores.dtype == found.boxes.dtype == torch.float32
