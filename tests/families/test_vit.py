@@ -172,6 +172,8 @@ def test_equal_sizes_keep_the_mlp_width_near_its_ratio() -> None:
     others = (replace(variant, mlp_width=width) for width in range(8, 4000, 8))
     sized = [v for v in others if abs(v.cost().params / size - 1) <= 0.01]
     assert variant == min(sized, key=lambda v: abs(v.mlp_width - 4 * v.width))
+    shapes = list(ViT(64, 5, 32).shapes(64))
+    assert [(v.depth, v.mlp_width) for v in shapes] == [(1, 32), (1, 40), (1, 24)]
 
 
 def test_a_size_without_a_network_is_an_error() -> None:
