@@ -16,6 +16,12 @@ if os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cost_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the counted costs of tests apart from the user's."""
+    os.environ["ARCHSEARCH_COST_CACHE"] = str(tmp_path_factory.mktemp("costs"))
+
+
 @pytest.fixture
 def run_cli(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -23,6 +23,7 @@ from archsearch.api.session import train_and_report
 from archsearch.api.train import FullTraining, TrainedNetwork, train_network
 from archsearch.core.by_file import source_of
 from archsearch.core.by_path import path_of
+from archsearch.core.closed_form import cost_of
 from archsearch.core.cost import Cost
 from archsearch.core.family import Family
 from archsearch.core.numbers import ImageSize, parse_image_size
@@ -177,4 +178,4 @@ def count(
     if name is not None:
         network, family = name, network
     height, width = parse_image_size(image_size)
-    return network_named(network, family, switches).cost(height, width, num_classes)
+    return cost_of(network_named(network, family, switches), height, width, num_classes)

@@ -16,6 +16,7 @@ from archsearch.core.family import Family
 from archsearch.core.interrupted import Interrupted
 from archsearch.core.numbers import LARGEST, quoted
 from archsearch.running.stopping import StopRequest, StudyStopped, stopped_by_storage
+from archsearch.space.trainable import check_variant
 from archsearch.studies.family_texts import study_name
 from archsearch.study import Record
 from archsearch.tasks.classification import CLASSIFICATION
@@ -114,6 +115,7 @@ def train_network(network: "str | Family | type[Family]", options: FullTraining)
         options.device_name,
         options.check_seed,
     )
+    check_variant(variant, resolved.recipe)
     source = options.data.partition(":")[0]
     name = study_name("train", variant)
     folder = Path(options.out) if options.out else RUNS / f"{name}-{variant.name}-{source}"

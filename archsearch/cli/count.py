@@ -11,6 +11,8 @@ from archsearch.api.keywords import evaluate_all, from_options, number_options
 from archsearch.api.live import say
 from archsearch.cli.options import AsFormat, Format, ImageSize, with_options
 from archsearch.cli.output import print_blocks, print_json, print_rows
+from archsearch.core.closed_form import cost_of
+from archsearch.core.counted_cost import counted_cost
 from archsearch.core.family import Family
 from archsearch.core.numbers import LARGEST, parse_image_size, size_text
 from archsearch.families.internimage import ORIGIN, InternImageFamily, parse_variant
@@ -134,16 +136,14 @@ def _config(network: InternImageFamily, changes: Mapping[str, Any], classes: int
 
 def _row(variant: Family, classes: int, height: int, width: int) -> dict[str, Any]:
     """Return the numbers, the switches and the cost of a network of another family."""
-    cost = variant.cost(height, width, classes)
+    cost = cost_of(variant, height, width, classes)
     return {**variant.params(), "num_classes": classes, **vars(cost)}
 
 
 def _differences_of_built(variant: Family, classes: int, height: int, width: int) -> list[str]:
     """Return how the cost differs from a count of the built network on the meta device."""
-    from archsearch.core.meta_cost import count_module
-
-    cost = variant.cost(height, width, classes)
-    built = count_module(lambda: variant.build(classes), height, width)
+    cost = cost_of(variant, height, width, classes)
+    built = counted_cost(variant, height, width, classes)
     return [
         f"{name}: closed form {getattr(cost, name):,}, built module {getattr(built, name):,}"
         for name in ("params", "macs", "activations")

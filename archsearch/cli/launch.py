@@ -15,6 +15,7 @@ from archsearch.cli.options import AsFormat, Format, PlanOnly, command_line, wit
 from archsearch.cli.output import print_json, print_rows
 from archsearch.core.cell import Cell
 from archsearch.core.family import Family
+from archsearch.searching.planned_networks import check_networks
 from archsearch.space.grid import plan_rows, summary
 from archsearch.study import Study
 
@@ -83,6 +84,7 @@ def _plan_or_train(
 ) -> None:
     study, launch = evaluate_all(make_study, from_options(Launch, options).checked)
     if plan:
+        check_networks(study)
         print_plan(study, output)
     else:
         train_or_exit(study, launch)

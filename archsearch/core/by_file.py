@@ -97,7 +97,7 @@ def execute(source: Source, path: Path) -> ModuleType:
     try:
         exec(_compiled(source, path), module.__dict__)
     except (Exception, SystemExit) as error:
-        raise ValueError(_message(error, path)) from error
+        raise ValueError(error_text(error, path)) from error
     finally:
         sys.modules.pop(source.module)
     setattr(module, _SOURCE, source)
@@ -108,8 +108,8 @@ def _compiled(source: Source, path: Path) -> Any:
     return compile(source.content, str(path), "exec", dont_inherit=True)
 
 
-def _message(error: BaseException, path: Path) -> str:
-    """Where in the file an error is, and what it says."""
+def error_text(error: BaseException, path: Path) -> str:
+    """Where in a user's file an error is, and what it says."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f"{path}, line {error.lineno}: {error.msg}"
     frames = traceback.extract_tb(error.__traceback__)

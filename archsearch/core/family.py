@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from archsearch.core.by_file import restored, source_of
 from archsearch.core.by_path import path_of
 from archsearch.core.cost import Cost
+from archsearch.core.counted_cost import counted_cost
+from archsearch.core.family_fault import FamilyFault, explained
 from archsearch.core.numbers import LARGEST, quoted
 
 if TYPE_CHECKING:
@@ -42,6 +44,10 @@ class Family:
 
     grid_values: ClassVar[Mapping[str, tuple[int, ...]]] = {}
     """The values of the default grid, of every number that is not solved; none by default."""
+
+    closed_form_is_tested: ClassVar[bool] = False
+    """True for the families of this package, whose costs the tests compare with built networks; of
+    others a plan compares them."""
 
     stored_without_path: ClassVar[bool] = False
     """True for families whose variants were stored before files held the family's import path."""
@@ -75,12 +81,10 @@ class Family:
     def cost(self, height: int = 224, width: int | None = None, num_classes: int = 1000) -> Cost:
         """Parameters, multiply-adds and activations for one image, square by default.
 
-        The default builds the network on the meta device and counts it, which imports torch. A
+        The default builds the network on the meta device, counts it and keeps the cost on disk. A
         family with a closed form overrides it.
         """
-        from archsearch.core.meta_cost import count_module
-
-        return count_module(lambda: self.build(num_classes), height, width or height)
+        return counted_cost(self, height, width or height, num_classes)
 
     def grow(self, alpha: float, beta: float, phi: int, rounding: str) -> tuple[Self, str]:
         """The variant ``phi`` steps of (alpha, beta) larger, and a text of what was rounded.
@@ -160,7 +164,14 @@ class Family:
             for name, value in self.by_name.items()
             if not isinstance(value, int) or not 1 <= value <= LARGEST
         ]
-        return wrong or self.rules()
+        if wrong:
+            return wrong
+        with explained(type(self), "rules", self.name):
+            broken = self.rules()
+        if not isinstance(broken, list) or not all(isinstance(text, str) for text in broken):
+            wanted = "a list of texts, one for each broken rule"
+            raise FamilyFault(f"{type(self).__name__}.rules returns {broken!r}, wanted {wanted}")
+        return broken
 
     @classmethod
     def number_names(cls) -> tuple[str, ...]:

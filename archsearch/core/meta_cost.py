@@ -1,72 +1,186 @@
-"""Count the cost of a network that has no closed form, by one forward pass on the meta device.
+"""Count a network that has no closed form, by one forward pass on the meta device.
 
-Multiply-adds come from torch's registered FLOP formulas; custom operators can register theirs. An
-operator without a formula counts as zero, as norms and activations do by convention.
+Parameters are moved to the meta device as modules register them, so that a network takes no more
+memory than a layer; other tensors stay on the CPU, so that ``build`` may read their values. If that
+fails, everything is built on the meta device; if that fails too, because the forward pass reads
+values, the network is counted on the CPU.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.parameter import UninitializedParameter
 
 from archsearch.core.cost import Cost, image_size
+from archsearch.core.operator_counter import OperatorCounter, WholeAttention
+
+MAX_TENSORS = 50_000
+"""A network of more parameter tensors is not built for counting; building this many takes about
+five seconds."""
+
+Build = Callable[[], nn.Module]
+T = TypeVar("T")
 
 
-def count_module(build: Callable[[], nn.Module], height: int, width: int) -> Cost:
-    """Parameters, multiply-adds and activations of a network for one image of three channels."""
-    with torch.device("meta"):
-        model = build().eval()
-        image = torch.empty(1, 3, height, width)
-    counter = _Counter()
-    with torch.no_grad(), counter, _WholeAttention(counter):
-        model(image)
-    params = sum(p.numel() for p in model.parameters())
-    return Cost(params, counter.macs, counter.activations, image_size(height, width))
+class NetworkError(Exception):
+    """Raised if a network cannot be built or run; the cause is the error of the user's code."""
+
+    def __init__(self, stage: str, cause: Exception) -> None:
+        super().__init__(f"{stage}: {cause}")
+        self.stage, self.cause = stage, cause
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the multiply-adds and the output elements of every operator that has a formula."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.macs = self.activations = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> object:
-        del types
-        output = func(*args, **(kwargs or {}))
-        if (formula := flop_registry.get(func._overloadpacket)) is not None:
-            flops = formula(*args, **(kwargs or {}), out_val=output)
-            assert flops % 2 == 0, f"{func} counts {flops} FLOPs: a multiply-add is two"
-            self.macs += flops // 2
-            first = output if isinstance(output, Tensor) else output[0]
-            self.activations += first.numel()
-        return output
+class TooLarge(Exception):
+    """Raised for a network of more than `MAX_TENSORS` parameter tensors."""
 
 
-class _WholeAttention(TorchFunctionMode):
-    """Counts the output of attention as its activations, as fast kernels compute it.
+@dataclass(frozen=True)
+class Count:
+    """The cost of a network, whether that has all its multiply-adds, and a note on each doubt."""
 
-    On the meta device torch splits attention into its two products, and the first has an output for
-    every pair of tokens.
+    cost: Cost
+    is_complete: bool
+    notes: tuple[str, ...]
+
+
+def count_module(build: Build, height: int, width: int) -> Cost:
+    """Parameters, multiply-adds and activations of a network for one image of three channels.
+
+    Raises:
+        NetworkError: the network cannot be built or run.
+    """
+    return count(build, height, width).cost
+
+
+def count(build: Build, height: int, width: int) -> Count:
+    """As `count_module`, with notes; raises as that."""
+    return _first_that_works(build, lambda model, device: _count(model, device, height, width))
+
+
+def count_params(build: Build) -> int:
+    """The number of parameters, without a forward pass unless some are lazy; raises as `count`."""
+
+    def num_params(model: nn.Module, device: str) -> int:
+        if _has_lazy(model):
+            return _count(model, device, 224, 224).cost.params
+        return _num_params(model)
+
+    return _first_that_works(build, num_params)
+
+
+def training_output(build: Build, height: int, width: int) -> str:
+    """What a network in training returns for two images: the shape as ``(2, 1000)``, or the type.
+
+    Raises:
+        NetworkError: as `count`.
     """
 
-    def __init__(self, counter: _Counter) -> None:
-        super().__init__()
-        self._counter = counter
+    def output(model: nn.Module, device: str) -> str:
+        value = _forward(model.train(), torch.zeros(2, 3, height, width, device=device))
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return f"a {type(value).__name__}"
+        return str(tuple(value.shape))
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> object:
-        del types
-        before = self._counter.activations
-        output = func(*args, **(kwargs or {}))
-        if func is F.scaled_dot_product_attention:
-            self._counter.activations = before + output.numel()
-        return output
+    return _first_that_works(build, output)
+
+
+def _first_that_works(build: Build, use: Callable[[nn.Module, str], T]) -> T:
+    """What ``use`` returns for the network on the meta device, else for the one on the CPU.
+
+    If all fail, the error on the CPU is raised: it is what a training would raise.
+    """
+    with torch.random.fork_rng(devices=[]):  # building draws the weights
+        for on_meta in (_parameters_on_meta(), torch.device("meta")):
+            try:
+                with on_meta:
+                    model = _built(build)
+                _refuse_lazy(model)
+                return use(model.to("meta"), "meta")
+            except Exception as error:
+                if isinstance(error, NetworkError) and isinstance(error.cause, TooLarge):
+                    raise
+        return use(_built(build), "cpu")
+
+
+def _refuse_lazy(model: nn.Module) -> None:
+    """Check that every parameter has its shape, without which it cannot be moved."""
+    if _has_lazy(model):
+        raise TypeError("lazy parameters have no shape yet")
+
+
+def _has_lazy(model: nn.Module) -> bool:
+    return any(isinstance(p, UninitializedParameter) for p in model.parameters())
+
+
+def _built(build: Build) -> nn.Module:
+    try:
+        model = build()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"it returns a {type(model).__name__}, wanted a torch.nn.Module")
+    except Exception as error:
+        raise NetworkError("build", error) from error
+    return model
+
+
+@contextmanager
+def _parameters_on_meta() -> Iterator[None]:
+    """A context in which every parameter that a module registers is moved to the meta device."""
+    num = 0
+
+    def on_meta(module: nn.Module, name: str, parameter: Any) -> Any:
+        nonlocal num
+        num += 1
+        if num > MAX_TENSORS:
+            raise TooLarge(f"it has more than {MAX_TENSORS:,} parameter tensors")
+        del module, name
+        return _on_meta(parameter)
+
+    handle = register_module_parameter_registration_hook(on_meta)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _on_meta(parameter: Any) -> Any:
+    """The parameter on the meta device, the same one for modules that share it."""
+    if type(parameter) is not nn.Parameter or parameter.is_meta:
+        return parameter
+    if (known := getattr(parameter, "_on_meta", None)) is None:
+        empty = torch.empty_like(parameter, device="meta", requires_grad=False)
+        known = nn.Parameter(empty, requires_grad=parameter.requires_grad)
+        parameter._on_meta = known  # type: ignore[attr-defined]
+    return known
+
+
+def _count(model: nn.Module, device: str, height: int, width: int) -> Count:
+    image = torch.zeros(1, 3, height, width, device=device)
+    with OperatorCounter() as counter, WholeAttention(counter):
+        _forward(model.eval(), image)
+    size = image_size(height, width)
+    cost = Cost(_num_params(model), counter.macs, counter.activations, size)
+    return Count(cost, counter.is_complete, counter.notes())
+
+
+def _num_params(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def _forward(model: nn.Module, images: Tensor) -> Any:
+    """The output; attention is split into matrix products, which have formulas everywhere."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), images.device:
+            return model(images)
+    except Exception as error:
+        height, width = images.shape[2:]
+        raise NetworkError(f"forward at {height}x{width} pixels", error) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)

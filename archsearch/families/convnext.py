@@ -42,6 +42,7 @@ class ConvNeXt(FourStages, Family):
     axes: ClassVar[tuple[str, ...]] = ("l1", "c1")
     labels: ClassVar[Mapping[str, str]] = {"c1": "C1", "l1": "L1", "l3": "L3"}
     switch_names: ClassVar[tuple[str, ...]] = ("kernel_size", "layer_scale")
+    closed_form_is_tested: ClassVar[bool] = True
     grid_values: ClassVar[Mapping[str, tuple[int, ...]]] = {
         "c1": (64, 80, 96, 112), "l1": (1, 2, 3, 4, 5),
     }  # fmt: skip

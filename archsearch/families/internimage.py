@@ -36,6 +36,7 @@ class InternImageFamily(Family):
         "c1": "C1", "group_channels": "C'", "l1": "L1", "l3": "L3",
     }  # fmt: skip
     stored_without_path: ClassVar[bool] = True
+    closed_form_is_tested: ClassVar[bool] = True
 
     def config(self, num_classes: int = 1000, drop_path: float = 0.0) -> ModelConfig:
         """The configuration of the network, with explicit values per stage."""

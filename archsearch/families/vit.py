@@ -48,6 +48,7 @@ class ViT(Family):
     axes: ClassVar[tuple[str, ...]] = ("mlp_width", "width")
     labels: ClassVar[Mapping[str, str]] = {"mlp_width": "MLP width"}
     switch_names: ClassVar[tuple[str, ...]] = ("patch", "head_dim", "grid")
+    closed_form_is_tested: ClassVar[bool] = True
     grid_values: ClassVar[Mapping[str, tuple[int, ...]]] = {
         "width": (256, 320, 384, 448, 512), "mlp_width": (768, 1024, 1536, 2048),
     }  # fmt: skip

@@ -4,23 +4,17 @@ Each plan ends with a sentence for the reader. Everything is derived from the st
 records, so the same command resumes the same plan.
 """
 
-from dataclasses import replace
-
-from archsearch.core.cell import Cell
+from archsearch.core.closed_form import cost_of
 from archsearch.core.plans import Halve, MoreSeeds, Search, Tune
 from archsearch.core.task import Data
-from archsearch.families import template_from_dict
-from archsearch.families.internimage_space import twelve_numbers
 from archsearch.families.naming import family_name
 from archsearch.searching.adaptive_plan import Steps
 from archsearch.searching.adaptive_seeds import more_seeds
 from archsearch.searching.gate import PILOT_CELLS, Pilot, pilot_by_cost, pilot_by_order, pilot_seeds
 from archsearch.searching.halving import HalvingOutcome, cost_range, halving
+from archsearch.searching.planned_networks import check_networks, domain_of
 from archsearch.searching.rungs import Rung, rungs
 from archsearch.searching.search import search
-from archsearch.space.grid import Space
-from archsearch.space.search_space import Domain
-from archsearch.space.search_space import domain_of as domain_of_space
 from archsearch.study import Study
 
 
@@ -42,16 +36,9 @@ def check_plan(study: Study, data: Data) -> None:
     Raises:
         ValueError: no cell can be trained, or the plan cannot begin; the message says why.
     """
-    if not isinstance(study.plan, Search) and all(cell.variant is None for cell in study.cells):
-        lines = (f"\n  {_coordinates(cell)}: {cell.reason}" for cell in study.cells)
-        advice = "use other numbers or another budget"
-        raise ValueError(f"no cell can be trained, {advice}:{''.join(lines)}")
+    check_networks(study)
     if (steps := steps_of(study, data)) is not None:
         next(steps, None)
-
-
-def _coordinates(cell: Cell) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in cell.requested.items())
 
 
 def plan_text(study: Study) -> str:
@@ -120,20 +107,6 @@ def _search(study: Study, data: Data, plan: Search) -> Steps[str]:
     return f"Search: {num} variant{'' if num == 1 else 's'} tried{end}. {best}."
 
 
-def domain_of(study: Study, plan: Search) -> Domain:
-    """Return the domain that a search study searches.
-
-    Raises:
-        ValueError: the study has no budget.
-    """
-    if study.budget is None:
-        raise ValueError("a search needs a budget: give the study one")
-    budget = replace(study.budget, tolerance=plan.tolerance)
-    if plan.over == "twelve":
-        return twelve_numbers(budget)
-    return domain_of_space(Space(template_from_dict(plan.like), plan.space), budget)
-
-
 def _halving(study: Study, data: Data) -> Steps[str]:
     outcome = yield from halving_of(study, data)
     return "Halving: " + "; ".join(outcome.notes) + "."
@@ -144,7 +117,7 @@ def halving_of(study: Study, data: Data) -> Steps[HalvingOutcome]:
     plan = study.plan
     assert isinstance(plan, Halve)
     macs = {
-        cell.variant: (cell.cost or cell.variant.cost()).macs
+        cell.variant: (cell.cost or cost_of(cell.variant)).macs
         for cell in study.cells
         if cell.variant is not None
     }

@@ -6,16 +6,18 @@ that break its rules (C1 = 48, 80 and 16 are not multiples of C' = 32). Here eve
 has a fate: ``exact``, ``repaired`` or ``infeasible``, the last two with a reason.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import product
 from typing import Any, Literal, TypeVar, get_args
 
 from archsearch.core.budget import Axis, Budget, readable
 from archsearch.core.cell import Cell, Fate
+from archsearch.core.closed_form import cost_of
 from archsearch.core.family import Family
+from archsearch.core.family_fault import BuildFault
 from archsearch.core.numbers import LARGEST, quoted
+from archsearch.space.crossing import Sizes, Unsolvable
 
 Invalid = Literal["repair", "skip", "error"]
 V = TypeVar("V", bound=Family)
@@ -76,29 +78,22 @@ def solve(variant: V, budget: Budget) -> V:
     the cost crosses the target; of two equally close values the smaller is taken. For InternImage's
     (64, 16, 4) at 30M this gives L3 = 18, the paper's origin model, so "closest to the budget" is
     assumed to be the paper's rule.
+
+    Raises:
+        Unsolvable: the cost does not grow with the solved number.
+        BuildFault: the smallest network cannot be built or run.
     """
+    return _solve(variant, budget)[0]
 
-    @cache
-    def value(solved: int) -> int:
-        return budget.value(variant.with_solved(solved).cost())
 
-    start = variant.min_solved()
-    above = first_above(value, start, budget.target)
-    if above > start and budget.target - value(above - 1) <= value(above) - budget.target:
+def _solve(variant: V, budget: Budget) -> tuple[V, str]:
+    """As `solve`, and why the next larger number is not possible, if it is not."""
+    sizes = Sizes(variant, budget.axis)
+    above = sizes.first_above(budget.target)
+    size, limit = sizes(above), sizes.refusal(above)
+    if above > variant.min_solved() and budget.target - sizes(above - 1) <= size - budget.target:
         above -= 1
-    return variant.with_solved(above)
-
-
-def first_above(value: Callable[[int], int], start: int, target: float) -> int:
-    """The smallest number n >= ``start`` with ``value(n) >= target``; ``value`` must increase."""
-    step = 1
-    while value(start + step - 1) < target:
-        step *= 2
-    low, high = start + step // 2 - 1, start + step - 1  # value(low) < target <= value(high)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if value(middle) < target else (low, middle)
-    return high
+    return variant.with_solved(above), limit
 
 
 def plan(space: Space, budget: Budget, invalid: Invalid = "repair") -> tuple[Cell, ...]:
@@ -125,14 +120,20 @@ def plan(space: Space, budget: Budget, invalid: Invalid = "repair") -> tuple[Cel
 def _cell(values: Mapping[str, int], like: Family, budget: Budget, invalid: Invalid) -> Cell:
     smallest, repair = legal_variant(like, values, invalid)
     if smallest is None:
-        return Cell(values, "infeasible", None, None, repair)
-    variant = solve(smallest, budget)
-    cost = variant.cost()
+        return _infeasible(values, repair)
+    try:
+        variant, limit = _solve(smallest, budget)
+        cost = cost_of(variant)
+    except (Unsolvable, BuildFault) as error:
+        return _infeasible(values, repair, str(error))
     if refusal := budget.refusal(cost):
-        reason = f"{_closest(variant)}: {refusal}"
-        return Cell(values, "infeasible", None, None, "; ".join(filter(None, (repair, reason))))
+        return _infeasible(values, repair, f"{_closest(variant)}: {refusal}", limit)
     fate: Fate = "repaired" if repair else "exact"
     return Cell(values, fate, variant, cost, repair, variant.published())
+
+
+def _infeasible(values: Mapping[str, int], *reasons: str) -> Cell:
+    return Cell(values, "infeasible", None, None, "; ".join(filter(None, reasons)))
 
 
 def legal_variant(
@@ -160,10 +161,10 @@ def smallest_variant(like: Family, values: Mapping[str, int]) -> Family:
 def _closest(variant: Family) -> str:
     """Describe the model that comes closest to a budget that it does not meet."""
     kind = "smallest legal" if variant.solved_value == variant.min_solved() else "closest"
-    name = (variant.axes or variant.number_names())[-1]
-    width = f"{variant.label_of(name)} = {variant.by_name[name]}"
+    names = variant.axes or [n for n in variant.number_names() if n != variant.solved]
+    widths = [f" with {variant.label_of(n)} = {variant.by_name[n]}" for n in names[-1:]]
     solved = f"{variant.label_of(variant.solved)} = {variant.solved_value}"
-    return f"the {kind} model with {width} has {solved}"
+    return f"the {kind} model{''.join(widths)} has {solved}"
 
 
 def with_duplicates_noted(cells: Sequence[Cell], like: Family) -> tuple[Cell, ...]:

@@ -8,7 +8,9 @@ from itertools import count as count_from
 
 from archsearch.core.budget import Axis, Budget, readable
 from archsearch.core.cell import Cell
+from archsearch.core.closed_form import cost_of
 from archsearch.core.family import Family
+from archsearch.core.family_fault import explained
 from archsearch.core.numbers import quoted
 
 BEST_PAIR = (1.09, 1.36)
@@ -28,10 +30,15 @@ MAX_FACTOR = 100
 
 def growth_note(alpha: float, beta: float, origin: Family, axis: Axis = "params") -> str:
     """A note if one step of phi does not roughly double the cost; empty if it does."""
-    step, formula = origin.growth_factor(alpha, beta, axis)
+    step, formula = _growth_factor(origin, alpha, beta, axis)
     if abs(step / 2 - 1) <= DOUBLING_TOLERANCE:
         return ""
     return f"{formula} = {step:.2f}, not ~2: one step of phi multiplies the {axis} by that"
+
+
+def _growth_factor(origin: Family, alpha: float, beta: float, axis: Axis) -> tuple[float, str]:
+    with explained(type(origin), "growth_factor", origin.name, passing=ValueError):
+        return origin.growth_factor(alpha, beta, axis)
 
 
 def check_factors(alpha: float | None, beta: float | None) -> tuple[float, float]:
@@ -84,13 +91,13 @@ def ladder(
 
 
 def _check_growth(origin: Family, alpha: float, beta: float, up_to: Budget) -> None:
-    size = up_to.value(origin.cost())
+    size = up_to.value(cost_of(origin))
     room = up_to.target * (1 + up_to.tolerance) / size
     if room < 1:
         raise ValueError(
             f"the origin {origin.name} has {readable(size, up_to.axis)}, over the budget of {up_to}"
         )
-    step, _ = origin.growth_factor(alpha, beta, up_to.axis)
+    step, _ = _growth_factor(origin, alpha, beta, up_to.axis)
     if step**MAX_RUNGS < room:
         raise ValueError(
             f"alpha = {alpha:g}, beta = {beta:g} multiply the {up_to.axis} by {step:.3f} a step: "
@@ -107,9 +114,10 @@ def scaled_cell(
     Raises:
         ValueError: as `Family.grow`.
     """
-    variant, rounded = origin.grow(alpha, beta, phi, rounding)
+    with explained(type(origin), "grow", origin.name, passing=ValueError):
+        variant, rounded = origin.grow(alpha, beta, phi, rounding)
     note = growth_note(alpha, beta, origin, axis) if phi else ""
-    cost = variant.cost()
+    cost = cost_of(variant)
     return Cell(
         requested={"alpha": alpha, "beta": beta, "phi": phi},
         fate="repaired" if rounded else "exact",
@@ -117,7 +125,7 @@ def scaled_cell(
         cost=cost,
         reason="; ".join(filter(None, (rounded, note))),
         paper=variant.published(),
-        growth=growth_per_step(origin.cost().params, cost.params, phi),
+        growth=growth_per_step(cost_of(origin).params, cost.params, phi),
     )
 
 

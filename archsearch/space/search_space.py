@@ -1,5 +1,6 @@
 """Search domains: the numbers to choose, and the solved numbers that meet the budget."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +9,11 @@ from itertools import product
 
 from archsearch.core.budget import Budget
 from archsearch.core.family import Family
-from archsearch.space.grid import Space, first_above, smallest_variant
+from archsearch.core.family_fault import BuildFault
+from archsearch.space.crossing import Sizes, Unsolvable
+from archsearch.space.grid import Space, smallest_variant
+
+log = logging.getLogger("archsearch")
 
 Choice = Mapping[str, int]
 
@@ -47,19 +52,25 @@ class Domain:
         if start is None:
             return ()
 
-        @cache
-        def value(solved: int) -> int:
-            return self.budget.value(start.with_solved(solved).cost())
-
         target, slack = self.budget.target, self.budget.tolerance * self.budget.target
-        first = first_above(value, start.min_solved(), target - slack)
-        end = first_above(value, first, math.nextafter(target + slack, math.inf))
+        sizes = Sizes(start, self.budget.axis)
+        try:
+            first = sizes.first_above(target - slack)
+            end = sizes.first_above(math.nextafter(target + slack, math.inf))
+        except (Unsolvable, BuildFault) as error:
+            _say_once(f"the search leaves out {dict(choice)}: {error}")
+            return ()
         return tuple(start.with_solved(solved) for solved in range(first, end))
 
     def variants(self) -> Iterator[Family]:
         """Every variant of the domain, in order."""
         for values in product(*self.choices.values()):
             yield from self.variants_of(dict(zip(self.choices, values, strict=True)))
+
+
+@cache
+def _say_once(text: str) -> None:
+    log.warning("%s", text)
 
 
 def domain_of(space: Space, budget: Budget) -> Domain:
