@@ -10,6 +10,7 @@ from itertools import islice, pairwise, product
 from archsearch.core.budget import Budget, readable
 from archsearch.core.cost import Cost
 from archsearch.core.family import Family, variant_to_dict
+from archsearch.core.family_fault import FamilyFault
 from archsearch.core.meta_cost import count_module
 from archsearch.families import variant_from_dict
 from archsearch.space.grid import smallest_variant, solve
@@ -59,15 +60,9 @@ def _tried(template: Family) -> Iterator[Family]:
 
 def _problems(variant: Family) -> list[str]:
     try:
-        problems = variant.problems()
-    except Exception as error:
-        raise AssertionError(
-            f"rules() of {variant.name} raises {type(error).__name__}: {error}; it must return the "
-            "broken rules as a list of texts"
-        ) from error
-    are_texts = isinstance(problems, list) and all(isinstance(text, str) for text in problems)
-    require(are_texts, f"rules() of {variant.name} must return a list of texts, got {problems!r}")
-    return problems
+        return variant.problems()
+    except FamilyFault as error:
+        raise AssertionError(str(error)) from error
 
 
 def _check_refusal(variant: Family, reasons: list[str]) -> None:

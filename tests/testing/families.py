@@ -71,11 +71,11 @@ FAULTS: Mapping[str, tuple[str, str, str, str]] = {
     ),
     "a rule that raises": (
         "if self.width % 2", "if self.width % 2 or 1 / (self.depth - 3) == 7",
-        "refuse", r"rules\(\) of 4-3 raises ZeroDivisionError: .*must return the broken rules",
+        "refuse", r"Net 4-3: rules fails: .*ZeroDivisionError",
     ),
     "a rule that is no list": (
         '["width must be even"]', '"width must be even"',
-        "refuse", r"rules\(\) of 1-1 must return a list of texts, got 'width must be even'",
+        "refuse", r"Net.rules returns 'width must be even', wanted a list of texts",
     ),
     "rules that are not checked": (
         METHOD, f"    def __post_init__(self):\n        pass\n\n{METHOD}",
