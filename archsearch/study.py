@@ -52,7 +52,7 @@ class Trial:
         Device, paths, workers and times are excluded: the same command starts or resumes a trial, a
         changed recipe never reuses an old result, and duplicates collapse.
         """
-        recipe = {k: v for k, v in vars(self.recipe).items() if k != "name"}
+        recipe = {k: v for k, v in self.recipe.to_dict().items() if k != "name"}
         version = {"schema": SCHEMA, "numerics": numerics(self.recipe)}
         content = {**self._content(), "recipe": recipe, "data": self.data.fingerprint, **version}
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
@@ -73,7 +73,7 @@ class Trial:
     def _content(self) -> dict[str, Any]:
         values = {
             "variant": variant_to_dict(self.variant),
-            "recipe": dict(vars(self.recipe)),
+            "recipe": self.recipe.to_dict(),
             "data": dict(vars(self.data)),
             "seed": self.seed,
         }
@@ -221,7 +221,7 @@ class Study:
         """Plain JSON values; `archsearch.storage.request.study_of` is its inverse."""
         values = vars(self) | {
             "cells": [cell.to_dict() for cell in self.cells],
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.to_dict(),
             "plan": plan_to_dict(self.plan),
             "budget": "" if self.budget is None else str(self.budget),
             "task": self.task.to_dict(),

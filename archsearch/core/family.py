@@ -65,6 +65,20 @@ class Family:
         del recipe
         return self.build(num_classes)
 
+    def build_backbone(self, recipe: "Recipe | None" = None) -> "nn.Module":
+        """The untrained network without its classifier, from images to four maps.
+
+        The maps are ``(N, C, H, W)`` at strides 4, 8, 16 and 32; detectors and segmenters need
+        them. A recipe sets what `build_for` takes from it.
+
+        Raises:
+            ValueError: the family has no such maps.
+        """
+        raise ValueError(
+            f"{type(self).__name__} gives no four maps at strides 4, 8, 16 and 32, which detectors "
+            "and segmenters need; InternImage and ConvNeXt do"
+        )
+
     def rules(self) -> list[str]:
         """A message for every rule that these numbers break; no rules by default."""
         return []

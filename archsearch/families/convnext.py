@@ -71,27 +71,28 @@ class ConvNeXt(FourStages, Family):
         return self.l1
 
     def build(self, num_classes: int) -> "ConvNeXtModel":
-        return self._build(num_classes, drop_path=0.0, layer_scale=self.layer_scale)
+        return self._build(None, num_classes=num_classes)
 
     def build_for(self, num_classes: int, recipe: Recipe) -> "ConvNeXtModel":
         """The network with the recipe's drop path and initial layer scale."""
-        layer_scale = self.layer_scale
-        if layer_scale is not None and recipe.layer_scale is not None:
-            layer_scale = recipe.layer_scale
-        return self._build(num_classes, recipe.drop_path, layer_scale)
+        return self._build(recipe, num_classes=num_classes)
 
-    def _build(
-        self, num_classes: int, drop_path: float, layer_scale: float | None
-    ) -> "ConvNeXtModel":
+    def build_backbone(self, recipe: Recipe | None = None) -> "ConvNeXtModel":
+        return self._build(recipe, features_only=True)
+
+    def _build(self, recipe: Recipe | None, **options: Any) -> "ConvNeXtModel":
         from archsearch.families.convnext_model import ConvNeXtModel
 
+        layer_scale = self.layer_scale
+        if recipe and layer_scale is not None and recipe.layer_scale is not None:
+            layer_scale = recipe.layer_scale
         return ConvNeXtModel(
             self.channels,
             self.depths,
             kernel_size=self.kernel_size,
             layer_scale=layer_scale,
-            drop_path=drop_path,
-            num_classes=num_classes,
+            drop_path=recipe.drop_path if recipe else 0.0,
+            **options,
         )
 
     def cost(self, height: int = 224, width: int | None = None, num_classes: int = 1000) -> Cost:

@@ -59,6 +59,12 @@ class InternImageFamily(Family):
 
         return InternImage(self.config_for(num_classes, recipe))
 
+    def build_backbone(self, recipe: Recipe | None = None) -> "InternImage":
+        from internimage.model import InternImage
+
+        config = self.config() if recipe is None else self.config_for(1000, recipe)
+        return InternImage(config, features_only=True)
+
     def cost(self, height: int = 224, width: int | None = None, num_classes: int = 1000) -> Cost:
         return count(self.config(num_classes), height, width)
 

@@ -47,11 +47,12 @@ class Detector(nn.Module):
         images: Tensor,
         targets: Sequence[Instances] | None = None,
         sizes: Sequence[Size] | None = None,
+        originals: Sequence[Size] | None = None,
     ) -> Losses | list[Detections]:
         """`losses` with targets, else `predict`; what DistributedDataParallel calls."""
-        return (
-            self.predict(images, sizes) if targets is None else self.losses(images, targets, sizes)
-        )
+        if targets is None:
+            return self.predict(images, sizes, originals)
+        return self.losses(images, targets, sizes)
 
     def losses(
         self,

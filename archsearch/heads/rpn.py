@@ -23,7 +23,7 @@ from archsearch.heads.boxes import (
     is_empty,
 )
 from archsearch.heads.fpn import LEVEL_STRIDES, WIDTH
-from archsearch.heads.losses import Losses, added
+from archsearch.heads.losses import Losses, joined
 from archsearch.heads.matching import Target, matched, sampled
 from archsearch.heads.nms import grouped_nms
 
@@ -111,12 +111,12 @@ class RPN(nn.Module):
     def losses(self, predictions: Predictions, targets: Sequence[Target]) -> Losses:
         """Cross entropy of ``rpn_objects`` and the loss of the deltas ``rpn_boxes``.
 
-        Both are means over the sampled anchors of all images.
+        Both are means over the sampled anchors.
         """
         logits, deltas = torch.cat(predictions.logits, 1), torch.cat(predictions.deltas, 1)
         anchors = torch.cat(predictions.anchors)
         images = zip(logits, deltas, targets, strict=True)
-        return added(self._losses_of(*image, anchors) for image in images)
+        return joined(self._losses_of(*image, anchors) for image in images)
 
     def _losses_of(self, logits: Tensor, deltas: Tensor, target: Target, anchors: Tensor) -> Losses:
         matches = matched(anchors, target, POSITIVE_IOU, NEGATIVE_IOU, every_object=True)
@@ -125,17 +125,10 @@ class RPN(nn.Module):
         is_object = (torch.arange(len(chosen), device=chosen.device) < len(positive)).float()
         boxes = target.objects.boxes[matches.index[positive]]
         wanted = encoded(boxes, anchors[positive], CODER)
-        weight = logits.new_tensor(len(chosen))
-        return {
-            "rpn_objects": (
-                F.binary_cross_entropy_with_logits(logits[chosen], is_object, reduction="sum"),
-                weight,
-            ),
-            "rpn_boxes": (
-                F.smooth_l1_loss(deltas[positive], wanted, beta=self.beta, reduction="sum"),
-                weight,
-            ),
-        }
+        objects = F.binary_cross_entropy_with_logits(logits[chosen], is_object, reduction="sum")
+        deltas = F.smooth_l1_loss(deltas[positive], wanted, beta=self.beta, reduction="sum")
+        weight = logits.new_tensor([len(chosen)])
+        return {"rpn_objects": (objects[None], weight), "rpn_boxes": (deltas[None], weight)}
 
 
 def _candidates(

@@ -18,7 +18,7 @@ from archsearch.heads.boxes import (
     full_precision,
     generalized_iou,
 )
-from archsearch.heads.losses import Losses
+from archsearch.heads.losses import Losses, of_images
 from archsearch.heads.masks import cropped
 from archsearch.heads.matching import Target, matched, sampled
 from archsearch.heads.region_heads import BOX_SIDE, MASK_SIDE, BoxHead
@@ -124,7 +124,7 @@ class Stage(nn.Module):
     def losses(
         self, levels: Sequence[Tensor], samples: Sequence[Sample], logits: Tensor, deltas: Tensor
     ) -> Losses:
-        """Losses of ``classes`` and ``boxes``, means over all samples, and ``masks``, over objects.
+        """Losses of ``classes`` and ``boxes`` (means over samples) and ``masks`` (over positives).
 
         Args:
             levels: the pyramid.
@@ -133,33 +133,36 @@ class Stage(nn.Module):
         """
         labels = torch.cat([sample.labels(deltas.shape[1]) for sample in samples])
         positive = (labels < deltas.shape[1]).nonzero()[:, 0]
-        num, num_positive = logits.new_tensor(len(labels)), logits.new_tensor(len(positive))
-        classes = F.cross_entropy(logits, labels, reduction="sum")
+        positives = [len(sample.index) for sample in samples]
+        classes, num = of_images(
+            F.cross_entropy(logits, labels, reduction="none"), [len(s.boxes) for s in samples]
+        )
         boxes = self._box_loss(deltas[positive, labels[positive]], samples)
         masks = self._mask_loss(levels, samples, labels[positive])
-        return {
-            "classes": (self.weight * classes, num),
-            "boxes": (self.weight * boxes, num),
-            "masks": (self.weight * masks, num_positive),
+        losses: Losses = {
+            "classes": (classes, num),
+            "boxes": (of_images(boxes, positives)[0], num),
+            "masks": of_images(masks, positives),
         }
+        return {name: (self.weight * value, weight) for name, (value, weight) in losses.items()}
 
     def _box_loss(self, deltas: Tensor, samples: Sequence[Sample]) -> Tensor:
-        """The sum over the positives of all images."""
+        """``(P,)`` of the positives of all images."""
         boxes = torch.cat([sample.positive for sample in samples])
         wanted = torch.cat([sample.target.objects.boxes[sample.index] for sample in samples])
         if self.generalized:
             overlaps = generalized_iou(decoded(deltas, boxes, self.coder), wanted)
-            return GENERALIZED_IOU_WEIGHT * (1 - overlaps).sum()
-        return F.l1_loss(deltas, encoded(wanted, boxes, self.coder), reduction="sum")
+            return GENERALIZED_IOU_WEIGHT * (1 - overlaps)
+        return F.l1_loss(deltas, encoded(wanted, boxes, self.coder), reduction="none").sum(1)
 
     def _mask_loss(
         self, levels: Sequence[Tensor], samples: Sequence[Sample], labels: Tensor
     ) -> Tensor:
-        """The sum over the positives of all images of the mean over the mask's pixels."""
+        """``(P,)`` of the positives of all images: the mean over the mask's pixels."""
         logits = self.masks(levels, [sample.positive for sample in samples], labels)
         wanted = torch.cat([_mask_targets(sample, logits.shape[-1]) for sample in samples])
         losses = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-        return losses.mean((1, 2)).sum()
+        return losses.mean((1, 2))
 
 
 def _mask_targets(sample: Sample, side: int) -> Tensor:

@@ -52,7 +52,7 @@ class TrainingRequest:
 
     def identity(self) -> dict[str, Any]:
         """What may not change on resume; the path of the data and a recipe's name may."""
-        values = {f"recipe.{k}": v for k, v in asdict(self.recipe).items() if k != "name"}
+        values = {f"recipe.{k}": v for k, v in self.recipe.to_dict().items() if k != "name"}
         values |= {f"network.{k}": v for k, v in self._network().items()}
         values |= {f"task.{k}": v for k, v in self.task.to_dict().items()}
         return {**values, "data": self.data.fingerprint, "seed": self.seed, "start": self.start}

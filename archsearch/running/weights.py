@@ -8,7 +8,7 @@ family, numbers and recipe in its metadata; the file of a user's family lies bes
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def write_weights(built: Built, state: Mapping[str, Tensor], path: Path) -> None
     write_sources(path.parent, [type(built.variant)])
     stored = {
         "variant": variant_to_dict(built.variant),
-        "recipe": asdict(built.recipe),
+        "recipe": built.recipe.to_dict(),
         "num_classes": built.num_classes,
     }
     tensors = {key: value.clone().contiguous() for key, value in model.state_dict().items()}

@@ -40,7 +40,8 @@ class DetectionView:
     In training, the shorter side is one of ``shorter`` and half of the images are mirrored. With
     ``crop``, half of the images are first resized, cropped at random, and resized again; with
     ``distort``, colors are distorted. In evaluation, the shorter side is ``test_shorter``.
-    The longer side is never more than ``longer``.
+    The longer side is never more than ``longer``. Nothing is mirrored without ``flip``, as for
+    digits.
     """
 
     shorter: tuple[int, ...] = (800,)
@@ -48,6 +49,7 @@ class DetectionView:
     test_shorter: int = 800
     crop: bool = False
     distort: bool = False
+    flip: bool = True
 
     least = 1
 
@@ -56,9 +58,8 @@ class DetectionView:
             return _fit(scene, self.test_shorter, self.longer)
         if self.crop and random.random() < 0.5:
             scene = _any_crop(_fit(scene, int(random.choice(FIRST_SIZES)), FIRST_LONGER), random)
-        return _colors_and_flip(
-            _fit(scene, int(random.choice(self.shorter)), self.longer), random, self.distort
-        )
+        scene = _fit(scene, int(random.choice(self.shorter)), self.longer)
+        return _colors_and_flip(scene, random, self.distort, self.flip)
 
 
 def _fit(scene: Scene, shorter: int, longer: int) -> Scene:
@@ -79,10 +80,10 @@ def _corner(scene: Scene, height: int, width: int, random: Random) -> tuple[int,
     return int(random.integers(rows + 1)), int(random.integers(columns + 1))
 
 
-def _colors_and_flip(scene: Scene, random: Random, distort: bool) -> Scene:
+def _colors_and_flip(scene: Scene, random: Random, distort: bool, flip: bool) -> Scene:
     if distort:
         scene = replace(scene, pixels=distorted(scene.pixels, random))
-    return flipped(scene) if random.random() < 0.5 else scene
+    return flipped(scene) if flip and random.random() < 0.5 else scene
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class SegmentationView:
     In training, the image is resized to 0.5 to 2 times the size that has the shorter side
     ``shorter`` (and the longer side ``longer`` at most), and a square of side ``crop`` is cut out,
     drawn again if one class fills more than ``max_share`` of its annotated pixels. A smaller image
-    is padded. Half of the squares are mirrored, and colors are distorted.
+    is padded. Half of the squares are mirrored (not without ``flip``), and colors are distorted.
     """
 
     crop: int = 512
@@ -101,6 +102,7 @@ class SegmentationView:
     ratios: tuple[float, float] = (0.5, 2.0)
     max_share: float = 0.75
     distort: bool = True
+    flip: bool = True
 
     @property
     def least(self) -> int:
@@ -121,7 +123,7 @@ class SegmentationView:
             square = cropped(scene, top, left, height, width)
             if square.label_map is None or _largest_share(square.label_map) <= self.max_share:
                 break
-        return _colors_and_flip(square, random, self.distort)
+        return _colors_and_flip(square, random, self.distort, self.flip)
 
 
 def _largest_share(label_map: Pixels) -> float:

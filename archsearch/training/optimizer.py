@@ -36,9 +36,20 @@ def _without_weight_decay(model: nn.Module) -> Iterator[str]:
 
 
 def learning_rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
-    """Learning rate of optimizer step ``step`` (from 0): linear warm-up, then a cosine to zero."""
+    """Learning rate of optimizer step ``step`` (from 0): linear warm-up, then the schedule.
+
+    Steps and poly count from the first step, as in the released configurations: the warm-up lowers
+    the rate that they have at its steps. A cosine begins at the end of the warm-up.
+    """
     total = recipe.epochs * steps_per_epoch
-    warmup = min(round(recipe.warmup_epochs * steps_per_epoch), total - 1)
+    warmup = recipe.warmup_steps or round(recipe.warmup_epochs * steps_per_epoch)
+    warmup = min(warmup, total - 1)
+    warm = min(1.0, (step + 1) / (warmup + 1))
+    if recipe.schedule == "steps":
+        drops = sum(step >= epoch * steps_per_epoch for epoch in recipe.lr_drops)
+        return float(recipe.lr * warm * 0.1**drops)
+    if recipe.schedule == "poly":
+        return recipe.lr * warm * (1 - step / total)
     if step < warmup:
         return recipe.lr * (step + 1) / (warmup + 1)
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))

@@ -8,7 +8,7 @@ import torch
 from archsearch.heads import cascade_mask_rcnn, mask_rcnn
 from archsearch.heads.detector import Detector
 from archsearch.heads.instances import Detections, Instances
-from archsearch.heads.losses import added, total
+from archsearch.heads.losses import joined, total, total_of_images
 from archsearch.heads.matching import Target
 from internimage.model import create_model
 from tests.heads.small import BUILDERS, annotated, small_detector
@@ -138,10 +138,11 @@ def test_the_losses_of_a_sample_are_those_computed_by_hand() -> None:
 
 
 def test_means_of_parts_of_a_batch_add_up() -> None:
-    first = {"a": (torch.tensor(3.0), torch.tensor(2.0)), "b": (torch.tensor(0.0), torch.zeros(()))}
-    second = {"a": (torch.tensor(5.0), torch.tensor(2.0)), "b": (torch.tensor(4.0), torch.ones(()))}
-    assert total(added([first, second])).item() == 2 + 4
+    first = {"a": (torch.tensor([3.0]), torch.tensor([2.0])), "b": (torch.zeros(1), torch.zeros(1))}
+    second = {"a": (torch.tensor([5.0]), torch.tensor([2.0])), "b": (torch.ones(1), torch.ones(1))}
+    assert total(joined([first, second])).item() == 2 + 1
     assert total(first).item() == 1.5
+    assert total_of_images(joined([first, second])).tolist() == [1.5, 3.5]
 
 
 def test_wrong_targets_are_refused() -> None:

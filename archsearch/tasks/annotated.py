@@ -1,0 +1,101 @@
+"""What detection and segmentation share: a head on a family's four maps, and annotated images.
+
+Importing this module does not import torch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from archsearch.core.family import Family
+from archsearch.core.numbers import LARGEST, quoted
+from archsearch.core.recipe import Recipe
+from archsearch.core.task import Data, Splits, Task
+from archsearch.scenes.data import Annotation, describe, load_verified
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from archsearch.scenes.loader import SceneBatch
+    from archsearch.scenes.views import View
+
+
+@dataclass(frozen=True)
+class OnMaps(Task):
+    """Base class of tasks whose network is a family's backbone of four maps with a head.
+
+    ``width`` is the number of channels of the head's maps.
+
+    Raises:
+        ValueError: lists every wrong option.
+    """
+
+    head: str
+    width: int
+
+    heads: ClassVar[tuple[str, ...]]
+    """The names of the heads."""
+    annotation: ClassVar[Annotation]
+    """What the task trains on."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.head not in self.heads:
+            problems.append(f"head must be {' or '.join(self.heads)}, got {quoted(self.head)}")
+        if type(self.width) is not int or not 1 <= self.width <= LARGEST:
+            problems.append(
+                f"width must be a whole number from 1 to {LARGEST:,}, got {quoted(self.width)}"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def view(self, recipe: Recipe) -> "View":
+        """What the network sees of an image with this recipe."""
+        raise NotImplementedError
+
+    def describe(self, name: str, recipe: Recipe) -> Data:
+        return describe(name, recipe.val_fraction, self.annotation)
+
+    def check(self, data: Data) -> None:
+        load_verified(data)
+
+    def prepare(self, data: Data, recipe: Recipe, device: "torch.device") -> Splits:
+        from archsearch.scenes.loader import scene_splits
+
+        return scene_splits(
+            load_verified(data),
+            self.view(recipe),
+            recipe.val_fraction,
+            recipe.data_fraction,
+            device,
+        )
+
+    def build(self, variant: Family, data: Data, recipe: Recipe) -> "nn.Module":
+        """The untrained network.
+
+        Raises:
+            ValueError: the family has no four maps.
+        """
+        return self.with_head(variant.build_backbone(recipe), data.num_classes)
+
+    def with_head(self, backbone: "nn.Module", num_classes: int) -> "nn.Module":
+        """The head on a backbone."""
+        raise NotImplementedError
+
+
+def of_one_size(batch: "SceneBatch") -> Iterator["SceneBatch"]:
+    """The images of a batch for evaluation, with no more padding than the stride of the maps needs.
+
+    Images of one size stay together, others are alone, so that the padding, which the other images
+    of a batch decide, changes no result.
+    """
+    from archsearch.scenes.loader import DIVISOR
+
+    images, targets = batch
+    if len({target.size for target in targets}) == 1:
+        yield batch
+        return
+    for n, target in enumerate(targets):
+        height, width = (-(-side // DIVISOR) * DIVISOR for side in target.size)
+        yield images[n : n + 1, :, :height, :width], [target]

@@ -1,0 +1,130 @@
+"""Detection and instance segmentation: boxes and masks, measured by COCO's average precision.
+
+Losses are means over the boxes or masks of one image, summed over images, so a step of several
+processes, or in several parts, is that of one. The released configurations take the means over the
+images of a GPU, two each: with one image per GPU the losses are the same. Importing this module
+does not import torch.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from archsearch.core.cost import Cost
+from archsearch.core.family import Family
+from archsearch.core.metrics import Metric
+from archsearch.core.recipe import Recipe
+from archsearch.core.task import Batch, Data, Group
+from archsearch.scenes.average_precision import (
+    ImageResult,
+    Kind,
+    average_precision,
+    check_installed,
+)
+from archsearch.scenes.data import Annotation
+from archsearch.scenes.views import DetectionView
+from archsearch.tasks.annotated import OnMaps, of_one_size
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from archsearch.scenes.loader import SceneBatch
+
+_LABELS = {
+    "box_ap": "box AP",
+    "mask_ap": "mask AP",
+    "box_ap50": "box AP at IoU 0.5",
+    "mask_ap50": "mask AP at IoU 0.5",
+}
+_KINDS: tuple[Kind, ...] = ("box", "mask")
+_NUMBERS = ("ap", "ap50")
+_SPLITS = {"val": "Validation", "test": "Test"}
+
+
+@dataclass(frozen=True)
+class Detection(OnMaps):
+    """Mask R-CNN or Cascade Mask R-CNN; the published heads have 256 channels.
+
+    The linear layers of the box heads have four times as many features. The recipe's ``image_size``
+    is the shorter side of an image. Cost is that of 1000 proposals and 100 detections.
+    """
+
+    head: str = "mask-rcnn"
+    width: int = 256
+
+    heads: ClassVar[tuple[str, ...]] = ("mask-rcnn", "cascade-mask-rcnn")
+    annotation: ClassVar[Annotation] = "masks"
+    ranking_metric: ClassVar[str] = "val_box_ap"
+    measures: ClassVar[tuple[str, ...]] = tuple(_LABELS)
+    metrics: ClassVar[tuple[Metric, ...]] = tuple(
+        Metric(f"{split}_{name}", f"{title} {label}", "%", True, "metrics", f"{split}_{name}")
+        for name, label in _LABELS.items()
+        for split, title in _SPLITS.items()
+    )
+
+    def view(self, recipe: Recipe) -> DetectionView:
+        return DetectionView(
+            shorter=recipe.shorter_sides or (recipe.image_size,),
+            longer=recipe.longer_side,
+            test_shorter=recipe.image_size,
+            crop=recipe.crop == "resized",
+            flip=recipe.flip,
+        )
+
+    def describe(self, name: str, recipe: Recipe) -> Data:
+        check_installed()
+        return super().describe(name, recipe)
+
+    def with_head(self, backbone: "nn.Module", num_classes: int) -> "nn.Module":
+        from archsearch.heads import cascade_mask_rcnn, mask_rcnn
+
+        build = mask_rcnn if self.head == "mask-rcnn" else cascade_mask_rcnn
+        return build(backbone, num_classes, width=self.width, hidden=4 * self.width)
+
+    def cost(self, variant: Family, data: Data, height: int, width: int) -> Cost:
+        from archsearch.core.meta_cost import count_module
+        from archsearch.heads.largest import LargestPass
+
+        def build() -> "nn.Module":
+            return LargestPass(self.with_head(variant.build_backbone(), data.num_classes))
+
+        return count_module(build, height, width)
+
+    def loss(
+        self, model: "nn.Module", batch: Batch, recipe: Recipe
+    ) -> tuple["Tensor", "Tensor | int"]:
+        """The losses of the proposals and of all stages, and the number of images."""
+        from archsearch.heads.losses import total_of_images
+
+        del recipe
+        images, targets = batch
+        sizes = [target.size for target in targets]
+        losses = model(images, [target.instances for target in targets], sizes)
+        return total_of_images(losses).sum(), len(images)
+
+    def measure(
+        self, model: "nn.Module", batches: Iterable[Batch], group: Group
+    ) -> Mapping[str, float] | None:
+        """Average precision in percent of boxes and masks, over IoU 0.5 to 0.95 and at 0.5.
+
+        None if no object is annotated.
+        """
+        parts = (part for batch in batches for part in of_one_size(batch))
+        results = [result for part in parts for result in _results(model, part)]
+        everywhere = [result for one in group.gather(results) for result in one]
+        values: dict[str, float] = {}
+        for kind in _KINDS:
+            numbers = average_precision(everywhere, kind)
+            values |= {f"{kind}_{n}": v for n in _NUMBERS if (v := numbers[n]) is not None}
+        return values or None
+
+
+def _results(model: "nn.Module", batch: "SceneBatch") -> list[ImageResult]:
+    """What the network detects in each image, in pixels of the image as stored."""
+    from archsearch.scenes.average_precision import image_result
+
+    images, targets = batch
+    originals = [target.original for target in targets if target.original is not None]
+    sizes = [target.size for target in targets]
+    detections = model(images, None, sizes, [original.size for original in originals])
+    return [image_result(*pair) for pair in zip(originals, detections, strict=True)]
