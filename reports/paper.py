@@ -128,7 +128,8 @@ def _scaled_cells(context: Context) -> list[CellResult]:
 def recipe_table(context: Context) -> Table:
     """Return the run's recipe beside the columns of Table B."""
     recipe = context.results.study.recipe
-    names = [f.name for f in fields(Recipe) if f.name != "name"]
+    stored = {name for one in (recipe, *TABLE_B.values()) for name in one.to_dict()}
+    names = [f.name for f in fields(Recipe) if f.name in stored - {"name"}]
     columns = {"Setting": [n.replace("_", " ") for n in names]}
     for head, one in {f"this run ({recipe.name})": recipe, **TABLE_B}.items():
         columns[head] = [setting(getattr(one, n)) for n in names]

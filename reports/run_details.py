@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from markupsafe import Markup
@@ -133,7 +132,7 @@ def _settings_text(results: Results) -> str:
 
 
 def _recipe_text(recipe: Recipe) -> str:
-    """Return every setting, so that a printed page has them too."""
-    values = [(f.name, getattr(recipe, f.name)) for f in fields(recipe) if f.name != "name"]
+    """Return every stored setting, so that a printed page has them too."""
+    values = [(name, getattr(recipe, name)) for name in recipe.to_dict() if name != "name"]
     settings = (f"{n.replace('_', ' ')} {setting(v)}" for n, v in values if v is not None)
     return f"{recipe.name}: {', '.join(settings)}"
