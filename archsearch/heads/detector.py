@@ -88,7 +88,7 @@ class Detector(nn.Module):
             logits, deltas = stage(levels, [sample.boxes for sample in samples])
             for name, loss in stage.losses(levels, samples, logits, deltas).items():
                 losses[name if len(self.stages) == 1 else f"{name}_{i + 1}"] = loss
-            boxes = _next_proposals(stage, samples, logits, deltas, sizes)
+            boxes = next_proposals(stage, samples, logits, deltas, sizes)
         return losses
 
     @torch.no_grad()
@@ -148,7 +148,7 @@ class Detector(nn.Module):
         return torch.split(torch.stack(masks).mean(0), [len(b) for b in boxes])
 
 
-def _next_proposals(
+def next_proposals(
     stage: Stage, samples: Sequence[Sample], logits: Tensor, deltas: Tensor, sizes: Sequence[Size]
 ) -> list[Tensor]:
     """The refined proposals of each image; objects are added again when the next stage samples.

@@ -1,15 +1,17 @@
 """Detectors as a whole: sizes, losses of any annotation, predictions, stages."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
 from archsearch.heads import cascade_mask_rcnn, mask_rcnn
-from archsearch.heads.detector import Detector
+from archsearch.heads.detector import Detector, next_proposals
 from archsearch.heads.instances import Detections, Instances
 from archsearch.heads.losses import joined, total, total_of_images
 from archsearch.heads.matching import Target
+from archsearch.heads.stage import Sample, Stage
 from internimage.model import create_model
 from tests.heads.small import BUILDERS, annotated, small_detector
 
@@ -104,37 +106,70 @@ def test_stages_that_move_no_box_predict_as_one_stage() -> None:
         torch.testing.assert_close(got.tensors()[name], values, rtol=1e-4, atol=1e-4)
 
 
-def test_a_stage_learns_from_the_boxes_that_the_previous_one_refined() -> None:
-    """Deltas of one stage that move every box onto the object leave only positives for the next."""
-    detector = small_detector("cascade")
-    stage = detector.stages[0]
-    target = annotated([[8, 8, 40, 40]], [1])
+def test_scores_are_those_of_the_mean_logits() -> None:
+    detector = small_detector("cascade").eval()
+    for stage, objectness in zip(detector.stages, (0.0, 3.0, 6.0), strict=True):
+        for parameter in stage.box_head.logits.parameters():
+            torch.nn.init.zeros_(parameter)
+        stage.box_head.logits.bias.data[1] = objectness
+    (found,) = detector.predict(torch.randn(1, 3, 64, 96))
+    expected = torch.tensor([0.0, 3, 0, 0]).softmax(0)[1].expand(len(found))
+    torch.testing.assert_close(found.scores, expected)
+    assert found.labels.unique().tolist() == [1]
+
+
+def test_a_box_moves_by_the_deltas_of_its_class() -> None:
+    stage = small_detector().stages[0]
     proposals = torch.tensor([[0.0, 0, 32, 32], [16, 16, 48, 48]])
     deltas = torch.zeros(2, 3, 4)
     deltas[:, 1, :2] = torch.tensor([[0.25], [-0.25]]) * 10  # of 32 pixels
-    (refined,) = stage.refined([proposals], deltas, torch.tensor([1, 1]), [(64, 96)])
-    torch.testing.assert_close(refined, target.boxes.repeat(2, 1))
+    (moved,) = stage.refined([proposals], deltas, torch.tensor([1, 1]), [(64, 96)])
+    torch.testing.assert_close(moved, torch.tensor([[8.0, 8, 40, 40]]).repeat(2, 1))
     (kept,) = stage.refined([proposals], deltas, torch.tensor([0, 2]), [(64, 96)])
     torch.testing.assert_close(kept, proposals)
 
 
-def test_the_losses_of_a_sample_are_those_computed_by_hand() -> None:
-    stage = small_detector().stages[0]
+def one_sample(stage: Stage) -> Sample:
+    """A proposal that overlaps the object by two thirds, the object, and background, in any order
+    of the first two."""
     target = Target.of(annotated([[8, 8, 40, 40]], [1]))
-    sample = stage.sample(torch.tensor([[8.0, 8, 40, 56], [60, 8, 90, 40]]), target)
-    assert sorted(sample.added.tolist()) == [False, False, True]
-    assert sample.labels(3)[:2].tolist() == [1, 1]
-    assert sample.labels(3)[2:].tolist() == [3]
+    return stage.sample(torch.tensor([[8.0, 8, 40, 56], [60, 8, 90, 40]]), target)
+
+
+def test_objects_are_no_proposals_of_the_next_stage() -> None:
+    """The positive moves by the deltas of its object's class, the other by its likeliest's."""
+    stage = small_detector().stages[0]
+    sample = one_sample(stage)
     logits, deltas = torch.zeros(3, 4), torch.zeros(3, 3, 4)
+    logits[:, 2] = 1
+    deltas[:, 1, 0], deltas[:, 2, 1] = 10 * 4 / 32, -10 * 4 / 32
+    (boxes,) = next_proposals(stage, [sample], logits, deltas, [(64, 96)])
+    expected = torch.tensor([[12.0, 8, 44, 56], [60, 4, 90, 36]])
+    torch.testing.assert_close(boxes, expected)
+
+
+@pytest.mark.parametrize("generalized", [False, True])
+def test_the_losses_of_a_sample_are_those_computed_by_hand(generalized: bool) -> None:
+    stage = small_detector().stages[0]
+    stage.generalized, stage.weight = generalized, 0.5
+    sample = one_sample(stage)
+    assert sorted(sample.added.tolist()) == [False, False, True]
+    assert sample.labels(3).tolist() == [1, 1, 3]
     levels = [torch.zeros(1, 16, 64 // s, 96 // s) for s in (4, 8, 16, 32)]
-    torch.nn.init.zeros_(stage.mask_head[-1].weight)
-    losses = stage.losses(levels, [sample], logits, deltas)
-    log4, log2 = torch.log(torch.tensor([4.0, 2.0])).tolist()
-    assert [v.item() for v in losses["classes"]] == pytest.approx([3 * log4, 3])
-    # the center moves by -8 of 48 pixels, and the height shrinks to two thirds
-    wanted = 10 * 8 / 48 + 5 * torch.tensor(1.5).log().item()
-    assert [v.item() for v in losses["boxes"]] == pytest.approx([wanted, 3])
-    assert [v.item() for v in losses["masks"]] == pytest.approx([2 * log2, 2])
+    losses = stage.losses(levels, [sample], torch.zeros(3, 4), torch.zeros(3, 3, 4))
+    # deltas: the center moves by -8 of 48 pixels, and the height shrinks to two thirds
+    difference = 10 * 8 / 48 + 5 * math.log(1.5)
+    values = {"classes": 3 * math.log(4), "boxes": 10 / 3 if generalized else difference,
+              "masks": 2 * math.log(2)}  # fmt: skip
+    weights = {"classes": 3, "boxes": 3, "masks": 2}
+    for name, (value, weight) in losses.items():
+        assert value.item() == pytest.approx(values[name] / 2, rel=1e-5)
+        assert weight.item() == weights[name]
+
+
+def test_stages_of_a_cascade_are_the_published_ones() -> None:
+    stages = small_detector("cascade").stages
+    assert [(stage.iou, stage.weight) for stage in stages] == [(0.5, 1), (0.6, 0.5), (0.7, 0.25)]
 
 
 def test_means_of_parts_of_a_batch_add_up() -> None:
@@ -166,7 +201,7 @@ def test_a_network_of_nan_detects_nothing() -> None:
 
 
 def test_losses_and_scores_are_in_float32_under_autocast() -> None:
-    detector, images = small_detector("cascade"), torch.randn(1, 3, 64, 96)
+    detector, images = small_detector(), torch.randn(1, 3, 64, 64)
     with torch.autocast("cpu", torch.bfloat16):
         losses = detector.losses(images, [ANNOTATIONS["objects"]])
         (found,) = detector.eval().predict(images)
