@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from archsearch.heads import cascade_mask_rcnn, mask_rcnn
 from archsearch.heads.detector import Detector, next_proposals
@@ -146,6 +147,29 @@ def test_objects_are_no_proposals_of_the_next_stage() -> None:
     (boxes,) = next_proposals(stage, [sample], logits, deltas, [(64, 96)])
     expected = torch.tensor([[12.0, 8, 44, 56], [60, 4, 90, 36]])
     torch.testing.assert_close(boxes, expected)
+
+
+def test_each_stage_samples_what_the_previous_one_refined(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = small_detector("cascade")
+    first, second, _ = detector.stages
+    for parameter in first.box_head.deltas.parameters():
+        torch.nn.init.zeros_(parameter)
+    first.box_head.deltas.bias.data.view(3, 4)[:, 2] = first.coder[2] * math.log(0.5)
+    samples, proposals = [], []
+
+    def recorded(boxes: Tensor, target: Target) -> Sample:
+        proposals.append(boxes)
+        return Stage.sample(second, boxes, target)
+
+    def recorded_first(boxes: Tensor, target: Target) -> Sample:
+        samples.append(Stage.sample(first, boxes, target))
+        return samples[0]
+
+    monkeypatch.setattr(first, "sample", recorded_first)
+    monkeypatch.setattr(second, "sample", recorded)
+    detector.losses(torch.randn(1, 3, 64, 96), [ANNOTATIONS["none"]])
+    widths = [boxes[:, 2] - boxes[:, 0] for boxes in (samples[0].boxes, proposals[0])]
+    torch.testing.assert_close(widths[1], widths[0] / 2, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("generalized", [False, True])

@@ -56,6 +56,7 @@ def test_without_objects_all_boxes_are_negative() -> None:
         target = Target.of(annotated(boxes, [0] * len(boxes)))
         matches = matched(overlapping(0.5, 1), target, 0.5, 0.5, every_object=True)
         assert matches.negative.all()
+        assert len(target.objects) == 0
         assert not matches.positive.any()
     assert len(matched(overlapping(), target, 0.5, 0.5, every_object=True).index) == 0
 
