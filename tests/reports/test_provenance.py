@@ -33,6 +33,7 @@ from tests.golden import (
     write_run,
 )
 from tests.reports.test_families import compared
+from tests.reports.test_operators import context as context_of_operators
 from tests.stored import edit
 
 
@@ -256,6 +257,7 @@ def test_every_file_of_a_report_belongs_to_a_card() -> None:
         assemble("ablation", study, DATA, {}, trained),
         replace(ladder_results(), others=golden_results(1).trials[:2]),
         compared(1.0).results,
+        context_of_operators().results,
     ]
     report = compute_report(every)
     contents = [c for run in report.runs for c in run.contents]
