@@ -162,6 +162,9 @@ def test_images_turned_by_exif_fit_their_annotation_either_way(folder):
     assert np.array_equal(scenes.train[0].pixels, np.rot90(stored, -1)), "as a viewer shows it"
     stored = np.asarray(Image.open(folder / "train2017" / "12.jpg"))
     assert np.array_equal(scenes.train[1].pixels, stored), "only so it has the annotated size"
+    exif[0x0112] = 3
+    picture(folder / "train2017" / "12.jpg", exif=exif)
+    assert np.array_equal(scenes.train[1].pixels, np.rot90(stored, 2)), "as a viewer shows it"
 
 
 WRONG_ROWS = {

@@ -77,6 +77,13 @@ def test_augmentation_depends_on_the_seed_and_the_image_alone(view):
     assert all(once[index] != other[index] for index in once)
 
 
+def test_images_of_one_epoch_are_augmented_apart():
+    same = scene_of(rectangles(40, 50, (0, 0, 20, 10)))
+    ((images, _),) = reader([same] * 20, DetectionView((40,)), CPU, False)(batches([*range(20)]), 5)
+    mirrored = (images[:, 0, 0, 0] == 0).sum()
+    assert 3 < mirrored < 17
+
+
 def test_evaluation_is_without_augmentation_and_has_the_original():
     scenes = load("pasted:images=50")
     read = reader(scenes.test, DetectionView((64,), 500, 256), CPU, False)
