@@ -221,6 +221,18 @@ class InternImage(nn.Module):
         for stage in self._stages():
             stage.gradient_checkpointing = enable
 
+    def layers(self) -> list[list[nn.Module]]:
+        """The backbone in forward order: the stem, then each block with what follows it.
+
+        Layer-wise decay of the learning rate needs this order.
+        """
+        layers: list[list[nn.Module]] = [[self.patch_embed]]
+        for stage in self._stages():
+            layers += [[block] for block in stage.blocks]
+            following = (stage.post_norms, stage.norm, stage.downsample)
+            layers[-1] += [module for module in following if module is not None]
+        return layers
+
     def _stages(self) -> Iterable[Stage]:
         return cast(Iterable[Stage], self.levels)
 

@@ -5,34 +5,59 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from archsearch.api.families import FamilyOptions, network_named
 from archsearch.api.keywords import evaluate_all, option
 from archsearch.api.live import clock, say, value_text
-from archsearch.api.options import DATA_HELP, EPOCHS_HELP, RECIPE_HELP, SET_HELP, Training
+from archsearch.api.options import EPOCHS_HELP, SET_HELP, parse_key_values
 from archsearch.api.session import RUNS
 from archsearch.core.family import Family
 from archsearch.core.interrupted import Interrupted
 from archsearch.core.numbers import LARGEST, quoted
+from archsearch.core.recipe import RECIPES, Recipe, resolve
+from archsearch.core.task import Task
 from archsearch.running.stopping import StopRequest, StudyStopped, stopped_by_storage
 from archsearch.space.trainable import check_variant
 from archsearch.studies.family_texts import study_name
 from archsearch.study import Record
-from archsearch.tasks.classification import CLASSIFICATION
+from archsearch.tasks.classification import Classification
+from archsearch.tasks.detection import Detection
+from archsearch.tasks.recipes import DETECTION_RECIPES
 
 if TYPE_CHECKING:
     from torch import nn
 
 POLL_SECONDS = 1.0
 
+TaskName = Literal["classify", "detect"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class FullTraining(FamilyOptions):
     """How one network is trained in full."""
 
-    data: str = option("digits", DATA_HELP, metavar="NAME")
-    recipe: str = option("quick", RECIPE_HELP, metavar="NAME")
+    task: TaskName = option("classify", "Train a classifier or a detector.")
+    head: str | None = option(
+        None,
+        "Use this head of a detector: mask-rcnn (the default) or cascade-mask-rcnn.",
+        metavar="NAME",
+    )
+    head_width: int | None = option(
+        None, "Give the head this many channels; the default is the published 256."
+    )
+    data: str | None = option(
+        None,
+        "Train on digits (the default), cifar10[:PATH] or imagefolder:PATH; detect on pasted or "
+        "coco:DIR.",
+        metavar="NAME",
+    )
+    recipe: str | None = option(
+        None,
+        "Train with the recipe quick (the default), cifar, table-b or one column of table-b; "
+        "detect with quick-detect, mask-rcnn-1x, mask-rcnn-3x, cascade-1x or cascade-3x.",
+        metavar="NAME",
+    )
     epochs: int | None = option(None, EPOCHS_HELP)
     set: Mapping[str, Any] | Sequence[str] | None = option(
         None, SET_HELP, text=list[str], metavar="KEY=VALUE"
@@ -65,6 +90,29 @@ class FullTraining(FamilyOptions):
             )
         return f"cuda*{self.gpus}"
 
+    def chosen(self, model: str) -> "Chosen":
+        """Return task, data and recipe; ``model`` chooses the column of the recipe table-b.
+
+        Raises:
+            ValueError: naming every wrong option.
+        """
+        by_default = _DEFAULTS[self.task]
+        changes = parse_key_values(self.set)
+        if self.epochs is not None:
+            changes["epochs"] = str(self.epochs)
+        name = self.recipe or by_default.recipe
+        task, recipe = evaluate_all(
+            self._task, lambda: resolve(name, changes, model, by_default.recipes)
+        )
+        return Chosen(task, self.data or by_default.data, recipe)
+
+    def _task(self) -> Task:
+        given = {"head": self.head, "width": self.head_width}
+        options = {key: value for key, value in given.items() if value is not None}
+        if self.task == "classify" and options:
+            raise ValueError("a head belongs to the task detect, got the task classify")
+        return _DEFAULTS[self.task].make(**options)
+
     def check_seed(self) -> None:
         """Check the seed.
 
@@ -73,6 +121,31 @@ class FullTraining(FamilyOptions):
         """
         if not 0 <= self.seed <= LARGEST:
             raise ValueError(f"seed must be from 0 to {LARGEST:,}, got {quoted(self.seed)}")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a training is of: a task, a data set and a recipe."""
+
+    task: Task
+    data: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class _Defaults:
+    """What is trained with a task unless it is chosen, and the recipes to choose from."""
+
+    make: Callable[..., Task]
+    data: str
+    recipe: str
+    recipes: Mapping[str, Recipe]
+
+
+_DEFAULTS: Mapping[TaskName, _Defaults] = {
+    "classify": _Defaults(Classification, "digits", "quick", RECIPES),
+    "detect": _Defaults(Detection, "pasted", "quick-detect", DETECTION_RECIPES),
+}
 
 
 @dataclass(frozen=True)
@@ -106,53 +179,58 @@ def train_network(network: "str | Family | type[Family]", options: FullTraining)
     from archsearch.running.preflight import precision_warning
     from archsearch.running.train_full import train_full
 
-    training = Training(
-        data=options.data, recipe=options.recipe, epochs=options.epochs, set=options.set
-    )
-    variant, resolved, device, _ = evaluate_all(
+    variant, chosen, device, _ = evaluate_all(
         lambda: network_named(network, options.family, options.switches),
-        lambda: training.resolved(model=network.upper() if isinstance(network, str) else "T"),
+        lambda: options.chosen(network.upper() if isinstance(network, str) else "T"),
         options.device_name,
         options.check_seed,
     )
-    check_variant(variant, resolved.recipe)
-    source = options.data.partition(":")[0]
+    check_variant(variant, chosen.recipe, options.task == "classify")
+    source = chosen.data.partition(":")[0]
     name = study_name("train", variant)
-    folder = Path(options.out) if options.out else RUNS / f"{name}-{variant.name}-{source}"
-    say(f"Training {variant.name} on {options.data}, recipe {resolved.recipe.name}, in {folder}")
-    if warning := precision_warning(resolved.recipe, device):
+    head = "" if options.task == "classify" else f"-{chosen.task.to_dict()['head']}"
+    folder = Path(options.out) if options.out else RUNS / f"{name}-{variant.name}{head}-{source}"
+    say(f"Training {variant.name} on {chosen.data}, recipe {chosen.recipe.name}, in {folder}")
+    if warning := precision_warning(chosen.recipe, device):
         say(warning)
 
     def work(stop: Callable[[], bool]) -> Record:
         return train_full(
-            variant, resolved.recipe, options.data, folder,
+            variant, chosen.recipe, chosen.data, folder, task=chosen.task,
             seed=options.seed, device=device, start=options.start, stop=stop,
         )  # fmt: skip
 
     with stopped_by_storage(folder):
-        trained = TrainedNetwork(_run_until_stopped(work, folder), folder)
-    say(_result_text(trained))
+        trained = TrainedNetwork(_run_until_stopped(work, folder, chosen.task), folder)
+    say(_result_text(trained, chosen.task))
     return trained
 
 
-def _result_text(trained: TrainedNetwork) -> str:
+def _result_text(trained: TrainedNetwork, task: Task) -> str:
     record = trained.record
     if record.status != "complete":
         return f"{record.status}: {record.error}"
-    ranking_metric = CLASSIFICATION.ranking_metric
-    names = (ranking_metric, ranking_metric.replace("val_", "test_"))
+    names = [f"{split}_{name}" for name in _shown(task) for split in ("val", "test")]
     results = ", ".join(f"{name} {value_text(record.metrics.get(name))}" for name in names)
     return f"{results} after {clock(record.seconds)}; weights: {trained.weights}"
 
 
-def _run_until_stopped(work: Callable[[Callable[[], bool]], Record], folder: Path) -> Record:
+def _shown(task: Task) -> tuple[str, ...]:
+    """Return the measures that lines of progress show: the one that ranks, and masks' AP."""
+    ranking = task.metric(task.ranking_metric).field.removeprefix("val_")
+    return tuple(name for name in task.measures if name in (ranking, "mask_ap"))
+
+
+def _run_until_stopped(
+    work: Callable[[Callable[[], bool]], Record], folder: Path, task: Task
+) -> Record:
     """Return the record that ``work`` gives; print its progress meanwhile.
 
     Raises:
         StudyStopped: on Ctrl-C or SIGTERM; a second Ctrl-C stops without saving.
     """
     stopping, record = StopRequest(), None
-    with stopping.on_signals(), _progress(folder):
+    with stopping.on_signals(), _progress(folder, task):
         try:
             record = work(lambda: bool(stopping))
         except Interrupted as error:
@@ -167,7 +245,7 @@ def _run_until_stopped(work: Callable[[Callable[[], bool]], Record], folder: Pat
 
 
 @contextmanager
-def _progress(folder: Path) -> Iterator[None]:
+def _progress(folder: Path, task: Task) -> Iterator[None]:
     """Print the events of the training as they are written, from another thread."""
     from archsearch.running.progress import EventTail
 
@@ -176,7 +254,7 @@ def _progress(folder: Path) -> Iterator[None]:
 
     def print_new_events() -> None:
         for event in tail.read():
-            say(_event_text(event))
+            say(_event_text(event, task))
 
     def print_until_done() -> None:
         while not done.wait(POLL_SECONDS):
@@ -192,15 +270,13 @@ def _progress(folder: Path) -> Iterator[None]:
         thread.join()
 
 
-def _event_text(event: dict[str, Any]) -> str:
+def _event_text(event: dict[str, Any], task: Task) -> str:
     speed = event.get("images_per_second")
     rate = "" if speed is None else f", {speed:.0f} images/s"
     if "epoch" not in event:
         position = f"epoch {event['in_epoch']}/{event['epochs']}, step {event['step']}"
         return f"  {position}/{event['steps']}{rate}"
     left = (event["epochs"] - event["epoch"]) * event["seconds"]
-    ranking_metric = CLASSIFICATION.ranking_metric
-    return (
-        f"epoch {event['epoch']}/{event['epochs']}: loss {event['train_loss']:.4f}, "
-        f"{ranking_metric} {value_text(event[ranking_metric])}{rate}, about {clock(left)} left"
-    )
+    values = ", ".join(f"val_{name} {value_text(event[f'val_{name}'])}" for name in _shown(task))
+    position = f"epoch {event['epoch']}/{event['epochs']}: loss {event['train_loss']:.4f}"
+    return f"{position}, {values}{rate}, about {clock(left)} left"

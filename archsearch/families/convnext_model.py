@@ -8,7 +8,7 @@ and on 32x32 images another 1.5 to 2.6 times by the faster path for tiny maps.
 """
 
 from collections.abc import Sequence
-from itertools import islice, pairwise
+from itertools import islice, pairwise, zip_longest
 from typing import cast
 
 import torch
@@ -132,6 +132,14 @@ class ConvNeXtModel(nn.Module):
         if self.head is None:
             return [x.permute(0, 3, 1, 2) for x in maps]
         return cast(Tensor, self.head(maps[-1]))
+
+    def layers(self) -> list[list[nn.Module]]:
+        """The backbone in forward order, as `internimage.model.InternImage.layers`."""
+        layers: list[list[nn.Module]] = [[self.stem]]
+        for stage, following in zip_longest(self.stages, self.downsamples):
+            layers += [[block] for block in cast(nn.Sequential, stage)]
+            layers[-1] += [] if following is None else [following]
+        return layers
 
 
 class Head(nn.Module):

@@ -37,6 +37,9 @@ OLD_REQUEST = "asked.json"
 """The name of `REQUEST` in folders of earlier versions; they are resumed."""
 
 CLASSIFIER = {"head.linear.weight", "head.linear.bias"}
+CLASSIFIER_HEAD = "head."
+BACKBONE = "backbone."
+"""How the names of weights of a classifier's last layers, and of a detector's backbone, begin."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class TrainingRequest:
 
     @property
     def built(self) -> Built:
-        return Built(self.variant, self.recipe, self.data.num_classes)
+        return Built(self.variant, self.recipe, self.data.num_classes, self.task)
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ def train_full(
 
     The same call resumes a stopped training; for a finished one it returns the record.
     ``device="cuda*4"`` trains on four GPUs, at the recipe's batch size over all of them. ``start``
-    holds the initial weights; a classifier for other classes is initialized at random. If the
+    holds the initial weights; a classifier for other classes is initialized at random, and so is
+    the head of a detector or segmenter that starts from the weights of a classifier. If the
     recipe averages the weights, the averaged weights are written.
 
     Raises:
@@ -194,7 +198,10 @@ def _load_start(training: Training, path: Path) -> None:
     start = _fitting(read_state(path), own, path)
     training.model.load_state_dict(start, strict=False)
     if start.keys() < own.keys():
-        training.progress.notes.append(f"classifier not taken from {path}: other classes")
+        has_backbone = any(k.startswith(BACKBONE) for k in start)
+        what = "only the backbone is" if has_backbone else "classifier not"
+        reason = "a classifier's weights" if has_backbone else "other classes"
+        training.progress.notes.append(f"{what} taken from {path}: {reason}")
 
 
 def _fitting(
@@ -202,9 +209,15 @@ def _fitting(
 ) -> dict[str, Tensor]:
     """The weights of ``start`` that the network takes: all but a classifier of another size.
 
+    A network with a backbone takes the weights of a classifier for its backbone.
+
     Raises:
         ValueError: other weights do not fit.
     """
+    backbone = {k: v for k, v in own.items() if k.startswith(BACKBONE)}
+    if backbone and not any(k.startswith(BACKBONE) for k in start):
+        named = {BACKBONE + k: v for k, v in start.items() if not k.startswith(CLASSIFIER_HEAD)}
+        return _fitting(named, backbone, path)
     differing = {k for k in own if k not in start or own[k].shape != start[k].shape}
     if misfits := sorted((differing | (start.keys() - own.keys())) - CLASSIFIER):
         raise ValueError(f"{path} does not fit the network: {', '.join(misfits)}")

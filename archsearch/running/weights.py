@@ -19,9 +19,12 @@ from torch import Tensor, nn
 
 from archsearch.core.family import Family, variant_to_dict
 from archsearch.core.recipe import Recipe
+from archsearch.core.task import Data, Task
 from archsearch.families import variant_from_dict
 from archsearch.families.internimage import InternImageFamily
 from archsearch.storage.family_sources import read_sources, write_sources
+from archsearch.tasks import task_from_dict
+from archsearch.tasks.classification import CLASSIFICATION
 from internimage import load_weights, save_weights
 from internimage.weights import CONFIG_KEY, assemble, regular_file
 
@@ -35,6 +38,12 @@ class Built:
     variant: Family
     recipe: Recipe
     num_classes: int
+    task: Task = CLASSIFICATION
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is an InternImage that classifies, which `internimage.save_weights` writes."""
+        return isinstance(self.variant, InternImageFamily) and self.task == CLASSIFICATION
 
     def network(self, state: Mapping[str, Tensor], where: Path) -> nn.Module:
         """The network with these weights, in evaluation mode; ``where`` they are from.
@@ -42,10 +51,11 @@ class Built:
         Raises:
             ValueError: they do not fit the network.
         """
-        if isinstance(self.variant, InternImageFamily):
+        if isinstance(self.variant, InternImageFamily) and self.is_plain:
             config = self.variant.config_for(self.num_classes, self.recipe)
             return assemble(config, dict(state), False, where)
-        model = self.variant.build_for(self.num_classes, self.recipe)
+        data = Data("", "", self.num_classes, channels=3, num_train=0, num_val=0, num_test=0)
+        model = self.task.build(self.variant, data, self.recipe)
         try:
             model.load_state_dict(state)
         except RuntimeError as error:
@@ -75,7 +85,7 @@ def write_weights(built: Built, state: Mapping[str, Tensor], path: Path) -> None
         ValueError: they do not fit the network.
     """
     model = built.network(state, path.parent)
-    if isinstance(built.variant, InternImageFamily):
+    if built.is_plain:
         save_weights(model, path)  # type: ignore[arg-type]
         return
     write_sources(path.parent, [type(built.variant)])
@@ -83,6 +93,7 @@ def write_weights(built: Built, state: Mapping[str, Tensor], path: Path) -> None
         "variant": variant_to_dict(built.variant),
         "recipe": built.recipe.to_dict(),
         "num_classes": built.num_classes,
+        "task": built.task.to_dict(),
     }
     tensors = {key: value.clone().contiguous() for key, value in model.state_dict().items()}
     partial = path.with_name(f"{path.name}.partial")
@@ -105,7 +116,9 @@ def read_network(path: Path) -> nn.Module:
     read_sources(path.parent, [stored["variant"]])
     recipe = msgspec.convert(stored["recipe"], Recipe)
     variant = variant_from_dict(stored["variant"])
-    return Built(variant, recipe, msgspec.convert(stored["num_classes"], int)).network(state, path)
+    task = task_from_dict(stored.get("task", {}))
+    num_classes = msgspec.convert(stored["num_classes"], int)
+    return Built(variant, recipe, num_classes, task).network(state, path)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

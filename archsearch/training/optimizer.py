@@ -9,23 +9,55 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from archsearch.core.recipe import Recipe
 
+SCALE = "rate_scale"
+"""The factor of a group's learning rate, among its settings; 1 if there is none."""
+
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     """AdamW with weight decay on matrices and kernels, not on norms, biases and layer scale.
 
     Parameters that a module names in ``no_weight_decay()`` are not decayed either, as in timm. A
     name that the module does not have is ignored: timm's networks list optional parameters, too.
+
+    Raises:
+        ValueError: the recipe has layer-wise decay, and the network does not name its layers.
     """
     excluded = set(_without_weight_decay(model))
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    scales = _rate_scales(model, recipe.layer_decay)
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups[parameter.ndim > 1 and name not in excluded].append(parameter)
+            decays = parameter.ndim > 1 and name not in excluded
+            groups.setdefault((scales.get(parameter, 1.0), decays), []).append(parameter)
     settings = [
-        {"params": groups[True], "weight_decay": recipe.weight_decay},
-        {"params": groups[False], "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": recipe.weight_decay * decays}
+        | ({} if scale == 1 else {SCALE: scale})
+        for (scale, decays), parameters in groups.items()
     ]
     return torch.optim.AdamW(settings, lr=recipe.lr, fused=True)
+
+
+def _rate_scales(model: nn.Module, decay: float) -> dict[nn.Parameter, float]:
+    """The factor of the rate of each parameter of the backbone; 1 for those of a head.
+
+    It is ``decay`` for the last block, its square for the block before, and so on to the stem
+    (Bao et al., ICLR 2022).
+    """
+    if decay == 1:
+        return {}
+    backbone = getattr(model, "backbone", model)
+    layers = getattr(backbone, "layers", None)
+    if layers is None:
+        raise ValueError(
+            f"layer_decay {decay:g} needs a network that names its layers in forward order: "
+            f"{type(backbone).__name__} has no layers(), use layer_decay=1"
+        )
+    return {
+        parameter: decay**power
+        for power, modules in enumerate(reversed(layers()), 1)
+        for module in modules
+        for parameter in module.parameters()
+    }
 
 
 def _without_weight_decay(model: nn.Module) -> Iterator[str]:
@@ -57,7 +89,7 @@ def learning_rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = value
+        group["lr"] = value * group.get(SCALE, 1.0)
 
 
 def averaged_model(model: nn.Module, recipe: Recipe) -> AveragedModel | None:

@@ -1,5 +1,6 @@
 """Recipes: errors list every wrong field, Table B equals the paper's, --set values are typed."""
 
+import json
 from dataclasses import fields, replace
 
 import pytest
@@ -13,7 +14,9 @@ from archsearch.core.recipe import (
     Recipe,
     resolve,
 )
+from archsearch.core.task import Data
 from archsearch.families.internimage import Variant
+from archsearch.study import Trial
 
 # Table B of the supplement, row by row as printed: columns T, S, B, L pt, L ft, XL pt, XL ft, H.
 PRINTED = {
@@ -155,3 +158,33 @@ def test_the_recipe_sets_layer_scale_only_where_the_variant_has_it():
     unset = replace(CIFAR, layer_scale=None)
     variant = Variant(16, 8, 1, 1, norm="post", layer_scale=1e-5)
     assert variant.config_for(10, unset).layer_scale == 1e-5
+
+
+def test_fields_of_other_schedules_keep_the_identity_of_older_trials():
+    """They are stored only where they are set, as lists, and are read back."""
+    new = {"schedule", "lr_drops", "warmup_steps", "layer_decay", "shorter_sides", "longer_side"}
+    assert not QUICK.to_dict().keys() & new
+    changes = {"schedule": "steps", "lr_drops": "1,2", "warmup_epochs": "0", "warmup_steps": "5"}
+    recipe = resolve("quick", {**changes, "epochs": "3"})
+    stored = json.loads(json.dumps(recipe.to_dict()))
+    assert stored["lr_drops"] == [1, 2]
+    assert Recipe(**stored) == recipe
+    data = Data("digits", "f", 10, 1, 1, 1, 1)
+    assert Trial(Variant(16, 8, 1, 1), QUICK, data, 0).id == "70e5abfa67aeda2a"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr_drops": "8,x"}, "lr_drops must be .* or several"),
+        ({"lr_drops": "2"}, r"the schedule cosine has lr_drops \[2\]"),
+        ({"schedule": "steps"}, r"the schedule steps has lr_drops \[\]"),
+        ({"schedule": "linear"}, "schedule must be one of cosine, steps, poly"),
+        ({"warmup_steps": "5"}, "warmup_steps and warmup_epochs are both set"),
+        ({"shorter_sides": "0"}, "shorter_sides must be 1 or more"),
+        ({"layer_decay": "1.1"}, "layer_decay must be more than 0, at most 1"),
+    ],
+)
+def test_wrong_schedules_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        resolve("quick", changes)

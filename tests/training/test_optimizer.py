@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from archsearch.core.recipe import resolve
+from archsearch.families.convnext import ConvNeXt
 from archsearch.families.internimage import Variant
-from archsearch.training.optimizer import build_optimizer, learning_rate
+from archsearch.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from internimage import InternImage
 from tests.training.trainings import SHORT
 
@@ -19,6 +20,39 @@ def test_warm_up_is_linear_and_the_cosine_ends_at_zero():
     assert rates[30] == pytest.approx(0.5)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert 0 < rates[49] < 0.01
+
+
+def test_steps_and_poly_count_from_the_first_step_and_warm_up_lowers_them():
+    steps = {"schedule": "steps", "lr_drops": "2,3", "epochs": "4", "lr": "1.0"}
+    recipe = resolve("quick", {**steps, "warmup_epochs": "0", "warmup_steps": "3"})
+    rates = [learning_rate(n, 5, recipe) for n in range(20)]
+    expected = [0.25, 0.5, 0.75, *[1.0] * 7, *[0.1] * 5, *[0.01] * 5]
+    assert rates == pytest.approx(expected)
+    recipe = resolve(
+        "quick", {"schedule": "poly", "epochs": "2", "lr": "1.0", "warmup_epochs": "0"}
+    )
+    rates = [learning_rate(n, 5, recipe) for n in range(10)]
+    assert rates == pytest.approx([1 - n / 10 for n in range(10)])
+
+
+@pytest.mark.parametrize("variant", [Variant(8, 8, 1, 2), ConvNeXt(8, 1, 2)])
+def test_layer_wise_decay_falls_from_the_head_to_the_stem(variant):
+    backbone = variant.build_backbone()
+    model = nn.ModuleDict({"backbone": backbone, "head": nn.Linear(2, 2)})
+    recipe = resolve("quick", {"layer_decay": "0.5"})
+    optimizer = build_optimizer(model, recipe)
+    set_learning_rate(optimizer, 1.0)
+    groups = optimizer.param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    stem, *blocks = backbone.layers()
+    assert rates.keys() == {id(p) for p in model.parameters()}
+    assert {rates[id(p)] for p in model["head"].parameters()} == {1.0}
+    assert {rates[id(p)] for p in stem[0].parameters()} == {0.5**6}
+    firsts = [next(iter(modules[0].parameters())) for modules in blocks]
+    assert [rates[id(p)] for p in firsts] == [0.5**n for n in (5, 4, 3, 2, 1)]
+    assert groups[0]["lr"] == 1.0, "the curve's rate is the head's"
+    with pytest.raises(ValueError, match=r"Linear has no layers\(\), use layer_decay=1"):
+        build_optimizer(nn.Linear(2, 2), recipe)
 
 
 def test_weight_decay_is_for_matrices_and_kernels_only():

@@ -1,0 +1,68 @@
+"""`archsearch train --task`: defaults and wrong options, initial weights, and a file of weights."""
+
+import pytest
+import torch
+
+import internimage
+from archsearch.api.train import FullTraining
+from archsearch.core.recipe import QUICK
+from archsearch.heads.detector import Detector
+from archsearch.running.train_full import WEIGHTS, train_full
+from archsearch.running.weights import read_network
+from archsearch.tasks.classification import CLASSIFICATION
+from archsearch.tasks.detection import Detection
+from archsearch.tasks.recipes import DETECTION_RECIPES
+from tests.tasks.annotated import TINY
+from tests.tasks.test_detection import DATA, RECIPE
+
+
+def test_a_task_has_its_own_defaults():
+    chosen = FullTraining().chosen("T")
+    assert (chosen.task, chosen.data, chosen.recipe) == (CLASSIFICATION, "digits", QUICK)
+    chosen = FullTraining(task="detect", head="cascade-mask-rcnn", epochs=2).chosen("T")
+    assert (chosen.task, chosen.data) == (Detection("cascade-mask-rcnn"), "pasted")
+    assert (chosen.recipe.name, chosen.recipe.epochs) == ("quick-detect", 2)
+    chosen = FullTraining(task="detect", head_width=64, recipe="cascade-1x").chosen("T")
+    assert (chosen.task, chosen.recipe.schedule) == (Detection(width=64), "steps")
+
+
+def test_wrong_options_are_reported_together():
+    with pytest.raises(ValueError, match="task classify"):
+        FullTraining(head="mask-rcnn").chosen("T")
+    wrong = FullTraining(task="detect", head="upernet", recipe="table-b")
+    with pytest.raises(
+        ValueError, match=r"(?s)head must be mask-rcnn or .*no recipe is called 'table-b'"
+    ):
+        wrong.chosen("T")
+
+
+def test_recipes_of_the_paper_are_those_that_it_prints():
+    """Section 4.2: batch, rate, epochs and sides."""
+    for name, epochs in {"mask-rcnn-1x": 12, "cascade-3x": 36}.items():
+        recipe = DETECTION_RECIPES[name]
+        assert (recipe.batch_size, recipe.lr, recipe.epochs) == (16, 1e-4, epochs)
+        assert (recipe.image_size, recipe.longer_side) == (800, 1333)
+    assert DETECTION_RECIPES["mask-rcnn-3x"].shorter_sides[::10] == (480, 800)
+    assert all(recipe.name == name for name, recipe in DETECTION_RECIPES.items())
+
+
+def test_a_detector_starts_from_a_classifier_and_its_weights_load(tmp_path):
+    torch.manual_seed(0)
+    classifier = internimage.InternImage(TINY.config(7))
+    start, out = tmp_path / "start.safetensors", tmp_path / "out"
+    internimage.save_weights(classifier, start)
+    frozen = RECIPE.__class__(**{**RECIPE.to_dict(), "lr": 1e-30, "weight_decay": 0.0})
+    record = train_full(TINY, frozen, DATA, out, task=Detection(width=8), start=start)
+    assert f"only the backbone is taken from {start}: a classifier's weights" in record.notes
+    detector = read_network(out / WEIGHTS)
+    assert isinstance(detector, Detector)
+    weights = dict(detector.backbone.named_parameters())
+    for name, value in classifier.named_parameters():
+        if not name.startswith("head."):
+            torch.testing.assert_close(weights[name], value, atol=1e-20, rtol=0)
+    again = train_full(TINY, frozen, DATA, tmp_path / "again", task=Detection(width=8),
+                       start=out / WEIGHTS)  # fmt: skip
+    assert again.metrics["val_box_ap"] == record.metrics["val_box_ap"]
+    wide = TINY.with_numbers(16, 8, 1, 1)
+    with pytest.raises(ValueError, match=r"does not fit the network: backbone\.levels"):
+        train_full(wide, frozen, DATA, tmp_path / "wide", task=Detection(width=8), start=start)
