@@ -31,7 +31,7 @@ def locations(folder: Path, path: Path | None) -> dict[str, str]:
         "import importlib, json, sys\n"
         f"print(json.dumps({{n: importlib.import_module(n).__file__ for n in {names}}}))\n"
         "from archsearch.cli import main\n"
-        "sys.argv = ['archsearch', 'grid', '--budget', '1M', '--plan']\n"
+        "sys.argv = ['archsearch', 'grid', '--budget', '30M', '--plan']\n"
         "main()"
     )
     environment = os.environ | ({} if path is None else {"PYTHONPATH": str(path)})

@@ -28,7 +28,7 @@ class Recipe:
 
     Instead of a cosine, the schedule ``steps`` divides the rate by 10 after each epoch of
     ``lr_drops``, and ``poly`` lowers it linearly to zero. ``warmup_steps`` are optimizer steps of
-    warm-up, in place of ``warmup_epochs``. A block's rate is ``layer_decay`` times that of the next
+    warm-up, instead of ``warmup_epochs``. A block's rate is ``layer_decay`` times that of the next
     block. Detectors see images with a shorter side out of ``shorter_sides`` (empty for
     ``image_size``) and a longer side of at most ``longer_side``.
 

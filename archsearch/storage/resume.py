@@ -23,7 +23,7 @@ def resume_command(command: Sequence[str], path: Path) -> str:
         return "the same command"
     if list(command[1:]) == ["run"]:
         return f"archsearch.run(study, out={str(path)!r})"
-    is_pilot = command[1] == "compare" and path.name in (STEP_TIMES, *PILOTS)
+    is_pilot = list(command[1:2]) == ["compare"] and path.name in (STEP_TIMES, *PILOTS)
     is_inner = is_pilot or list(command[1:3]) in SEVERAL_RUNS
     folder = path.absolute().parent if is_inner else path
     text = str(folder)

@@ -38,7 +38,7 @@ def test_all_ways_to_compute_our_network_give_the_same_logits() -> None:
 def test_convnext_gives_logits_of_square_images_and_maps_of_others() -> None:
     images = torch.zeros(1, 3, 64, 96)
     shapes = [tuple(x.shape) for x in build("ConvNeXt", replace(SMALL, width=96))(images)]
-    assert shapes == [(1, 16, 24, 96), (1, 8, 12, 192), (1, 4, 6, 384), (1, 2, 3, 768)]
+    assert shapes == [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     assert build("ConvNeXt", SMALL)(images).shape == (1, 1000)
 
 
