@@ -22,7 +22,6 @@ from archsearch.space.trainable import check_variant
 from archsearch.studies.family_texts import study_name
 from archsearch.study import Record
 from archsearch.tasks.classification import Classification
-from archsearch.tasks.detection import Detection
 from archsearch.tasks.recipes import DETECTION_RECIPES
 
 if TYPE_CHECKING:
@@ -142,9 +141,15 @@ class _Defaults:
     recipes: Mapping[str, Recipe]
 
 
+def _detection(**options: Any) -> Task:
+    from archsearch.tasks.detection import Detection  # loads numpy
+
+    return Detection(**options)
+
+
 _DEFAULTS: Mapping[TaskName, _Defaults] = {
     "classify": _Defaults(Classification, "digits", "quick", RECIPES),
-    "detect": _Defaults(Detection, "pasted", "quick-detect", DETECTION_RECIPES),
+    "detect": _Defaults(_detection, "pasted", "quick-detect", DETECTION_RECIPES),
 }
 
 
