@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from archsearch.paper.printed_sizes import SCOPE_NOTE, Claim
+from archsearch.paper.claim import Claim
+from archsearch.paper.printed_sizes import SCOPE_NOTE
 from archsearch.reports.formats import Table, write_table
 
 MARKS = {"equal": "best", "by another reading": "tied", "not recovered": "missing"}

@@ -9,6 +9,7 @@ from typing import Any
 from archsearch.api.compare import compare_and_report
 from archsearch.api.compare_request import Compare
 from archsearch.api.families import network_named, parse_axes
+from archsearch.api.heads import HeadOptions
 from archsearch.api.keywords import (
     check_keywords,
     evaluate_all,
@@ -164,7 +165,9 @@ def count(
     family: str | type[Family] = "internimage",
     switches: Mapping[str, Any] | None = None,
     image_size: ImageSize = 224,
-    num_classes: int = 1000,
+    num_classes: int | None = None,
+    head: str | None = None,
+    two_backbones: bool = False,
 ) -> Cost:
     """Return what a network costs: ``T``, ``64-16-4-18``, ``RUN:best``.
 
@@ -172,10 +175,19 @@ def count(
     another family, in closed form if the family has one. ``image_size`` is a side in pixels,
     (height, width), or a text such as ``800x1333`` (height x width).
 
+    ``head`` puts a detector or segmenter on it, with the classes of COCO or ADE20K by default:
+    ``count("B", head="mask-rcnn", image_size="1280x800")`` is an `archsearch.heads.cost.HeadCost`,
+    which also has the count in the convention ``mmcv``. ``two_backbones`` puts it on a composite.
+
     Raises:
-        ValueError: if no network has that name, or for a size below one pixel.
+        ValueError: if no network or head has that name, the network cannot have a head, or for a
+            size below one pixel.
     """
     if name is not None:
         network, family = name, network
     height, width = parse_image_size(image_size)
-    return cost_of(network_named(network, family, switches), height, width, num_classes)
+    heads = HeadOptions(head=head, two_backbones=two_backbones).checked()
+    counted = network_named(network, family, switches)
+    if head is not None:
+        return heads.cost(counted, height, width, num_classes)
+    return cost_of(counted, height, width, num_classes or 1000)

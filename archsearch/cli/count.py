@@ -1,23 +1,31 @@
 """Commands that train nothing: cost of a network, exponent, list of studies, this machine."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit, Option
 
 from archsearch.api.families import FamilyOptions, network_named, refuse_internimage_options
+from archsearch.api.heads import HeadOptions
 from archsearch.api.keywords import evaluate_all, from_options, number_options
 from archsearch.api.live import say
 from archsearch.cli.options import AsFormat, Format, ImageSize, with_options
 from archsearch.cli.output import print_blocks, print_json, print_rows
 from archsearch.core.closed_form import cost_of
-from archsearch.core.counted_cost import counted_cost
+from archsearch.core.cost import Cost
 from archsearch.core.family import Family
 from archsearch.core.numbers import LARGEST, parse_image_size, size_text
-from archsearch.families.internimage import ORIGIN, InternImageFamily, parse_variant
+from archsearch.families.internimage import ORIGIN, Explicit, InternImageFamily, parse_variant
 from archsearch.families.internimage_cost import count_row
+from archsearch.heads.cost import HeadCost
 from internimage.config import ModelConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NUM_CLASSES = 1000
+"""Classes of a network without a head: those of ImageNet-1K."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +37,16 @@ class VariantNumbers:
     )
 
 
-@with_options(FamilyOptions, VariantNumbers)
+@dataclass(frozen=True)
+class Counted:
+    """A row of numbers, and how a count of the built network differs from it."""
+
+    row: dict[str, Any]
+    differences: Callable[[], list[str]]
+    compared: str = "built module"
+
+
+@with_options(FamilyOptions, HeadOptions, VariantNumbers)
 def count(
     name: Annotated[
         str | None,
@@ -53,13 +70,20 @@ def count(
         str | None, Option(help="Set the operator: dcnv3 or one of its ablations.")
     ] = None,
     classes: Annotated[
-        int, Option(min=1, max=LARGEST, help="Count a classifier of this many classes.")
-    ] = 1000,
+        int | None,
+        Option(
+            min=1,
+            max=LARGEST,
+            help="Count this many classes instead of 1000, and with a head instead of COCO's 80 or "
+            "ADE20K's 150.",
+        ),
+    ] = None,
     verify: Annotated[
         bool,
         Option(
             "--verify",
-            help="Also count the built model (InternImage's with fvcore); exit 1 if they differ.",
+            help="Also count the built model (InternImage's without a head with fvcore); exit 1 "
+            "if they differ.",
         ),
     ] = False,
     output: AsFormat = Format.table,
@@ -68,34 +92,44 @@ def count(
     """Count the parameters and multiply-adds of a network.
 
     Activations are counted too. InternImage is counted in closed form, for any image size; a
-    family without a closed form on the meta device.
+    family without a closed form on the meta device. With --head, a detector or segmenter.
     """
     changes: dict[str, Any] = {
         "kernel": kernel, "norm": norm, "layer_scale": layer_scale, "operator": operator,
     }  # fmt: skip
     changes = {name: value for name, value in changes.items() if value is not None}
     options = from_options(FamilyOptions, values)
-    network, pixels = evaluate_all(
+    heads = from_options(HeadOptions, values)
+    network, pixels, _ = evaluate_all(
         lambda: _network(name, options, from_options(VariantNumbers, values).values, changes),
         lambda: parse_image_size(image_size, "--image-size"),
+        lambda: heads.checked(verify),
     )
-    config = _config(network, changes, classes) if isinstance(network, InternImageFamily) else None
-    row = _row(network, classes, *pixels) if config is None else count_row(config, *pixels)
-    if output is Format.json:
-        print_json(row)
+    if isinstance(network, InternImageFamily):
+        config = _config(network, changes, classes)
+        counted = _of_config(config, heads, classes, *pixels)
     else:
-        print_rows([row | {"image_size": size_text(row["image_size"])}])
+        counted = _of_family(network, heads, classes, *pixels)
+    if output is Format.json:
+        print_json(counted.row)
+    else:
+        print_rows([counted.row | {"image_size": size_text(counted.row["image_size"])}])
     if verify:
-        differences = (
-            _differences_of_built(network, classes, *pixels)
-            if config is None
-            else _differences(config, *pixels)
-        )
-        for line in differences:
-            say(line)
-        if differences:
-            raise Exit(1)
-        say(f"closed form = built module{'' if config is None else ' = fvcore'}")
+        _verify(counted)
+
+
+def _verify(counted: Counted) -> None:
+    """Say how the built network differs from the closed form.
+
+    Raises:
+        Exit: with 1 if it does.
+    """
+    differences = counted.differences()
+    for line in differences:
+        say(line)
+    if differences:
+        raise Exit(1)
+    say(f"closed form = {counted.compared}")
 
 
 def _network(
@@ -126,24 +160,70 @@ def _network(
     return type(like).parse("-".join(numbers[number] for number in flags), like)
 
 
-def _config(network: InternImageFamily, changes: Mapping[str, Any], classes: int) -> ModelConfig:
+def _config(
+    network: InternImageFamily, changes: Mapping[str, Any], classes: int | None
+) -> ModelConfig:
     names = {"kernel": "kernel_size"}
     changed = {names.get(name, name): value for name, value in changes.items()}
-    config = replace(network.config(), num_classes=classes, **changed)
+    config = replace(network.config(), num_classes=classes or NUM_CLASSES, **changed)
     norm = changes.get("norm")
     return config if norm is None else replace(config, stage_end_norm=norm != "post")
 
 
-def _row(variant: Family, classes: int, height: int, width: int) -> dict[str, Any]:
-    """Return the numbers, the switches and the cost of a network of another family."""
-    cost = cost_of(variant, height, width, classes)
-    return {**variant.params(), "num_classes": classes, **vars(cost)}
+def _of_config(
+    config: ModelConfig, heads: HeadOptions, classes: int | None, height: int, width: int
+) -> Counted:
+    row = count_row(config, height, width)
+    if heads.head is not None:
+        return _with_head(Explicit("network", config), row, heads, classes, height, width)
+    return Counted(row, lambda: _differences(config, height, width), "built module = fvcore")
 
 
-def _differences_of_built(variant: Family, classes: int, height: int, width: int) -> list[str]:
+def _of_family(
+    network: Family, heads: HeadOptions, classes: int | None, height: int, width: int
+) -> Counted:
+    if heads.head is not None:
+        return _with_head(network, network.params(), heads, classes, height, width)
+    classes = classes or NUM_CLASSES
+    cost = cost_of(network, height, width, classes)
+    row = {**network.params(), "num_classes": classes, **vars(cost)}
+    return Counted(
+        row, lambda: _differences_of_built(cost, lambda: network.build(classes), height, width)
+    )
+
+
+def _with_head(
+    network: Family,
+    numbers: Mapping[str, Any],
+    heads: HeadOptions,
+    classes: int | None,
+    height: int,
+    width: int,
+) -> Counted:
+    """Count the network with a head; ``numbers`` are those of the network alone."""
+    cost = heads.cost(network, height, width, classes)
+    values = vars(cost)
+    own = {name: value for name, value in numbers.items() if name not in values}
+    shown = ("head", "num_classes", "image_size", "params", heads.convention, "activations")
+    row = {**own, **{name: values[name] for name in shown}}
+    return Counted(row, lambda: _differences_of_head(network, cost, height, width))
+
+
+def _differences_of_head(network: Family, cost: HeadCost, height: int, width: int) -> list[str]:
+    from archsearch.heads.built import build
+
+    return _differences_of_built(
+        cost, lambda: build(cost.head, network.build_backbone(), cost.num_classes), height, width
+    )
+
+
+def _differences_of_built(
+    cost: Cost, build: "Callable[[], nn.Module]", height: int, width: int
+) -> list[str]:
     """Return how the cost differs from a count of the built network on the meta device."""
-    cost = cost_of(variant, height, width, classes)
-    built = counted_cost(variant, height, width, classes)
+    from archsearch.core.meta_cost import count_module
+
+    built = count_module(build, height, width)
     return [
         f"{name}: closed form {getattr(cost, name):,}, built module {getattr(built, name):,}"
         for name in ("params", "macs", "activations")

@@ -19,7 +19,7 @@ from archsearch.space.grid import plan_rows
 from archsearch.study import Study
 
 if TYPE_CHECKING:
-    from archsearch.paper.printed_sizes import Claim
+    from archsearch.paper.claim import Claim
     from archsearch.paper.weight_sharing import Sharing
 
 

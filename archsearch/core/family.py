@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from archsearch.core.by_file import restored, source_of
 from archsearch.core.by_path import path_of
-from archsearch.core.cost import Cost
+from archsearch.core.cost import Cost, FeatureMaps
 from archsearch.core.counted_cost import counted_cost
 from archsearch.core.family_fault import FamilyFault, explained
 from archsearch.core.numbers import LARGEST, quoted
@@ -74,7 +74,18 @@ class Family:
         Raises:
             ValueError: the family has no such maps.
         """
-        raise ValueError(
+        raise ValueError(self._no_maps())
+
+    def feature_maps(self, height: int = 224, width: int | None = None) -> FeatureMaps:
+        """The cost of `build_backbone` and the sizes of its maps for one image, in closed form.
+
+        Raises:
+            ValueError: the family has no such maps, or no closed form.
+        """
+        raise ValueError(self._no_maps())
+
+    def _no_maps(self) -> str:
+        return (
             f"{type(self).__name__} gives no four maps at strides 4, 8, 16 and 32, which detectors "
             "and segmenters need; InternImage and ConvNeXt do"
         )

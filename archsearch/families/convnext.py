@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from archsearch.core.cost import Cost
+from archsearch.core.cost import Cost, FeatureMaps
 from archsearch.core.family import Family
 from archsearch.core.numbers import quoted
 from archsearch.core.recipe import Recipe
 from archsearch.families import compound_scaling as scaling
-from archsearch.families.convnext_cost import count
+from archsearch.families.convnext_cost import count, feature_maps
 from archsearch.families.four_stages import FourStages
 
 if TYPE_CHECKING:
@@ -96,15 +96,20 @@ class ConvNeXt(FourStages, Family):
         )
 
     def cost(self, height: int = 224, width: int | None = None, num_classes: int = 1000) -> Cost:
-        return count(
-            self.channels,
-            self.depths,
-            kernel_size=self.kernel_size,
-            layer_scale=self.layer_scale is not None,
-            num_classes=num_classes,
-            height=height,
-            width=height if width is None else width,
-        )
+        return count(num_classes, **self._counted(height, width))
+
+    def feature_maps(self, height: int = 224, width: int | None = None) -> FeatureMaps:
+        return feature_maps(**self._counted(height, width))
+
+    def _counted(self, height: int, width: int | None) -> dict[str, Any]:
+        return {
+            "channels": self.channels,
+            "depths": self.depths,
+            "kernel_size": self.kernel_size,
+            "layer_scale": self.layer_scale is not None,
+            "height": height,
+            "width": height if width is None else width,
+        }
 
     def grow(self, alpha: float, beta: float, phi: int, rounding: str) -> tuple[Self, str]:
         """See `archsearch.families.compound_scaling.scale`; the paper has no such rule."""

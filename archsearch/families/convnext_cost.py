@@ -1,45 +1,60 @@
 """Closed-form cost of a ConvNeXt, without building it and without torch.
 
-The convention is that of `archsearch.core.cost`: multiply-adds of convolutions and linear layers.
-Each function is named after the module of `archsearch.families.convnext_model` whose cost it
-returns; tests compare both with fvcore to the integer.
+The conventions are those of `archsearch.core.cost`. The published network computes its LayerNorms
+by a function, so that ``mmcv`` does not count them. Each function is named after the module of
+`archsearch.families.convnext_model` whose cost it returns; tests compare both with fvcore to the
+integer.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
-from archsearch.core.cost import Cost, Tally, conv, image_size, linear, norm
+from archsearch.core.cost import Cost, FeatureMaps, Tally, conv, image_size, linear, norm
 
 STEM_STRIDE, DOWNSAMPLE_STRIDE = 4, 2
 MLP_RATIO = 4
 
 
-def count(
+def count(num_classes: int, **backbone: Any) -> Cost:
+    """Parameters, multiply-adds and activations for one image; arguments as of `feature_maps`.
+
+    Raises:
+        ValueError: a side of the image is less than 1.
+    """
+    maps = feature_maps(**backbone)
+    total = maps.cost + head(maps.channels[-1], num_classes)
+    size = image_size(backbone["height"], backbone["width"])
+    return Cost(total.params, total.macs, total.activations, size)
+
+
+def feature_maps(
     channels: Sequence[int],
     depths: Sequence[int],
     *,
     kernel_size: int,
     layer_scale: bool,
-    num_classes: int,
     height: int,
     width: int,
-) -> Cost:
-    """Parameters, multiply-adds and activations for one image of ``height x width`` pixels.
+) -> FeatureMaps:
+    """The four maps, and the cost of the network without its head.
 
     Raises:
         ValueError: a side of the image is less than 1.
     """
-    pixels = map_pixels(height, width)
-    total = stem(channels[0], pixels[0]) + head(channels[-1], num_classes)
+    sides = map_sides(height, width)
+    pixels = [h * w for h, w in sides]
+    first = total = stem(channels[0], pixels[0])
     for c, depth, area in zip(channels, depths, pixels, strict=True):
         total += block(c, kernel_size, layer_scale, area) * depth
     for (c, c_next), area in zip(pairwise(channels), pixels[1:], strict=True):
         total += downsample(c, c_next, area)
-    return Cost(total.params, total.macs, total.activations, image_size(height, width))
+    c1, c2, c3, c4 = channels
+    return FeatureMaps((c1, c2, c3, c4), sides, total, first)
 
 
-def map_pixels(height: int, width: int) -> tuple[int, int, int, int]:
-    """Numbers of pixels of the four stages' maps.
+def map_sides(height: int, width: int) -> tuple[tuple[int, int], ...]:
+    """Height and width of the four stages' maps.
 
     Every stride rounds a side down, but never below one pixel (`convnext_model.reduced`).
 
@@ -48,12 +63,11 @@ def map_pixels(height: int, width: int) -> tuple[int, int, int, int]:
     """
     if min(height, width) < 1:
         raise ValueError(f"image size must be at least 1 pixel, got {height} x {width}")
-    areas = []
+    sides = []
     for stride in (STEM_STRIDE, *[DOWNSAMPLE_STRIDE] * 3):
         height, width = max(1, height // stride), max(1, width // stride)
-        areas.append(height * width)
-    first, second, third, fourth = areas
-    return first, second, third, fourth
+        sides.append((height, width))
+    return tuple(sides)
 
 
 def stem(c1: int, pixels: int) -> Tally:

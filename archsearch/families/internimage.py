@@ -11,13 +11,13 @@ from dataclasses import dataclass, fields, replace
 from math import lcm
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from archsearch.core.cost import Cost
+from archsearch.core.cost import Cost, FeatureMaps
 from archsearch.core.family import Family
 from archsearch.core.numbers import quoted
 from archsearch.core.recipe import Recipe
 from archsearch.families import compound_scaling as scaling
 from archsearch.families.four_stages import FourStages
-from archsearch.families.internimage_cost import count
+from archsearch.families.internimage_cost import count, feature_maps
 from archsearch.families.internimage_scaling import exponent
 from internimage.config import PRESETS, ModelConfig, Norm, Operator, stacked
 
@@ -67,6 +67,9 @@ class InternImageFamily(Family):
 
     def cost(self, height: int = 224, width: int | None = None, num_classes: int = 1000) -> Cost:
         return count(self.config(num_classes), height, width)
+
+    def feature_maps(self, height: int = 224, width: int | None = None) -> FeatureMaps:
+        return feature_maps(self.config(), height, width)
 
     @property
     def num_blocks(self) -> int:

@@ -12,7 +12,7 @@ of both are equal integers.
 
 from typing import Any
 
-from archsearch.core.cost import Cost, Tally, conv, image_size, linear, norm
+from archsearch.core.cost import Cost, FeatureMaps, Tally, conv, image_size, linear, norm
 from internimage.config import POOLED_CHANNELS, TOKEN_CHANNELS, ModelConfig
 
 MACS_PER_SAMPLE = 5
@@ -51,6 +51,18 @@ def count_parts(
     return parts
 
 
+def feature_maps(config: ModelConfig, height: int = 224, width: int | None = None) -> FeatureMaps:
+    """The four maps, and the cost of the network without its head.
+
+    Raises:
+        ValueError: a side of the image is less than 1.
+    """
+    parts = count_parts(config, height, width)
+    backbone = [part for name, part in parts.items() if name not in ("head", "classifier")]
+    sizes = map_sides(height, width)[1:]
+    return FeatureMaps(config.channels, sizes, sum(backbone, Tally()), parts["stem"])
+
+
 def count_row(config: ModelConfig, height: int = 224, width: int | None = None) -> dict[str, Any]:
     """The numbers of the network and its cost as one plain row, for JSON and tables."""
     cost = count(config, height, width)
@@ -81,7 +93,13 @@ def operator_macs(config: ModelConfig, height: int = 224, width: int | None = No
 
 
 def map_pixels(height: int, width: int | None = None) -> tuple[int, int, int, int, int]:
-    """Numbers of pixels of the stem's inner map and of the four stages' maps.
+    """Numbers of pixels of the stem's inner map and of the four stages' maps; see `map_sides`."""
+    inner, first, second, third, fourth = (h * w for h, w in map_sides(height, width))
+    return inner, first, second, third, fourth
+
+
+def map_sides(height: int, width: int | None = None) -> tuple[tuple[int, int], ...]:
+    """Height and width of the stem's inner map and of the four stages' maps.
 
     Every 3x3 convolution of stride 2 and padding 1 halves a side, rounded up.
 
@@ -91,23 +109,23 @@ def map_pixels(height: int, width: int | None = None) -> tuple[int, int, int, in
     width = height if width is None else width
     if min(height, width) < 1:
         raise ValueError(f"image size must be at least 1 pixel, got {height} x {width}")
-    areas = []
+    sides = []
     for _ in range(5):
         height, width = (height + 1) // 2, (width + 1) // 2
-        areas.append(height * width)
-    inner, first, second, third, fourth = areas
-    return inner, first, second, third, fourth
+        sides.append((height, width))
+    return tuple(sides)
 
 
 def stem(c1: int, inner_pixels: int, pixels: int) -> Tally:
     """The cost of two 3x3 convolutions of stride 2, each with a LayerNorm."""
     half = c1 // 2
-    return conv(3, half, 3, inner_pixels) + norm(half) + conv(half, c1, 3, pixels) + norm(c1)
+    first = conv(3, half, 3, inner_pixels) + norm(half, inner_pixels)
+    return first + conv(half, c1, 3, pixels) + norm(c1, pixels)
 
 
 def downsample(c: int, c_next: int, pixels: int) -> Tally:
     """The cost of a 3x3 convolution of stride 2 without bias, and a LayerNorm."""
-    return conv(c, c_next, 3, pixels, bias=False) + norm(c_next)
+    return conv(c, c_next, 3, pixels, bias=False) + norm(c_next, pixels)
 
 
 def stage(config: ModelConfig, index: int, pixels: int) -> Tally:
@@ -115,13 +133,13 @@ def stage(config: ModelConfig, index: int, pixels: int) -> Tally:
     end_norms = int(config.stage_end_norm)
     extra_norms = len(config.extra_norm_blocks) if index == 2 else 0
     blocks = block(config, index, pixels) * config.depths[index]
-    return blocks + norm(config.channels[index]) * (end_norms + extra_norms)
+    return blocks + norm(config.channels[index], pixels) * (end_norms + extra_norms)
 
 
 def block(config: ModelConfig, index: int, pixels: int) -> Tally:
     """The cost of a block: operator, MLP, norms (twice as many for res-post), layer scale."""
     c = config.channels[index]
-    norms = norm(c) * (4 if config.norm == "res-post" else 2)
+    norms = norm(c, pixels) * (4 if config.norm == "res-post" else 2)
     gammas = Tally(params=0 if config.layer_scale is None else 2 * c)
     return core_operator(config, index, pixels) + mlp(config, index, pixels) + norms + gammas
 
@@ -138,17 +156,18 @@ def core_operator(config: ModelConfig, index: int, pixels: int) -> Tally:
     c, g, p = config.channels[index], config.groups[index], config.points
     unshared = config.operator == "dcnv3-unshared"
     sampled = p * c if unshared else c  # elements per pixel that reach the output projection
+    samples = MACS_PER_SAMPLE * p * c * pixels
     total = (
         linear(c, c, pixels)
         + linear(c, g * p * 2, pixels)
         + linear(c, g * p, pixels)
-        + Tally(0, MACS_PER_SAMPLE * p * c * pixels, sampled * pixels)
+        + Tally(macs=samples, activations=sampled * pixels, mmcv=samples)
         + linear(sampled, c, pixels)
     )
     if config.operator != "deformable-attention":  # it computes offsets from the query directly
-        total += conv(c, c, config.side_kernel_size, pixels, groups=c) + norm(c)
+        total += conv(c, c, config.side_kernel_size, pixels, groups=c) + norm(c, pixels)
     if config.center_feature_scale:
-        total += linear(c, g, pixels)
+        total += linear(c, g, pixels).as_function()  # as in the released network
     return total
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from archsearch.heads.instances import Detections, Instances
-    from archsearch.heads.published import cascade_mask_rcnn, mask_rcnn
+    from archsearch.heads.published import cascade_mask_rcnn, mask_rcnn, upernet
 
 _MODULES = {
     "Detections": "instances", "Instances": "instances",
-    "cascade_mask_rcnn": "published", "mask_rcnn": "published",
+    "cascade_mask_rcnn": "published", "mask_rcnn": "published", "upernet": "published",
 }  # fmt: skip
 
-__all__ = ["Detections", "Instances", "cascade_mask_rcnn", "mask_rcnn"]
+__all__ = ["Detections", "Instances", "cascade_mask_rcnn", "mask_rcnn", "upernet"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""The detectors of the paper's Table 3 on any backbone of four maps.
+"""The detectors of the paper's Table 3 and the segmenter of Table 5 on any backbone of four maps.
 
 Sizes and training settings are those of the released configurations.
 """
@@ -13,6 +13,8 @@ from archsearch.heads.fpn import FPN, WIDTH
 from archsearch.heads.region_heads import HIDDEN, BoxHead, MaskHead, conv_trunk, linear_trunk
 from archsearch.heads.rpn import RPN, SCALE
 from archsearch.heads.stage import Stage
+from archsearch.heads.upernet_cost import WIDTH as DECODER_WIDTH
+from archsearch.heads.upernet_model import UperNet
 
 CASCADE = (
     (0.5, 1.0, (10.0, 10.0, 5.0, 5.0)),
@@ -82,3 +84,27 @@ def cascade_mask_rcnn(
     ]
     fpn = FPN(channels or map_channels(backbone), width)
     return Detector(backbone, fpn, RPN(width, scale=anchor_scale, beta=CASCADE_BETA), stages)
+
+
+def upernet(
+    backbone: nn.Module,
+    num_classes: int = 150,
+    *,
+    channels: Sequence[int] | None = None,
+    width: int = DECODER_WIDTH,
+) -> UperNet:
+    """UperNet (Xiao et al., ECCV 2018) with an auxiliary head on stage 3.
+
+    >>> segmenter = upernet(internimage.create_model("T", features_only=True))
+
+    Args:
+        backbone: maps images ``(N, 3, H, W)`` to four maps at strides 4, 8, 16 and 32.
+        num_classes: classes of pixels, from 2 to 255.
+        channels: of the four maps; by default they are those of a small image's maps.
+        width: channels of every map in the decoder.
+
+    Raises:
+        ValueError: the backbone gives anything but four maps at these strides, or the number of
+            classes is out of range.
+    """
+    return UperNet(backbone, channels or map_channels(backbone), num_classes, width)

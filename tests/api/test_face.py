@@ -118,6 +118,8 @@ def test_count_is_in_closed_form() -> None:
     )
     assert a.count("T", image_size="224x448") == a.count("T", image_size=(224, 448))
     assert a.count("T", image_size="224") == a.count("T")
+    detector = a.count("H", head="dino", two_backbones=True, image_size="1280x800")
+    assert (detector.params, detector.num_classes) == (2_178_558_124, 80)
     with pytest.raises(ValueError, match="wanted one of T, S, B"):
         a.count("Q")
     with pytest.raises(ValueError, match="image_size must be a side in pixels"):

@@ -91,6 +91,29 @@ def test_count_takes_height_x_width(run_cli: Any) -> None:
     assert "96 × 160" in run_cli("count", "16-8-1-2", *size)[1]
 
 
+def test_count_of_a_detector_has_the_printed_figures(run_cli: Any) -> None:
+    """Table 3: InternImage-B 115M and 501G, ConvNeXt-B 108M and 486G, at 1280 x 800."""
+    options = ["--head", "mask-rcnn", "--image-size", "1280x800"]
+    for family, params, flops in (("internimage", 115, 501), ("convnext", 108, 486)):
+        command = ["count", "B", "--family", family, *options]
+        _, out, _ = run_cli(*command, "--convention", "mmcv", "--format", "json")
+        row = json.loads(out)
+        assert (round(row["params"] / 1e6), round(row["mmcv"] / 1e9)) == (params, flops)
+        assert (row["head"], row["num_classes"]) == ("mask-rcnn", 80)
+        assert row["image_size"] == [1280, 800]
+        assert "macs" not in row
+    _, out, _ = run_cli(*command, "--format", "json")
+    assert "mmcv" not in json.loads(out)
+    assert json.loads(out)["macs"] < row["mmcv"]
+
+
+def test_count_verifies_a_segmenter_with_other_classes_and_an_own_block(run_cli: Any) -> None:
+    command = ["count", "16-8-1-2", "--kernel", "5", "--head", "upernet", "--classes", "7"]
+    code, out, err = run_cli(*command, "--image-size", "70x41", "--verify")
+    assert (code, "closed form = built module\n" in err) == (0, True)
+    assert "70 × 41" in out
+
+
 def test_doctor_names_versions_backends_and_the_self_check(run_cli: Any) -> None:
     code, out, err = run_cli("doctor")
     assert (code, err) == (0, "")
@@ -146,6 +169,26 @@ BAD = {
     "not both": ["count", "T", "--c1", "64"],
     "missing": ["count", "--c1", "64"],
     "rule 2": ["count", "48-32-1-2"],
+    "--head: wanted mask-rcnn, cascade, dino, upernet, mask2former, got 'x'": [
+        "count",
+        "T",
+        "--head",
+        "x",
+    ],
+    "--convention: wanted macs or mmcv, got 'flops'": ["count", "T", "--convention", "flops"],
+    "--two-backbones counts detectors and segmenters: add --head": [
+        "count",
+        "T",
+        "--two-backbones",
+    ],
+    "other heads and two backbones are counted in closed form only": [
+        "count",
+        "T",
+        "--head",
+        "dino",
+        "--verify",
+    ],
+    "ViT gives no four maps": ["count", "S", "--family", "vit", "--head", "upernet"],
     "no study": ["report", "elsewhere"],
     "no run": ["report"],
     "is not a file": ["run", "absent.py"],

@@ -15,7 +15,7 @@ from archsearch import cli
 from archsearch.cli import paper
 from archsearch.core.recipe import QUICK, Recipe
 from archsearch.families.internimage import ORIGIN, FreeVariant, Variant
-from archsearch.paper.printed_sizes import as_printed
+from archsearch.paper.claim import as_printed
 from archsearch.paper.weight_sharing import sharing_rows
 from archsearch.reports import page
 from archsearch.reports.card import CardContent

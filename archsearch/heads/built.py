@@ -1,0 +1,48 @@
+"""Networks with a head, as they are built for counting (`archsearch.heads.cost`)."""
+
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from torch import Tensor, nn
+
+from archsearch.heads.detector import Detector
+from archsearch.heads.published import cascade_mask_rcnn, mask_rcnn, upernet
+from archsearch.heads.region_heads import BOX_SIDE, MASK_SIDE
+from archsearch.heads.stage import Stage
+from archsearch.heads.two_stage_cost import NUM_DETECTIONS, NUM_PROPOSALS
+
+
+class FixedBoxes(nn.Module):
+    """A detector with the numbers of boxes that costs are counted with.
+
+    How many boxes a detector passes on depends on the image, and the tensors of the meta device
+    have no values. Here every part is called once: each stage on all proposals and all detections.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: Tensor) -> None:
+        """Backbone, pyramid and proposals of the images, then the heads on empty maps of boxes."""
+        levels = self.detector.fpn(self.detector.backbone(images))
+        self.detector.rpn(levels)
+        width = levels[0].shape[1]
+        for module in self.detector.stages:
+            stage = cast(Stage, module)
+            stage.box_head(images.new_zeros(NUM_PROPOSALS, width, BOX_SIDE, BOX_SIDE))
+            stage.mask_head(images.new_zeros(NUM_DETECTIONS, width, MASK_SIDE, MASK_SIDE))
+
+
+BUILDERS: Mapping[str, Callable[[nn.Module, int], nn.Module]] = {
+    "mask-rcnn": lambda backbone, num_classes: FixedBoxes(mask_rcnn(backbone, num_classes)),
+    "cascade": lambda backbone, num_classes: FixedBoxes(cascade_mask_rcnn(backbone, num_classes)),
+    "upernet": upernet,
+}
+"""The heads that this package builds, by name, on a backbone and for a number of classes; of
+two-stage detectors `FixedBoxes`."""
+
+
+def build(head: str, backbone: nn.Module, num_classes: int) -> nn.Module:
+    """The backbone with the head of that name, one of `BUILDERS`."""
+    return BUILDERS[head](backbone, num_classes)

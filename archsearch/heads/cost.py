@@ -1,0 +1,92 @@
+"""Closed-form cost of detectors and segmenters on any backbone of four maps, without torch."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from archsearch.core.cost import Cost, FeatureMaps, Tally, image_size
+from archsearch.core.family import Family
+from archsearch.heads.dino_cost import composite, dino
+from archsearch.heads.mask2former_cost import mask2former
+from archsearch.heads.two_stage_cost import cascade, mask_rcnn
+from archsearch.heads.upernet_cost import upernet
+
+Convention = Literal["macs", "mmcv"]
+"""`archsearch.core.cost` describes both."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The cost of a head by the maps it receives and its classes, and the usual number of these.
+
+    ``is_built`` says whether this package builds it (`archsearch.heads.built`).
+    """
+
+    cost: Callable[[FeatureMaps, int], Tally]
+    num_classes: int
+    is_built: bool = True
+
+
+COCO, ADE20K = 80, 150
+
+HEADS: Mapping[str, Head] = {
+    "mask-rcnn": Head(mask_rcnn, COCO),
+    "cascade": Head(cascade, COCO),
+    "dino": Head(dino, COCO, is_built=False),
+    "upernet": Head(upernet, ADE20K),
+    "mask2former": Head(mask2former, ADE20K, is_built=False),
+}
+"""The heads of Tables 3, 4 and 5 by name."""
+
+
+def count(
+    maps: FeatureMaps, head: str, num_classes: int | None = None, *, two_backbones: bool = False
+) -> Tally:
+    """The cost of a backbone with a head; by default with the classes of COCO or ADE20K.
+
+    With ``two_backbones`` the head is on a composite of two (`dino_cost.composite`).
+
+    Raises:
+        ValueError: no head has that name.
+    """
+    if head not in HEADS:
+        raise ValueError(f"wanted a head of {', '.join(HEADS)}, got {head!r}")
+    chosen = HEADS[head]
+    maps = composite(maps) if two_backbones else maps
+    return maps.cost + chosen.cost(maps, num_classes or chosen.num_classes)
+
+
+@dataclass(frozen=True)
+class HeadCost(Cost):
+    """The cost of a network with a head; ``mmcv`` is the count in the convention of that name."""
+
+    mmcv: int
+    head: str
+    num_classes: int
+
+
+def head_cost(
+    network: Family,
+    head: str,
+    height: int,
+    width: int,
+    num_classes: int | None = None,
+    *,
+    two_backbones: bool = False,
+) -> HeadCost:
+    """The cost of `count` for a network and an image.
+
+    Raises:
+        ValueError: as `count`; or the network gives no four maps.
+    """
+    maps = network.feature_maps(height, width)
+    total = count(maps, head, num_classes, two_backbones=two_backbones)
+    return HeadCost(
+        total.params,
+        total.macs,
+        total.activations,
+        image_size(height, width),
+        mmcv=total.mmcv,
+        head=head,
+        num_classes=num_classes or HEADS[head].num_classes,
+    )
