@@ -22,39 +22,41 @@ from archsearch.space.trainable import check_variant
 from archsearch.studies.family_texts import study_name
 from archsearch.study import Record
 from archsearch.tasks.classification import Classification
-from archsearch.tasks.recipes import DETECTION_RECIPES
+from archsearch.tasks.recipes import DETECTION_RECIPES, SEGMENTATION_RECIPES
 
 if TYPE_CHECKING:
     from torch import nn
 
 POLL_SECONDS = 1.0
 
-TaskName = Literal["classify", "detect"]
+TaskName = Literal["classify", "detect", "segment"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FullTraining(FamilyOptions):
     """How one network is trained in full."""
 
-    task: TaskName = option("classify", "Train a classifier or a detector.")
+    task: TaskName = option("classify", "Train a classifier, a detector or a segmenter.")
     head: str | None = option(
         None,
-        "Use this head of a detector: mask-rcnn (the default) or cascade-mask-rcnn.",
+        "Use this head: mask-rcnn (the default of detect), cascade-mask-rcnn, or upernet (of "
+        "segment).",
         metavar="NAME",
     )
     head_width: int | None = option(
-        None, "Give the head this many channels; the default is the published 256."
+        None, "Give the head this many channels; the default is the published 256 or 512."
     )
     data: str | None = option(
         None,
         "Train on digits (the default), cifar10[:PATH] or imagefolder:PATH; detect on pasted or "
-        "coco:DIR.",
+        "coco:DIR, segment on pasted or ade20k:DIR.",
         metavar="NAME",
     )
     recipe: str | None = option(
         None,
         "Train with the recipe quick (the default), cifar, table-b or one column of table-b; "
-        "detect with quick-detect, mask-rcnn-1x, mask-rcnn-3x, cascade-1x or cascade-3x.",
+        "detect with quick-detect, mask-rcnn-1x, mask-rcnn-3x, cascade-1x or cascade-3x, segment "
+        "with quick-segment or upernet-160k.",
         metavar="NAME",
     )
     epochs: int | None = option(None, EPOCHS_HELP)
@@ -109,7 +111,9 @@ class FullTraining(FamilyOptions):
         given = {"head": self.head, "width": self.head_width}
         options = {key: value for key, value in given.items() if value is not None}
         if self.task == "classify" and options:
-            raise ValueError("a head belongs to the task detect, got the task classify")
+            raise ValueError(
+                "a head belongs to the tasks detect and segment, got the task classify"
+            )
         return _DEFAULTS[self.task].make(**options)
 
     def check_seed(self) -> None:
@@ -147,9 +151,16 @@ def _detection(**options: Any) -> Task:
     return Detection(**options)
 
 
+def _segmentation(**options: Any) -> Task:
+    from archsearch.tasks.segmentation import Segmentation  # loads numpy
+
+    return Segmentation(**options)
+
+
 _DEFAULTS: Mapping[TaskName, _Defaults] = {
     "classify": _Defaults(Classification, "digits", "quick", RECIPES),
     "detect": _Defaults(_detection, "pasted", "quick-detect", DETECTION_RECIPES),
+    "segment": _Defaults(_segmentation, "pasted", "quick-segment", SEGMENTATION_RECIPES),
 }
 
 

@@ -28,6 +28,7 @@ from archsearch.tasks.annotated import OnMaps, of_one_size
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from archsearch.heads.detector import Detector
     from archsearch.scenes.loader import SceneBatch
 
 _LABELS = {
@@ -75,7 +76,7 @@ class Detection(OnMaps):
         check_installed()
         return super().describe(name, recipe)
 
-    def with_head(self, backbone: "nn.Module", num_classes: int) -> "nn.Module":
+    def with_head(self, backbone: "nn.Module", num_classes: int) -> "Detector":
         from archsearch.heads import cascade_mask_rcnn, mask_rcnn
 
         build = mask_rcnn if self.head == "mask-rcnn" else cascade_mask_rcnn
@@ -83,10 +84,10 @@ class Detection(OnMaps):
 
     def cost(self, variant: Family, data: Data, height: int, width: int) -> Cost:
         from archsearch.core.meta_cost import count_module
-        from archsearch.heads.largest import LargestPass
+        from archsearch.heads.built import FixedBoxes
 
         def build() -> "nn.Module":
-            return LargestPass(self.with_head(variant.build_backbone(), data.num_classes))
+            return FixedBoxes(self.with_head(variant.build_backbone(), data.num_classes))
 
         return count_module(build, height, width)
 

@@ -1,4 +1,4 @@
-"""Recipes of detectors, as data. Importing this module does not import torch."""
+"""Recipes of detectors and segmenters, as data. Importing this module does not import torch."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -48,16 +48,41 @@ DETECTION_RECIPES: Mapping[str, Recipe] = {
 }
 """Table 3's recipes (1x and 3x with multi-scale training), and a small one for ``pasted``."""
 
+SEGMENTATION_RECIPES: Mapping[str, Recipe] = {
+    "quick-segment": replace(
+        _QUICK_DETECT, name="quick-segment", schedule="poly", lr_drops=(), clip_norm=1.0
+    ),
+    "upernet-160k": Recipe(
+        name="upernet-160k",
+        epochs=129,
+        batch_size=16,
+        image_size=512,
+        lr=6e-5,
+        weight_decay=0.05,
+        schedule="poly",
+        warmup_steps=1500,
+        drop_path=0.2,
+        flip=True,
+        precision="bf16",
+        val_fraction=0.02,
+    ),
+}
+"""Table 5's recipe at a crop of 512 pixels, and a small one for ``pasted``."""
+
 NOT_IN_PAPER: Mapping[str, str] = {
-    "quick-detect": "not of the paper; it is for the data that needs no download",
+    "quick-detect, quick-segment": "not of the paper; they are for the data that needs no download",
     "epochs of the drops": "not printed; these recipes use the common 8 and 11 of 12, 27 and 33 of "
     "36",
     "weight decay, layer-wise decay, drop path": "of the released configurations: 0.05 and, for T, "
-    "1.0 and 0.2 (Mask R-CNN 3x); for L 0.94 and 0.4 (Cascade 1x). Not read: drop path of "
+    "1.0 and 0.2 (Mask R-CNN 3x, UperNet); for L 0.94 and 0.4 (Cascade 1x). Not read: drop path of "
     "T in 1x, 0 here, and of a Cascade in 3x, 0.4 here",
-    "warm-up": "not printed; 500 steps as released for DINO, not read for the others; "
-    "the warm-up here begins at 1 / (steps + 1) of the rate",
-    "clipping": "not printed; 5, as in Table B",
+    "warm-up": "not printed; 500 steps as released for DINO, not read for Mask R-CNN and Cascade, "
+    "1500 as released for UperNet; the warm-up here begins at 1 / (steps + 1) of the rate",
+    "clipping": "not printed; 5, as in Table B (released for UperNet XL and H: 0.1)",
+    "160k iterations": "129 epochs of the 19,806 images of ADE20K that are not held out, at batch "
+    "16: 159,702 steps",
+    "UperNet's crop and rate": "512 and 6e-5 for T, S and B; L and XL take image_size=640 and "
+    "lr=2e-5",
     "Cascade XL": "the paper prints batch 16 and rate 1e-4, released are 64 and 2e-4",
     "means of the losses": "of one image each, as with one image per GPU; released with two",
     "precision": "not printed; these recipes use bf16",

@@ -11,7 +11,8 @@ from archsearch.running.train_full import WEIGHTS, train_full
 from archsearch.running.weights import read_network
 from archsearch.tasks.classification import CLASSIFICATION
 from archsearch.tasks.detection import Detection
-from archsearch.tasks.recipes import DETECTION_RECIPES
+from archsearch.tasks.recipes import DETECTION_RECIPES, SEGMENTATION_RECIPES
+from archsearch.tasks.segmentation import Segmentation
 from tests.tasks.annotated import TINY
 from tests.tasks.test_detection import DATA, RECIPE
 
@@ -22,28 +23,33 @@ def test_a_task_has_its_own_defaults():
     chosen = FullTraining(task="detect", head="cascade-mask-rcnn", epochs=2).chosen("T")
     assert (chosen.task, chosen.data) == (Detection("cascade-mask-rcnn"), "pasted")
     assert (chosen.recipe.name, chosen.recipe.epochs) == ("quick-detect", 2)
-    chosen = FullTraining(task="detect", head_width=64, recipe="cascade-1x").chosen("T")
-    assert (chosen.task, chosen.recipe.schedule) == (Detection(width=64), "steps")
+    chosen = FullTraining(task="segment", head_width=64, recipe="upernet-160k").chosen("T")
+    assert (chosen.task, chosen.recipe.schedule) == (Segmentation(width=64), "poly")
 
 
 def test_wrong_options_are_reported_together():
     with pytest.raises(ValueError, match="task classify"):
-        FullTraining(head="mask-rcnn").chosen("T")
-    wrong = FullTraining(task="detect", head="upernet", recipe="table-b")
+        FullTraining(head="upernet").chosen("T")
+    wrong = FullTraining(task="segment", head="mask-rcnn", recipe="table-b")
     with pytest.raises(
-        ValueError, match=r"(?s)head must be mask-rcnn or .*no recipe is called 'table-b'"
+        ValueError, match=r"(?s)head must be upernet.*no recipe is called 'table-b'"
     ):
         wrong.chosen("T")
 
 
 def test_recipes_of_the_paper_are_those_that_it_prints():
-    """Section 4.2: batch, rate, epochs and sides."""
+    """Section 4.2 and 4.3: batch, rate, epochs or iterations, sides, crop."""
     for name, epochs in {"mask-rcnn-1x": 12, "cascade-3x": 36}.items():
         recipe = DETECTION_RECIPES[name]
         assert (recipe.batch_size, recipe.lr, recipe.epochs) == (16, 1e-4, epochs)
         assert (recipe.image_size, recipe.longer_side) == (800, 1333)
     assert DETECTION_RECIPES["mask-rcnn-3x"].shorter_sides[::10] == (480, 800)
-    assert all(recipe.name == name for name, recipe in DETECTION_RECIPES.items())
+    recipe = SEGMENTATION_RECIPES["upernet-160k"]
+    assert (recipe.batch_size, recipe.lr, recipe.image_size) == (16, 6e-5, 512)
+    steps = recipe.epochs * round((1 - recipe.val_fraction) * 20_210 / 16)
+    assert steps == pytest.approx(160_000, rel=0.003)
+    recipes = {**DETECTION_RECIPES, **SEGMENTATION_RECIPES}
+    assert all(recipe.name == name for name, recipe in recipes.items())
 
 
 def test_a_detector_starts_from_a_classifier_and_its_weights_load(tmp_path):
