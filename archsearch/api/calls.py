@@ -24,7 +24,7 @@ from archsearch.api.session import train_and_report
 from archsearch.api.train import FullTraining, TrainedNetwork, train_network
 from archsearch.core.by_file import source_of
 from archsearch.core.by_path import path_of
-from archsearch.core.closed_form import cost_of
+from archsearch.core.closed_form import NUM_CLASSES, cost_of
 from archsearch.core.cost import Cost
 from archsearch.core.family import Family
 from archsearch.core.numbers import ImageSize, parse_image_size
@@ -190,4 +190,4 @@ def count(
     counted = network_named(network, family, switches)
     if head is not None:
         return heads.cost(counted, height, width, num_classes)
-    return cost_of(counted, height, width, num_classes or 1000)
+    return cost_of(counted, height, width, num_classes or NUM_CLASSES)

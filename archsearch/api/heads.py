@@ -36,12 +36,11 @@ class HeadOptions:
             ValueError: naming every wrong value, and every option that needs a head.
         """
         problems = self._unknown() or (self._without_head() if self.head is None else [])
-        head = HEADS.get(self.head or "")
-        if verify and (self.two_backbones or (head is not None and not head.is_built)):
-            built = ", ".join(name for name, one in HEADS.items() if one.is_built)
+        built = [name for name, head in HEADS.items() if head.is_built]
+        if verify and (self.two_backbones or (self.head in HEADS and self.head not in built)):
             problems.append(
-                f"--verify builds one network with {built}; other heads and two backbones are "
-                "counted in closed form only"
+                f"--verify builds one network with {', '.join(built)}; other heads and two "
+                "backbones are counted in closed form only"
             )
         if problems:
             raise InputErrors(problems)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from typer import Argument, Exit, Option
 
@@ -12,20 +12,15 @@ from archsearch.api.keywords import evaluate_all, from_options, number_options
 from archsearch.api.live import say
 from archsearch.cli.options import AsFormat, Format, ImageSize, with_options
 from archsearch.cli.output import print_blocks, print_json, print_rows
-from archsearch.core.closed_form import cost_of
+from archsearch.core.closed_form import NUM_CLASSES, cost_of
 from archsearch.core.cost import Cost
+from archsearch.core.counted_cost import counted_cost
 from archsearch.core.family import Family
 from archsearch.core.numbers import LARGEST, parse_image_size, size_text
 from archsearch.families.internimage import ORIGIN, Explicit, InternImageFamily, parse_variant
 from archsearch.families.internimage_cost import count_row
 from archsearch.heads.cost import HeadCost
 from internimage.config import ModelConfig
-
-if TYPE_CHECKING:
-    from torch import nn
-
-NUM_CLASSES = 1000
-"""Classes of a network without a head: those of ImageNet-1K."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,12 +179,10 @@ def _of_family(
 ) -> Counted:
     if heads.head is not None:
         return _with_head(network, network.params(), heads, classes, height, width)
-    classes = classes or NUM_CLASSES
-    cost = cost_of(network, height, width, classes)
-    row = {**network.params(), "num_classes": classes, **vars(cost)}
-    return Counted(
-        row, lambda: _differences_of_built(cost, lambda: network.build(classes), height, width)
-    )
+    size = (height, width, classes or NUM_CLASSES)
+    cost = cost_of(network, *size)
+    row = {**network.params(), "num_classes": size[2], **vars(cost)}
+    return Counted(row, lambda: _differences_of_built(cost, counted_cost(network, *size)))
 
 
 def _with_head(
@@ -210,20 +203,17 @@ def _with_head(
 
 
 def _differences_of_head(network: Family, cost: HeadCost, height: int, width: int) -> list[str]:
+    from archsearch.core.meta_cost import count_module
     from archsearch.heads.built import build
 
-    return _differences_of_built(
-        cost, lambda: build(cost.head, network.build_backbone(), cost.num_classes), height, width
+    built = count_module(
+        lambda: build(cost.head, network.build_backbone(), cost.num_classes), height, width
     )
+    return _differences_of_built(cost, built)
 
 
-def _differences_of_built(
-    cost: Cost, build: "Callable[[], nn.Module]", height: int, width: int
-) -> list[str]:
-    """Return how the cost differs from a count of the built network on the meta device."""
-    from archsearch.core.meta_cost import count_module
-
-    built = count_module(build, height, width)
+def _differences_of_built(cost: Cost, built: Cost) -> list[str]:
+    """Return how a closed form differs from a count of the built network on the meta device."""
     return [
         f"{name}: closed form {getattr(cost, name):,}, built module {getattr(built, name):,}"
         for name in ("params", "macs", "activations")
