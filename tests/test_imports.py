@@ -15,7 +15,8 @@ HEAVY = ("torch", "ray", "optuna", "pandas", "numpy", "matplotlib", "scipy", "sk
 LIGHT = (
     "archsearch",
     "archsearch.core.budget", "archsearch.core.family", "archsearch.core.task",
-    "archsearch.families.internimage", "archsearch.families.internimage_cost", "archsearch.heads",
+    "archsearch.families.internimage", "archsearch.families.internimage_cost",
+    "archsearch.heads.cost", "archsearch.heads",
     "archsearch.networks", "archsearch.paper.table_c",
     "archsearch.space.grid", "archsearch.space.scaling", "archsearch.space.search_space",
     "archsearch.storage.checkpoint", "archsearch.storage.study_folder",

@@ -5,7 +5,7 @@ from typing import get_args
 
 from archsearch.api.keywords import InputErrors, option
 from archsearch.core.family import Family
-from archsearch.heads.cost import HEADS, Convention, HeadCost, head_cost
+from archsearch.heads.cost import HEADS, Convention, HeadCost, head_cost, head_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,20 +36,27 @@ class HeadOptions:
             ValueError: naming every wrong value, and every option that needs a head.
         """
         problems = self._unknown() or (self._without_head() if self.head is None else [])
-        built = [name for name, head in HEADS.items() if head.is_built]
-        if verify and (self.two_backbones or (self.head in HEADS and self.head not in built)):
-            problems.append(
-                f"--verify builds one network with {', '.join(built)}; other heads and two "
-                "backbones are counted in closed form only"
-            )
+        if verify and not problems:
+            problems = self._not_built()
         if problems:
             raise InputErrors(problems)
         return self
 
+    def _not_built(self) -> list[str]:
+        built = [name for name, head in HEADS.items() if head.is_built]
+        if not self.two_backbones and (self.head is None or head_name(self.head) in built):
+            return []
+        return [
+            f"--verify builds one network with {', '.join(built)}; other heads and two backbones "
+            "are counted in closed form only"
+        ]
+
     def _unknown(self) -> list[str]:
         problems = []
-        if self.head is not None and self.head not in HEADS:
-            problems.append(f"--head: wanted {', '.join(HEADS)}, got {self.head!r}")
+        try:
+            head_name(self.head or "cascade")
+        except ValueError as error:
+            problems.append(f"--head: {error}")
         if self.convention not in get_args(Convention):
             wanted = " or ".join(get_args(Convention))
             problems.append(f"--convention: wanted {wanted}, got {self.convention!r}")

@@ -35,14 +35,18 @@ class FixedBoxes(nn.Module):
 
 
 BUILDERS: Mapping[str, Callable[[nn.Module, int], nn.Module]] = {
-    "mask-rcnn": lambda backbone, num_classes: FixedBoxes(mask_rcnn(backbone, num_classes)),
-    "cascade": lambda backbone, num_classes: FixedBoxes(cascade_mask_rcnn(backbone, num_classes)),
+    "mask-rcnn": mask_rcnn,
+    "cascade-mask-rcnn": cascade_mask_rcnn,
     "upernet": upernet,
 }
-"""The heads that this package builds, by name, on a backbone and for a number of classes; of
-two-stage detectors `FixedBoxes`."""
+"""The heads that this package builds, by name, on a backbone and for a number of classes."""
 
 
 def build(head: str, backbone: nn.Module, num_classes: int) -> nn.Module:
-    """The backbone with the head of that name, one of `BUILDERS`."""
-    return BUILDERS[head](backbone, num_classes)
+    """The backbone with the head of that name, one of `BUILDERS`, as `countable`."""
+    return countable(BUILDERS[head](backbone, num_classes))
+
+
+def countable(network: nn.Module) -> nn.Module:
+    """The network as it can be counted: a detector with fixed numbers of boxes."""
+    return FixedBoxes(network) if isinstance(network, Detector) else network

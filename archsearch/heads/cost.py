@@ -17,12 +17,12 @@ Convention = Literal["macs", "mmcv"]
 
 @dataclass(frozen=True)
 class Head:
-    """The cost of a head by the maps it receives and its classes, and the usual number of these.
+    """The cost of a head by the maps it receives, its classes and widths; the usual classes.
 
     ``is_built`` says whether this package builds it (`archsearch.heads.built`).
     """
 
-    cost: Callable[[FeatureMaps, int], Tally]
+    cost: Callable[..., Tally]
     num_classes: int
     is_built: bool = True
 
@@ -31,7 +31,7 @@ COCO, ADE20K = 80, 150
 
 HEADS: Mapping[str, Head] = {
     "mask-rcnn": Head(mask_rcnn, COCO),
-    "cascade": Head(cascade, COCO),
+    "cascade-mask-rcnn": Head(cascade, COCO),
     "dino": Head(dino, COCO, is_built=False),
     "upernet": Head(upernet, ADE20K),
     "mask2former": Head(mask2former, ADE20K, is_built=False),
@@ -39,21 +39,38 @@ HEADS: Mapping[str, Head] = {
 """The heads of Tables 3, 4 and 5 by name."""
 
 
-def count(
-    maps: FeatureMaps, head: str, num_classes: int | None = None, *, two_backbones: bool = False
-) -> Tally:
-    """The cost of a backbone with a head; by default with the classes of COCO or ADE20K.
-
-    With ``two_backbones`` the head is on a composite of two (`dino_cost.composite`).
+def head_name(text: str) -> str:
+    """The name of a head in `HEADS`; ``cascade`` is short for Cascade Mask R-CNN.
 
     Raises:
         ValueError: no head has that name.
     """
-    if head not in HEADS:
-        raise ValueError(f"wanted a head of {', '.join(HEADS)}, got {head!r}")
-    chosen = HEADS[head]
+    name = "cascade-mask-rcnn" if text == "cascade" else text
+    if name not in HEADS:
+        raise ValueError(f"wanted a head of {', '.join(HEADS)}, got {text!r}")
+    return name
+
+
+def count(
+    maps: FeatureMaps,
+    head: str,
+    num_classes: int | None = None,
+    *,
+    two_backbones: bool = False,
+    **widths: int,
+) -> Tally:
+    """The cost of a backbone with a head; by default with the classes of COCO or ADE20K.
+
+    With ``two_backbones`` the head is on a composite of two (`dino_cost.composite`). Mask R-CNN and
+    Cascade Mask R-CNN have ``width`` and ``hidden``, UperNet has ``width``, as the functions that
+    build them.
+
+    Raises:
+        ValueError: no head has that name.
+    """
+    chosen = HEADS[head_name(head)]
     maps = composite(maps) if two_backbones else maps
-    return maps.cost + chosen.cost(maps, num_classes or chosen.num_classes)
+    return maps.cost + chosen.cost(maps, num_classes or chosen.num_classes, **widths)
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,7 @@ def head_cost(
     Raises:
         ValueError: as `count`; or the network gives no four maps.
     """
-    maps = network.feature_maps(height, width)
+    maps, head = network.feature_maps(height, width), head_name(head)
     total = count(maps, head, num_classes, two_backbones=two_backbones)
     return HeadCost(
         total.params,

@@ -39,7 +39,7 @@ MASK2FORMER = {("InternImage-H", 896): ("1.31B", "4635G")}
 def head_claims() -> list[Claim]:
     """Every claim of the three tables, in their order."""
     claims = []
-    for head, rows in (("mask-rcnn", MASK_RCNN), ("cascade", CASCADE)):
+    for head, rows in (("mask-rcnn", MASK_RCNN), ("cascade-mask-rcnn", CASCADE)):
         for name, printed in rows.items():
             claims += _row(DETECTION, head, name, COCO_SIZE, printed)
     claims += _table_4()

@@ -5,12 +5,14 @@ Importing this module does not import torch.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from archsearch.core.cost import Cost, image_size
 from archsearch.core.family import Family
 from archsearch.core.numbers import LARGEST, quoted
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data, Splits, Task
+from archsearch.heads.cost import count
 from archsearch.scenes.data import Annotation, describe, load_verified
 
 if TYPE_CHECKING:
@@ -79,9 +81,33 @@ class OnMaps(Task):
         """
         return self.with_head(variant.build_backbone(recipe), data.num_classes)
 
+    def widths(self) -> dict[str, Any]:
+        """The widths of the head, by the names of the function that builds it."""
+        return {"width": self.width}
+
     def with_head(self, backbone: "nn.Module", num_classes: int) -> "nn.Module":
         """The head on a backbone."""
         raise NotImplementedError
+
+    def cost(self, variant: Family, data: Data, height: int, width: int) -> Cost:
+        """The cost of the network with its head, in closed form if the family's maps have one.
+
+        Detectors are counted with as many proposals and detections as there can be.
+        """
+        if type(variant).feature_maps is Family.feature_maps:
+            return self._counted(variant, data, height, width)
+        maps = variant.feature_maps(height, width)
+        total = count(maps, self.head, data.num_classes, **self.widths())
+        return Cost(total.params, total.macs, total.activations, image_size(height, width))
+
+    def _counted(self, variant: Family, data: Data, height: int, width: int) -> Cost:
+        from archsearch.core.meta_cost import count_module
+        from archsearch.heads.built import countable
+
+        def build() -> "nn.Module":
+            return countable(self.with_head(variant.build_backbone(), data.num_classes))
+
+        return count_module(build, height, width)
 
 
 def of_one_size(batch: "SceneBatch") -> Iterator["SceneBatch"]:

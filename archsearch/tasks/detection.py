@@ -8,10 +8,8 @@ does not import torch.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from archsearch.core.cost import Cost
-from archsearch.core.family import Family
 from archsearch.core.metrics import Metric
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Batch, Data, Group
@@ -76,20 +74,14 @@ class Detection(OnMaps):
         check_installed()
         return super().describe(name, recipe)
 
+    def widths(self) -> dict[str, Any]:
+        return {"width": self.width, "hidden": 4 * self.width}
+
     def with_head(self, backbone: "nn.Module", num_classes: int) -> "Detector":
         from archsearch.heads import cascade_mask_rcnn, mask_rcnn
 
         build = mask_rcnn if self.head == "mask-rcnn" else cascade_mask_rcnn
-        return build(backbone, num_classes, width=self.width, hidden=4 * self.width)
-
-    def cost(self, variant: Family, data: Data, height: int, width: int) -> Cost:
-        from archsearch.core.meta_cost import count_module
-        from archsearch.heads.built import FixedBoxes
-
-        def build() -> "nn.Module":
-            return FixedBoxes(self.with_head(variant.build_backbone(), data.num_classes))
-
-        return count_module(build, height, width)
+        return build(backbone, num_classes, **self.widths())
 
     def loss(
         self, model: "nn.Module", batch: Batch, recipe: Recipe

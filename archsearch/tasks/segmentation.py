@@ -8,11 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from archsearch.core.cost import Cost
-from archsearch.core.family import Family
 from archsearch.core.metrics import Metric
 from archsearch.core.recipe import Recipe
-from archsearch.core.task import Batch, Data, Group
+from archsearch.core.task import Batch, Group
 from archsearch.scenes.data import Annotation
 from archsearch.scenes.views import SegmentationView
 from archsearch.tasks.annotated import OnMaps, of_one_size
@@ -52,15 +50,7 @@ class Segmentation(OnMaps):
     def with_head(self, backbone: "nn.Module", num_classes: int) -> "nn.Module":
         from archsearch.heads import upernet
 
-        return upernet(backbone, num_classes, width=self.width)
-
-    def cost(self, variant: Family, data: Data, height: int, width: int) -> Cost:
-        from archsearch.core.meta_cost import count_module
-
-        def build() -> "nn.Module":
-            return self.with_head(variant.build_backbone(), data.num_classes)
-
-        return count_module(build, height, width)
+        return upernet(backbone, num_classes, **self.widths())
 
     def loss(
         self, model: "nn.Module", batch: Batch, recipe: Recipe

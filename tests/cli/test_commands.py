@@ -169,7 +169,7 @@ BAD = {
     "not both": ["count", "T", "--c1", "64"],
     "missing": ["count", "--c1", "64"],
     "rule 2": ["count", "48-32-1-2"],
-    "--head: wanted mask-rcnn, cascade, dino, upernet, mask2former, got 'x'": [
+    "--head: wanted a head of mask-rcnn, cascade-mask-rcnn, dino, upernet, mask2former, got 'x'": [
         "count",
         "T",
         "--head",

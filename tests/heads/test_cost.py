@@ -26,8 +26,8 @@ PRINTED = [
     ("mask-rcnn", "T", COCO, 48_905_696, "269.294", "269.82"),
     ("mask-rcnn", "S", COCO, 68_715_024, "339.374", "340.01"),
     ("mask-rcnn", "B", COCO, 115_245_264, "500.504", "501.33"),
-    ("cascade", "L", COCO, 277_307_236, "1397.291", "1398.86"),
-    ("cascade", "XL", COCO, 387_448_974, "1780.090", "1781.92"),
+    ("cascade-mask-rcnn", "L", COCO, 277_307_236, "1397.291", "1398.86"),
+    ("cascade-mask-rcnn", "XL", COCO, 387_448_974, "1780.090", "1781.92"),
     ("upernet", "T", (512, 2048), 59_062_300, "943.966", "944.48"),
     ("upernet", "S", (512, 2048), 79_866_956, "1016.772", "1017.39"),
     ("upernet", "B", (512, 2048), 128_387_852, "1183.855", "1184.67"),
@@ -109,7 +109,7 @@ RULES: dict[type, Callable[[Any, Tensor, Tensor], int]] = {
 }
 
 
-SLOW = [("mask-rcnn", "B", COCO), ("cascade", "L", COCO), ("upernet", "H", (896, 896))]
+SLOW = [("mask-rcnn", "B", COCO), ("cascade-mask-rcnn", "L", COCO), ("upernet", "H", (896, 896))]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_two_backbones_share_the_stem_and_are_connected_by_six_convolutions() ->
 
 
 def test_masks_of_other_classes_cost_their_last_convolution() -> None:
-    more = mask_head(81) + mask_head(80) * -1
+    more = mask_head(256, 81) + mask_head(256, 80) * -1
     assert more == Tally(257, 256 * 784, 784, 256 * 784 + 784)
 
 
@@ -165,5 +165,7 @@ def test_a_family_without_four_maps_and_an_unknown_head_are_refused() -> None:
         with pytest.raises(ValueError, match="ViT gives no four maps at strides 4, 8, 16 and 32"):
             call()
     maps = FeatureMaps((1, 1, 1, 1), ((1, 1),) * 4, Tally(), Tally())
-    with pytest.raises(ValueError, match=r"wanted a head of mask-rcnn, cascade, .*, got 'retina'"):
+    with pytest.raises(
+        ValueError, match=r"wanted a head of mask-rcnn, cascade-mask-rcnn, .*, got 'retina'"
+    ):
         count(maps, "retina")
