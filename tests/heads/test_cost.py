@@ -16,6 +16,7 @@ from archsearch.families.internimage import parse_network
 from archsearch.families.internimage_cost import operator_macs
 from archsearch.heads.built import BUILDERS, build
 from archsearch.heads.cost import HEADS, count
+from archsearch.heads.mask2former_cost import Sizes, mask2former
 from archsearch.heads.two_stage_cost import mask_head
 
 COCO = (1280, 800)
@@ -139,6 +140,14 @@ def test_mask2former_and_dino_have_the_printed_sizes() -> None:
     assert f"{segmenter.mmcv / 1e9:.3f}" == "4634.693"
     detector = count(h.feature_maps(*COCO), "dino", two_backbones=True)
     assert detector.params == 2_178_558_124
+
+
+def test_the_layers_of_mask2former_attend_to_the_coarsest_map_first() -> None:
+    """A number that transformers' modules have, too (`test_cost_and_transformers.py`)."""
+    sizes = Sizes(width=64, hidden=96, heads=4, queries=10, pixel_layers=2, layers=4)
+    sides = tuple((96 // stride, 96 // stride) for stride in (4, 8, 16, 32))
+    maps = FeatureMaps((4, 8, 16, 32), sides, Tally(), Tally())
+    assert mask2former(maps, 5, sizes).macs == 42_424_064
 
 
 def test_two_backbones_share_the_stem_and_are_connected_by_six_convolutions() -> None:

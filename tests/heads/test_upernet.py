@@ -100,6 +100,23 @@ def test_weights_are_stored_channels_last() -> None:
             assert weight.is_contiguous(memory_format=torch.channels_last), name
 
 
+def test_each_map_receives_all_coarser_ones() -> None:
+    decoder = small().eval().decoder
+    sides = ((13, 18), (7, 9), (4, 5), (2, 3))
+    maps = [torch.randn(1, c, *size) for c, size in zip((8, 16, 32, 64), sides, strict=True)]
+
+    def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+        return F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+    fourth = decoder.pooling(maps[3])
+    third = decoder.laterals[2](maps[2]) + resize(fourth, sides[2])
+    second = decoder.laterals[1](maps[1]) + resize(third, sides[1])
+    first = decoder.laterals[0](maps[0]) + resize(second, sides[0])
+    parts = [conv(x) for conv, x in zip(decoder.outputs, (first, second, third), strict=True)]
+    fused = decoder.fusion(torch.cat([resize(x, sides[0]) for x in (*parts, fourth)], 1))
+    torch.testing.assert_close(decoder(maps), decoder.classifier(fused))
+
+
 class TheirBackbone(nn.Module):
     """A backbone of transformers as our heads read one."""
 
