@@ -11,6 +11,7 @@ from archsearch.api.live import say
 from archsearch.api.options import Launch, Training
 from archsearch.cli.launch import print_plan
 from archsearch.cli.options import AsFormat, Format, PlanOnly, command_line, with_options
+from archsearch.searching.planned_networks import check_networks
 from archsearch.space.step_budget import StepBudget
 from archsearch.studies.compare import Families
 
@@ -28,7 +29,9 @@ def compare(plan: PlanOnly = False, output: AsFormat = Format.table, **options: 
     if plan and isinstance(families.budget, StepBudget):
         raise ValueError("a budget of time has no plan before it is measured: leave out --plan")
     if plan:
-        print_plan(families.final(families.first_rates), output)
+        study = families.final(families.first_rates)
+        check_networks(study)
+        print_plan(study, output)
         say(trainings_text(families))
     elif "failed" in compare_and_report(families, launch, command_line()).states().values():
         raise Exit(1)

@@ -7,8 +7,8 @@ size, the classes and the version of torch. This module imports torch only to co
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from functools import cache, partial
+from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,6 +34,17 @@ class Buildable(Protocol):
     def name(self) -> str: ...
 
 
+@dataclass(frozen=True)
+class Build:
+    """A call that builds the network of a variant; equal for equal variants."""
+
+    variant: Buildable
+    num_classes: int
+
+    def __call__(self) -> "nn.Module":
+        return self.variant.build(self.num_classes)
+
+
 def counted_cost(variant: Buildable, height: int, width: int, num_classes: int) -> Cost:
     """The cost of the built network; notes on doubts are logged once for each family.
 
@@ -53,7 +64,7 @@ def counted(variant: Buildable, height: int, width: int, num_classes: int) -> Va
     def count() -> Values:
         from archsearch.core.meta_cost import count
 
-        counted = count(partial(variant.build, num_classes), height, width)
+        counted = count(Build(variant, num_classes), height, width)
         doubts = {"is_complete": counted.is_complete, "notes": counted.notes}
         return {**asdict(counted.cost), **doubts}
 
@@ -66,7 +77,7 @@ def counted_params(variant: Buildable, num_classes: int) -> int:
     def count() -> Values:
         from archsearch.core.meta_cost import count_params
 
-        return {"params": count_params(partial(variant.build, num_classes))}
+        return {"params": count_params(Build(variant, num_classes))}
 
     return int(kept(variant, f"params {num_classes}", count)["params"])
 

@@ -33,7 +33,7 @@ def test_the_first_number_above_is_exact(shape: str, a: int, b: int, start: int,
         return SHAPES[shape](n, a, b)
 
     finite = [s for n in range(start, 60) if (s := size(n)) < math.inf]
-    target = (finite[0] + at * (finite[-1] - finite[0])) if finite else 1.0
+    target = min(finite[0] + at * (finite[-1] - finite[0]), finite[-1]) if finite else 1.0
     expected = next(n for n in range(start, 100) if size(n) >= target)
     assert first_above(size, start, target, lambda _: None) == expected
 
