@@ -214,13 +214,9 @@ def _num_params(model: nn.Module) -> int:
 
 def _forward(model: nn.Module, images: Tensor) -> Any:
     """The output; attention is split into matrix products, which have formulas everywhere."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
     try:
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), images.device:
             return model(images)
     except Exception as error:
         height, width = images.shape[2:]
         raise NetworkError(f"forward at {height}x{width} pixels", error) from error
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)

@@ -138,13 +138,27 @@ class Reads(nn.Module):
         self.head = nn.Linear(3, 10)
 
     def forward(self, images: Tensor) -> Tensor:
-        assert float(images.sum().item()) >= 0
+        assert float(images.sum().item()) < 1e6
         return self.head(images.mean((2, 3)))
 
 
 def test_a_forward_pass_that_reads_values_is_counted_on_the_cpu() -> None:
     assert count(Reads, 8, 8).cost.macs == 30
     assert training_output(Reads, 8, 8) == "(2, 10)"
+
+
+def test_attention_on_the_cpu_is_counted_as_on_the_meta_device() -> None:
+    class ReadsAndAttends(Reads):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.TransformerEncoderLayer(3, 1, 12, batch_first=True)
+
+        def forward(self, images: Tensor) -> Tensor:
+            y: Tensor = self.layer(images.flatten(2).mT).mean(1)
+            return super().forward(attended(y[:, None]).mT[..., None] + images)
+
+    cost = count(ReadsAndAttends, 2, 2).cost
+    assert cost.macs == 4 * (4 * 9 + 2 * 36) + 2 * 4 * 4 * 3 + 2 * 3 + 30
 
 
 def test_lazy_layers_are_counted() -> None:

@@ -177,6 +177,13 @@ def test_an_operator_without_a_formula_is_a_warning_and_no_difference(
     check_variant(net(tmp_path, with_forward(body, text))(16, 2), resolve("quick", {}))
 
 
+def test_a_network_without_parameters_is_refused(tmp_path: Path) -> None:
+    body = "return x.mean((1, 2, 3))[:, None].expand(-1, 1000)"
+    text = with_forward(body, NET).replace("nn.Sequential(nn", "Between(); (nn")
+    with pytest.raises(ValueError, match="Net 16-2 has no parameters: there is nothing to train"):
+        check_variant(net(tmp_path, text)(16, 2), resolve("quick", {}))
+
+
 def test_a_network_to_train_or_count_is_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_cli: Any
 ) -> None:
