@@ -19,6 +19,9 @@ CROP_SIDES = (384, 600)
 """Shorter sides before a crop, the limit of the longer side, and sides of the crop: the
 augmentation in general use with multi-scale training."""
 
+RATIOS = (0.5, 2.0)
+"""Least and largest resizing of an image before a square is cut out of it."""
+
 CROP_TRIES = 10
 """Crops that are drawn until one is not mostly of a single class."""
 
@@ -90,16 +93,17 @@ def _colors_and_flip(scene: Scene, random: Random, distort: bool, flip: bool) ->
 class SegmentationView:
     """A random square of the image in training, the whole image in evaluation.
 
-    In training, the image is resized to 0.5 to 2 times the size that has the shorter side
+    In training, the image is resized to ``ratios`` times the size that has the shorter side
     ``shorter`` (and the longer side ``longer`` at most), and a square of side ``crop`` is cut out,
     drawn again if one class fills more than ``max_share`` of its annotated pixels. A smaller image
-    is padded. Half of the squares are mirrored (not without ``flip``), and colors are distorted.
+    is padded. Half of the squares are mirrored with ``flip``, and colors are distorted with
+    ``distort``.
     """
 
     crop: int = 512
     shorter: int = 512
     longer: int = 2048
-    ratios: tuple[float, float] = (0.5, 2.0)
+    ratios: tuple[float, float] = RATIOS
     max_share: float = 0.75
     distort: bool = True
     flip: bool = True

@@ -49,8 +49,15 @@ DETECTION_RECIPES: Mapping[str, Recipe] = {
 """Table 3's recipes (1x and 3x with multi-scale training), and a small one for ``pasted``."""
 
 SEGMENTATION_RECIPES: Mapping[str, Recipe] = {
-    "quick-segment": replace(
-        _QUICK_DETECT, name="quick-segment", schedule="poly", lr_drops=(), clip_norm=1.0
+    "quick-segment": Recipe(
+        name="quick-segment",
+        epochs=20,
+        batch_size=8,
+        image_size=128,
+        lr=5e-3,
+        schedule="poly",
+        warmup_steps=100,
+        threads=2,
     ),
     "upernet-160k": Recipe(
         name="upernet-160k",
@@ -62,6 +69,8 @@ SEGMENTATION_RECIPES: Mapping[str, Recipe] = {
         schedule="poly",
         warmup_steps=1500,
         drop_path=0.2,
+        crop="resized",
+        color_jitter=0.5,
         flip=True,
         precision="bf16",
         val_fraction=0.02,
@@ -83,6 +92,8 @@ NOT_IN_PAPER: Mapping[str, str] = {
     "16: 159,702 steps",
     "UperNet's crop and rate": "512 and 6e-5 for T, S and B; L and XL take image_size=640 and "
     "lr=2e-5",
+    "UperNet's augmentation": "not printed; images resized by 0.5 to 2 and distorted colors, the "
+    "common default",
     "Cascade XL": "the paper prints batch 16 and rate 1e-4, released are 64 and 2e-4",
     "means of the losses": "of one image each, as with one image per GPU; released with two",
     "precision": "not printed; these recipes use bf16",

@@ -12,7 +12,7 @@ from archsearch.core.metrics import Metric
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Batch, Group
 from archsearch.scenes.data import Annotation
-from archsearch.scenes.views import SegmentationView
+from archsearch.scenes.views import RATIOS, SegmentationView
 from archsearch.tasks.annotated import OnMaps, of_one_size
 
 if TYPE_CHECKING:
@@ -28,7 +28,11 @@ _SPLITS = {"val": "Validation", "test": "Test"}
 @dataclass(frozen=True)
 class Segmentation(OnMaps):
     """UperNet; the published head has 512 channels. The recipe's ``image_size`` is the side of the
-    squares that it trains on, and the shorter side of the whole images that it is measured on."""
+    squares that it trains on, and the shorter side of the whole images that it is measured on.
+
+    Training images are resized by 0.5 to 2 with ``crop=resized``, and their colors distorted with a
+    ``color_jitter`` above 0, always as strongly as `archsearch.scenes.transforms.distorted` says.
+    """
 
     head: str = "upernet"
     width: int = 512
@@ -45,7 +49,14 @@ class Segmentation(OnMaps):
 
     def view(self, recipe: Recipe) -> SegmentationView:
         side = recipe.image_size
-        return SegmentationView(side, side, LONGER_SIDE * side, flip=recipe.flip)
+        return SegmentationView(
+            crop=side,
+            shorter=side,
+            longer=LONGER_SIDE * side,
+            ratios=RATIOS if recipe.crop == "resized" else (1.0, 1.0),
+            distort=recipe.color_jitter > 0,
+            flip=recipe.flip,
+        )
 
     def with_head(self, backbone: "nn.Module", num_classes: int) -> "nn.Module":
         from archsearch.heads import upernet

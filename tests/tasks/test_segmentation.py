@@ -9,9 +9,11 @@ from archsearch.core.interrupted import Interrupted
 from archsearch.core.recipe import QUICK
 from archsearch.heads import upernet_model
 from archsearch.running.train_trial import train_trial, training_of
+from archsearch.scenes.views import SegmentationView
 from archsearch.study import Trial
 from archsearch.tasks import task_from_dict
 from archsearch.tasks.annotated import of_one_size
+from archsearch.tasks.recipes import SEGMENTATION_RECIPES
 from archsearch.tasks.segmentation import Segmentation
 from archsearch.training.device import settings
 from archsearch.training.process_group import SINGLE_PROCESS
@@ -99,6 +101,17 @@ def test_the_measure_does_not_depend_on_the_images_beside():
         parts = one.splits.parts(batch, 2)
         assert TASK.measure(one.model, parts, SINGLE_PROCESS) == pytest.approx(both)
         assert TASK.measure(one.model, [], SINGLE_PROCESS) is None
+
+
+def test_the_recipe_decides_how_images_are_augmented():
+    """The quick one cuts squares only, so that digits keep their sides and colors."""
+    published = SEGMENTATION_RECIPES["upernet-160k"]
+    assert TASK.view(published) == SegmentationView(512, 512, 2048, (0.5, 2.0), distort=True)
+    quick = SEGMENTATION_RECIPES["quick-segment"]
+    plain = SegmentationView(128, 128, 512, (1.0, 1.0), distort=False, flip=False)
+    assert TASK.view(quick) == plain
+    assert TASK.view(replace(quick, crop="resized")).ratios == (0.5, 2.0)
+    assert TASK.view(replace(quick, color_jitter=0.5)).distort
 
 
 def test_the_cost_is_that_of_the_published_head():
