@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from archsearch.heads.instances import Detections, Instances
-    from archsearch.heads.published import cascade_mask_rcnn, mask_rcnn, upernet
+    from archsearch.heads.published import cascade_mask_rcnn, mask2former, mask_rcnn, upernet
 
 _MODULES = {
     "Detections": "instances", "Instances": "instances",
-    "cascade_mask_rcnn": "published", "mask_rcnn": "published", "upernet": "published",
+    "cascade_mask_rcnn": "published", "mask2former": "published", "mask_rcnn": "published",
+    "upernet": "published",
 }  # fmt: skip
 
-__all__ = ["Detections", "Instances", "cascade_mask_rcnn", "mask_rcnn", "upernet"]
+__all__ = [
+    "Detections", "Instances", "cascade_mask_rcnn", "mask2former", "mask_rcnn", "upernet",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:

@@ -1,7 +1,6 @@
 """Closed-form cost of Mask2Former (Cheng et al., CVPR 2022) as InternImage-H uses it (Table 5).
 
-The sizes are those of the released configuration. The package has no such module; the tests build
-that of the library transformers and compare.
+The sizes are those of the released configuration.
 """
 
 from dataclasses import dataclass
@@ -30,6 +29,11 @@ class Sizes:
     queries: int = 200
     pixel_layers: int = 6
     layers: int = 9
+
+    @classmethod
+    def of_width(cls, width: int) -> "Sizes":
+        """The published numbers of layers and queries at another width, with heads of 32."""
+        return cls(width=width, hidden=4 * width, heads=max(1, width // 32))
 
 
 H = Sizes()

@@ -1,4 +1,4 @@
-"""The detectors of the paper's Table 3 and the segmenter of Table 5 on any backbone of four maps.
+"""The detectors and segmenters of the paper's Tables 3, 4 and 5 on any backbone of four maps.
 
 Sizes and training settings are those of the released configurations.
 """
@@ -10,6 +10,8 @@ from torch import nn
 from archsearch.heads.backbone import map_channels
 from archsearch.heads.detector import Detector
 from archsearch.heads.fpn import FPN, WIDTH
+from archsearch.heads.mask2former_cost import H, Sizes
+from archsearch.heads.mask2former_model import Mask2Former
 from archsearch.heads.region_heads import HIDDEN, BoxHead, MaskHead, conv_trunk, linear_trunk
 from archsearch.heads.rpn import RPN, SCALE
 from archsearch.heads.stage import Stage
@@ -108,3 +110,28 @@ def upernet(
             classes is out of range.
     """
     return UperNet(backbone, channels or map_channels(backbone), num_classes, width)
+
+
+def mask2former(
+    backbone: nn.Module,
+    num_classes: int = 150,
+    *,
+    channels: Sequence[int] | None = None,
+    sizes: Sizes = H,
+) -> Mask2Former:
+    """Mask2Former (Cheng et al., CVPR 2022), from the layers of the library transformers.
+
+    >>> segmenter = mask2former(internimage.create_model("H", features_only=True))
+
+    Args:
+        backbone: maps images ``(N, 3, H, W)`` to four maps at strides 4, 8, 16 and 32.
+        num_classes: classes of pixels, from 2 to 255.
+        channels: of the four maps; by default they are those of a small image's maps.
+        sizes: widths and numbers of layers (`archsearch.heads.mask2former_cost.Sizes`).
+
+    Raises:
+        MissingTransformersError: transformers is not installed.
+        ValueError: the backbone gives anything but four maps at these strides, or the number of
+            classes or a width is out of range.
+    """
+    return Mask2Former(backbone, channels or map_channels(backbone), num_classes, sizes)

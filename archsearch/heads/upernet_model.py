@@ -128,15 +128,20 @@ class UperNet(nn.Module):
         return loss + AUXILIARY_WEIGHT * auxiliary, (labels != IGNORED).sum()
 
     def _check(self, images: Tensor, labels: Tensor) -> None:
-        problems = []
-        wanted = (images.shape[0], *images.shape[2:])
-        if labels.shape != wanted or labels.dtype != torch.int64:
-            got = f"{tuple(labels.shape)} {str(labels.dtype).removeprefix('torch.')}"
-            problems.append(f"labels: wanted {wanted} int64, got {got}")
+        problems = label_problems(images, labels)
         if self.training and len(images) == 1:
             problems.append("UperNet trains on two or more images at once (BatchNorm), got 1")
         if problems:
             raise ValueError("; ".join(problems))
+
+
+def label_problems(images: Tensor, labels: Tensor) -> list[str]:
+    """What is wrong with the label maps of images: nothing if they are ``(N, H, W)`` int64."""
+    wanted = (images.shape[0], *images.shape[2:])
+    if labels.shape == wanted and labels.dtype == torch.int64:
+        return []
+    got = f"{tuple(labels.shape)} {str(labels.dtype).removeprefix('torch.')}"
+    return [f"labels: wanted {wanted} int64, got {got}"]
 
 
 def resized(x: Tensor, size: Sequence[int]) -> Tensor:
