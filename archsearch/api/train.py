@@ -39,12 +39,12 @@ class FullTraining(FamilyOptions):
     task: TaskName = option("classify", "Train a classifier, a detector or a segmenter.")
     head: str | None = option(
         None,
-        "Use this head: mask-rcnn (the default of detect), cascade-mask-rcnn, or upernet (of "
-        "segment).",
+        "Use this head: mask-rcnn (the default of detect), cascade-mask-rcnn, upernet (the default "
+        "of segment) or mask2former.",
         metavar="NAME",
     )
     head_width: int | None = option(
-        None, "Give the head this many channels; the default is the published 256 or 512."
+        None, "Give the head this many channels; the default is the published one."
     )
     data: str | None = option(
         None,
@@ -56,7 +56,7 @@ class FullTraining(FamilyOptions):
         None,
         "Train with the recipe quick (the default), cifar, table-b or one column of table-b; "
         "detect with quick-detect, mask-rcnn-1x, mask-rcnn-3x, cascade-1x or cascade-3x, segment "
-        "with quick-segment or upernet-160k.",
+        "with quick-segment, upernet-160k or mask2former-80k.",
         metavar="NAME",
     )
     epochs: int | None = option(None, EPOCHS_HELP)

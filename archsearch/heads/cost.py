@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from archsearch.core.cost import Cost, FeatureMaps, Tally, image_size
 from archsearch.core.family import Family
@@ -57,13 +57,13 @@ def count(
     num_classes: int | None = None,
     *,
     two_backbones: bool = False,
-    **widths: int,
+    **widths: Any,
 ) -> Tally:
     """The cost of a backbone with a head; by default with the classes of COCO or ADE20K.
 
     With ``two_backbones`` the head is on a composite of two (`dino_cost.composite`). Mask R-CNN and
-    Cascade Mask R-CNN have ``width`` and ``hidden``, UperNet has ``width``, as the functions that
-    build them.
+    Cascade Mask R-CNN have ``width`` and ``hidden``, UperNet has ``width``, Mask2Former ``sizes``,
+    as the functions that build them.
 
     Raises:
         ValueError: no head has that name.

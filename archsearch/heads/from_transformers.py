@@ -1,13 +1,15 @@
 """The layers of the library transformers that Mask2Former and DINO are built from.
 
-The library is needed for these two heads only, and imported when one is built.
+The library is needed for these two heads only, and imported when one is built. Importing this
+module does not import torch.
 """
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 INSTALL = "pip install 'archsearch[transformers]'"
 
@@ -39,7 +41,7 @@ def modeling(name: str) -> Any:
     return import_module(f"transformers.models.{name}.modeling_{name}")
 
 
-def initialize(part: nn.Module, network: Any) -> None:
+def initialize(part: "nn.Module", network: Any) -> None:
     """Draw the weights as the network of transformers (without its parts) draws those of its own.
 
     Modules are visited from the innermost outwards, so that a layer's rule overrides those of the

@@ -15,12 +15,18 @@ from archsearch.heads.layer_cost import (
     repeated,
 )
 
+GROUPS = 32
+"""Groups of the norms in the pixel decoder."""
+
 
 @dataclass(frozen=True)
 class Sizes:
     """``width`` channels everywhere, ``hidden`` in the feed-forward layers; ``heads`` in attention.
 
     The pixel decoder has ``pixel_layers`` layers, the decoder of the queries ``layers``.
+
+    Raises:
+        ValueError: the width is no multiple of 32 and of the heads.
     """
 
     width: int = 1024
@@ -29,6 +35,13 @@ class Sizes:
     queries: int = 200
     pixel_layers: int = 6
     layers: int = 9
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.width % GROUPS or self.width % self.heads:
+            raise ValueError(
+                f"the width of Mask2Former must be a multiple of {GROUPS} (groups of the norms) "
+                f"and of its heads ({self.heads}), got {self.width}"
+            )
 
     @classmethod
     def of_width(cls, width: int) -> "Sizes":

@@ -18,9 +18,6 @@ from archsearch.heads.from_transformers import initialize, modeling
 from archsearch.heads.mask2former_cost import H, Sizes
 from archsearch.heads.upernet_model import IGNORED, label_problems, resized
 
-GROUPS = 32
-"""Groups of the norms in the pixel decoder."""
-
 Prediction = tuple[Tensor, Tensor]
 """Logits of the masks ``(N, Q, h, w)`` and of the classes ``(N, Q, K + 1)``; the last is that of
 no object."""
@@ -37,14 +34,15 @@ class Mask2Former(nn.Module):
 
     Raises:
         MissingTransformersError: transformers is not installed.
-        ValueError: K is not from 2 to 255, or the width cannot be divided into groups and heads.
+        ValueError: K is not from 2 to 255.
     """
 
     def __init__(
         self, backbone: nn.Module, channels: Sequence[int], num_classes: int, sizes: Sizes = H
     ) -> None:
         super().__init__()
-        _check_sizes(num_classes, sizes)
+        if not 2 <= num_classes <= IGNORED:
+            raise ValueError(f"num_classes must be from 2 to {IGNORED}, got {num_classes}")
         theirs = modeling("mask2former")
         config = _config(theirs, num_classes, sizes)
         self.num_classes, self.backbone = num_classes, backbone
@@ -148,16 +146,3 @@ def _config(theirs: Any, num_classes: int, sizes: Sizes) -> Any:
         decoder_layers=sizes.layers + 1,  # they count the prediction before the first
         num_labels=num_classes,
     )
-
-
-def _check_sizes(num_classes: int, sizes: Sizes) -> None:
-    problems = []
-    if not 2 <= num_classes <= IGNORED:
-        problems.append(f"num_classes must be from 2 to {IGNORED}, got {num_classes}")
-    if sizes.width < 1 or sizes.width % GROUPS or sizes.width % sizes.heads:
-        problems.append(
-            f"the width must be a multiple of {GROUPS} (groups of the norms) and of the heads "
-            f"({sizes.heads}), got {sizes.width}"
-        )
-    if problems:
-        raise ValueError("; ".join(problems))

@@ -3,7 +3,7 @@
 Importing this module does not import torch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,22 +27,24 @@ if TYPE_CHECKING:
 class OnMaps(Task):
     """Base class of tasks whose network is a family's backbone of four maps with a head.
 
-    ``width`` is the number of channels of the head's maps.
+    ``width`` is the number of channels of the head's maps; by default the published one.
 
     Raises:
         ValueError: lists every wrong option.
     """
 
     head: str
-    width: int
+    width: int | None
 
-    heads: ClassVar[tuple[str, ...]]
-    """The names of the heads."""
+    heads: ClassVar[Mapping[str, int]]
+    """The names of the heads, and their published widths."""
     annotation: ClassVar[Annotation]
     """What the task trains on."""
 
     def __post_init__(self) -> None:
         problems = []
+        if self.width is None:
+            object.__setattr__(self, "width", self.heads.get(self.head, 1))
         if self.head not in self.heads:
             problems.append(f"head must be {' or '.join(self.heads)}, got {quoted(self.head)}")
         if type(self.width) is not int or not 1 <= self.width <= LARGEST:
@@ -81,9 +83,14 @@ class OnMaps(Task):
         """
         return self.with_head(variant.build_backbone(recipe), data.num_classes)
 
+    def channels(self) -> int:
+        """The width."""
+        assert self.width is not None
+        return self.width
+
     def widths(self) -> dict[str, Any]:
         """The widths of the head, by the names of the function that builds it."""
-        return {"width": self.width}
+        return {"width": self.channels()}
 
     def with_head(self, backbone: "nn.Module", num_classes: int) -> "nn.Module":
         """The head on a backbone."""

@@ -49,9 +49,9 @@ class Detection(OnMaps):
     """
 
     head: str = "mask-rcnn"
-    width: int = 256
+    width: int | None = None
 
-    heads: ClassVar[tuple[str, ...]] = ("mask-rcnn", "cascade-mask-rcnn")
+    heads: ClassVar[Mapping[str, int]] = {"mask-rcnn": 256, "cascade-mask-rcnn": 256}
     annotation: ClassVar[Annotation] = "masks"
     ranking_metric: ClassVar[str] = "val_box_ap"
     measures: ClassVar[tuple[str, ...]] = tuple(_LABELS)
@@ -75,7 +75,7 @@ class Detection(OnMaps):
         return super().describe(name, recipe)
 
     def widths(self) -> dict[str, Any]:
-        return {"width": self.width, "hidden": 4 * self.width}
+        return {"width": self.channels(), "hidden": 4 * self.channels()}
 
     def with_head(self, backbone: "nn.Module", num_classes: int) -> "Detector":
         from archsearch.heads import cascade_mask_rcnn, mask_rcnn

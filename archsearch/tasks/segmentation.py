@@ -1,16 +1,19 @@
-"""Semantic segmentation: a class per pixel, cross entropy, mean intersection over union.
+"""Semantic segmentation: a class per pixel, mean intersection over union.
 
-The loss is the mean over the labeled pixels of all images of a step, whatever processes and parts
-they are in. Importing this module does not import torch.
+UperNet's loss is the mean over the labeled pixels of all images of a step, Mask2Former's the mean
+over the images, whatever processes and parts they are in. Importing this module does not import
+torch.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from archsearch.core.metrics import Metric
 from archsearch.core.recipe import Recipe
-from archsearch.core.task import Batch, Group
+from archsearch.core.task import Batch, Data, Group
+from archsearch.heads.from_transformers import check_installed
+from archsearch.heads.mask2former_cost import Sizes
 from archsearch.scenes.data import Annotation
 from archsearch.scenes.views import RATIOS, SegmentationView
 from archsearch.tasks.annotated import OnMaps, of_one_size
@@ -27,17 +30,20 @@ _SPLITS = {"val": "Validation", "test": "Test"}
 
 @dataclass(frozen=True)
 class Segmentation(OnMaps):
-    """UperNet; the published head has 512 channels. The recipe's ``image_size`` is the side of the
-    squares that it trains on, and the shorter side of the whole images that it is measured on.
+    """UperNet or Mask2Former; the published heads have 512 and 1024 channels.
+
+    Mask2Former's feed-forward layers are four times as wide, and each attention head has 32
+    channels. The recipe's ``image_size`` is the side of the squares that the network trains on, and
+    the shorter side of the whole images that it is measured on.
 
     Training images are resized by 0.5 to 2 with ``crop=resized``, and their colors distorted with a
     ``color_jitter`` above 0, always as strongly as `archsearch.scenes.transforms.distorted` says.
     """
 
     head: str = "upernet"
-    width: int = 512
+    width: int | None = None
 
-    heads: ClassVar[tuple[str, ...]] = ("upernet",)
+    heads: ClassVar[Mapping[str, int]] = {"upernet": 512, "mask2former": 1024}
     annotation: ClassVar[Annotation] = "label maps"
     ranking_metric: ClassVar[str] = "val_miou"
     measures: ClassVar[tuple[str, ...]] = tuple(_LABELS)
@@ -46,6 +52,25 @@ class Segmentation(OnMaps):
         for name, label in _LABELS.items()
         for split, title in _SPLITS.items()
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.widths()
+
+    def widths(self) -> dict[str, Any]:
+        """The widths of the head; of Mask2Former as `Sizes`.
+
+        Raises:
+            ValueError: Mask2Former's width is no multiple of 32.
+        """
+        if self.head == "upernet":
+            return super().widths()
+        return {"sizes": Sizes.of_width(self.channels())}
+
+    def describe(self, name: str, recipe: Recipe) -> Data:
+        if self.head == "mask2former":
+            check_installed(self.head)
+        return super().describe(name, recipe)
 
     def view(self, recipe: Recipe) -> SegmentationView:
         side = recipe.image_size
@@ -59,14 +84,15 @@ class Segmentation(OnMaps):
         )
 
     def with_head(self, backbone: "nn.Module", num_classes: int) -> "nn.Module":
-        from archsearch.heads import upernet
+        from archsearch.heads import mask2former, upernet
 
-        return upernet(backbone, num_classes, **self.widths())
+        build = upernet if self.head == "upernet" else mask2former
+        return build(backbone, num_classes, **self.widths())
 
     def loss(
         self, model: "nn.Module", batch: Batch, recipe: Recipe
     ) -> tuple["Tensor", "Tensor | int"]:
-        """Cross entropy with that of the auxiliary head, and the number of labeled pixels."""
+        """The summed loss of the head, and the number of labeled pixels or of images."""
         import torch
 
         del recipe

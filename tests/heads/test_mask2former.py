@@ -1,6 +1,5 @@
 """Mask2Former: logits and losses equal transformers' with the same weights."""
 
-from importlib import util
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archsearch.families.internimage import parse_network
-from archsearch.heads import from_transformers, mask2former
+from archsearch.heads import mask2former
 from archsearch.heads.mask2former_cost import Sizes
 from archsearch.scenes.pasted import pasted
 from internimage.config import stacked
@@ -19,27 +18,7 @@ CLASSES = 5
 SMALL = Sizes(width=32, hidden=64, heads=2, queries=10, pixel_layers=1, layers=3)
 
 
-def test_without_transformers_the_message_names_the_extra(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(from_transformers, "find_spec", lambda _: None)
-    with pytest.raises(
-        ValueError, match=r"not installed: pip install 'archsearch\[transformers\]'"
-    ):
-        mask2former(InternImage(stacked(8, 4, 1, 1), features_only=True))
-
-
-def test_all_wrong_sizes_are_named_at_once() -> None:
-    wrong = r"num_classes must be from 2 to 255, got 1; the width must be a multiple of 32 .* \(3\)"
-    with pytest.raises(ValueError, match=wrong):
-        mask2former(nn.Identity(), 1, channels=(1, 1, 1, 1), sizes=Sizes(width=64, heads=3))
-    assert Sizes.of_width(1024) == Sizes()
-
-
-if util.find_spec("transformers") is None:
-    pytest.skip("could not import 'transformers'", allow_module_level=True)
-
-import transformers
+transformers = pytest.importorskip("transformers")
 
 
 def small(num_classes: int = CLASSES) -> Any:
@@ -179,7 +158,6 @@ def test_two_images_are_learned_by_heart() -> None:
         losses.append((loss / num).item())
     predicted = model.eval()(images).argmax(1)
     counted = labels != 255
-    print(losses[::20], (predicted == labels)[counted].float().mean())
     assert losses[-1] < losses[0] / 4
     assert (predicted == labels)[counted].float().mean() > 0.97
 
