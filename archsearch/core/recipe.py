@@ -30,7 +30,8 @@ class Recipe:
     ``lr_drops``, and ``poly`` lowers it linearly to zero. ``warmup_steps`` are optimizer steps of
     warm-up, instead of ``warmup_epochs``. A block's rate is ``layer_decay`` times that of the next
     block. Detectors see images with a shorter side out of ``shorter_sides`` (empty for
-    ``image_size``) and a longer side of at most ``longer_side``.
+    ``image_size``) and a longer side of at most ``longer_side``; the side of their square anchors
+    is ``anchor_scale`` strides, and each stage learns from ``sampled_boxes`` per image.
 
     Raises:
         ValueError: lists every wrong field.
@@ -65,6 +66,8 @@ class Recipe:
     layer_decay: float = 1.0
     shorter_sides: tuple[int, ...] = ()
     longer_side: int = 1333
+    anchor_scale: float = 8.0
+    sampled_boxes: int = 512
 
     def __post_init__(self) -> None:
         for key in _TUPLES:  # JSON gives lists
@@ -100,7 +103,8 @@ _SETTABLE = tuple(key for key in _HINTS if key != "name")
 _LATER = {
     key: getattr(Recipe, key)
     for key in (
-        "schedule", "lr_drops", "warmup_steps", "layer_decay", "shorter_sides", "longer_side"
+        "schedule", "lr_drops", "warmup_steps", "layer_decay", "shorter_sides", "longer_side",
+        "anchor_scale", "sampled_boxes",
     )
 }  # fmt: skip
 """Fields that were added after trials were stored, with their defaults."""
@@ -117,11 +121,11 @@ _POSITIVE: _Range = (lambda v: v > 0, "more than 0")
 _SHARE: _Range = (lambda v: 0 <= v < 1, "0 or more, below 1")
 _RANGES: dict[str, _Range] = {
     **dict.fromkeys(("epochs", "image_size", "threads"), _at_least(1)),
-    **dict.fromkeys(("longer_side", *_TUPLES), _at_least(1)),
+    **dict.fromkeys(("longer_side", "sampled_boxes", *_TUPLES), _at_least(1)),
     "batch_size": _at_least(2),  # BatchNorm fails for one image with a 1x1 feature map
     **dict.fromkeys(("weight_decay", "warmup_epochs", "warmup_steps"), _at_least(0)),
     **dict.fromkeys(("color_jitter", "mixup", "cutmix"), _at_least(0)),
-    **dict.fromkeys(("lr", "clip_norm", "layer_scale"), _POSITIVE),
+    **dict.fromkeys(("lr", "clip_norm", "layer_scale", "anchor_scale"), _POSITIVE),
     **dict.fromkeys(("label_smoothing", "drop_path", "val_fraction"), _SHARE),
     "erasing": (lambda v: 0 <= v <= 1, "a probability"),
     "ema_decay": (lambda v: 0 < v < 1, "more than 0, below 1"),

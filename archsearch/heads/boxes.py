@@ -44,9 +44,14 @@ def coverage(boxes: Tensor, regions: Tensor) -> Tensor:
 
 def _shared(first: Tensor, second: Tensor) -> Tensor:
     """Areas ``(A, B)`` of the intersections."""
-    corner = torch.minimum(first[:, None, 2:], second[:, 2:])
-    sides = (corner - torch.maximum(first[:, None, :2], second[:, :2])).clamp(min=0)
-    return sides[..., 0] * sides[..., 1]
+    rows, columns = first.T[..., None], second.T.contiguous()  # one axis at a time is vectorized
+    width, height = (
+        (
+            torch.minimum(rows[i + 2], columns[i + 2]) - torch.maximum(rows[i], columns[i])
+        ).clamp_(min=0)
+        for i in (0, 1)
+    )
+    return width * height
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:

@@ -18,6 +18,9 @@ from archsearch.heads.boxes import iou
 
 log = logging.getLogger("archsearch")
 
+BLOCK = 256
+"""Boxes whose overlaps with each other are in memory at once."""
+
 Nms = Callable[[Tensor, Tensor, float], Tensor]
 
 
@@ -48,19 +51,29 @@ def chosen_nms() -> Nms:
 
 
 def plain_nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """`nms` in plain torch, in ``(M, M)`` memory.
+    """`nms` in plain torch: a block of the highest scores at a time, which suppresses the rest."""
+    rest, kept = scores.argsort(descending=True, stable=True), [scores.new_zeros(0).long()]
+    while len(rest):
+        block, rest = rest[:BLOCK], rest[BLOCK:]
+        kept.append(block[_kept_in_block(boxes[block], threshold)])
+        suppressed = (iou(boxes[kept[-1]], boxes[rest]) > threshold).any(0)
+        rest = rest[~suppressed]
+    return torch.cat(kept)
 
-    All boxes are decided at once from the previous decision, until it repeats. A box is decided
-    rightly after as many steps as there are boxes in the longest chain of overlaps that leads to
-    it, which is far fewer than the kept boxes.
+
+def _kept_in_block(boxes: Tensor, threshold: float) -> Tensor:
+    """Which of the boxes, by falling score, no kept box before them suppresses.
+
+    All are decided at once from the previous decision, until it repeats. A box is decided rightly
+    after as many steps as there are boxes in the longest chain of overlaps that leads to it, which
+    is far fewer than the kept boxes.
     """
-    order = scores.argsort(descending=True, stable=True)
-    overlaps = (iou(boxes[order], boxes[order]) > threshold).triu(1).float()
-    kept = torch.ones_like(order, dtype=torch.bool)
+    overlaps = (iou(boxes, boxes) > threshold).triu(1).float()
+    kept = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
     while True:
         previous, kept = kept, kept.float() @ overlaps < 0.5  # a product is faster than `any`
         if torch.equal(previous, kept):
-            return order[kept]
+            return kept
 
 
 def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:

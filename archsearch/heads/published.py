@@ -14,7 +14,7 @@ from archsearch.heads.mask2former_cost import H, Sizes
 from archsearch.heads.mask2former_model import Mask2Former
 from archsearch.heads.region_heads import HIDDEN, BoxHead, MaskHead, conv_trunk, linear_trunk
 from archsearch.heads.rpn import RPN, SCALE
-from archsearch.heads.stage import Stage
+from archsearch.heads.stage import NUM_SAMPLED, Stage
 from archsearch.heads.upernet_cost import WIDTH as DECODER_WIDTH
 from archsearch.heads.upernet_model import UperNet
 
@@ -37,6 +37,7 @@ def mask_rcnn(
     width: int = WIDTH,
     hidden: int = HIDDEN,
     anchor_scale: float = SCALE,
+    num_sampled: int = NUM_SAMPLED,
 ) -> Detector:
     """Mask R-CNN with a feature pyramid (He et al., ICCV 2017).
 
@@ -49,13 +50,15 @@ def mask_rcnn(
         width: channels of the pyramid and of the convolutions of all heads.
         hidden: width of the linear layers of the box head.
         anchor_scale: side of a square anchor in strides of its level.
+        num_sampled: boxes per image that the stage learns from.
 
     Raises:
         ValueError: the backbone gives anything but four maps at these strides.
     """
     iou, weight, coder = CASCADE[0]
     head = BoxHead(linear_trunk(width, hidden), num_classes, hidden)
-    stage = Stage(head, MaskHead(num_classes, width), iou=iou, coder=coder, weight=weight)
+    masks = MaskHead(num_classes, width)
+    stage = Stage(head, masks, iou=iou, coder=coder, weight=weight, num_sampled=num_sampled)
     fpn = FPN(channels or map_channels(backbone), width)
     return Detector(backbone, fpn, RPN(width, scale=anchor_scale), [stage])
 
@@ -68,6 +71,7 @@ def cascade_mask_rcnn(
     width: int = WIDTH,
     hidden: int = HIDDEN,
     anchor_scale: float = SCALE,
+    num_sampled: int = NUM_SAMPLED,
 ) -> Detector:
     """Cascade Mask R-CNN (Cai and Vasconcelos, TPAMI 2019) with convolutional box heads.
 
@@ -80,6 +84,7 @@ def cascade_mask_rcnn(
             iou=iou,
             coder=coder,
             weight=weight,
+            num_sampled=num_sampled,
             generalized=True,
         )
         for iou, weight, coder in CASCADE

@@ -68,6 +68,7 @@ class Stage(nn.Module):
         iou: boxes from this IoU with an object on learn it; the others are background.
         coder: factors of the deltas.
         weight: factor of all losses of the stage.
+        num_sampled: boxes per image that the losses are computed on.
         generalized: the box loss is 1 - generalized IoU of the decoded box, times
             `GENERALIZED_IOU_WEIGHT`, instead of the absolute difference of the deltas.
     """
@@ -80,11 +81,13 @@ class Stage(nn.Module):
         iou: float,
         coder: Weights,
         weight: float = 1.0,
+        num_sampled: int = NUM_SAMPLED,
         generalized: bool = False,
     ) -> None:
         super().__init__()
         self.box_head, self.mask_head = box_head, mask_head
         self.iou, self.coder, self.weight, self.generalized = iou, coder, weight, generalized
+        self.num_sampled = num_sampled
 
     def forward(self, levels: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits ``(R, classes + 1)`` and deltas ``(R, classes, 4)`` of the boxes of all images."""
@@ -100,7 +103,7 @@ class Stage(nn.Module):
         """The boxes that the stage learns from, among proposals ``(R, 4)`` and the objects."""
         boxes = torch.cat((proposals, target.objects.boxes))
         matches = matched(boxes, target, self.iou, self.iou)
-        positive, negative = sampled(matches, NUM_SAMPLED, POSITIVE_FRACTION)
+        positive, negative = sampled(matches, self.num_sampled, POSITIVE_FRACTION)
         chosen = torch.cat((positive, negative))
         added = chosen >= len(proposals)
         return Sample(boxes[chosen], matches.index[positive], added, target)

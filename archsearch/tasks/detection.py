@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from archsearch.core.family import Family
 from archsearch.core.metrics import Metric
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Batch, Data, Group
@@ -77,11 +78,18 @@ class Detection(OnMaps):
     def widths(self) -> dict[str, Any]:
         return {"width": self.channels(), "hidden": 4 * self.channels()}
 
+    def build(self, variant: Family, data: Data, recipe: Recipe) -> "Detector":
+        settings = {"anchor_scale": recipe.anchor_scale, "num_sampled": recipe.sampled_boxes}
+        return self._detector(variant.build_backbone(recipe), data.num_classes, **settings)
+
     def with_head(self, backbone: "nn.Module", num_classes: int) -> "Detector":
+        return self._detector(backbone, num_classes)
+
+    def _detector(self, backbone: "nn.Module", num_classes: int, **settings: Any) -> "Detector":
         from archsearch.heads import cascade_mask_rcnn, mask_rcnn
 
         build = mask_rcnn if self.head == "mask-rcnn" else cascade_mask_rcnn
-        return build(backbone, num_classes, **self.widths())
+        return build(backbone, num_classes, **self.widths(), **settings)
 
     def loss(
         self, model: "nn.Module", batch: Batch, recipe: Recipe

@@ -163,6 +163,7 @@ def test_the_recipe_sets_layer_scale_only_where_the_variant_has_it():
 def test_fields_of_other_schedules_keep_the_identity_of_older_trials():
     """They are stored only where they are set, as lists, and are read back."""
     new = {"schedule", "lr_drops", "warmup_steps", "layer_decay", "shorter_sides", "longer_side"}
+    new |= {"anchor_scale", "sampled_boxes"}
     assert not QUICK.to_dict().keys() & new
     changes = {"schedule": "steps", "lr_drops": "1,2", "warmup_epochs": "0", "warmup_steps": "5"}
     recipe = resolve("quick", {**changes, "epochs": "3"})
@@ -182,6 +183,8 @@ def test_fields_of_other_schedules_keep_the_identity_of_older_trials():
         ({"schedule": "linear"}, "schedule must be one of cosine, steps, poly"),
         ({"warmup_steps": "5"}, "warmup_steps and warmup_epochs are both set"),
         ({"shorter_sides": "0"}, "shorter_sides must be 1 or more"),
+        ({"anchor_scale": "0"}, "anchor_scale must be more than 0"),
+        ({"sampled_boxes": "0"}, "sampled_boxes must be 1 or more"),
         ({"layer_decay": "1.1"}, "layer_decay must be more than 0, at most 1"),
     ],
 )

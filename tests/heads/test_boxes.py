@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from archsearch.heads import boxes as b
+from archsearch.heads import nms
 from archsearch.heads.nms import grouped_nms, plain_nms
 
 UNIT = (1.0, 1.0, 1.0, 1.0)
@@ -84,7 +85,10 @@ def test_suppression_equals_a_loop_over_the_boxes(seed: int, num: int, threshold
     boxes = torch.cat((corner, corner + torch.randint(1, 9, (num, 2), generator=generator)), 1)
     scores = torch.randint(0, 20, (num,), generator=generator) / 20  # with ties
     kept = kept_in_a_loop(boxes.double(), scores, threshold)
-    assert plain_nms(boxes.double(), scores, threshold).tolist() == kept
+    for block in (7, nms.BLOCK):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(nms, "BLOCK", block)
+            assert plain_nms(boxes.double(), scores, threshold).tolist() == kept
 
 
 def kept_in_a_loop(boxes: Tensor, scores: Tensor, threshold: float) -> list[int]:

@@ -11,6 +11,7 @@ from archsearch.families.convnext import ConvNeXt
 from archsearch.families.internimage import Variant
 from archsearch.families.vit import ViT
 from archsearch.heads import matching
+from archsearch.heads.matching import Target
 from archsearch.running.train_trial import train_trial, training_of
 from archsearch.study import Trial
 from archsearch.tasks import task_from_dict
@@ -18,6 +19,7 @@ from archsearch.tasks.detection import Detection
 from archsearch.training.device import settings
 from archsearch.training.process_group import SINGLE_PROCESS
 from archsearch.training.step import backward_in_parts, take_step
+from tests.heads.small import annotated
 from tests.tasks.annotated import TINY, equal_numbers, folder_of
 
 RECIPE = replace(
@@ -74,6 +76,17 @@ def test_a_batch_in_two_parts_has_the_gradient_of_the_whole(monkeypatch):
         gradients.append([loss, *(p.grad.clone() for p in one.model.parameters())])
     for whole, parts in zip(*gradients, strict=True):
         torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-5, check_dtype=False)
+
+
+def test_anchors_and_sampled_boxes_are_those_of_the_recipe():
+    recipe = replace(RECIPE, anchor_scale=3, sampled_boxes=8)
+    for head in Detection.heads:
+        task = Detection(head, width=8)
+        detector = task.build(TINY, task.describe(DATA, recipe), recipe)
+        assert detector.rpn.scale == 3
+        assert {stage.num_sampled for stage in detector.stages} == {8}
+    sample = detector.stages[0].sample(torch.rand(30, 4).cumsum(1), Target.of(annotated([], [])))
+    assert len(sample.boxes) == 8
 
 
 @pytest.mark.slow
