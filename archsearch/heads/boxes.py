@@ -46,9 +46,9 @@ def _shared(first: Tensor, second: Tensor) -> Tensor:
     """Areas ``(A, B)`` of the intersections."""
     rows, columns = first.T[..., None], second.T.contiguous()  # one axis at a time is vectorized
     width, height = (
-        (
-            torch.minimum(rows[i + 2], columns[i + 2]) - torch.maximum(rows[i], columns[i])
-        ).clamp_(min=0)
+        (torch.minimum(rows[i + 2], columns[i + 2]) - torch.maximum(rows[i], columns[i])).clamp_(
+            min=0
+        )
         for i in (0, 1)
     )
     return width * height
