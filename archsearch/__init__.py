@@ -12,7 +12,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from archsearch.api.calls import compare, count, grid, load, run, scale, search, train
+    from archsearch.api.calls import (
+        compare,
+        count,
+        downstream,
+        grid,
+        load,
+        run,
+        scale,
+        search,
+        train,
+    )
     from archsearch.api.power import power
     from archsearch.api.run import Run
     from archsearch.core.family import Family
@@ -32,6 +42,7 @@ __all__ = [
     "Task",
     "compare",
     "count",
+    "downstream",
     "grid",
     "load",
     "power",

@@ -71,12 +71,11 @@ def _reproduce(run_dir: Path, cell: str, seed: int | None, device: str) -> Repro
     preflight_device(results.study.recipe, device)
     cell_result = find_cell(results, cell)
     planned = cell_result.cell
-    assert planned.variant is not None
     by = results.compare().metric
     values = {s: v for s, v in cell_result.values(by).items() if v is not None}
     if seed is None:
         seed = max((t.trial.seed for t in cell_result.trials), default=-1) + 1
-    trial = results.study.trial(planned.variant, results.data, seed, planned.settings)
+    trial = results.study.trial_in(planned, results.data, seed)
     record = _train(run_dir, results, cell_result, trial, device)
     others = [v for s, v in values.items() if s != seed]
     predicted = prediction_interval(others) if others else None

@@ -17,6 +17,7 @@ from archsearch.core.cost import Cost
 from archsearch.core.family import Family, family_to_dict, variant_to_dict
 from archsearch.core.plans import MoreSeeds, Plan, Search, plan_to_dict
 from archsearch.core.recipe import Recipe
+from archsearch.core.start import Start, start_of
 from archsearch.core.task import Data, Task
 from archsearch.families import template_from_dict
 from archsearch.tasks.classification import CLASSIFICATION
@@ -37,13 +38,17 @@ Status = Literal["complete", "diverged", "failed"]
 
 @dataclass(frozen=True)
 class Trial:
-    """One training: variant, recipe, data, seed and task. Its content is its identity."""
+    """One training: variant, recipe, data, seed, task and initial weights (None: random).
+
+    Its content is its identity.
+    """
 
     variant: Family
     recipe: Recipe
     data: Data
     seed: int
     task: Task = CLASSIFICATION
+    start: Start | None = None
 
     @cached_property
     def id(self) -> str:
@@ -55,6 +60,8 @@ class Trial:
         recipe = {k: v for k, v in self.recipe.to_dict().items() if k != "name"}
         version = {"schema": SCHEMA, "numerics": numerics(self.recipe)}
         content = {**self._content(), "recipe": recipe, "data": self.data.fingerprint, **version}
+        if self.start is not None:
+            content["start"] = self.start.sha256
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
 
     def with_id(self, trial_id: str) -> "Trial":
@@ -77,8 +84,9 @@ class Trial:
             "data": dict(vars(self.data)),
             "seed": self.seed,
         }
-        task = self.task.to_dict()
-        return {**values, "task": task} if task else values
+        start = {} if self.start is None else dict(vars(self.start))
+        later = {"task": self.task.to_dict(), "start": start}
+        return {**values, **{name: value for name, value in later.items() if value}}
 
 
 def numerics(recipe: Recipe) -> int:
@@ -201,11 +209,20 @@ class Study:
         """The study's recipe with the settings of a cell."""
         return replace(self.recipe, **settings) if settings else self.recipe  # type: ignore[arg-type]
 
-    def trial(
-        self, variant: Family, data: Data, seed: int, settings: Mapping[str, float] | None = None
-    ) -> Trial:
-        """The trial of ``variant`` in this study, with the settings of its cell."""
-        return Trial(variant, self.recipe_of(settings or {}), data, seed, self.task)
+    @property
+    def is_fine_tuned(self) -> bool:
+        """Whether trainings start from the weights of another run."""
+        return any(cell.starts for cell in self.cells)
+
+    def trial(self, variant: Family, data: Data, seed: int) -> Trial:
+        """The trial of ``variant`` in this study, outside of its cells."""
+        return Trial(variant, self.recipe, data, seed, self.task)
+
+    def trial_in(self, cell: Cell, data: Data, seed: int) -> Trial:
+        """The trial of a cell that has a network, with its settings and initial weights."""
+        assert cell.variant is not None, "an infeasible cell has no trial"
+        start = start_of(cell.starts, seed)
+        return Trial(cell.variant, self.recipe_of(cell.settings), data, seed, self.task, start)
 
     def trials(self, data: Data) -> tuple[Trial, ...]:
         """Every distinct trial, in plan order; cells with the same variant share it."""
@@ -213,7 +230,7 @@ class Study:
         for seed in self.seeds:
             for cell in self.cells:
                 if cell.variant is not None:
-                    trial = self.trial(cell.variant, data, seed, cell.settings)
+                    trial = self.trial_in(cell, data, seed)
                     trials.setdefault(trial.id, trial)
         return tuple(trials.values())
 

@@ -21,7 +21,7 @@ from archsearch.reports.cards import CARDS
 from archsearch.reports.render import NUMBERS, is_report_file, render_results
 from archsearch.reports.report_json import SCHEMA
 from archsearch.results import load
-from archsearch.storage.pilots import pilot_folders
+from archsearch.storage.pilots import inner_folders
 from archsearch.storage.plain_file import Damaged, read_plain
 from archsearch.storage.publish import STUDY_FILES
 from archsearch.storage.stored_json import read_json
@@ -74,7 +74,7 @@ def verify(
 
 def _protection_note(runs: list[Path]) -> str:
     """Return how many files of the runs a checksum does not protect; empty if it protects all."""
-    folders = [folder for run in runs for folder in (run, *pilot_folders(run))]
+    folders = [folder for run in runs for folder in (run, *inner_folders(run))]
     paths = [path for folder in folders for path in StudyFolder(folder).unprotected()]
     if not paths:
         return ""

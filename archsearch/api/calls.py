@@ -8,6 +8,7 @@ from typing import Any
 
 from archsearch.api.compare import compare_and_report
 from archsearch.api.compare_request import Compare
+from archsearch.api.downstream import Downstream, downstream_and_report
 from archsearch.api.families import network_named, parse_axes
 from archsearch.api.heads import HeadOptions
 from archsearch.api.keywords import (
@@ -116,6 +117,30 @@ def compare(families: Sequence[str | type[Family]] | str, **options: Any) -> Run
 
 
 compare.__signature__ = _with_positional(signature_of(Compare, Training, Launch), "families")  # type: ignore[attr-defined]
+
+
+def downstream(run: Run | Path | str, **options: Any) -> Run:
+    """Fine-tune the networks of a classification run as segmenters or detectors.
+
+    The options are those of the command of this name. Repeat the call to resume.
+    """
+    check_keywords(options, Downstream, Launch)
+    folder = run.folder if isinstance(run, Run) else Path(run)
+    study, launch = evaluate_all(
+        lambda: from_options(Downstream, options).study(folder),
+        from_options(Launch, options).checked,
+    )
+    flags = command_of(Downstream, options)[2:]
+    command = ["archsearch", "downstream", str(folder), *flags]
+    return Run(downstream_and_report(folder, study, launch, command).path)
+
+
+downstream.__signature__ = Signature(  # type: ignore[attr-defined]
+    [
+        *list(Signature.from_callable(downstream).parameters.values())[:1],
+        *signature_of(Downstream, Launch).parameters.values(),
+    ]
+)
 
 
 def run(study: Study, **options: Any) -> Run:

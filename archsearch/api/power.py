@@ -223,7 +223,7 @@ def power_line(folder: "StudyFolder") -> str:
 
     study = folder.study()
     has_plan = study.plan is not None and not isinstance(study.plan, MoreSeeds)
-    is_accuracy = study.task.metric(study.metric).unit == "%"
+    is_accuracy = study.task.metric(study.metric).unit == "%" and not study.is_fine_tuned
     if has_plan or not is_accuracy or not (contrasts := planned_contrasts(study.cells)):
         return ""
     seeds = FIRST_SEEDS if study.plan else len(study.seeds)

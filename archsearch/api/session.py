@@ -11,7 +11,7 @@ from archsearch.api.gpu_sharing import share_gpus
 from archsearch.api.keywords import evaluate_all
 from archsearch.api.live import say
 from archsearch.api.options import Launch
-from archsearch.core.plans import Search
+from archsearch.core.plans import CLASSIFICATION_RUN, Search
 from archsearch.core.task import Data
 from archsearch.families.naming import Naming
 from archsearch.study import Study
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 
 
-def train_and_report(study: Study, launch: Launch, command: Iterable[str]) -> "StudyFolder":
+def train_and_report(
+    study: Study, launch: Launch, command: Iterable[str], starts_from: Path | None = None
+) -> "StudyFolder":
     """Train what is not trained yet and write the reports; repeat the call to resume.
 
-    ``command`` is what a user types to do this again; messages suggest it for resuming.
+    ``command`` is what a user types to do this again; messages suggest it for resuming. The records
+    of the run ``starts_from``, whose weights the trainings start from, are kept in the folder.
 
     Raises:
         ValueError: for unusable data, folders, runners or metrics, before anything is trained.
@@ -37,7 +40,7 @@ def train_and_report(study: Study, launch: Launch, command: Iterable[str]) -> "S
     path = Path(launch.out) if launch.out else RUNS / folder_name(study)
     command, data = list(command), checked_data(study, launch, path)
     with stopped_by_storage(path, command):
-        return _train_and_report(study, data, launch, path, command)
+        return _train_and_report(study, data, launch, path, command, starts_from)
 
 
 def checked_data(study: Study, launch: Launch, path: Path) -> Data:
@@ -60,9 +63,14 @@ def checked_data(study: Study, launch: Launch, path: Path) -> Data:
 
 
 def _train_and_report(
-    study: Study, data: Data, launch: Launch, path: Path, command: list[str]
+    study: Study,
+    data: Data,
+    launch: Launch,
+    path: Path,
+    command: list[str],
+    starts_from: Path | None,
 ) -> "StudyFolder":
-    folder, counts = train_study(study, data, launch, path, command)
+    folder, counts = train_study(study, data, launch, path, command, starts_from=starts_from)
     write_reports([folder.path])
     say_failed(path, counts)
     return folder
@@ -77,21 +85,27 @@ def train_study(
     *,
     later: Sequence[Study] = (),
     earlier: "StudyFolder | None" = None,
+    starts_from: Path | None = None,
 ) -> "tuple[StudyFolder, Mapping[State, int]]":
     """Train what a study has not trained yet; return its folder and the number of trials by state.
 
     ``later`` are the studies that follow in the same run: the estimate includes them. Trials that
-    the folder ``earlier`` has finished are taken from there. Raises as `train_and_report`.
+    the folder ``earlier`` has finished are taken from there. The records of the run
+    ``starts_from``, whose weights the trainings start from, are copied into the folder. Raises as
+    `train_and_report`.
     """
     from archsearch.running.preflight import precision_warning
     from archsearch.searching.plans import plan_text
-    from archsearch.storage.publish import share_records
+    from archsearch.storage.publish import publish, share_records
     from archsearch.storage.study_folder import StudyFolder
 
     folder = StudyFolder(path).create(study, data, command, extend=launch.extend)
     if earlier is not None:
         with folder.lock():
             share_records(earlier, folder, folder.ids())
+    if starts_from is not None:
+        with folder.lock():
+            publish(starts_from, path / CLASSIFICATION_RUN)
     study = folder.study()  # with --extend, includes the earlier requests
     say("\n".join(filter(None, (study.question, _study_text(study, data), plan_text(study)))))
     say(f"Folder: {path}. Ctrl-C stops the study; the same command resumes it.")

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 from typer import Argument, Exit
 
+from archsearch.api.downstream import Downstream, downstream_and_report
 from archsearch.api.keywords import evaluate_all, from_options
 from archsearch.api.options import Launch, Training
 from archsearch.api.requests import Grid, Scale, Search, load_study
 from archsearch.api.session import train_and_report
 from archsearch.api.train import FullTraining, train_network
-from archsearch.cli.options import AsFormat, Format, PlanOnly, command_line, with_options
+from archsearch.cli.options import AsFormat, Format, PlanOnly, Run, command_line, with_options
 from archsearch.cli.output import print_json, print_rows
 from archsearch.core.cell import Cell
 from archsearch.core.family import Family
@@ -79,6 +80,28 @@ def train(
         raise Exit(1)
 
 
+@with_options(Downstream, Launch)
+def downstream(
+    run: Run, plan: PlanOnly = False, output: AsFormat = Format.table, **options: Any
+) -> None:
+    """Fine-tune a run's networks as segmenters or detectors.
+
+    RUN is a run of classification. The report says whether the network that classifies best is also
+    the best there. Every training starts from the weights that the training of the same cell and
+    seed has kept; a seed without weights of its own takes those of the cell's other seeds in turn.
+    """
+    study, launch = evaluate_all(
+        lambda: from_options(Downstream, options).study(run), from_options(Launch, options).checked
+    )
+    if plan:
+        check_networks(study)
+        print_plan(study, output)
+        return
+    folder = downstream_and_report(run, study, launch, command_line())
+    if "failed" in folder.states().values():
+        raise Exit(1)
+
+
 def _plan_or_train(
     make_study: Callable[[], Study], plan: bool, output: Format, options: dict[str, Any]
 ) -> None:
@@ -139,4 +162,4 @@ def _plan_line(cell: Cell, like: Family | None = None, *, several: bool) -> dict
     }
 
 
-COMMANDS = (grid, scale, search, run, train)
+COMMANDS = (grid, scale, search, run, train, downstream)

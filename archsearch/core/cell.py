@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from archsearch.core.cost import Cost
 from archsearch.core.family import Family, variant_to_dict
+from archsearch.core.start import Start
 
 Fate = Literal["exact", "repaired", "infeasible"]
 
@@ -20,7 +21,8 @@ class Cell:
     infeasible. ``paper`` holds the figures that the paper prints for this cell. ``growth`` is the
     factor by which one step of phi multiplies the parameters after rounding; None if nothing grows.
     ``settings`` replace fields of the study's recipe for this cell, such as the learning rate that
-    was chosen for its family.
+    was chosen for its family. ``starts`` are the weights that its trainings start from, by seed
+    (`archsearch.core.start.start_of`); without any they start at random.
     """
 
     requested: Mapping[str, float | int | str]
@@ -31,8 +33,9 @@ class Cell:
     paper: Mapping[str, Any] = field(default_factory=dict)
     growth: float | None = None
     settings: Mapping[str, float] = field(default_factory=dict)
+    starts: Mapping[str, Start] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         variant = None if self.variant is None else variant_to_dict(self.variant)
         values = {**asdict(self), "variant": variant}
-        return {key: value for key, value in values.items() if key != "settings" or value}
+        return {k: v for k, v in values.items() if k not in ("settings", "starts") or v}

@@ -79,6 +79,9 @@ PILOT_RATES, PILOT_CELLS = PILOTS = ("pilot-rates", "pilot-cells")
 STEP_TIMES = "step-times"
 """Name and folder of the timings by which networks of one measured time are chosen."""
 
+CLASSIFICATION_RUN = "classification"
+"""The folder, in a run of fine-tuned networks, of the records of the run that they start from."""
+
 Plan = MoreSeeds | Halve | Search | Tune
 
 KINDS: dict[str, type[Plan]] = {plan.kind: plan for plan in (MoreSeeds, Halve, Search, Tune)}

@@ -29,7 +29,7 @@ def load(run_dir: str | Path) -> Results:
     Raises:
         ValueError: if the folder holds no study.
     """
-    from archsearch.storage.pilots import pilot_folders
+    from archsearch.storage.pilots import inner_folders
     from archsearch.storage.study_folder import StudyFolder
 
     folder = StudyFolder(Path(run_dir))
@@ -42,9 +42,11 @@ def load(run_dir: str | Path) -> Results:
     )
     name, study, data = Path(run_dir).resolve().name, stored.study, stored.data
     results = assemble(name, study, data, stored.request, trials, _halving(study, data, trials))
-    if not isinstance(study.plan, Tune):
-        return results
-    return replace(results, pilots={f.name: load(f) for f in pilot_folders(folder.path)})
+    if isinstance(study.plan, Tune):
+        return replace(results, pilots={f.name: load(f) for f in inner_folders(folder.path)})
+    if study.is_fine_tuned and (inner := inner_folders(folder.path)):
+        return replace(results, classification=load(inner[-1]))
+    return results
 
 
 def _read_trial(trial: Trial, folder: "TrialFolder") -> TrialResult:

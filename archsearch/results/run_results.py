@@ -20,7 +20,8 @@ class Results:
 
     ``others`` are trainings in the folder that belong to no cell of the plan. ``notes`` are a
     halving's: whether its rungs may prune, and its total cost. ``pilots`` are the pilot studies of
-    a comparison of families, by name.
+    a comparison of families, by name; ``classification`` is the run that fine-tuned networks start
+    from.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Results:
     others: tuple[TrialResult, ...] = ()
     notes: tuple[str, ...] = ()
     pilots: Mapping[str, "Results"] = field(default_factory=dict)
+    classification: "Results | None" = None
     _compared: dict[str, Comparison] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property

@@ -4,20 +4,19 @@ The folder has a trial's files (events, checkpoints, record), but ``request.json
 spec, because any network can be trained here, not only a variant of a study.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from archsearch.core.family import Family, variant_to_dict
 from archsearch.core.interrupted import Interrupted, Stop
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data, Task
 from archsearch.families.internimage import InternImageFamily
+from archsearch.running.initial_weights import fitting, load_start
 from archsearch.running.train_trial import run_on, to_record
 from archsearch.running.weights import Built, measured_weights, read_state, write_weights
 from archsearch.running.work import never
@@ -35,11 +34,6 @@ WEIGHTS = "weights.safetensors"
 REQUEST = "request.json"
 OLD_REQUEST = "asked.json"
 """The name of `REQUEST` in folders of earlier versions; they are resumed."""
-
-CLASSIFIER = {"head.linear.weight", "head.linear.bias"}
-CLASSIFIER_HEAD = "head."
-BACKBONE = "backbone."
-"""How the names of weights of a classifier's last layers, and of a detector's backbone, begin."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +169,7 @@ def _train(
     with settings(r.recipe, device):
         training = Training(r.variant, r.recipe, r.data, r.seed, r.task, device, group)
         if r.start is not None:
-            _load_start(training, Path(r.start))
+            load_start(training, read_state(Path(r.start)), r.start)
         to_record(training, training_folder(folder), "", stop)
 
 
@@ -189,36 +183,4 @@ def _check_start(request: TrainingRequest, path: Path) -> None:
         raise ValueError(f"start must be a file of weights, and {path} is not a file")
     with torch.device("meta"):
         model = request.task.build(request.variant, request.data, request.recipe)
-    _fitting(read_state(path), model.state_dict(), path)
-
-
-def _load_start(training: Training, path: Path) -> None:
-    """Load the weights in ``path``, except a classifier of another size."""
-    own = training.model.state_dict()
-    start = _fitting(read_state(path), own, path)
-    training.model.load_state_dict(start, strict=False)
-    if start.keys() < own.keys():
-        has_backbone = any(k.startswith(BACKBONE) for k in start)
-        what = "only the backbone is" if has_backbone else "classifier not"
-        reason = "a classifier's weights" if has_backbone else "other classes"
-        training.progress.notes.append(f"{what} taken from {path}: {reason}")
-
-
-def _fitting(
-    start: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path
-) -> dict[str, Tensor]:
-    """The weights of ``start`` that the network takes: all but a classifier of another size.
-
-    A network with a backbone takes the weights of a classifier for its backbone.
-
-    Raises:
-        ValueError: other weights do not fit.
-    """
-    backbone = {k: v for k, v in own.items() if k.startswith(BACKBONE)}
-    if backbone and not any(k.startswith(BACKBONE) for k in start):
-        named = {BACKBONE + k: v for k, v in start.items() if not k.startswith(CLASSIFIER_HEAD)}
-        return _fitting(named, backbone, path)
-    differing = {k for k in own if k not in start or own[k].shape != start[k].shape}
-    if misfits := sorted((differing | (start.keys() - own.keys())) - CLASSIFIER):
-        raise ValueError(f"{path} does not fit the network: {', '.join(misfits)}")
-    return {k: start[k] for k in own if k not in differing}
+    fitting(read_state(path), model.state_dict(), str(path))

@@ -8,6 +8,7 @@ import torch
 
 from archsearch.core.interrupted import Interrupted, Stop
 from archsearch.core.versions import versions
+from archsearch.running.initial_weights import load_trained
 from archsearch.running.work import never
 from archsearch.storage import checkpoint
 from archsearch.storage.study_folder import TrialFolder
@@ -54,6 +55,8 @@ def _train_trial(
 ) -> None:
     with settings(trial.recipe, device):
         training = training_of(trial, device, group)
+        if trial.start is not None:
+            load_trained(training, trial.start)
         training.begin(began)
         to_record(training, TrialFolder(folder), trial.id, stop)
 
@@ -61,7 +64,7 @@ def _train_trial(
 def training_of(
     trial: Trial, device: torch.device, group: ProcessGroup = SINGLE_PROCESS
 ) -> Training:
-    """The training that a trial describes, before its first step."""
+    """The training that a trial describes, at random weights and before its first step."""
     return Training(trial.variant, trial.recipe, trial.data, trial.seed, trial.task, device, group)
 
 

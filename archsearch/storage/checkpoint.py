@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from archsearch.storage.files import new_file, quarantine
-from archsearch.storage.plain_file import open_plain
+from archsearch.storage.plain_file import Damaged, open_plain
 
 Check = Callable[[Mapping[str, Any]], None]
 Which = Literal["newest", "best"]
@@ -92,7 +92,7 @@ def load(
     """
     for checkpoint in stored(folder, "checkpoint" if which == "newest" else "best"):
         try:
-            state = _read(checkpoint)
+            state = read(checkpoint)
             if check is not None:
                 check(state)
             return checkpoint.steps, state
@@ -101,7 +101,16 @@ def load(
     return None
 
 
-def _read(checkpoint: Checkpoint) -> dict[str, Any]:
+def is_intact(checkpoint: Checkpoint) -> bool:
+    """Whether the file is a plain one, and what was saved."""
+    try:
+        with os.fdopen(open_plain(checkpoint.path, os.O_RDONLY), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == checkpoint.sha256
+    except Damaged:
+        return False
+
+
+def read(checkpoint: Checkpoint) -> dict[str, Any]:
     """The state in a checkpoint.
 
     Raises:

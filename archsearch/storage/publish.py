@@ -1,8 +1,8 @@
 """Copy a run without its weights: all that reports need, small enough to publish.
 
 The copy has the files that `archsearch.results` reads, including failures and their history, but
-no checkpoints, logs or locks. The pilots of a run are copied with it. It is a run itself: it can be
-reported, verified, compared and extended.
+no checkpoints, logs or locks. The studies inside a run are copied with it. It is a run itself: it
+can be reported, verified, compared and extended.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from archsearch.storage.family_sources import FOLDER as SOURCES
 from archsearch.storage.files import write_bytes
-from archsearch.storage.pilots import pilot_folders
+from archsearch.storage.pilots import inner_folders
 from archsearch.storage.plain_file import Damaged, read_plain, refuse_link
 from archsearch.storage.stored_json import warn_once
 from archsearch.storage.study_folder import StudyFolder
@@ -39,8 +39,8 @@ def publish(run: Path, target: Path) -> int:
         patterns = TRIAL_FILES if trial.record_summary() else UNFINISHED_TRIAL_FILES
         for path in (p for pattern in patterns for p in trial.path.glob(pattern)):
             _copy(path, target / "trials" / trial_id)
-    pilots = (publish(folder, target / folder.name) for folder in pilot_folders(run))
-    return len(launched) + sum(pilots)
+    inner = (publish(folder, target / folder.name) for folder in inner_folders(run))
+    return len(launched) + sum(inner)
 
 
 def restore(records: Path, run: Path) -> int:
@@ -58,8 +58,8 @@ def restore(records: Path, run: Path) -> int:
     _check_target(source, run)
     if not (run / "study.json").exists():
         _copy_study(source.path, run)
-    pilots = (restore(folder, run / folder.name) for folder in pilot_folders(records))
-    return share_records(source, target, source.launched()) + sum(pilots)
+    inner = (restore(folder, run / folder.name) for folder in inner_folders(records))
+    return share_records(source, target, source.launched()) + sum(inner)
 
 
 def share_records(source: StudyFolder, target: StudyFolder, trial_ids: Iterable[str]) -> int:

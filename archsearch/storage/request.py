@@ -11,6 +11,7 @@ from archsearch.core.cell import Fate
 from archsearch.core.family import Family, has_other_source
 from archsearch.core.plans import KINDS, Halve, Plan, Search
 from archsearch.core.recipe import Recipe
+from archsearch.core.start import Start, start_of
 from archsearch.core.task import Data
 from archsearch.families import variant_from_dict
 from archsearch.storage.files import plain_json
@@ -134,10 +135,7 @@ def to_request(study: Study, data: Data) -> dict[str, Any]:
 
 def _ids(study: Study, data: Data, seed: int) -> list[str]:
     """A trial id per cell, "" for an infeasible cell."""
-    return [
-        study.trial(cell.variant, data, seed, cell.settings).id if cell.variant else ""
-        for cell in study.cells
-    ]
+    return [study.trial_in(cell, data, seed).id if cell.variant else "" for cell in study.cells]
 
 
 def study_of(request: Mapping[str, Any]) -> Study:
@@ -190,6 +188,7 @@ def trial_of(values: Mapping[str, Any]) -> Trial:
         data=typed(values["data"], Data),
         seed=typed(values["seed"], int),
         task=task_from_dict(values.get("task", {})),
+        start=typed(values["start"], Start) if "start" in values else None,
     )
     return trial.with_id(typed(values["id"], str))
 
@@ -216,7 +215,7 @@ def trials_of(request: Mapping[str, Any], study: Study, data: Data) -> tuple[Tri
         for cell, stored in zip(study.cells, request["cells"], strict=True):
             if cell.variant is not None:
                 trial_id = stored["trials"][str(seed)]
-                trial = study.trial(cell.variant, data, seed, cell.settings)
+                trial = study.trial_in(cell, data, seed)
                 trials.setdefault(trial_id, trial.with_id(trial_id))
     return tuple(trials.values())
 
@@ -246,6 +245,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differen
             "seed", dict.fromkeys(map(str, old["seeds"])), dict.fromkeys(map(str, new["seeds"]))
         ),
         *_members("cell", old_cells, new_cells),
+        *_start_changes(old, new),
     ]
 
 
@@ -303,6 +303,28 @@ def _source_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[
             )
 
 
+def _start_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
+    """A sentence per seed that would start from other weights than in the folder."""
+    before, after = _starts(old), _starts(new)
+    for key in before.keys() & after.keys():
+        if before[key] != after[key]:
+            yield Difference(
+                f"{key}: the folder starts from the weights {before[key][:8]}, requested "
+                f"{after[key][:8]}"
+            )
+
+
+def _starts(request: Mapping[str, Any]) -> dict[str, str]:
+    """The sha256 of the initial weights by cell and seed, as text."""
+    cells = ((c, typed(c["starts"], dict[str, Start])) for c in request["cells"] if "starts" in c)
+    return {
+        f"cell {_coordinates(cell)}, seed {seed}": start.sha256
+        for cell, starts in cells
+        for seed in request["seeds"]
+        if (start := start_of(starts, seed))
+    }
+
+
 def _sources(request: Mapping[str, Any]) -> dict[str, str]:
     """The hash of the file of every family that has one, by the family."""
     stored = (values for values in stored_variants(request) if values and "source" in values)
@@ -312,7 +334,7 @@ def _sources(request: Mapping[str, Any]) -> dict[str, str]:
 def _by_coordinates(request: Mapping[str, Any]) -> dict[str, str]:
     """Each cell's fate, variant and settings as text, by its coordinates as text."""
     return {
-        ", ".join(f"{k}={v}" for k, v in cell["requested"].items()): " ".join(
+        _coordinates(cell): " ".join(
             (
                 cell["fate"],
                 canonical_json(cell["variant"]),
@@ -321,6 +343,10 @@ def _by_coordinates(request: Mapping[str, Any]) -> dict[str, str]:
         )
         for cell in request["cells"]
     }
+
+
+def _coordinates(cell: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k}={v}" for k, v in cell["requested"].items())
 
 
 def _members(

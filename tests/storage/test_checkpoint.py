@@ -102,7 +102,7 @@ def test_every_truncation_is_detected(tmp_path: Path) -> None:
     for size in reversed(range(newest.path.stat().st_size)):
         os.truncate(newest.path, size)
         with pytest.raises(ValueError, match="sha256"):
-            checkpoint._read(newest)
+            checkpoint.read(newest)
 
 
 def test_a_flipped_bit_is_detected(tmp_path: Path) -> None:
