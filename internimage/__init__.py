@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from internimage.dcnv3 import DCNv3, sampling_points
     from internimage.model import InternImage, create_model
     from internimage.official import load_official
+    from internimage.onnx import export_onnx
     from internimage.weights import load_weights, save_weights
 
 _HOME = {
@@ -24,6 +25,7 @@ _HOME = {
     "ModelConfig": "config",
     "Preset": "config",
     "create_model": "model",
+    "export_onnx": "onnx",
     "load_official": "official",
     "load_weights": "weights",
     "sampling_points": "dcnv3",
@@ -37,6 +39,7 @@ __all__ = [
     "ModelConfig",
     "Preset",
     "create_model",
+    "export_onnx",
     "load_official",
     "load_weights",
     "sampling_points",

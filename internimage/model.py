@@ -17,6 +17,7 @@ from cuda_ops.fused import bias_gelu, runs_native
 from internimage.config import ModelConfig, preset_config
 from internimage.conv import conv_nhwc
 from internimage.dcnv3 import LAYER_NORM_EPS, DCNv3
+from internimage.description import Description, Preprocessing
 from internimage.heads import AttentionHead, PlainHead, build_head
 from internimage.merging import may_bypass
 from internimage.operators import DepthwiseConv, build_operator
@@ -173,11 +174,13 @@ class InternImage(nn.Module):
             detector or segmenter.
 
     Build it under ``torch.device("meta")`` to inspect it without allocating its weights.
+    ``description`` holds what the file of its weights knows; it may be replaced.
     """
 
     def __init__(self, config: ModelConfig, *, features_only: bool = False) -> None:
         super().__init__()
         self.config = config
+        self.description = Description()
         self.patch_embed = Stem(config.channels[0])
         rates = iter(drop_path_rates(config.drop_path, sum(config.depths)))
         self.levels = nn.ModuleList(
@@ -186,6 +189,16 @@ class InternImage(nn.Module):
         self.head: PlainHead | AttentionHead | None = None if features_only else build_head(config)
         self.apply(_init_weights)
         self.use_channels_last()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the logits in order; empty if they are not known."""
+        return self.description.class_names
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """How images become inputs, if that is known."""
+        return self.description.preprocessing
 
     def forward(self, images: Tensor) -> Tensor | Maps:
         """Logits ``(N, classes)`` of images ``(N, 3, H, W)``; the stage maps if ``features_only``.

@@ -1,0 +1,108 @@
+"""Networks as ONNX files, for onnxruntime and other runtimes."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+import cuda_ops.ops  # noqa: F401  registers the operator
+from internimage.description import Description, to_metadata
+from internimage.lowering import deform_conv, grid_sample
+from internimage.model import InternImage
+from internimage.program import export_program, known_size
+
+OPSET = 20
+"""The first with GELU as one operator; ``DeformConv`` is of opset 19."""
+
+Operator = Literal["DeformConv", "GridSample"]
+DATA_SUFFIX = ".data"
+"""The weights of a file beyond 2 GB are beside it, in a file with this suffix."""
+
+
+def export_onnx(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    image_size: int | None = None,
+    dynamic_batch: bool = True,
+    dynamic_size: bool = False,
+    *,
+    operator: Operator = "DeformConv",
+) -> None:
+    """Write a network as ONNX (opset 20), completely or not at all.
+
+    The input ``images`` is ``(N, 3, S, S)``, normalized as in training. The output is ``logits``
+    ``(N, classes)``, or ``stage1`` ... ``stage4`` for an InternImage with ``features_only``. The
+    metadata hold, each as JSON, ``image_size``, and what `InternImage.description` knows:
+    ``class_names``, ``mean`` and ``std`` (`Preprocessing` says how they are used), and more.
+
+    Args:
+        model: an InternImage, or another network of images that torch can export.
+        path: the file. Weights beyond 2 GB lie beside it, in ``path.data``.
+        image_size: S in pixels; by default the size that the network knows, else 224.
+        dynamic_batch: the file takes any N; else one image.
+        dynamic_size: the file takes images of any height and width.
+        operator: what computes DCNv3. ``GridSample`` is for runtimes without ``DeformConv``; it
+            needs more memory and is slower.
+
+    Raises:
+        ValueError: a wrong argument, or packages of the extra ``[onnx]`` are not installed.
+    """
+    if operator not in get_args(Operator):
+        raise ValueError(f"operator: wanted DeformConv or GridSample, got {operator!r}")
+    require("onnx", "onnxscript")
+    program = export_program(
+        model, image_size, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size
+    )
+    dcnv3: Any = torch.ops.archsearch.dcnv3.default
+    if operator == "GridSample":
+        program = program.run_decompositions({dcnv3: grid_sample})
+    written = torch.onnx.export(
+        program,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=["images"],
+        output_names=_output_names(model),
+        custom_translation_table={dcnv3: deform_conv},
+        verbose=False,
+    )
+    assert written is not None, "the exporter returns a program when it is given no file"
+    written.model.metadata_props.update(_metadata(model, image_size))
+    _save(written.save, Path(path))
+
+
+def require(*packages: str) -> None:
+    """Check that packages of the extra ``[onnx]`` are installed.
+
+    Raises:
+        ValueError: some are not; the message names them and the extra.
+    """
+    if missing := [name for name in packages if find_spec(name) is None]:
+        raise ValueError(f"ONNX needs {' and '.join(missing)}: pip install 'archsearch[onnx]'")
+
+
+def _output_names(model: nn.Module) -> list[str]:
+    if isinstance(model, InternImage) and model.head is None:
+        return [f"stage{i}" for i in range(1, 5)]
+    return ["logits"]
+
+
+def _metadata(model: nn.Module, image_size: int | None) -> dict[str, str]:
+    """What a program that runs the file must know, each as JSON."""
+    description = getattr(model, "description", None)
+    known = to_metadata(description) if isinstance(description, Description) else {}
+    return known | {"image_size": json.dumps(image_size or known_size(model))}
+
+
+def _save(save: Callable[[Path], None], path: Path) -> None:
+    """Write to a folder beside ``path`` first; the file moves last, after its data."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        save(Path(folder) / path.name)
+        files = sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name)
+        for file in files:
+            file.replace(path.with_name(file.name))
