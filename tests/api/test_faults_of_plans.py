@@ -183,7 +183,12 @@ def check(name: str, fault: Fault, at: int, path: Path, expected: dict[str, Any]
     assert not list(path.rglob(TEMP_PREFIX + "*"))
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+QUICK = ("grid", "halving", "training")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in COMMANDS]
+)
 def test_a_fault_at_each_kind_of_operation_loses_nothing(tmp_path: Path, name: str) -> None:
     """One fault at the last operation of each kind, and every fault where the folder of the first
     trial and of the last one gets its spec."""

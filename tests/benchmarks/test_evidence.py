@@ -58,6 +58,7 @@ def train(
     return launched
 
 
+@pytest.mark.slow
 def test_another_machine_continues_from_the_records_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

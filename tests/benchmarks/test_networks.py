@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = Call("T", 2, 32, 32, "step", 1)
 
 
+@pytest.mark.slow
 def test_all_ways_to_compute_our_network_give_the_same_logits() -> None:
     network, (images, _) = build("ours", SMALL).eval(), SMALL.inputs()
     for layer in network.modules():
@@ -35,6 +36,7 @@ def test_all_ways_to_compute_our_network_give_the_same_logits() -> None:
     assert DCNv3.forward is before
 
 
+@pytest.mark.slow
 def test_convnext_gives_logits_of_square_images_and_maps_of_others() -> None:
     images = torch.zeros(1, 3, 64, 96)
     shapes = [tuple(x.shape) for x in build("ConvNeXt", replace(SMALL, width=96))(images)]

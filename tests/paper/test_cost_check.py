@@ -70,7 +70,9 @@ def test_every_figure_at_a_height_and_a_width(height: int, width: int) -> None:
     assert count(config, height, width).macs != count(config, height).macs
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "name", ["T", *(pytest.param(n, marks=pytest.mark.slow) for n in PRESETS if n != "T")]
+)
 def test_every_figure_of_published_models_at_the_largest_printed_size(name: str) -> None:
     preset = PRESETS[name]
     result = verification(preset.config, max(preset.printed_gmacs))

@@ -251,6 +251,7 @@ def wide(results: Results, num_columns: int) -> Results:
     return replace(results, cells=cells, study=study, _compared={})
 
 
+@pytest.mark.slow
 def test_a_map_of_hundreds_of_columns_has_every_cell_and_a_bounded_size(grid: Results) -> None:
     with style.styled():
         figure = heatmap.figure(Context.of(wide(grid, 420)))

@@ -90,6 +90,7 @@ def calls(path: Path, out: Path) -> Counter[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_calls_of_a_report_grow_with_the_trials_not_with_their_pairs(tmp_path: Path) -> None:
     """With twice the networks, calls per pair are four times as many.
 
