@@ -231,7 +231,7 @@ def check_cells(families: Families) -> None:
     """
     errors = [
         f"no cell of {name} can be trained at {families.budget}: {cells[0].reason}; give other "
-        f"values with --set-axis {name}.NAME=V,V"
+        f"values with --set-axis {name}.NAME=V,V, or a larger --tolerance"
         for name, cells in families.cells.items()
         if all(cell.variant is None for cell in cells)
     ]
