@@ -26,7 +26,8 @@ from archsearch.storage.stored_json import read_typed
 from archsearch.storage.trial_folder import TrialFolder
 from archsearch.study import Record
 from archsearch.tasks.classification import CLASSIFICATION
-from archsearch.training.device import check_device, settings
+from archsearch.training.device import check_precision, devices_of, settings
+from archsearch.training.memory import check_fits
 from archsearch.training.process_group import ProcessGroup
 from archsearch.training.state import Training
 
@@ -101,15 +102,18 @@ def train_full(
         ValueError: ``out`` holds another training (the message lists the differences), ``start``
             does not fit, or as `archsearch.running.train_trial.train_trial`.
     """
-    check_device(recipe, device)
+    on, _ = devices_of(device)
+    check_precision(recipe, on)
     description = task.describe(data, recipe)
     for note in description.notes:
         log.warning("Data: %s", note)
     weights = None if start is None else str(start)
     request = TrainingRequest(variant, recipe, description, seed, task, weights)
     folder = training_folder(out)
-    if start is not None and folder.record() is None:
-        _check_start(request, start)
+    if folder.record() is None:
+        check_fits(task.cost(variant, description, recipe.image_size, recipe.image_size), on)
+        if start is not None:
+            _check_start(request, start)
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.lock():
         remove_leftovers(folder.path)

@@ -33,6 +33,28 @@ def fitting_batch(recipe: Recipe, cost: Cost, device: torch.device) -> int:
     return max(MIN_IMAGES, min(recipe.batch_size, left // per_image))
 
 
+def check_fits(cost: Cost, device: torch.device) -> None:
+    """Check that the device has the memory for the parameters of a network that is trained.
+
+    Raises:
+        ValueError: it does not; images need memory too.
+    """
+    needed, available = cost.params * BYTES_PER_PARAMETER, _memory(device)
+    if available is not None and needed > available:
+        raise ValueError(
+            f"the network has {cost.params:,} parameters, and to train them takes at least "
+            f"{needed / 1e9:,.1f} GB of memory (weights, gradients and AdamW's moments), but "
+            f"{device} has {available / 1e9:,.1f} GB: choose a smaller network"
+        )
+
+
+def _memory(device: torch.device) -> int | None:
+    """Bytes of a GPU, or those that processes can still allocate."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return machine.memory()
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether ``error`` reports a failed allocation, on a GPU or a CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

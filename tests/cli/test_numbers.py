@@ -63,7 +63,11 @@ OTHERS = [
     (["robustness", "x"], "size", ("0", LONG, VERY_LONG)),
     (["robustness", "x"], "images", ("0", LONG, VERY_LONG)),
     (["reproduce", "x", "best"], "seed", ("-1", LONG, VERY_LONG)),
-    (["train", "8-4-1-1", "--task", "detect"], "head-width", ("0", "-1")),
+    (
+        ["train", "8-4-1-1", "--task", "detect"],
+        "head-width",
+        ("0", "-1", "99999999", LONG, VERY_LONG),
+    ),
 ]
 CASES = [
     pytest.param([*command, f"--{name}={value}"], id=f"{command[0]} {name} {value:.12}")

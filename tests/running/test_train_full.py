@@ -29,9 +29,10 @@ from archsearch.storage.trial_folder import TrialFolder
 from archsearch.study import Trial
 from archsearch.tasks.classification import CLASSIFICATION
 from archsearch.training import device as devices
-from archsearch.training import spawn
+from archsearch.training import machine, spawn
 from archsearch.training.data import DataError, describe
 from archsearch.training.measure import measure_test
+from archsearch.training.memory import check_fits
 from archsearch.training.spawn import run_in_processes
 from internimage import load_weights
 from tests.processes import Process, has_ended, wait_for
@@ -96,6 +97,22 @@ def test_a_precision_the_device_lacks_is_refused_before_the_folder_is_made(tmp_p
     with pytest.raises(ValueError, match="fp16 needs a GPU"):
         train_full(TINY, replace(SHORT, precision="fp16"), "digits", tmp_path / "x", device="cpu")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_network_beyond_memory_is_refused_before_the_folder_is_made(tmp_path, monkeypatch):
+    params = TINY.cost(num_classes=10).params
+    monkeypatch.setattr(machine, "memory", lambda: 16 * params - 1)
+    with pytest.raises(ValueError, match=f"network has {params:,} parameters.* GB.*cpu has"):
+        train_full(TINY, SHORT, "digits", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+    monkeypatch.setattr(machine, "memory", lambda: 16 * params)
+    check_fits(TINY.cost(num_classes=10), torch.device("cpu"))
+
+
+def test_a_finished_training_needs_no_memory(tmp_path, monkeypatch):
+    record = train_full(TINY, SHORT, "digits", tmp_path)
+    monkeypatch.setattr(machine, "memory", lambda: 0)
+    assert train_full(TINY, SHORT, "digits", tmp_path) == record
 
 
 def test_weights_need_a_checkpoint(tmp_path):
