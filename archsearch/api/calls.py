@@ -9,6 +9,7 @@ from typing import Any
 from archsearch.api.compare import compare_and_report
 from archsearch.api.compare_request import Compare
 from archsearch.api.downstream import Downstream, downstream_and_report
+from archsearch.api.evaluate import Evaluate, evaluate_weights
 from archsearch.api.families import network_named, parse_axes
 from archsearch.api.heads import HeadOptions
 from archsearch.api.keywords import (
@@ -168,6 +169,23 @@ train.__signature__ = Signature(  # type: ignore[attr-defined]
     [
         *list(Signature.from_callable(train).parameters.values())[:2],
         *signature_of(FullTraining).parameters.values(),
+    ]
+)
+
+
+def evaluate(weights: Path | str, **options: Any) -> dict[str, Any]:
+    """Measure a trained network: a file of weights, ``RUN:best`` or ``RUN:TRIAL``.
+
+    Returns a row with the task's measures in percent, as ``val_NAME`` or ``test_NAME``.
+    """
+    check_keywords(options, Evaluate)
+    return evaluate_weights(str(weights), from_options(Evaluate, options))
+
+
+evaluate.__signature__ = Signature(  # type: ignore[attr-defined]
+    [
+        Signature.from_callable(evaluate).parameters["weights"],
+        *signature_of(Evaluate).parameters.values(),
     ]
 )
 

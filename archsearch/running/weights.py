@@ -109,16 +109,24 @@ def read_network(path: Path) -> nn.Module:
     Raises:
         ValueError: it is no such file, or its weights do not fit its network.
     """
+    return read_built(path)[1]
+
+
+def read_built(path: Path) -> tuple[Built | None, nn.Module]:
+    """`read_network`, and what the network is built from; None for an InternImage that classifies,
+    whose file holds no recipe."""
     metadata, state = _read(path)
     if NETWORK_KEY not in metadata:
-        return load_weights(path).eval()
+        return None, load_weights(path).eval()
     stored = json.loads(metadata[NETWORK_KEY])
     read_sources(path.parent, [stored["variant"]])
-    recipe = msgspec.convert(stored["recipe"], Recipe)
-    variant = variant_from_dict(stored["variant"])
-    task = task_from_dict(stored.get("task", {}))
-    num_classes = msgspec.convert(stored["num_classes"], int)
-    return Built(variant, recipe, num_classes, task).network(state, path)
+    built = Built(
+        variant_from_dict(stored["variant"]),
+        msgspec.convert(stored["recipe"], Recipe),
+        msgspec.convert(stored["num_classes"], int),
+        task_from_dict(stored.get("task", {})),
+    )
+    return built, built.network(state, path)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -140,8 +140,8 @@ def _padded(maps: Pixels, shape: torch.Size, value: int) -> Pixels:
 
 
 def one_image(scene: Scene, view: View, device: torch.device) -> SceneBatch:
-    """The batch of one image, as it is read for evaluation."""
-    pixels, annotations = _Collate(view.least)([(view(scene, None), scene)])
+    """The batch of one image for evaluation, with no more padding than `DIVISOR` needs."""
+    pixels, annotations = _Collate(1)([(view(scene, None), scene)])
     return pixels.to(device), [_target(a, pixels.shape[-2:], device) for a in annotations]
 
 

@@ -1,6 +1,6 @@
 """The mean intersection over union of label maps, at one scale or averaged over several."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from archsearch.scenes.scene import IGNORED, Scene
 from archsearch.scenes.views import SegmentationView
 
 RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-"""Scales of multi-scale evaluation, each as it is and mirrored."""
+"""Scales of multi-scale evaluation, each as it is and mirrored (Table 5, released)."""
 
 Predict = Callable[[Tensor], Tensor]
 """Normalized images ``(N, 3, H, W)`` to logits ``(N, K, H, W)`` of K classes."""
@@ -61,19 +61,39 @@ def to_original(logits: Tensor, target: Target) -> Tensor:
 
 
 def multi_scale(
-    predict: Predict, original: Scene, view: SegmentationView, device: torch.device
+    predict: Predict,
+    original: Scene,
+    view: SegmentationView,
+    device: torch.device,
+    ratios: Sequence[float] = RATIOS,
+    flip: bool = True,
 ) -> Tensor:
-    """Probabilities ``(K, H, W)`` at the size of the original image, averaged over `RATIOS` and
-    both directions."""
-    total: Tensor | None = None
-    for ratio in RATIOS:
-        images, (target,) = normalized(one_image(original, view.scaled(ratio), device))
+    """Probabilities ``(K, H, W)`` at the size of the original image, averaged over ``ratios`` of
+    the view's scale, and over both directions with ``flip``.
+
+    The mean is of probabilities, as in the evaluation in general use, so that every prediction
+    counts as much: logits have another range at every scale.
+    """
+    predictions = (
+        probabilities
+        for ratio in ratios
+        for probabilities in _at_scale(predict, original, view.scaled(ratio), device, flip)
+    )
+    total = sum(predictions, start=torch.zeros((), device=device))
+    return total / (len(ratios) * (2 if flip else 1))
+
+
+def _at_scale(
+    predict: Predict, original: Scene, view: SegmentationView, device: torch.device, flip: bool
+) -> Iterator[Tensor]:
+    """The probabilities of the image, and those of its mirror image mirrored back."""
+    images, (target,) = normalized(one_image(original, view, device))
+    if flip:
         height, width = target.size
         mirrored = torch.zeros_like(images)
         mirrored[..., :height, :width] = images[..., :height, :width].flip(-1)
-        plain, other = predict(torch.cat([images, mirrored]))[..., :height, :width].float()
-        both = (plain.softmax(0) + other.flip(-1).softmax(0)) / 2
-        sized = to_original(both, target)
-        total = sized if total is None else total + sized
-    assert total is not None
-    return total / len(RATIOS)
+        images = torch.cat([images, mirrored])
+    plain, *others = (to_original(logits, target).softmax(0) for logits in predict(images))
+    yield plain
+    for other in others:
+        yield other.flip(-1)

@@ -126,9 +126,8 @@ def of_one_size(batch: "SceneBatch") -> Iterator["SceneBatch"]:
     from archsearch.scenes.loader import DIVISOR
 
     images, targets = batch
-    if len({target.size for target in targets}) == 1:
-        yield batch
-        return
-    for n, target in enumerate(targets):
-        height, width = (-(-side // DIVISOR) * DIVISOR for side in target.size)
-        yield images[n : n + 1, :, :height, :width], [target]
+    together = len({target.size for target in targets}) == 1
+    for first in [0] if together else range(len(targets)):
+        last = len(targets) if together else first + 1
+        height, width = (-(-side // DIVISOR) * DIVISOR for side in targets[first].size)
+        yield images[first:last, :, :height, :width], targets[first:last]

@@ -5,7 +5,7 @@ over the images, whatever processes and parts they are in. Importing this module
 torch.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +20,8 @@ from archsearch.tasks.annotated import OnMaps, of_one_size
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from archsearch.scenes.loader import Target
 
 LONGER_SIDE = 4
 """The longest side of an image in shorter sides: 2048 pixels for 512, as in the paper's tables."""
@@ -104,25 +106,52 @@ class Segmentation(OnMaps):
         self, model: "nn.Module", batches: Iterable[Batch], group: Group
     ) -> Mapping[str, float] | None:
         """Mean IoU and pixel accuracy in percent, at the size of the images as stored."""
-        import torch
-
-        from archsearch.scenes.mean_iou import mean_iou
+        from archsearch.scenes.mean_iou import to_original
 
         parts = (part for batch in batches for part in of_one_size(batch))
-        matrices = [matrix for part in parts for matrix in _confusions(model, part)]
-        everywhere = [m for one in group.gather(matrices) for m in one]
-        if not everywhere:
-            return None
-        values = mean_iou(torch.stack(everywhere).sum(0))
-        return {name: value for name, value in values.items() if value is not None} or None
+        scores = (
+            (to_original(logits, target), target)
+            for images, targets in parts
+            for logits, target in zip(model(images), targets, strict=True)
+        )
+        return _measured(scores, group)
+
+    def measure_scales(
+        self,
+        model: "nn.Module",
+        batches: Iterable[Batch],
+        recipe: Recipe,
+        ratios: Sequence[float],
+        flip: bool,
+    ) -> Mapping[str, float] | None:
+        """`measure` in one process, with predictions averaged over ``ratios`` of the recipe's size,
+        and over both directions with ``flip``."""
+        from archsearch.scenes.mean_iou import multi_scale
+        from archsearch.training.process_group import SINGLE_PROCESS
+
+        view = self.view(recipe)
+        scores = (
+            (multi_scale(model, target.original, view, images.device, ratios, flip), target)
+            for images, targets in batches
+            for target in targets
+        )
+        return _measured(scores, SINGLE_PROCESS)
 
 
-def _confusions(model: "nn.Module", batch: Batch) -> "list[Tensor]":
-    """The confusion matrix of each image, on the CPU."""
-    from archsearch.scenes.mean_iou import annotated_map, confusion, to_original
+def _measured(
+    scores: "Iterable[tuple[Tensor, Target]]", group: Group
+) -> Mapping[str, float] | None:
+    """The measures from a score ``(K, H, W)`` for every class and pixel of each image."""
+    import torch
 
-    matrices = []
-    for logits, target in zip(model(batch[0]), batch[1], strict=True):
-        predicted = to_original(logits, target).argmax(0).cpu()
-        matrices.append(confusion(predicted, annotated_map(target), len(logits)))
-    return matrices
+    from archsearch.scenes.mean_iou import annotated_map, confusion, mean_iou
+
+    total = sum(
+        confusion(score.argmax(0).cpu(), annotated_map(target), len(score))
+        for score, target in scores
+    )  # 0 in a process without an image
+    matrices = [matrix for matrix in group.gather(total) if isinstance(matrix, torch.Tensor)]
+    if not matrices:
+        return None
+    values = mean_iou(sum(matrices, start=torch.zeros_like(matrices[0])))
+    return {name: value for name, value in values.items() if value is not None} or None

@@ -39,6 +39,13 @@ def test_the_best_network_has_the_highest_mean_and_a_model(run: Run) -> None:
     assert model.state_dict().keys() == untrained.state_dict().keys()
 
 
+def test_a_network_of_a_run_is_evaluated_on_the_data_of_the_run(run: Run) -> None:
+    row = a.evaluate(f"{run.folder}:best")
+    assert row["data"] == "digits"
+    assert run.best.value is not None
+    assert row["val_accuracy"] == pytest.approx(run.best.value.mean)
+
+
 def test_a_network_is_found_by_its_numbers(run: Run) -> None:
     name = run.best.variant.name
     assert run.network(name).variant == run.best.variant

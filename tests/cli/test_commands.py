@@ -15,8 +15,8 @@ from archsearch.families.internimage import parse_variant
 from archsearch.families.internimage_cost import count
 
 MODULES = (
-    commands.launch, commands.compare, commands.power, commands.paper, commands.probe,
-    commands.count, commands.runs,
+    commands.launch, commands.evaluate, commands.compare, commands.power, commands.paper,
+    commands.probe, commands.count, commands.runs,
 )  # fmt: skip
 SHORT = ["--epochs", "1", "--set", "data_fraction=0.2"]
 SMALL = ["--budget", "1M", "--c1", "16", "--group-channels", "8", "--l1", "2"]
