@@ -15,6 +15,7 @@ from archsearch.reports.multi_run import RUNS, SHARED_NETWORKS
 from archsearch.reports.operators import OPERATORS
 from archsearch.reports.paper import FAMILY, PAPER, RECIPE, TABLE_C
 from archsearch.reports.pilots import LIMITS_OF_ONE_RECIPE, PILOTS
+from archsearch.reports.predictions import PREDICTIONS
 from archsearch.reports.results_table import OTHERS, RESULTS
 from archsearch.reports.scaling_law import LAW, LAW_OF_RUNS
 from archsearch.reports.trade_off import PARETO, TRADEOFF_MACS, TRADEOFF_PARAMS
@@ -30,6 +31,7 @@ CARDS: tuple[Card | CrossCard, ...] = (
     LAW,
     LADDER,
     LEARNING,
+    PREDICTIONS,
     GRADIENTS,
     TRADEOFF_PARAMS,
     TRADEOFF_MACS,

@@ -5,7 +5,6 @@ that no color has to be distinguished.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,17 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 from numpy.typing import NDArray
 
 from archsearch.reports import style
-from archsearch.scenes.scene import IGNORED, Masks, Objects, Pixels, Scene
+from archsearch.reports.card import Card, unless
+from archsearch.reports.context import Context
+from archsearch.results import TrialResult
+from archsearch.scenes.predicted import Predicted, read
+from archsearch.scenes.scene import IGNORED, Masks, Objects
 
 WIDE, GAP, MARGIN, TITLE = 3.0, 0.1, 0.08, 0.24
 """Inches: width of an image, space between images, margin, height of the titles."""
 
-MIN_SCORE, MAX_OBJECTS = 0.3, 30
-"""Predicted objects that are drawn: the lowest score, and the most per image."""
+MIN_SCORE = 0.3
+"""The lowest score of a predicted object that is drawn."""
 
 MASK_OPACITY, MAP_OPACITY = 0.4, 0.6
 MIN_REGION = 0.01
@@ -31,16 +34,6 @@ MIN_REGION = 0.01
 
 BACKGROUND = "background"
 """A class of this name is not drawn."""
-
-
-@dataclass(frozen=True, eq=False)
-class Predicted:
-    """What a network predicts in an image: objects with scores, or a label map, in its pixels."""
-
-    scene: Scene
-    objects: Objects | None = None
-    scores: NDArray[np.float32] | None = None
-    label_map: Pixels | None = None
 
 
 def render(
@@ -95,11 +88,11 @@ def _draw(ax: Axes, image: Predicted, classes: Sequence[str]) -> None:
 
 def _best(image: Predicted) -> tuple[Objects | None, NDArray[np.float32] | None]:
     """The objects to draw, the best scores last, so that they are on top."""
-    if image.objects is None or image.scores is None:
-        return image.objects, None
-    order = np.argsort(image.scores, kind="stable")[-MAX_OBJECTS:]
-    chosen = order[image.scores[order] >= MIN_SCORE]
-    return image.objects[chosen], image.scores[chosen]
+    best = image.best()
+    if best.objects is None or best.scores is None:
+        return best.objects, None
+    chosen = best.scores >= MIN_SCORE
+    return best.objects[chosen], best.scores[chosen]
 
 
 def _regions(
@@ -157,3 +150,33 @@ def _draw_boxes(
 def _write(ax: Axes, x: float, y: float, text: str, label: int, ha: str, va: str) -> None:
     background = {"facecolor": style.PAPER, "edgecolor": _color(label), "lw": 0.6, "pad": 0.8}
     ax.text(x, y, text, size=5.5, color=style.INK, ha=ha, va=va, bbox=background, clip_on=True)
+
+
+def _shown(context: Context) -> TrialResult | None:
+    """The first training of the best network that kept its predictions."""
+    best = context.ranking.best
+    trials = () if best is None else context.results.network(best).trials
+    return next((trial for trial in trials if trial.predictions is not None), None)
+
+
+def _title(context: Context) -> str:
+    trial = _shown(context)
+    assert trial is not None, "the card applies only then"
+    return f"Predictions of {context.ranking.best}, seed {trial.trial.seed}"
+
+
+def _figure(context: Context) -> Figure:
+    trial = _shown(context)
+    assert trial is not None, "the card applies only then"
+    assert trial.predictions is not None, "it was chosen for them"
+    return figure(*read(trial.predictions))
+
+
+PREDICTIONS = Card(
+    name="predictions",
+    title=_title,
+    skip_reason=unless(_shown, "no training of the best network kept predictions"),
+    figure=_figure,
+    how_to_read="Images held out of the training images; left annotated, right predicted, with "
+    f"scores from {MIN_SCORE}.",
+)

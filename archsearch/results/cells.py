@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from archsearch.core.cell import Cell
@@ -21,13 +22,15 @@ LEVEL = 0.95
 class TrialResult:
     """One training: its request, its state, and its results so far.
 
-    ``curve`` has one mapping per finished epoch, also for an unfinished training.
+    ``curve`` has one mapping per finished epoch, also for an unfinished training. ``predictions``
+    is the file of a finished detector or segmenter (`archsearch.scenes.predicted`).
     """
 
     trial: Trial
     state: State
     record: Record | None = None
     curve: tuple[Mapping[str, Any], ...] = ()
+    predictions: Path | None = None
 
     def value(self, metric: Metric) -> float | None:
         """Return the measured number in the metric's unit; None if it was not measured."""

@@ -52,10 +52,13 @@ def load(run_dir: str | Path) -> Results:
 def _read_trial(trial: Trial, folder: "TrialFolder") -> TrialResult:
     """Return a launched trial; its record is read once, and its state only without one."""
     from archsearch.storage.record_file import FINISHED
+    from archsearch.storage.trial_folder import PREDICTIONS
 
     record = folder.record()
     if record is not None:
-        return TrialResult(trial, record.status, record, record.curve)
+        path = folder.path / PREDICTIONS
+        predictions = path if path.is_file() else None
+        return TrialResult(trial, record.status, record, record.curve, predictions)
     curve, state = folder.curve(), folder.state()
     if state in FINISHED:  # its record is damaged behind a good head
         state = "interrupted" if curve else "pending"

@@ -10,12 +10,17 @@ from archsearch.core.interrupted import Interrupted, Stop
 from archsearch.core.versions import versions
 from archsearch.running.initial_weights import load_trained
 from archsearch.running.work import never
+from archsearch.scenes import predicted
+from archsearch.scenes.data import classes, load_verified
 from archsearch.storage import checkpoint
+from archsearch.storage.files import write_bytes
 from archsearch.storage.study_folder import TrialFolder
+from archsearch.storage.trial_folder import PREDICTIONS
 from archsearch.study import Record, Trial
+from archsearch.tasks.annotated import OnMaps
 from archsearch.training.device import device_name, devices_of, settings
 from archsearch.training.loop import fit
-from archsearch.training.measure import measure_test
+from archsearch.training.measure import measure_test, on_held_out
 from archsearch.training.process_group import SINGLE_PROCESS, ProcessGroup
 from archsearch.training.spawn import Work, run_in_processes
 from archsearch.training.state import Training
@@ -92,8 +97,19 @@ def to_record(training: Training, folder: TrialFolder, trial_id: str, stop: Stop
         error = str(diverged)
     record = _record(trial_id, training, error)
     if writes:
+        if not error:
+            _write_predictions(training, folder)
         folder.write_record(record)
         checkpoint.keep_newest(folder.path)
+
+
+def _write_predictions(training: Training, folder: TrialFolder) -> None:
+    """Write what a detector or segmenter predicts in a few held-out images, for reports."""
+    task = training.task
+    if isinstance(task, OnMaps) and len(training.splits.val):
+        names = classes(load_verified(training.data), task.annotation)
+        images = on_held_out(training, predicted.NUM_IMAGES, task.predicted)
+        write_bytes(folder.path / PREDICTIONS, predicted.to_bytes(images, names))
 
 
 def _ignore(*_: object) -> None:

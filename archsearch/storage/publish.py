@@ -14,9 +14,12 @@ from archsearch.storage.pilots import inner_folders
 from archsearch.storage.plain_file import Damaged, read_plain, refuse_link
 from archsearch.storage.stored_json import warn_once
 from archsearch.storage.study_folder import StudyFolder
+from archsearch.storage.trial_folder import PREDICTIONS
 
 STUDY_FILES = ("study.json", "quote.json")
-TRIAL_FILES = ("spec.json", "record.json", "record.failed-*.json", "attempts*.jsonl")
+TRIAL_FILES = (
+    "spec.json", "record.json", "record.failed-*.json", "attempts*.jsonl", PREDICTIONS,
+)  # fmt: skip
 UNFINISHED_TRIAL_FILES = (*TRIAL_FILES, "events.jsonl")
 """A record holds the curve of its training; without a record, only the events do."""
 

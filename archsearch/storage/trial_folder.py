@@ -36,6 +36,8 @@ from archsearch.storage.stored_json import read_checked, read_lines, warn_once, 
 from archsearch.study import SCHEMA, Record, Trial, canonical_json
 
 SPEC = "spec.json"
+PREDICTIONS = "predictions.npz"
+"""What a detector or segmenter predicts in a few held-out images (`archsearch.scenes`)."""
 
 _EARLIER_RECORD = re.compile(r"record\.failed-(\d+)\.json")
 

@@ -11,7 +11,7 @@ from archsearch.core.cost import Cost, image_size
 from archsearch.core.family import Family
 from archsearch.core.numbers import LARGEST, quoted
 from archsearch.core.recipe import Recipe
-from archsearch.core.task import Data, Splits, Task
+from archsearch.core.task import Batch, Data, Splits, Task
 from archsearch.heads.cost import count
 from archsearch.scenes.data import Annotation, describe, load_verified
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from archsearch.scenes.loader import SceneBatch
+    from archsearch.scenes.predicted import Predicted
     from archsearch.scenes.views import View
 
 
@@ -94,6 +95,10 @@ class OnMaps(Task):
 
     def with_head(self, backbone: "nn.Module", num_classes: int) -> "nn.Module":
         """The head on a backbone."""
+        raise NotImplementedError
+
+    def predicted(self, model: "nn.Module", batch: Batch) -> "list[Predicted]":
+        """What the network predicts in each image of a batch for evaluation."""
         raise NotImplementedError
 
     def cost(self, variant: Family, data: Data, height: int, width: int) -> Cost:

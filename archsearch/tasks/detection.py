@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from archsearch.heads.detector import Detector
+    from archsearch.heads.instances import Detections
     from archsearch.scenes.loader import SceneBatch
+    from archsearch.scenes.predicted import Predicted
+    from archsearch.scenes.scene import Objects, Scene
 
 _LABELS = {
     "box_ap": "box AP",
@@ -103,6 +106,13 @@ class Detection(OnMaps):
         losses = model(images, [target.instances for target in targets], sizes)
         return total_of_images(losses).sum(), len(images)
 
+    def predicted(self, model: "nn.Module", batch: Batch) -> "list[Predicted]":
+        from archsearch.scenes.predicted import Predicted
+
+        parts = of_one_size(batch)
+        pairs = [pair for part in parts for pair in _detected(model, part)]
+        return [Predicted(scene, _objects(d), d.scores.cpu().numpy()) for scene, d in pairs]
+
     def measure(
         self, model: "nn.Module", batches: Iterable[Batch], group: Group
     ) -> Mapping[str, float] | None:
@@ -121,11 +131,26 @@ class Detection(OnMaps):
 
 
 def _results(model: "nn.Module", batch: "SceneBatch") -> list[ImageResult]:
-    """What the network detects in each image, in pixels of the image as stored."""
     from archsearch.scenes.average_precision import image_result
 
+    return [image_result(*pair) for pair in _detected(model, batch)]
+
+
+def _detected(model: "nn.Module", batch: "SceneBatch") -> "list[tuple[Scene, Detections]]":
+    """Each image as stored, and what the network detects in it, in its pixels."""
     images, targets = batch
     originals = [target.original for target in targets if target.original is not None]
     sizes = [target.size for target in targets]
     detections = model(images, None, sizes, [original.size for original in originals])
-    return [image_result(*pair) for pair in zip(originals, detections, strict=True)]
+    return [*zip(originals, detections, strict=True)]
+
+
+def _objects(detections: "Detections") -> "Objects":
+    import numpy as np
+
+    from archsearch.scenes.scene import Objects
+
+    arrays = {name: values.cpu().numpy() for name, values in detections.tensors().items()}
+    masks = arrays["masks"]
+    crowd, areas = np.zeros(len(masks), bool), masks.sum((1, 2)).astype(np.float32)
+    return Objects(arrays["boxes"], arrays["labels"], masks, crowd, areas)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from archsearch.scenes.loader import Target
+    from archsearch.scenes.predicted import Predicted
 
 LONGER_SIDE = 4
 """The longest side of an image in shorter sides: 2048 pixels for 512, as in the paper's tables."""
@@ -101,6 +102,22 @@ class Segmentation(OnMaps):
         images, targets = batch
         loss: tuple[Tensor, Tensor] = model(images, torch.stack([t.label_map for t in targets]))
         return loss
+
+    def predicted(self, model: "nn.Module", batch: Batch) -> "list[Predicted]":
+        import numpy as np
+
+        from archsearch.scenes.mean_iou import to_original
+        from archsearch.scenes.predicted import Predicted
+
+        return [
+            Predicted(
+                target.original,
+                label_map=to_original(logits, target).argmax(0).cpu().numpy().astype(np.uint8),
+            )
+            for images, targets in of_one_size(batch)
+            for logits, target in zip(model(images), targets, strict=True)
+            if target.original is not None
+        ]
 
     def measure(
         self, model: "nn.Module", batches: Iterable[Batch], group: Group

@@ -1,9 +1,10 @@
 """Measure the network of a training on the validation and test splits."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from archsearch.core.task import Batch
 from archsearch.training.batch_norm import calibrate
@@ -13,6 +14,8 @@ from archsearch.training.state import Training
 
 CALIBRATION_BATCHES = 4
 """Training batches from which BatchNorm's statistics are recomputed before each validation."""
+
+T = TypeVar("T")
 
 Score = Mapping[str, float]
 """The named numbers that a task measures on a split."""
@@ -50,6 +53,18 @@ def recalibrate(training: Training) -> None:
     calibrate(
         training.measured, images, lambda: autocast(training.recipe.precision, training.device)
     )
+
+
+@torch.inference_mode()
+def on_held_out(
+    training: Training, num: int, function: Callable[[nn.Module, Batch], list[T]]
+) -> list[T]:
+    """What ``function`` returns of the measured network and the first ``num`` held-out images."""
+    batches = training.splits.read([training.splits.val[:num]]) if len(training.splits.val) else ()
+    training.measured.eval()
+    with autocast(training.recipe.precision, training.device):
+        parts = (function(training.measured, training.splits.plain(batch)) for batch in batches)
+        return [result for part in parts for result in part]
 
 
 @torch.inference_mode()

@@ -5,8 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from archsearch.reports.predictions import MAX_OBJECTS, Predicted, figure, render
+from archsearch.reports.predictions import PREDICTIONS as PREDICTIONS_CARD
+from archsearch.reports.predictions import figure, render
+from archsearch.reports.provenance import verify
+from archsearch.reports.render import render_all
+from archsearch.reports.report import compute_report
+from archsearch.scenes.predicted import MAX_OBJECTS, Predicted, to_bytes
 from archsearch.scenes.scene import IGNORED
+from archsearch.storage.publish import publish
+from archsearch.storage.trial_folder import PREDICTIONS
+from tests.golden import scale_results, write_run
 from tests.scenes.examples import rectangles, scene_of
 
 CLASSES = ("cat", "dog", "$owl_")
@@ -82,3 +90,28 @@ def test_the_same_predictions_give_the_same_files(tmp_path, num):
     width, height = figure(images, CLASSES).get_size_inches()
     assert width < 7
     assert height == pytest.approx(0.32 + num * 2.1)
+
+
+def test_a_report_draws_the_predictions_of_the_best_network(tmp_path):
+    results = scale_results(2)
+    run = write_run(results, tmp_path / "scale")
+    best = results.network(results.compare().ranking.best)
+    second = max(best.trials, key=lambda trial: trial.trial.seed).trial
+    found = objects_of((3, 16, 21, 31), labels=[0])
+    content = to_bytes([Predicted(scene(), found, np.array([0.9], np.float32))], CLASSES)
+    (run / "trials" / second.id / PREDICTIONS).write_bytes(content)
+    report = render_all([run], run / "reports")
+    title = f"Predictions of {best.label}, seed {second.seed}"
+    html = (run / "reports/report.html").read_text()
+    assert f"<figcaption>{title}</figcaption>" in html
+    assert "data:image/png;base64" in html, "the image is in the page"
+    assert {"predictions.png", "predictions.svg"} <= report.files.keys()
+    assert verify(run).differences == ()
+    publish(run, tmp_path / "copy")
+    assert (tmp_path / "copy/trials" / second.id / PREDICTIONS).read_bytes() == content
+
+
+def test_other_reports_say_why_they_draw_none():
+    report = compute_report([scale_results(1)], cards=[PREDICTIONS_CARD])
+    reason = "no training of the best network kept predictions"
+    assert report.runs[0].skipped == {"predictions": reason}

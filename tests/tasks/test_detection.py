@@ -13,6 +13,9 @@ from archsearch.families.vit import ViT
 from archsearch.heads import matching
 from archsearch.heads.matching import Target
 from archsearch.running.train_trial import train_trial, training_of
+from archsearch.scenes import predicted
+from archsearch.scenes.pasted import HEIGHT, WIDTH
+from archsearch.storage.trial_folder import PREDICTIONS
 from archsearch.study import Trial
 from archsearch.tasks import task_from_dict
 from archsearch.tasks.detection import Detection
@@ -57,6 +60,11 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path):
         train_trial(resumed.path, "cpu", iter([False, True]).__next__)
     train_trial(resumed.path, "cpu")
     equal_numbers(once, resumed)
+    (image, second), classes = predicted.read(once.path / PREDICTIONS)
+    assert image.objects.masks.shape[1:] == image.scene.size == (HEIGHT, WIDTH)
+    assert len(image.scores) == len(image.objects)
+    assert second.scene.objects is not None
+    assert classes == tuple("0123456789")
     metrics = once.record().metrics
     assert {"val_box_ap", "test_mask_ap50", "best_val_box_ap"} <= metrics.keys()
     assert 0 <= metrics["test_mask_ap"] <= 100

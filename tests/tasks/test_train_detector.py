@@ -1,5 +1,9 @@
 """`archsearch train --task`: defaults and wrong options, initial weights, and a file of weights."""
 
+import subprocess
+import sys
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,13 +11,14 @@ import internimage
 from archsearch.api.train import FullTraining
 from archsearch.core.recipe import QUICK
 from archsearch.heads.detector import Detector
-from archsearch.running.train_full import WEIGHTS, train_full
+from archsearch.running.train_full import WEIGHTS, train_full, training_folder
 from archsearch.running.weights import read_network
 from archsearch.tasks.classification import CLASSIFICATION
 from archsearch.tasks.detection import Detection
 from archsearch.tasks.recipes import DETECTION_RECIPES, SEGMENTATION_RECIPES
 from archsearch.tasks.segmentation import Segmentation
-from tests.tasks.annotated import TINY
+from tests.processes import Process, wait_for
+from tests.tasks.annotated import TINY, equal_numbers
 from tests.tasks.test_detection import DATA, RECIPE
 
 
@@ -72,3 +77,36 @@ def test_a_detector_starts_from_a_classifier_and_its_weights_load(tmp_path):
     wide = TINY.with_numbers(16, 8, 1, 1)
     with pytest.raises(ValueError, match=r"does not fit the network: backbone\.levels"):
         train_full(wide, frozen, DATA, tmp_path / "wide", task=Detection(width=8), start=start)
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes_to_the_same_average_precision(tmp_path):
+    """By kill -9 in the middle; the second command is the same."""
+    changes = {"batch_size": 4, "image_size": 32, "val_fraction": 0.25, "threads": 1}
+    options = [f"--set={key}={value}" for key, value in changes.items()]
+    options += ["--task=detect", "--head-width=8", f"--data={DATA}", "--epochs=6", "--device=cpu"]
+    main = [sys.executable, "-c", "from archsearch.cli import main; main()", "train", "8-8-1-1"]
+    once, killed = tmp_path / "once", tmp_path / "killed"
+    with Process([*main, *options, f"--out={killed}"], stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: list(killed.glob("checkpoint-*")))
+        process.kill()
+    assert training_folder(killed).record() is None
+    assert len(training_folder(killed).curve()) < 6
+    for out in (once, killed):
+        subprocess.run([*main, *options, f"--out={out}"], check=True, capture_output=True)
+    equal_numbers(training_folder(once), training_folder(killed))
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(tmp_path):
+    """All anchors of these images are in the sample, so that nothing is drawn per process."""
+    recipe = replace(RECIPE, anchor_scale=4)
+    outs = {device: tmp_path / device for device in ("cpu", "cpu*2")}
+    for device, out in outs.items():
+        train_full(TINY, recipe, DATA, out, device=device, task=Detection(width=8))
+    one, two = (training_folder(out).curve()[0] for out in outs.values())
+    for name in ("train_loss", "grad_norm", "grad_norm_max"):
+        assert one[name] == pytest.approx(two[name], rel=1e-4)
+    weights, others = (read_network(out / WEIGHTS).state_dict() for out in outs.values())
+    for name, value in weights.items():
+        torch.testing.assert_close(others[name], value, rtol=0, atol=1e-4, msg=name)
