@@ -2,6 +2,7 @@
 
 from archsearch.reports.card import Card, CrossCard
 from archsearch.reports.data_scale import DATA_SCALE
+from archsearch.reports.downstream import DOWNSTREAM
 from archsearch.reports.effects import EFFECTS
 from archsearch.reports.error_distribution import EDF
 from archsearch.reports.families import FAMILIES
@@ -22,6 +23,7 @@ from archsearch.reports.trade_off import PARETO, TRADEOFF_MACS, TRADEOFF_PARAMS
 
 CARDS: tuple[Card | CrossCard, ...] = (
     HEATMAP,
+    DOWNSTREAM,
     FAMILIES,
     PILOTS,
     LIMITS_OF_ONE_RECIPE,

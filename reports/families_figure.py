@@ -74,7 +74,7 @@ def families_panels(context: Context) -> Panels:
 
 
 def _title(context: Context, name: str) -> str:
-    return f"{context.metric.label} against {COSTS[name][0].label.lower()}"
+    return f"{context.metric.label} against {COSTS[name][0].noun}"
 
 
 def _panel(context: Context, families: Sequence[FamilyResult], name: str) -> Figure:

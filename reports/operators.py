@@ -142,7 +142,7 @@ def answer(context: Context) -> str:
     cells = [c for c in operator_cells(context) if c.label in comparison.differences]
     plain = [c for c in cells if c.cell.requested["operator"] == PLAIN]
     others = [c for c in cells if c not in plain]
-    label = context.metric.label.lower()
+    label = context.metric.noun
     texts = {
         f"The operator's part: without DCNv3 the {label} changes by": _changes(context, plain),
         f"The frame's part: the {label} is": _of_frame(context, plain),

@@ -96,7 +96,7 @@ def table_c(context: Context) -> Table:
 
 def _note_on_growth(context: Context, grows: bool) -> str:
     results = context.results
-    ours = f"{context.metric.label.lower()} on {results.data.name}, recipe "
+    ours = f"{context.metric.noun} on {results.data.name}, recipe "
     ours += f"{results.study.recipe.name}."
     paper = (
         "The paper's: ImageNet-1K top-1 after 300 epochs, one training each. Only the order within "

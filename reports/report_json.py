@@ -45,8 +45,8 @@ def _run(run: RunReport) -> dict[str, Any]:
     results = run.context.results
     return {
         "name": results.name,
-        "records": {t.trial.id: fingerprint(t.record) for t in results.trials if t.record},
-        **_pilots(results),
+        "records": _fingerprints(results),
+        **_inner(results),
         "states": {t.trial.id: t.state for t in results.trials},
         "answer": asdict(run.summary),
         "winner": _winner(run.context),
@@ -62,13 +62,18 @@ def _run(run: RunReport) -> dict[str, Any]:
     }
 
 
-def _pilots(results: Results) -> dict[str, Any]:
-    """Return the fingerprints of the records of pilots; nothing for a run without pilots."""
-    records = {
-        name: {t.trial.id: fingerprint(t.record) for t in pilots.trials if t.record}
-        for name, pilots in results.pilots.items()
+def _inner(results: Results) -> dict[str, Any]:
+    """Return the fingerprints of the records of the studies inside a run; most have none."""
+    pilots = {name: _fingerprints(one) for name, one in results.pilots.items()}
+    source = results.classification
+    return {
+        **({"pilots": pilots} if pilots else {}),
+        **({"classification": _fingerprints(source)} if source else {}),
     }
-    return {"pilots": records} if records else {}
+
+
+def _fingerprints(results: Results) -> dict[str, str]:
+    return {t.trial.id: fingerprint(t.record) for t in results.trials if t.record}
 
 
 def _winner(context: Context) -> dict[str, Any] | None:

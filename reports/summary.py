@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from archsearch.core.metrics import GENERAL
 from archsearch.reports import phrases
 from archsearch.reports.context import Context
+from archsearch.reports.downstream import transfer_text
 from archsearch.reports.family_results import families_text
 from archsearch.reports.ladders import left_out
 from archsearch.reports.pilots import pilots_text
@@ -41,12 +42,14 @@ def summarize(context: Context) -> Summary:
         return Summary(_no_result(context), "", (*facts,), caveats)
     winner = Winner.of(context, best)
     facts = _winner_facts(context, winner) + facts
-    confidence = phrases.paragraph(families_text(context), _confidence(context), winner.bias_text)
+    confidence = phrases.paragraph(
+        transfer_text(context), families_text(context), _confidence(context), winner.bias_text
+    )
     return Summary(_headline(context, winner), confidence, (*facts,), caveats)
 
 
 def _no_result(context: Context) -> str:
-    trials, label = context.results.trials, context.metric.label.lower()
+    trials, label = context.results.trials, context.metric.noun
     ended = sum(t.record is not None for t in trials)
     if not ended:
         return "No training has finished yet."
@@ -58,7 +61,7 @@ def _no_result(context: Context) -> str:
 
 
 def _headline(context: Context, winner: Winner) -> str:
-    ranking, label = context.ranking, context.metric.label.lower()
+    ranking, label = context.ranking, context.metric.noun
     name, value = winner.cell.label, winner.value_text
     end = "highest" if context.metric.higher_is_better else "lowest"
     if not ranking.can_rank:
@@ -159,7 +162,7 @@ def _why_not_ranked(context: Context, cell: CellResult) -> str:
     if any(t.state == "diverged" for t in cell.trials):
         return "diverged on some seeds"
     if not context.comparison.has_value(cell):
-        return f"without a value for {context.metric.label.lower()}"
+        return f"without a value for {context.metric.noun}"
     return "without a seed in common with the others"
 
 

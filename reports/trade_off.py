@@ -137,7 +137,7 @@ def pareto_table(context: Context) -> Table:
     pairs, others = _on_fronts(context), _other_objectives(context)
     cells, chances = [cell for _, cell in pairs], _chances(context, pairs)
     columns = {
-        "Front against": [cost.label.lower() for cost, _ in pairs],
+        "Front against": [cost.noun for cost, _ in pairs],
         "Network": [c.label for c in cells],
         **size_columns(cells),
         context.metric.axis: [result_text(c, context.comparison) for c in cells],
@@ -171,7 +171,7 @@ def _without_value(context: Context, cost: Metric) -> str:
     networks = {c.label: context.results.network(c.label) for c in context.cells}.values()
     ranked = [c for c in networks if in_ranking(c, comparison) and comparison.has_value(c)]
     missing = sum(cell.mean(cost) is None for cell in ranked)
-    text = f"without a value for {cost.label.lower()}, so on no front against it"
+    text = f"without a value for {cost.noun}, so on no front against it"
     return f"{plural(missing, 'network')} {text}." if missing else ""
 
 
@@ -196,7 +196,7 @@ def _how_to_read(context: Context, text: str) -> str:
 def _card(cost: Metric, how_to_read: str) -> Card:
     return Card(
         name=f"tradeoff-{cost.name}",
-        title=lambda c: f"{c.metric.label} against {cost.label.lower()}",
+        title=lambda c: f"{c.metric.label} against {cost.noun}",
         skip_reason=unless(
             lambda c: _networks(c) and not c.metric.known_before_training,
             "no cell has a measured value",

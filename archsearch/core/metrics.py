@@ -59,6 +59,11 @@ class Metric:
         return self.source in ("budget", "trained")
 
     @property
+    def noun(self) -> str:
+        """The label inside a sentence: ``validation mIoU``."""
+        return self.label[:1].lower() + self.label[1:]
+
+    @property
     def is_of_test_split(self) -> bool:
         """Whether it is measured on the test split, by which nothing may be chosen."""
         return self.source in ("metrics", "error") and self.field.startswith("test_")

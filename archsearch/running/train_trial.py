@@ -8,7 +8,6 @@ import torch
 
 from archsearch.core.interrupted import Interrupted, Stop
 from archsearch.core.versions import versions
-from archsearch.running.initial_weights import load_trained
 from archsearch.running.work import never
 from archsearch.scenes import predicted
 from archsearch.scenes.data import classes, load_verified
@@ -61,6 +60,8 @@ def _train_trial(
     with settings(trial.recipe, device):
         training = training_of(trial, device, group)
         if trial.start is not None:
+            from archsearch.running.initial_weights import load_trained  # loads safetensors
+
             load_trained(training, trial.start)
         training.begin(began)
         to_record(training, TrialFolder(folder), trial.id, stop)
