@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from archsearch.reports.card import Card, unless
 from archsearch.reports.cell_order import ranked_cells
 from archsearch.reports.context import Context
-from archsearch.reports.style import FAINT, INK, epoch_axes, legend_inside, series
+from archsearch.reports.style import FAINT, INK, epoch_axes, legend_below, series
 from archsearch.results import CellResult, TrialResult
 
 MAX_SERIES = 8
@@ -38,7 +38,7 @@ def learning_figure(context: Context) -> Figure:
         ax.plot(*_mean_curve(cell), **series(i), label=cell.label)
     _plot_crosses(ax, networks, is_large)
     if named:
-        legend_inside(ax, "upper right", "best first" if len(named) > 1 else None)
+        legend_below(ax, "best first" if len(named) > 1 else None)
     return fig
 
 

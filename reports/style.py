@@ -5,6 +5,7 @@ constants below and have no other use, so that the page can replace them in its 
 """
 
 import html
+import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -148,6 +149,24 @@ def thin_out_x_ticks(ax: Axes) -> None:
 
 def legend_inside(ax: Axes, loc: Any, title: str | None = None) -> None:
     ax.legend(loc=loc, title=title, title_fontsize=7.5, fontsize=7.5, alignment="left")
+
+
+def legend_below(ax: Axes, title: str | None = None) -> None:
+    """Write the legend in two columns below the axes, where it covers nothing.
+
+    The figure grows, the axes keep their size.
+    """
+    fig, (handles, labels) = ax.get_figure(root=True), ax.get_legend_handles_labels()
+    assert fig is not None, "the axes are in a figure"
+    (width, height), (left, bottom, right, top) = fig.get_size_inches(), ax.get_position().extents
+    room = 0.1 + 0.16 * (math.ceil(len(labels) / 2) + bool(title))
+    fig.set_size_inches(width, height + room)
+    bottom, top = ((y * height + room) / (height + room) for y in (bottom, top))
+    ax.set_position((left, bottom, right - left, top - bottom))
+    fig.legend(
+        handles, labels, loc="lower left", ncols=2, title=title, alignment="left", fontsize=7.5,
+        title_fontsize=7.5,
+    )  # fmt: skip
 
 
 def error_bar(ax: Axes, x: float, low: float | None, high: float | None, color: str) -> None:

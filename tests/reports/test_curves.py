@@ -44,6 +44,17 @@ def test_a_learning_curve_is_the_mean_error_over_seeds(grid: Results) -> None:
     assert lines(figure)[best.label].get_ydata() == pytest.approx(expected)
 
 
+def test_the_legend_covers_no_curve(grid: Results) -> None:
+    with style.styled():
+        figure = learning_figure(Context.of(grid))
+        figure.draw_without_rendering()
+    (legend,), axes = figure.legends, figure.axes[0].get_tightbbox()
+    box = legend.get_window_extent()
+    assert len(legend.get_texts()) == 8
+    assert 0 <= box.y0 < box.y1 <= axes.y0
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+
+
 def test_a_diverged_training_ends_in_a_cross(grid: Results) -> None:
     with style.styled():
         figure = learning_figure(Context.of(grid))
