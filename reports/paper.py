@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from archsearch.core.metrics import GENERAL
+from archsearch.core.metrics import GENERAL, Metric
 from archsearch.core.recipe import TABLE_B, Recipe
 from archsearch.families.internimage_cost import count
 from archsearch.reports.card import Card, unless
@@ -33,6 +33,9 @@ def paper_table(context: Context) -> Table:
     for metric in (GENERAL["params"], GENERAL["macs"]):
         columns[f"{metric.axis}, ours"] = [metric.text(c.cost_value(metric)) for c in cells]
     columns[f"{context.metric.axis}, ours"] = [result_text(c, context.comparison) for c in cells]
+    for metric in _others_of_paper(context):
+        comparison = context.results.compare(metric.name)
+        columns[f"{metric.axis}, ours"] = [result_text(c, comparison) for c in cells]
     measured = {
         "Step (ms), ours": [number(step_ms(c), ".1f") for c in cells],
         "Peak memory (GB), ours": [number(c.mean(GENERAL["memory"]), ".2f") for c in cells],
@@ -47,6 +50,13 @@ def paper_table(context: Context) -> Table:
     return Table.of(columns, rows, note=paragraph(_note(context), mean_note(context)))
 
 
+def _others_of_paper(context: Context) -> list[Metric]:
+    """Return the validation metrics, beside the report's, that the paper prints by their label."""
+    printed = {f"Validation {name}" for c in context.cells for name in c.cell.paper}
+    metrics = context.results.study.task.metrics
+    return [m for m in metrics if m.label in printed and m != context.metric]
+
+
 def _note(context: Context) -> str:
     recipe, data = context.results.study.recipe, context.results.data.name
     step = (
@@ -57,10 +67,19 @@ def _note(context: Context) -> str:
     return (
         f"Ours: the networks of this run, on {data}, recipe {recipe.name}, {recipe.epochs} epochs; "
         f"parameters and multiply-adds as the paper counts (1000 classes at 224²){step} and the "
-        "measured peak memory of the process. The paper's: InternImage-T on ImageNet-1K, 300 "
-        "epochs, one training each. Only the order within the columns is comparable, not the "
-        "values."
+        f"measured peak memory of the process. The paper's: {_of_paper(context)}, one training "
+        "each. Only the order within the columns is comparable, not the values."
     )
+
+
+def _of_paper(context: Context) -> str:
+    if context.results.study.is_fine_tuned:
+        return "Mask R-CNN with InternImage-T on COCO, 12 epochs"
+    return "InternImage-T on ImageNet-1K, 300 epochs"
+
+
+def _source(context: Context) -> str:
+    return "Table 6" if context.results.study.is_fine_tuned else context.results.study.source
 
 
 def step_ms(cell: CellResult) -> float | None:
@@ -179,7 +198,7 @@ def family_table(_context: Context) -> Table:
 
 PAPER = Card(
     name="paper",
-    title=lambda c: f"{c.results.study.name}: ours beside the paper, {c.results.study.source}",
+    title=lambda c: f"{c.results.study.name}: ours beside the paper, {_source(c)}",
     skip_reason=unless(
         lambda c: "paper" in c.results.study.reports and c.cells,
         "the study does not name this report, or has no cells",

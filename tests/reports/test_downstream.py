@@ -11,10 +11,12 @@ from archsearch.core.start import Start
 from archsearch.families.internimage import Variant
 from archsearch.reports.context import Context
 from archsearch.reports.downstream import DOWNSTREAM, downstream_figure, transfer_text
+from archsearch.reports.paper import PAPER
 from archsearch.reports.summary import summarize
 from archsearch.results import Results, TrialResult, assemble
 from archsearch.results.transfer import transfer_of
 from archsearch.study import Record, Study
+from archsearch.tasks.detection import Detection
 from archsearch.tasks.segmentation import Segmentation
 from tests.golden import DATA
 
@@ -129,3 +131,30 @@ def test_another_run_has_no_such_card() -> None:
     shown = context(CLEAR, CLEAR)
     assert DOWNSTREAM.skip_reason(shown) is None
     assert transfer_text(shown) in summarize(shown).confidence
+
+
+def test_the_ablation_has_both_precisions_beside_those_of_table_6() -> None:
+    """Section 4.4 prints 43.8 box AP and 40.0 mask AP for one group."""
+    results = fine_tuned(CLEAR, CLEAR)
+    cell = replace(results.study.cells[0], paper={"box AP": 43.8, "mask AP": 40.0})
+    study = replace(
+        results.study,
+        cells=(cell,),
+        reports=("paper",),
+        task=Detection(width=8),
+        metric="val_box_ap",
+    )
+    trials = []
+    for trial in study.trials(DATA):
+        metrics = {"val_box_ap": 20.0 + trial.seed, "val_mask_ap": 10.0 + trial.seed}
+        record = Record(trial.id, "complete", metrics)
+        trials.append(TrialResult(trial, "complete", record))
+    ablation = assemble("ablation", study, DATA, {}, tuple(trials))
+    card = PAPER.content(Context.of(ablation))
+    assert card.title == "downstream: ours beside the paper, Table 6"
+    assert card.table is not None
+    shown = dict(zip(card.table.header, card.table.body[0], strict=True))
+    assert shown["Validation box AP (%), ours"].startswith("20.5")
+    assert shown["Validation mask AP (%), ours"].startswith("10.5")
+    assert (shown["box AP, paper"], shown["mask AP, paper"]) == ("43.8", "40.0")
+    assert "Mask R-CNN with InternImage-T on COCO, 12 epochs, one training each" in card.table.note
