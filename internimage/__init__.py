@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from internimage.config import PRESETS, ModelConfig, Preset
     from internimage.dcnv3 import DCNv3, sampling_points
+    from internimage.description import Description, Preprocessing
+    from internimage.loading import load
     from internimage.model import InternImage, create_model
     from internimage.official import load_official
     from internimage.onnx import export_onnx
@@ -21,11 +23,14 @@ if TYPE_CHECKING:
 _HOME = {
     "PRESETS": "config",
     "DCNv3": "dcnv3",
+    "Description": "description",
     "InternImage": "model",
     "ModelConfig": "config",
+    "Preprocessing": "description",
     "Preset": "config",
     "create_model": "model",
     "export_onnx": "onnx",
+    "load": "loading",
     "load_official": "official",
     "load_weights": "weights",
     "sampling_points": "dcnv3",
@@ -35,11 +40,14 @@ _HOME = {
 __all__ = [
     "PRESETS",
     "DCNv3",
+    "Description",
     "InternImage",
     "ModelConfig",
+    "Preprocessing",
     "Preset",
     "create_model",
     "export_onnx",
+    "load",
     "load_official",
     "load_weights",
     "sampling_points",

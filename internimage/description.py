@@ -3,20 +3,22 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Literal
 
 import msgspec
 
-_KEYS = ("class_names", "image_size", "channels", "mean", "std", "variant", "recipe", "commit")
+Interpolation = Literal["bilinear", "bicubic"]
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes an input: a square of ``image_size`` pixels, scaled to 0..1, normalized.
+    """How an image becomes an input.
 
-    ``mean`` and ``std`` are per channel. One number each means that images are made gray and given
-    to the network as three equal channels.
+    The center square, of ``crop`` times the shorter side, is resized to ``image_size`` pixels by
+    ``interpolation`` as pillow does it, scaled to 0..1, and normalized by ``mean`` and ``std`` per
+    channel. One number each means that images are made gray, and given to the network as three
+    equal channels.
 
     Raises:
         ValueError: every wrong field, all in one error.
@@ -25,6 +27,8 @@ class Preprocessing:
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    crop: float = 1.0
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         problems = []
@@ -35,6 +39,8 @@ class Preprocessing:
             problems.append(f"mean and std: wanted 1 or 3 numbers each, got {counts}")
         if not all(map(math.isfinite, self.mean)) or not all(0 < s < math.inf for s in self.std):
             problems.append(f"wanted a finite mean and a positive std, got {self.mean}, {self.std}")
+        if not 0 < self.crop <= 1:
+            problems.append(f"crop: wanted a share of the shorter side, got {self.crop}")
         if problems:
             raise ValueError("not a preprocessing: " + "; ".join(problems))
 
@@ -56,11 +62,11 @@ class Description:
 
 def to_metadata(description: Description) -> dict[str, str]:
     """What is known, by name, each as JSON, for the metadata of a file."""
-    d, values = description, dict[str, Any]()
-    if d.preprocessing is not None:
-        values = vars(d.preprocessing) | {"channels": len(d.preprocessing.mean)}
-    values |= {key: getattr(d, key) for key in ("class_names", "variant", "recipe", "commit")}
-    return {key: json.dumps(values[key]) for key in _KEYS if values.get(key)}
+    values = {**vars(description)}
+    preprocessing = values.pop("preprocessing")
+    if preprocessing is not None:
+        values |= vars(preprocessing) | {"channels": len(preprocessing.mean)}
+    return {key: json.dumps(value) for key, value in values.items() if value}
 
 
 def from_metadata(metadata: Mapping[str, str]) -> Description:
@@ -77,3 +83,6 @@ def from_metadata(metadata: Mapping[str, str]) -> Description:
         return msgspec.convert(values | {"preprocessing": preprocessing}, Description)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not a description of a network: {error}") from error
+
+
+_KEYS = [field.name for kind in (Preprocessing, Description) for field in fields(kind)]

@@ -14,11 +14,16 @@ import torch
 from torch import Tensor
 
 from internimage.config import PRESETS, ModelConfig, config_from_dict
+from internimage.containers import chosen_prefix, contents, flattened, under
 from internimage.model import STAGES, InternImage
-from internimage.weights import State, assemble, check_tensors, printable, regular_file
-
-# Keys that may hold the weights; a training checkpoint has several of them.
-_CONTAINERS = ("model", "model_ema", "state_dict")
+from internimage.weights import (
+    State,
+    assemble,
+    check_tensors,
+    printable,
+    regular_file,
+    with_classes,
+)
 
 # Released prefix -> ours; the first match wins.
 _HEAD_NAMES = {
@@ -51,6 +56,8 @@ def load_official(
     *,
     offset_scale: float | None = None,
     features_only: bool = False,
+    ema: bool = False,
+    num_classes: int | None = None,
     **given: Any,
 ) -> InternImage:
     """The network of a released InternImage checkpoint (``.pth``) with its weights, in eval mode.
@@ -65,24 +72,33 @@ def load_official(
     A field of ``ModelConfig`` in ``given`` overrides the inferred value.
 
     Args:
-        path: the file; its weights are at the top level or in ``model``, ``model_ema`` or
-            ``state_dict``.
+        path: the file; its weights may be in any container and have any prefix, as those of a
+            detector's backbone. If it has several networks, the log says which one is taken.
         offset_scale: multiplies the sampling grid and the offsets.
         features_only: leave out the classifier, of either kind, and return a backbone.
+        ema: take averaged weights, which a training checkpoint has beside the others.
+        num_classes: of another number than the file's, the last layer starts anew at random.
         given: fields of the configuration.
 
     Raises:
         ValueError: the file is not such a checkpoint, or keys do not fit the network (all named).
     """
-    state = rename_official(_read_official(Path(path)))
-    check_tensors(state, Path(path))
+    path = Path(path)
+    tensors = flattened(_read_official(path))
+    prefix = chosen_prefix(tensors, ema, path)
+    state = rename_official(under(tensors, prefix))
+    check_tensors(state, path)
     if offset_scale is not None:
         given["offset_scale"] = offset_scale
     try:
         config = infer_config(state, **given)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return assemble(config, state, features_only, Path(path))
+        raise ValueError(f"{path}: {error}; the file holds {contents(tensors)}") from error
+    if not features_only and not any(key.startswith("head.") for key in state):
+        held = contents(tensors)
+        raise ValueError(f"{path} has no classifier: pass features_only=True; it holds {held}")
+    config = with_classes(config, state, num_classes, path)
+    return assemble(config, state, features_only, path)
 
 
 def infer_config(state: State, **given: Any) -> ModelConfig:
@@ -201,7 +217,7 @@ def _count(state: State, prefix: str) -> int:
 
 def rename_official(released: State) -> dict[str, Tensor]:
     """The tensors of a released checkpoint under our names."""
-    return {_our_name(key.removeprefix("module.")): value for key, value in released.items()}
+    return {_our_name(key): value for key, value in released.items()}
 
 
 def _our_name(key: str) -> str:
@@ -226,7 +242,7 @@ def _reason(error: Exception) -> str:
     return printable(next((match[1] for match in matches if match), error))
 
 
-def _read_official(path: Path) -> State:
+def _read_official(path: Path) -> dict[Any, Any]:
     regular_file(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -238,10 +254,6 @@ def _read_official(path: Path) -> State:
             f"{path}: not a torch file of tensors and plain values, or incomplete ({reason}); a "
             "file that holds other objects is not opened, because opening it would run its code"
         ) from error
-    for key in _CONTAINERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
     if not isinstance(content, dict):
         raise ValueError(f"{path}: wanted a dict of weights, got {type(content).__name__}")
-    return {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+    return content

@@ -1,36 +1,46 @@
 """Saving and loading weights as safetensors files that contain their configuration."""
 
 import json
+import logging
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from internimage.config import ModelConfig, config_from_dict
+from internimage.description import Description, from_metadata, to_metadata
 from internimage.model import InternImage
 
 CONFIG_KEY = "internimage.config"
+CLASSIFIER_WEIGHT, CLASSIFIER_BIAS = "head.linear.weight", "head.linear.bias"
+log = logging.getLogger("internimage")
 State = Mapping[str, Tensor]
 
 
 def save_weights(model: InternImage, path: str | os.PathLike[str]) -> None:
-    """Writes weights and configuration to one safetensors file, completely or not at all."""
+    """Writes weights, configuration and description to one safetensors file, or nothing at all."""
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
     partial = Path(f"{os.fspath(path)}.partial")
-    save_file(state, partial, {"format": "pt", CONFIG_KEY: json.dumps(asdict(model.config))})
+    config = {"format": "pt", CONFIG_KEY: json.dumps(asdict(model.config))}
+    save_file(state, partial, config | to_metadata(model.description))
     with partial.open("rb") as file:
         os.fsync(file.fileno())  # else a power cut may leave an empty file of the final name
     partial.replace(path)
 
 
-def load_weights(path: str | os.PathLike[str], *, features_only: bool = False) -> InternImage:
+def load_weights(
+    path: str | os.PathLike[str], *, features_only: bool = False, num_classes: int | None = None
+) -> InternImage:
     """The network that ``save_weights`` wrote, in eval mode; a backbone if ``features_only``.
+
+    Another ``num_classes`` than the file's starts a new last layer at random, with a warning in the
+    log.
 
     Raises:
         ValueError: not such a file, or keys do not fit its configuration (all named).
@@ -44,7 +54,41 @@ def load_weights(path: str | os.PathLike[str], *, features_only: bool = False) -
         raise ValueError(f"{path}: not a safetensors file ({printable(error)})") from error
     if CONFIG_KEY not in metadata:
         raise ValueError(f"{path}: its metadata has no {CONFIG_KEY}, which save_weights writes")
-    return assemble(_stored_config(metadata[CONFIG_KEY], path), state, features_only, path)
+    config = _stored_config(metadata[CONFIG_KEY], path)
+    description = _stored_description(metadata, path)
+    if num_classes not in (None, config.num_classes):
+        description = replace(description, class_names=())
+    config = with_classes(config, state, num_classes, path)
+    model = assemble(config, state, features_only, path)
+    model.description = description
+    return model
+
+
+def with_classes(
+    config: ModelConfig, state: dict[str, Tensor], num_classes: int | None, source: Path
+) -> ModelConfig:
+    """The configuration for so many classes; ``state`` gets a new last layer where it differs.
+
+    Raises:
+        ValueError: ``num_classes`` is no number of classes.
+    """
+    if num_classes in (None, config.num_classes):
+        return config
+    changed = replace(config, num_classes=num_classes)
+    if (weight := state.get(CLASSIFIER_WEIGHT)) is not None and weight.dim() == 2:
+        new = torch.empty(changed.num_classes, weight.shape[1])
+        state[CLASSIFIER_WEIGHT] = nn.init.trunc_normal_(new, std=0.02)
+        state[CLASSIFIER_BIAS] = torch.zeros(changed.num_classes)
+        had, has = config.num_classes, changed.num_classes
+        log.warning("%s has %d classes; the last layer starts anew, for %d", source, had, has)
+    return changed
+
+
+def _stored_description(metadata: Mapping[str, str], path: Path) -> Description:
+    try:
+        return from_metadata(metadata)
+    except ValueError as error:
+        raise ValueError(f"{path}: {printable(error)} (in its metadata)") from error
 
 
 def _stored_config(text: str, path: Path) -> ModelConfig:

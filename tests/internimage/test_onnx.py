@@ -90,6 +90,8 @@ def test_a_file_takes_any_number_and_size_of_images(tmp_path: Path) -> None:
         "channels": 1,
         "mean": [0.5],
         "std": [0.25],
+        "crop": 1.0,
+        "interpolation": "bilinear",
     }
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 

@@ -1,14 +1,17 @@
 """Released checkpoints reproduce their logits; our own files restore the saved network."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from internimage.config import PRESETS, ModelConfig
+from internimage.description import Description, Preprocessing
+from internimage.loading import load
 from internimage.model import InternImage
 from internimage.official import infer_config, load_official
 from internimage.weights import load_weights, save_weights
@@ -70,18 +73,6 @@ def test_given_fields_override_inferred_ones(tmp_path: Path) -> None:
     assert load_official(path).config.groups == (8, 16, 32, 64)
     model = load_official(path, remove_center=True, drop_path=0.1)
     assert model.config == replace(config, drop_path=0.1)
-
-
-@pytest.mark.parametrize("container", ["model", "model_ema", "state_dict", None])
-def test_weights_load_from_every_container(container: str | None, tmp_path: Path) -> None:
-    path = checkpoint(tmp_path / "x.pth", T_LIKE, container)
-    assert load_official(path).config == T_LIKE
-
-
-def test_a_data_parallel_prefix_is_dropped(tmp_path: Path) -> None:
-    state = {f"module.{key}": value for key, value in released_state(T_LIKE).items()}
-    torch.save({"model": state}, tmp_path / "x.pth")
-    assert load_official(tmp_path / "x.pth").config == T_LIKE
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -179,3 +170,88 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"not this")
     with pytest.raises(ValueError, match=r"x\.safetensors: not a safetensors file"):
         load_weights(tmp_path / "x.safetensors")
+
+
+DESCRIPTION = Description(
+    tuple("abcdefg"), Preprocessing(32, (0.4,), (0.2,), 0.875, "bicubic"), "8-4-1-2", "r", "c+"
+)
+
+
+def test_weights_know_their_classes_and_preprocessing(tmp_path: Path) -> None:
+    model = InternImage(T_LIKE)
+    model.description = DESCRIPTION
+    save_weights(model, tmp_path / "x.safetensors")
+    loaded = load(tmp_path / "x.safetensors")
+    assert loaded.description == DESCRIPTION
+    assert loaded.class_names == tuple("abcdefg")
+    assert loaded.preprocessing == DESCRIPTION.preprocessing
+    with safe_open(tmp_path / "x.safetensors", "pt") as file:
+        stored = {k: json.loads(v) for k, v in file.metadata().items() if k != "format"}
+    assert stored.pop("internimage.config")["num_classes"] == 7
+    assert stored == {
+        "class_names": list("abcdefg"),
+        "image_size": 32,
+        "channels": 1,
+        "mean": [0.4],
+        "std": [0.2],
+        "crop": 0.875,
+        "interpolation": "bicubic",
+        "variant": "8-4-1-2",
+        "recipe": "r",
+        "commit": "c+",
+    }
+
+
+def test_weights_of_an_earlier_version_know_nothing_but_their_configuration(tmp_path: Path) -> None:
+    model = InternImage(T_LIKE)
+    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    metadata = {"format": "pt", "internimage.config": json.dumps(asdict(T_LIKE))}
+    save_file(state, tmp_path / "x.safetensors", metadata)
+    loaded = load(tmp_path / "x.safetensors")
+    assert loaded.config == T_LIKE
+    assert loaded.description == Description()
+    assert loaded.class_names == ()
+    assert loaded.preprocessing is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"class_names": "[1]"}, "Expected `str`"),
+        ({"class_names": "["}, "Expecting value"),
+        ({"image_size": "32"}, "missing required field `mean`"),
+        ({"image_size": "0", "mean": "[1, 2]", "std": "[0]"}, "1 or more, got 0; mean and std"),
+        ({"image_size": "9", "mean": "[1]", "std": "[0]", "crop": "2"}, "positive std.*; crop"),
+    ],
+)
+def test_a_wrong_description_is_refused_by_name(
+    entry: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    state = {key: value.contiguous() for key, value in InternImage(T_LIKE).state_dict().items()}
+    metadata = {"format": "pt", "internimage.config": json.dumps(asdict(T_LIKE))}
+    save_file(state, tmp_path / "x.safetensors", metadata | entry)
+    with pytest.raises(ValueError, match=rf"x\.safetensors: not a description.*{message}"):
+        load(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("name", ["T", "H"])
+def test_other_classes_start_a_new_last_layer_and_say_so(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, released = tmp_path / "x.safetensors", checkpoint(tmp_path / "x.pth", LIKE[name])
+    model = load(released)
+    model.description = DESCRIPTION
+    save_weights(model, ours)
+    for path in (ours, released):
+        assert load(path, num_classes=7).config.num_classes == 7
+        assert not caplog.messages
+        changed = load(path, num_classes=3)
+        assert caplog.messages == [f"{path} has 7 classes; the last layer starts anew, for 3"]
+        caplog.clear()
+        assert changed.class_names == ()
+        same = dict(model.named_parameters())
+        for key, value in changed.named_parameters():
+            assert torch.equal(value, same[key]) != key.startswith("head.linear"), key
+        assert changed(torch.randn(1, 3, 32, 32)).shape == (1, 3)
+    with pytest.raises(ValueError, match="num_classes: wanted at least 1, got 0"):
+        load(ours, num_classes=0)
