@@ -97,15 +97,6 @@ def test_anchors_and_sampled_boxes_are_those_of_the_recipe():
     assert len(sample.boxes) == 8
 
 
-@pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path):
-    task = Detection(width=8)
-    one, two = (folder_of(tmp_path / name, task, RECIPE, DATA) for name in ("one", "two"))
-    train_trial(one.path, "cpu")
-    train_trial(two.path, "cpu*2")
-    equal_numbers(one, two, rel=1e-2)
-
-
 def test_the_cost_is_that_of_the_published_heads():
     """269.294 G multiply-adds of Table 3's T at 1280x800, with 1000 proposals and 100 masks."""
     task = Detection()
