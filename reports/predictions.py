@@ -5,6 +5,7 @@ that no color has to be distinguished.
 """
 
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,18 @@ from archsearch.reports.context import Context
 from archsearch.results import TrialResult
 from archsearch.scenes.predicted import Predicted, read
 from archsearch.scenes.scene import IGNORED, Masks, Objects
+from archsearch.storage.files import write_bytes
 
 WIDE, GAP, MARGIN, TITLE = 3.0, 0.1, 0.08, 0.24
 """Inches: width of an image, space between images, margin, height of the titles."""
 
 MIN_SCORE = 0.3
 """The lowest score of a predicted object that is drawn."""
+
+HOW_TO_READ = (
+    "Images held out of the training images: at the left as annotated, at the right as predicted. "
+    f"Objects are drawn from a score of {MIN_SCORE}."
+)
 
 MASK_OPACITY, MAP_OPACITY = 0.4, 0.6
 MIN_REGION = 0.01
@@ -60,6 +67,20 @@ def figure(images: Sequence[Predicted], classes: Sequence[str]) -> Figure:
         left = MARGIN + column * (WIDE + GAP)
         style.text_at(fig, left, total - TITLE + 0.07, title, weight="bold", size=8.5)
     return fig
+
+
+def write_page(file: Path, title: str, out: Path) -> None:
+    """Write the predictions in a file of a training as a page that loads nothing.
+
+    Raises:
+        ValueError: it is no file of predictions.
+    """
+    drawn = style.inline_svg(figure(*read(file)), "predictions", title)
+    css = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{css}</style>'
+    body = f"<main><h2>{escape(title)}</h2>{drawn}<p>{HOW_TO_READ}</p></main>"
+    page = f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+    write_bytes(out, page.encode())
 
 
 def _annotated(image: Predicted) -> Predicted:
@@ -177,6 +198,5 @@ PREDICTIONS = Card(
     title=_title,
     skip_reason=unless(_shown, "no training of the best network kept predictions"),
     figure=_figure,
-    how_to_read="Images held out of the training images; left annotated, right predicted, with "
-    f"scores from {MIN_SCORE}.",
+    how_to_read=HOW_TO_READ,
 )

@@ -178,6 +178,11 @@ class TrainedNetwork:
 
         return self.folder / WEIGHTS
 
+    @property
+    def predictions(self) -> Path:
+        """The page of predictions in held-out images, of a detector or segmenter."""
+        return self.folder / "predictions.html"
+
     def model(self) -> "nn.Module":
         """Return the trained network, in evaluation mode."""
         from archsearch.running.weights import read_network
@@ -218,8 +223,23 @@ def train_network(network: "str | Family | type[Family]", options: FullTraining)
 
     with stopped_by_storage(folder):
         trained = TrainedNetwork(_run_until_stopped(work, folder, chosen.task), folder)
+    is_drawn = _draw(trained, f"{variant.name} on {chosen.data}")
     say(_result_text(trained, chosen.task))
+    if is_drawn:
+        say(f"predictions in held-out images: {trained.predictions}")
     return trained
+
+
+def _draw(trained: TrainedNetwork, title: str) -> bool:
+    """Write the page of predictions; False if the training kept none."""
+    from archsearch.storage.trial_folder import PREDICTIONS
+
+    if not (trained.folder / PREDICTIONS).is_file():
+        return False
+    from archsearch.reports.predictions import write_page  # loads matplotlib
+
+    write_page(trained.folder / PREDICTIONS, title, trained.predictions)
+    return True
 
 
 def _result_text(trained: TrainedNetwork, task: Task) -> str:

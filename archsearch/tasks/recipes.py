@@ -30,13 +30,15 @@ _CASCADE = replace(_MASK_RCNN, name="cascade-1x", drop_path=0.4, layer_decay=0.9
 
 _QUICK_DETECT = Recipe(
     name="quick-detect",
-    epochs=6,
-    batch_size=8,
+    epochs=8,
+    batch_size=4,
     image_size=128,
     lr=1e-3,
     warmup_steps=50,
     val_fraction=0.1,
     threads=2,
+    anchor_scale=6,
+    sampled_boxes=64,
 )
 
 DETECTION_RECIPES: Mapping[str, Recipe] = {

@@ -1,12 +1,13 @@
 """Predictions on images: which objects are drawn, where, and with which words."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from archsearch.reports.predictions import PREDICTIONS as PREDICTIONS_CARD
-from archsearch.reports.predictions import figure, render
+from archsearch.reports.predictions import figure, render, write_page
 from archsearch.reports.provenance import verify
 from archsearch.reports.render import render_all
 from archsearch.reports.report import compute_report
@@ -115,3 +116,13 @@ def test_other_reports_say_why_they_draw_none():
     report = compute_report([scale_results(1)], cards=[PREDICTIONS_CARD])
     reason = "no training of the best network kept predictions"
     assert report.runs[0].skipped == {"predictions": reason}
+
+
+def test_a_training_has_a_page_that_loads_nothing(tmp_path):
+    file, out = tmp_path / PREDICTIONS, tmp_path / "predictions.html"
+    file.write_bytes(to_bytes([Predicted(scene(), scene().objects, np.ones(2))], CLASSES))
+    write_page(file, "T on <pasted>", out)
+    html = out.read_text()
+    assert "<h2>T on &lt;pasted&gt;</h2>" in html
+    assert "data:image/png;base64" in html
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", html)

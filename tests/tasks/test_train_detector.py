@@ -95,6 +95,8 @@ def test_a_killed_training_resumes_to_the_same_average_precision(tmp_path):
     for out in (once, killed):
         subprocess.run([*main, *options, f"--out={out}"], check=True, capture_output=True)
     equal_numbers(training_folder(once), training_folder(killed))
+    page = (once / "predictions.html").read_text()
+    assert page == (killed / "predictions.html").read_text()
 
 
 @pytest.mark.slow
