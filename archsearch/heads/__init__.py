@@ -7,17 +7,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from archsearch.heads.composite import Composite
     from archsearch.heads.instances import Detections, Instances
-    from archsearch.heads.published import cascade_mask_rcnn, mask2former, mask_rcnn, upernet
+    from archsearch.heads.published import (
+        cascade_mask_rcnn,
+        dino,
+        mask2former,
+        mask_rcnn,
+        upernet,
+    )
 
 _MODULES = {
     "Detections": "instances", "Instances": "instances",
     "cascade_mask_rcnn": "published", "mask2former": "published", "mask_rcnn": "published",
-    "upernet": "published",
+    "upernet": "published", "dino": "published", "Composite": "composite",
 }  # fmt: skip
 
 __all__ = [
-    "Detections", "Instances", "cascade_mask_rcnn", "mask2former", "mask_rcnn", "upernet",
+    "Composite", "Detections", "Instances",
+    "cascade_mask_rcnn", "dino", "mask2former", "mask_rcnn", "upernet",
 ]  # fmt: skip
 
 

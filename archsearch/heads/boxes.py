@@ -99,9 +99,15 @@ def _centered(boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def generalized_iou(first: Tensor, second: Tensor) -> Tensor:
-    """Generalized IoU ``(R,)`` of R pairs of boxes, -1 to 1 (Rezatofighi et al., CVPR 2019)."""
-    low = torch.minimum(first[:, :2], second[:, :2]), torch.maximum(first[:, :2], second[:, :2])
-    high = torch.maximum(first[:, 2:], second[:, 2:]), torch.minimum(first[:, 2:], second[:, 2:])
-    hull, shared = ((h - lo).clamp(min=0).prod(-1) for lo, h in zip(low, high, strict=True))
+    """Generalized IoU of boxes ``(..., 4)``, -1 to 1 (Rezatofighi et al., CVPR 2019).
+
+    The shapes of both are broadcast: ``(A, 1, 4)`` and ``(B, 4)`` give ``(A, B)``.
+    """
+    (low, high), (other_low, other_high) = first.chunk(2, -1), second.chunk(2, -1)
+    pairs = (
+        (torch.minimum(low, other_low), torch.maximum(high, other_high)),
+        (torch.maximum(low, other_low), torch.minimum(high, other_high)),
+    )
+    hull, shared = ((upper - lower).clamp(min=0).prod(-1) for lower, upper in pairs)
     union = area(first) + area(second) - shared
     return _ratio(shared, union) - _ratio(hull - union, hull)

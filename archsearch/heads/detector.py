@@ -74,10 +74,10 @@ class Detector(nn.Module):
             ValueError: targets or sizes are not one per image, masks are missing, or labels are not
                 of the classes.
         """
-        sizes = _checked_sizes(images, sizes)
-        if len(targets) != len(images):
-            raise ValueError(f"wanted targets for {len(images)} images, got {len(targets)}")
-        checked = _checked_targets(targets, self._stages()[0].box_head.num_classes)
+        sizes = checked_sizes(images, sizes)
+        num_classes = self._stages()[0].box_head.num_classes
+        check_labels(targets, num_classes, len(images), with_masks=True)
+        checked = [one if one.masks is not None else _with_no_masks(one) for one in targets]
         known = [Target.of(one) for one in checked]
         levels = self._levels(images)
         predictions = self.rpn(levels)
@@ -109,8 +109,8 @@ class Detector(nn.Module):
         Raises:
             ValueError: sizes are not one per image.
         """
-        sizes = _checked_sizes(images, sizes)
-        originals = sizes if originals is None else _checked_sizes(images, originals)
+        sizes = checked_sizes(images, sizes)
+        originals = sizes if originals is None else checked_sizes(images, originals)
         levels = self._levels(images)
         boxes = self.rpn.proposals(self.rpn(levels), sizes)
         detections = self._detections(levels, boxes, sizes)
@@ -183,7 +183,12 @@ def _scaled(detections: Detections, masks: Tensor, size: Size, original: Size) -
     return Detections(boxes, detections.scores, detections.labels, pasted(masks, boxes, original))
 
 
-def _checked_sizes(images: Tensor, sizes: Sequence[Size] | None) -> Sequence[Size]:
+def checked_sizes(images: Tensor, sizes: Sequence[Size] | None) -> Sequence[Size]:
+    """The sizes without padding, by default those of the batch.
+
+    Raises:
+        ValueError: they are not one per image.
+    """
     if sizes is None:
         return [cast(Size, tuple(images.shape[2:]))] * len(images)
     if len(sizes) != len(images):
@@ -191,18 +196,26 @@ def _checked_sizes(images: Tensor, sizes: Sequence[Size] | None) -> Sequence[Siz
     return sizes
 
 
-def _checked_targets(targets: Sequence[Instances], num_classes: int) -> list[Instances]:
-    """The targets; those of images without objects have masks too."""
+def check_labels(
+    targets: Sequence[Instances], num_classes: int, num_images: int, *, with_masks: bool = False
+) -> None:
+    """Check the annotations of a batch.
+
+    Raises:
+        ValueError: they are not one per image, masks are missing, or labels are not of the classes.
+    """
+    if len(targets) != num_images:
+        raise ValueError(f"wanted targets for {num_images} images, got {len(targets)}")
     problems = []
     for n, one in enumerate(targets):
-        if len(one) and one.masks is None:
+        if with_masks and len(one) and one.masks is None:
             problems.append(f"image {n} has no masks")
         if len(one) and not 0 <= one.labels.min() <= one.labels.max() < num_classes:
             problems.append(f"image {n} has the labels {torch.unique(one.labels).tolist()}")
     if problems:
-        wanted = f"wanted masks and labels from 0 to {num_classes - 1} for all objects"
-        raise ValueError(f"{wanted}, but {'; '.join(problems)}")
-    return [one if one.masks is not None else _with_no_masks(one) for one in targets]
+        wanted = f"labels from 0 to {num_classes - 1} for all objects"
+        kinds = "masks and " if with_masks else ""
+        raise ValueError(f"wanted {kinds}{wanted}, but {'; '.join(problems)}")
 
 
 def _with_no_masks(none: Instances) -> Instances:

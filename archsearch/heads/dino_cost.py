@@ -1,23 +1,58 @@
 """Closed-form cost of DINO (Zhang et al., ICLR 2023) and of a composite backbone (Table 4).
 
 The sizes are those of the released configuration; denoising queries, which exist in training only,
-are not counted. The package has no such module; the tests derive its parameters from those of the
-library transformers' Deformable DETR.
+are not counted. The tests derive the parameters from those of the library transformers' Deformable
+DETR, too.
 """
 
+from dataclasses import dataclass
 from itertools import combinations
 
 from archsearch.core.cost import FeatureMaps, Tally, conv, linear, norm
-from archsearch.heads.layer_cost import attention, deformable_attention, feed_forward, mlp, repeated
+from archsearch.heads.layer_cost import (
+    attention,
+    check_width,
+    deformable_attention,
+    feed_forward,
+    mlp,
+    repeated,
+)
 
-WIDTH, HIDDEN, HEADS = 256, 2048, 8
-QUERIES, LAYERS, LEVELS = 900, 6, 4
+LEVELS = 4
 
 
-def dino(maps: FeatureMaps, num_classes: int) -> Tally:
+@dataclass(frozen=True)
+class Sizes:
+    """``width`` channels everywhere, ``hidden`` in the feed-forward layers; ``heads`` in attention.
+
+    Encoder and decoder have ``layers`` layers each.
+
+    Raises:
+        ValueError: the width is no multiple of 32 and of the heads.
+    """
+
+    width: int = 256
+    hidden: int = 2048
+    heads: int = 8
+    queries: int = 900
+    layers: int = 6
+
+    def __post_init__(self) -> None:
+        check_width("DINO", self.width, self.heads)
+
+    @classmethod
+    def of_width(cls, width: int) -> "Sizes":
+        """The published numbers of layers and queries at another width, with heads of 32."""
+        return cls(width=width, hidden=8 * width, heads=max(1, width // 32))
+
+
+PUBLISHED = Sizes()
+
+
+def dino(maps: FeatureMaps, num_classes: int, sizes: Sizes = PUBLISHED) -> Tally:
     """The cost of DINO without its backbone: neck, encoder, choice of queries and decoder."""
     tokens = sum(level_pixels(maps))
-    return neck(maps) + transformer(tokens, num_classes)
+    return neck(maps, sizes.width) + transformer(tokens, num_classes, sizes)
 
 
 def level_pixels(maps: FeatureMaps) -> tuple[int, ...]:
@@ -26,60 +61,59 @@ def level_pixels(maps: FeatureMaps) -> tuple[int, ...]:
     return (*maps.pixels[1:], ((height + 1) // 2) * ((width + 1) // 2))
 
 
-def neck(maps: FeatureMaps) -> Tally:
+def neck(maps: FeatureMaps, width: int = PUBLISHED.width) -> Tally:
     """The cost of a convolution without bias and a GroupNorm for each level.
 
     Those of maps are 1x1; that of the extra level is 3x3, with stride 2, on the last map.
     """
     *areas, extra = level_pixels(maps)
     levels = zip(maps.channels[1:], areas, strict=True)
-    parts = (conv(c, WIDTH, 1, area, bias=False) + norm(WIDTH, area) for c, area in levels)
-    last = conv(maps.channels[-1], WIDTH, 3, extra, bias=False) + norm(WIDTH, extra)
+    parts = (conv(c, width, 1, area, bias=False) + norm(width, area) for c, area in levels)
+    last = conv(maps.channels[-1], width, 3, extra, bias=False) + norm(width, extra)
     return sum(parts, last)
 
 
-def transformer(tokens: int, num_classes: int) -> Tally:
+def transformer(tokens: int, num_classes: int, sizes: Sizes = PUBLISHED) -> Tally:
     """The cost of the encoder, of the choice of queries, and of the decoder with its outputs.
 
     Queries are chosen by a class and a box of every token. Each decoder layer has its own outputs;
     its boxes are computed twice, to refine the reference points and, after a norm, to predict.
     """
     # An embedding of each level, of each query's content, and of each class for denoising.
-    embeddings = Tally(params=(LEVELS + QUERIES + num_classes) * WIDTH)
-    chosen = linear(WIDTH, WIDTH, tokens) + norm(WIDTH, tokens)
-    chosen += class_output(num_classes, tokens) + box_output(tokens)
-    layer = decoder_layer(tokens) + class_output(num_classes, QUERIES)
-    layer += repeated(box_output(QUERIES), 2)
-    shared = repeated(norm(WIDTH, QUERIES) + positions(), LAYERS)
-    return embeddings + chosen + (encoder_layer(tokens) + layer) * LAYERS + shared
+    width, queries = sizes.width, sizes.queries
+    embeddings = Tally(params=(LEVELS + queries + num_classes) * width)
+    chosen = linear(width, width, tokens) + norm(width, tokens)
+    chosen += linear(width, num_classes, tokens) + box_output(width, tokens)
+    layer = decoder_layer(tokens, sizes) + linear(width, num_classes, queries)
+    layer += repeated(box_output(width, queries), 2)
+    shared = repeated(norm(width, queries) + positions(sizes), sizes.layers)
+    return embeddings + chosen + (encoder_layer(tokens, sizes) + layer) * sizes.layers + shared
 
 
-def encoder_layer(tokens: int) -> Tally:
+def encoder_layer(tokens: int, sizes: Sizes) -> Tally:
     """The cost of deformable attention among all tokens, and of a feed-forward layer."""
-    attended = deformable_attention(WIDTH, HEADS, LEVELS, tokens, tokens)
-    return attended + feed_forward(WIDTH, HIDDEN, tokens) + norm(WIDTH, tokens) * 2
+    width = sizes.width
+    attended = deformable_attention(width, sizes.heads, LEVELS, tokens, tokens)
+    return attended + feed_forward(width, sizes.hidden, tokens) + norm(width, tokens) * 2
 
 
-def decoder_layer(tokens: int) -> Tally:
+def decoder_layer(tokens: int, sizes: Sizes) -> Tally:
     """The cost of attention among the queries and to the tokens, and of a feed-forward layer."""
-    attended = attention(WIDTH, QUERIES, QUERIES)
-    attended += deformable_attention(WIDTH, HEADS, LEVELS, QUERIES, tokens)
-    return attended + feed_forward(WIDTH, HIDDEN, QUERIES) + norm(WIDTH, QUERIES) * 3
+    width, queries = sizes.width, sizes.queries
+    attended = attention(width, queries, queries)
+    attended += deformable_attention(width, sizes.heads, LEVELS, queries, tokens)
+    return attended + feed_forward(width, sizes.hidden, queries) + norm(width, queries) * 3
 
 
-def class_output(num_classes: int, positions: int) -> Tally:
-    """The cost of the logits of the classes."""
-    return linear(WIDTH, num_classes, positions)
-
-
-def box_output(positions: int) -> Tally:
+def box_output(width: int, positions: int) -> Tally:
     """The cost of the four numbers of a box."""
-    return mlp((WIDTH, WIDTH, WIDTH, 4), positions)
+    return mlp((width, width, width, 4), positions)
 
 
-def positions() -> Tally:
+def positions(sizes: Sizes) -> Tally:
     """The cost of a layer's query positions, from the sines of the four numbers of each box."""
-    return mlp((2 * WIDTH, WIDTH, WIDTH), QUERIES).as_function()
+    width = sizes.width
+    return mlp((2 * width, width, width), sizes.queries).as_function()
 
 
 def composite(maps: FeatureMaps) -> FeatureMaps:

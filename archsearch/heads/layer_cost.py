@@ -7,8 +7,24 @@ from archsearch.core.cost import Tally, conv, linear, norm
 MACS_PER_SAMPLE = 5
 """Multiply-adds per sampled element: 4 of the interpolation and 1 of the weight."""
 
+GROUPS = 32
+"""Groups of the GroupNorms of the heads with queries."""
+
 NUM_POINTS = 4
 """Sampling points per level and head of multi-scale deformable attention."""
+
+
+def check_width(head: str, width: int, heads: int) -> None:
+    """Check that a head with queries of this width can be built.
+
+    Raises:
+        ValueError: the width is no multiple of `GROUPS` and of the attention heads.
+    """
+    if width < 1 or width % GROUPS or width % heads:
+        raise ValueError(
+            f"the width of {head} must be a multiple of {GROUPS} (groups of the norms) and of its "
+            f"attention heads ({heads}), got {width}"
+        )
 
 
 def repeated(part: Tally, times: int) -> Tally:

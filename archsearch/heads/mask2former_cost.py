@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from archsearch.core.cost import FeatureMaps, Tally, conv, linear, norm
 from archsearch.heads.layer_cost import (
     attention,
+    check_width,
     deformable_attention,
     feed_forward,
     mlp,
     relu,
     repeated,
 )
-
-GROUPS = 32
-"""Groups of the norms in the pixel decoder."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +35,7 @@ class Sizes:
     layers: int = 9
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.width % GROUPS or self.width % self.heads:
-            raise ValueError(
-                f"the width of Mask2Former must be a multiple of {GROUPS} (groups of the norms) "
-                f"and of its heads ({self.heads}), got {self.width}"
-            )
+        check_width("Mask2Former", self.width, self.heads)
 
     @classmethod
     def of_width(cls, width: int) -> "Sizes":

@@ -9,6 +9,9 @@ from torch import nn
 
 from archsearch.heads.backbone import map_channels
 from archsearch.heads.detector import Detector
+from archsearch.heads.dino_cost import PUBLISHED
+from archsearch.heads.dino_cost import Sizes as DINOSizes
+from archsearch.heads.dino_model import DINO
 from archsearch.heads.fpn import FPN, WIDTH
 from archsearch.heads.mask2former_cost import H, Sizes
 from archsearch.heads.mask2former_model import Mask2Former
@@ -140,3 +143,28 @@ def mask2former(
             classes or a width is out of range.
     """
     return Mask2Former(backbone, channels or map_channels(backbone), num_classes, sizes)
+
+
+def dino(
+    backbone: nn.Module,
+    num_classes: int = 80,
+    *,
+    channels: Sequence[int] | None = None,
+    sizes: DINOSizes = PUBLISHED,
+) -> DINO:
+    """DINO (Zhang et al., ICLR 2023), from the layers of the library transformers; no masks.
+
+    >>> one, other = (internimage.create_model("H", features_only=True) for _ in range(2))
+    >>> detector = dino(Composite(one, other))
+
+    Args:
+        backbone: maps images ``(N, 3, H, W)`` to four maps at strides 4, 8, 16 and 32.
+        num_classes: classes of objects.
+        channels: of the four maps; by default they are those of a small image's maps.
+        sizes: widths and numbers of layers (`archsearch.heads.dino_cost.Sizes`).
+
+    Raises:
+        MissingTransformersError: transformers is not installed.
+        ValueError: the backbone gives anything but four maps at these strides.
+    """
+    return DINO(backbone, channels or map_channels(backbone), num_classes, sizes)

@@ -12,15 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from archsearch.core.cost import FeatureMaps, Tally, linear
 from archsearch.families.internimage import parse_network
-from archsearch.heads.dino_cost import (
-    HIDDEN,
-    LAYERS,
-    QUERIES,
-    WIDTH,
-    level_pixels,
-    neck,
-    transformer,
-)
+from archsearch.heads.dino_cost import PUBLISHED, level_pixels, neck, transformer
 from archsearch.heads.layer_cost import mlp
 from archsearch.heads.mask2former_cost import Sizes, mask2former
 
@@ -112,11 +104,11 @@ def their_detector(classes: int) -> Any:
         use_timm_backbone=False,
         backbone=None,
         backbone_config=backbone,
-        d_model=WIDTH,
-        num_queries=QUERIES,
-        two_stage_num_proposals=QUERIES,
-        encoder_ffn_dim=HIDDEN,
-        decoder_ffn_dim=HIDDEN,
+        d_model=PUBLISHED.width,
+        num_queries=PUBLISHED.queries,
+        two_stage_num_proposals=PUBLISHED.queries,
+        encoder_ffn_dim=PUBLISHED.hidden,
+        decoder_ffn_dim=PUBLISHED.hidden,
         num_feature_levels=4,
         with_box_refine=True,
         two_stage=True,
@@ -144,7 +136,7 @@ def test_dino_has_the_multiply_adds_of_deformable_detr_with_the_listed_differenc
     images = torch.randn(1, 3, 256, 256)
     backbone, maps = theirs.model.backbone, maps_of(CHANNELS, 256)
     below = macs_of(lambda: backbone(images, torch.ones(1, 256, 256))) + neck(maps).macs
-    positions = linear(512, 512, QUERIES).macs
-    ours = LAYERS * mlp((512, 256, 256), QUERIES).macs
+    positions = linear(512, 512, PUBLISHED.queries).macs
+    ours = PUBLISHED.layers * mlp((512, 256, 256), PUBLISHED.queries).macs
     head = macs_of(lambda: theirs(images)) - below - positions + ours
     assert transformer(sum(level_pixels(maps)), 3).macs == head

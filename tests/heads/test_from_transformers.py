@@ -21,7 +21,9 @@ def test_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wrong_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="num_classes must be from 2 to 255, got 1"):
         mask2former(nn.Identity(), 1, channels=(1, 1, 1, 1))
-    with pytest.raises(ValueError, match=r"multiple of 32 .* and of its heads \(3\), got 64"):
+    with pytest.raises(
+        ValueError, match=r"multiple of 32 .* and of its attention heads \(3\), got 64"
+    ):
         Sizes(width=64, heads=3)
     with pytest.raises(ValueError, match=r"multiple of 32 .* got 48"):
         Segmentation("mask2former", 48)
