@@ -39,8 +39,8 @@ class FullTraining(FamilyOptions):
     task: TaskName = option("classify", "Train a classifier, a detector or a segmenter.")
     head: str | None = option(
         None,
-        "Use this head: mask-rcnn (the default of detect), cascade-mask-rcnn, upernet (the default "
-        "of segment) or mask2former.",
+        "Use this head: mask-rcnn (the default of detect), cascade-mask-rcnn, dino, upernet (the "
+        "default of segment) or mask2former.",
         metavar="NAME",
     )
     head_width: int | None = option(
@@ -55,8 +55,9 @@ class FullTraining(FamilyOptions):
     recipe: str | None = option(
         None,
         "Train with the recipe quick (the default), cifar, table-b or one column of table-b; "
-        "detect with quick-detect, mask-rcnn-1x, mask-rcnn-3x, cascade-1x or cascade-3x, segment "
-        "with quick-segment, upernet-160k or mask2former-80k.",
+        "detect with quick-detect, mask-rcnn-1x, mask-rcnn-3x, cascade-1x, cascade-3x, "
+        "dino-objects365 or dino-coco, segment with quick-segment, upernet-160k or "
+        "mask2former-80k.",
         metavar="NAME",
     )
     epochs: int | None = option(None, EPOCHS_HELP)

@@ -1,8 +1,8 @@
 """DINO (Zhang et al., ICLR 2023): detection by queries, from the layers of Deformable DETR.
 
-Encoder and decoder layers are those of the library transformers. The queries' boxes are those of the
-likeliest positions, their contents are learned (mixed query selection). In training, queries that
-start from objects with noise are added (`archsearch.heads.denoising`).
+Encoder and decoder layers are those of the library transformers. The queries' boxes are those of
+the likeliest positions, their contents are learned (mixed query selection). In training, queries
+that start from objects with noise are added (`archsearch.heads.denoising`).
 
 Losses are means over the objects of one image. As in the rest of this package, nothing in the loss
 of an image depends on the others; the released code has as many groups of denoising queries for

@@ -39,8 +39,6 @@ class OnMaps(Task):
 
     heads: ClassVar[Mapping[str, int]]
     """The names of the heads, and their published widths."""
-    annotation: ClassVar[Annotation]
-    """What the task trains on."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -54,6 +52,11 @@ class OnMaps(Task):
             )
         if problems:
             raise ValueError("; ".join(problems))
+
+    @property
+    def annotation(self) -> Annotation:
+        """What the head trains on."""
+        raise NotImplementedError
 
     def view(self, recipe: Recipe) -> "View":
         """What the network sees of an image with this recipe."""

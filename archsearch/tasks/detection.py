@@ -6,7 +6,7 @@ images of a GPU, two each: with one image per GPU the losses are the same. Impor
 does not import torch.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +14,8 @@ from archsearch.core.family import Family
 from archsearch.core.metrics import Metric
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Batch, Data, Group
+from archsearch.heads import from_transformers
+from archsearch.heads.dino_cost import Sizes
 from archsearch.scenes.average_precision import (
     ImageResult,
     Kind,
@@ -27,7 +29,6 @@ from archsearch.tasks.annotated import OnMaps, of_one_size
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from archsearch.heads.detector import Detector
     from archsearch.heads.instances import Detections
     from archsearch.scenes.loader import SceneBatch
     from archsearch.scenes.predicted import Predicted
@@ -46,17 +47,22 @@ _SPLITS = {"val": "Validation", "test": "Test"}
 
 @dataclass(frozen=True)
 class Detection(OnMaps):
-    """Mask R-CNN or Cascade Mask R-CNN; the published heads have 256 channels.
+    """Mask R-CNN, Cascade Mask R-CNN or DINO; the published heads have 256 channels.
 
-    The linear layers of the box heads have four times as many features. The recipe's ``image_size``
-    is the shorter side of an image. Cost is that of 1000 proposals and 100 detections.
+    The linear layers of the box heads have four times as many features, the feed-forward layers of
+    DINO eight times, and its attention heads have 32 channels. DINO has no masks. The recipe's
+    ``image_size`` is the shorter side of an image. Cost is that of 1000 proposals and 100
+    detections, or of 900 queries.
     """
 
     head: str = "mask-rcnn"
     width: int | None = None
 
-    heads: ClassVar[Mapping[str, int]] = {"mask-rcnn": 256, "cascade-mask-rcnn": 256}
-    annotation: ClassVar[Annotation] = "masks"
+    heads: ClassVar[Mapping[str, int]] = {
+        "mask-rcnn": 256,
+        "cascade-mask-rcnn": 256,
+        "dino": 256,
+    }
     ranking_metric: ClassVar[str] = "val_box_ap"
     measures: ClassVar[tuple[str, ...]] = tuple(_LABELS)
     metrics: ClassVar[tuple[Metric, ...]] = tuple(
@@ -64,6 +70,14 @@ class Detection(OnMaps):
         for name, label in _LABELS.items()
         for split, title in _SPLITS.items()
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.widths()
+
+    @property
+    def annotation(self) -> Annotation:
+        return "boxes" if self.head == "dino" else "masks"
 
     def view(self, recipe: Recipe) -> DetectionView:
         return DetectionView(
@@ -76,28 +90,41 @@ class Detection(OnMaps):
 
     def describe(self, name: str, recipe: Recipe) -> Data:
         check_installed()
+        if self.head == "dino":
+            from_transformers.check_installed(self.head)
         return super().describe(name, recipe)
 
     def widths(self) -> dict[str, Any]:
+        """The widths of the head; of DINO as `Sizes`.
+
+        Raises:
+            ValueError: DINO's width is no multiple of 32.
+        """
+        if self.head == "dino":
+            return {"sizes": Sizes.of_width(self.channels())}
         return {"width": self.channels(), "hidden": 4 * self.channels()}
 
-    def build(self, variant: Family, data: Data, recipe: Recipe) -> "Detector":
+    def build(self, variant: Family, data: Data, recipe: Recipe) -> "nn.Module":
+        if self.head == "dino":
+            return super().build(variant, data, recipe)
         settings = {"anchor_scale": recipe.anchor_scale, "num_sampled": recipe.sampled_boxes}
         return self._detector(variant.build_backbone(recipe), data.num_classes, **settings)
 
-    def with_head(self, backbone: "nn.Module", num_classes: int) -> "Detector":
+    def with_head(self, backbone: "nn.Module", num_classes: int) -> "nn.Module":
         return self._detector(backbone, num_classes)
 
-    def _detector(self, backbone: "nn.Module", num_classes: int, **settings: Any) -> "Detector":
-        from archsearch.heads import cascade_mask_rcnn, mask_rcnn
+    def _detector(self, backbone: "nn.Module", num_classes: int, **settings: Any) -> "nn.Module":
+        from archsearch.heads import cascade_mask_rcnn, dino, mask_rcnn
 
-        build = mask_rcnn if self.head == "mask-rcnn" else cascade_mask_rcnn
-        return build(backbone, num_classes, **self.widths(), **settings)
+        builders: dict[str, Callable[..., nn.Module]] = {
+            "mask-rcnn": mask_rcnn, "cascade-mask-rcnn": cascade_mask_rcnn, "dino": dino,
+        }  # fmt: skip
+        return builders[self.head](backbone, num_classes, **self.widths(), **settings)
 
     def loss(
         self, model: "nn.Module", batch: Batch, recipe: Recipe
     ) -> tuple["Tensor", "Tensor | int"]:
-        """The losses of the proposals and of all stages, and the number of images."""
+        """The losses of all parts of the head, and the number of images."""
         from archsearch.heads.losses import total_of_images
 
         del recipe
@@ -118,13 +145,13 @@ class Detection(OnMaps):
     ) -> Mapping[str, float] | None:
         """Average precision in percent of boxes and masks, over IoU 0.5 to 0.95 and at 0.5.
 
-        None if no object is annotated.
+        DINO has that of boxes only. None if no object is annotated.
         """
         parts = (part for batch in batches for part in of_one_size(batch))
         results = [result for part in parts for result in _results(model, part)]
         everywhere = [result for one in group.gather(results) for result in one]
         values: dict[str, float] = {}
-        for kind in _KINDS:
+        for kind in _KINDS if self.annotation == "masks" else _KINDS[:1]:
             numbers = average_precision(everywhere, kind)
             values |= {f"{kind}_{n}": v for n in _NUMBERS if (v := numbers[n]) is not None}
         return values or None
@@ -151,6 +178,7 @@ def _objects(detections: "Detections") -> "Objects":
     from archsearch.scenes.scene import Objects
 
     arrays = {name: values.cpu().numpy() for name, values in detections.tensors().items()}
-    masks = arrays["masks"]
-    crowd, areas = np.zeros(len(masks), bool), masks.sum((1, 2)).astype(np.float32)
-    return Objects(arrays["boxes"], arrays["labels"], masks, crowd, areas)
+    boxes, masks = arrays["boxes"], arrays.get("masks")
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) if masks is None else masks.sum((1, 2))
+    crowd = np.zeros(len(boxes), bool)
+    return Objects(boxes, arrays["labels"], masks, crowd, areas.astype(np.float32))

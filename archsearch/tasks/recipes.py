@@ -28,6 +28,25 @@ _3X: dict[str, Any] = {
 }
 _CASCADE = replace(_MASK_RCNN, name="cascade-1x", drop_path=0.4, layer_decay=0.94)
 
+_DINO = Recipe(
+    name="dino-objects365",
+    epochs=26,
+    batch_size=256,
+    image_size=1200,
+    lr=2e-4,
+    weight_decay=1e-4,
+    schedule="steps",
+    lr_drops=(22,),
+    warmup_steps=500,
+    clip_norm=0.1,
+    layer_decay=0.94,
+    flip=True,
+    precision="bf16",
+    val_fraction=0.02,
+    shorter_sides=tuple(range(600, 1201, 40)),
+    longer_side=2000,
+)
+
 _QUICK_DETECT = Recipe(
     name="quick-detect",
     epochs=8,
@@ -47,8 +66,13 @@ DETECTION_RECIPES: Mapping[str, Recipe] = {
     "mask-rcnn-3x": replace(_MASK_RCNN, name="mask-rcnn-3x", drop_path=0.2, **_3X),
     "cascade-1x": _CASCADE,
     "cascade-3x": replace(_CASCADE, name="cascade-3x", **_3X),
+    "dino-objects365": _DINO,
+    "dino-coco": replace(
+        _DINO, name="dino-coco", epochs=12, lr_drops=(11,), batch_size=64, lr=5e-5
+    ),
 }
-"""Table 3's recipes (1x and 3x with multi-scale training), and a small one for ``pasted``."""
+"""Table 3's recipes (1x and 3x with multi-scale training), both of Table 4, and a small
+one for ``pasted``."""
 
 SEGMENTATION_RECIPES: Mapping[str, Recipe] = {
     "quick-segment": Recipe(
@@ -114,6 +138,10 @@ NOT_IN_PAPER: Mapping[str, str] = {
     "16: 159,702 steps",
     "UperNet's crop and rate": "512 and 6e-5 for T, S and B; L and XL take image_size=640 and "
     "lr=2e-5",
+    "DINO": "weight decay, layer-wise decay, clipping and warm-up are H's as released. Not read: "
+    "drop path (0 here), the steps of the shorter side (40 pixels here), the longer side (2000 "
+    "here) and the side of test images (1200 here); the weights of the losses on the first of two "
+    "backbones, here those of the second, and the groups of denoising queries, here by image",
     "Mask2Former": "80k iterations are 65 epochs at batch 16: 80,470 steps. Batch, schedule, "
     "warm-up and drop path are not read: as UperNet's, for H. The paper trains 80k iterations on "
     "COCO-Stuff before: start from such weights",

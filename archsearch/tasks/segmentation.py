@@ -47,7 +47,6 @@ class Segmentation(OnMaps):
     width: int | None = None
 
     heads: ClassVar[Mapping[str, int]] = {"upernet": 512, "mask2former": 1024}
-    annotation: ClassVar[Annotation] = "label maps"
     ranking_metric: ClassVar[str] = "val_miou"
     measures: ClassVar[tuple[str, ...]] = tuple(_LABELS)
     metrics: ClassVar[tuple[Metric, ...]] = tuple(
@@ -59,6 +58,10 @@ class Segmentation(OnMaps):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.widths()
+
+    @property
+    def annotation(self) -> Annotation:
+        return "label maps"
 
     def widths(self) -> dict[str, Any]:
         """The widths of the head; of Mask2Former as `Sizes`.

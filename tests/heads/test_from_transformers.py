@@ -5,7 +5,9 @@ from torch import nn
 
 from archsearch.core.recipe import QUICK
 from archsearch.heads import from_transformers, mask2former
+from archsearch.heads.dino_cost import Sizes as DINOSizes
 from archsearch.heads.mask2former_cost import Sizes
+from archsearch.tasks.detection import Detection
 from archsearch.tasks.segmentation import Segmentation
 
 
@@ -16,6 +18,8 @@ def test_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         mask2former(nn.Identity(), channels=(1, 1, 1, 1))
     with pytest.raises(ValueError, match=missing):
         Segmentation("mask2former").describe("pasted", QUICK)
+    with pytest.raises(ValueError, match=r"dino is built .*archsearch\[transformers\]"):
+        Detection("dino").describe("pasted", QUICK)
 
 
 def test_wrong_sizes_are_refused() -> None:
@@ -27,9 +31,13 @@ def test_wrong_sizes_are_refused() -> None:
         Sizes(width=64, heads=3)
     with pytest.raises(ValueError, match=r"multiple of 32 .* got 48"):
         Segmentation("mask2former", 48)
+    with pytest.raises(ValueError, match=r"width of DINO must be a multiple of 32 .* got 8"):
+        Detection("dino", 8)
 
 
 def test_widths_are_the_published_ones_by_default() -> None:
     assert Sizes.of_width(1024) == Sizes()
     assert Segmentation("mask2former") == Segmentation("mask2former", 1024)
     assert Segmentation().width == 512
+    assert DINOSizes.of_width(256) == DINOSizes()
+    assert Detection("dino") == Detection("dino", 256)
