@@ -35,7 +35,7 @@ class Memory:
     shapes: Sequence[Size]
 
     def levels(self) -> dict[str, Any]:
-        """The shapes as the layers of transformers want them."""
+        """The shapes as the layers of transformers take them."""
         shapes = torch.tensor(self.shapes, device=self.valid.device)
         ends = shapes.prod(1).cumsum(0)
         return {
