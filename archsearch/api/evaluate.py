@@ -150,7 +150,7 @@ def evaluate_weights(weights: str, options: Evaluate) -> dict[str, Any]:
     from archsearch.evaluation import measure
 
     (saved, recipe, data), ratios, device = evaluate_all(
-        lambda: _opened(weights, options), options.ratios, options.check_device
+        lambda: opened(weights, options), options.ratios, options.check_device
     )
     for note in data.notes:
         say(f"Data: {note}")
@@ -165,7 +165,7 @@ def evaluate_weights(weights: str, options: Evaluate) -> dict[str, Any]:
     }
 
 
-def _opened(weights: str, options: Evaluate) -> "tuple[SavedNetwork, Recipe, Data]":
+def opened(weights: str, options: Evaluate) -> "tuple[SavedNetwork, Recipe, Data]":
     """Return the network, and the recipe and the data that it is measured with."""
     from archsearch.evaluation import open_saved
 

@@ -36,6 +36,9 @@ QueryPixel = Annotated[
     str,
     Option("--at", help="Choose the query pixel x,y as fractions of the image's width and height."),
 ]
+MaxImages = Annotated[
+    int, Option(min=1, max=LARGEST, help="Use at most this many validation images.")
+]
 OutFolder = Annotated[
     Path | None, Option("--out", help="Write to this folder; the default is runs/<command>.")
 ]
@@ -75,9 +78,9 @@ def receptive_field(
         say("The plain CNN is untrained, because the training of these weights is not known")
     _warn_about_size(opened, size)
     fields = compare(opened, picture, query, projections, train_plain)
-    paths = report.render(picture, fields, _folder(out, "receptive-field"))
-    _print(report.radii_table(fields, size).rows, output)
-    _say_written(paths)
+    paths = report.render(picture, fields, new_folder(out, "receptive-field"))
+    print_values(report.radii_table(fields, size).rows, output)
+    say_written(paths)
 
 
 def sampling_locations(
@@ -111,7 +114,7 @@ def sampling_locations(
     _warn_about_size(opened, size)
     stages = locate(opened.model, opened.input(picture), query, block)
     name = opened.label if opened.trained else f"{opened.label}, untrained"
-    _say_written(report.render(picture, stages, _folder(out, "sampling-locations"), name))
+    say_written(report.render(picture, stages, new_folder(out, "sampling-locations"), name))
 
 
 def robustness(
@@ -121,9 +124,7 @@ def robustness(
     data: Annotated[
         str | None, Option(help="Use these images; the default is the network's training data.")
     ] = None,
-    images: Annotated[
-        int, Option(min=1, max=LARGEST, help="Use at most this many validation images.")
-    ] = 1000,
+    images: MaxImages = 1000,
     size: Annotated[
         int | None,
         Option(
@@ -156,9 +157,9 @@ def robustness(
         say(f"Images are {side} x {side}, not the paper's {PAPER_SIZE}: its shifts of 0 to "
             f"{SHIFTS[-1]} pixels become 0 to {round(SHIFTS[-1] * side / PAPER_SIZE)}")  # fmt: skip
     points = compare(opened, data, images)
-    paths = report.render(points, side, _folder(out, "robustness"))
-    _print([vars(point) for point in points], output)
-    _say_written(paths)
+    paths = report.render(points, side, new_folder(out, "robustness"))
+    print_values([vars(point) for point in points], output)
+    say_written(paths)
 
 
 def throughput(
@@ -211,10 +212,10 @@ def throughput(
         for row in measure(networks or setting.networks, s, b, device, precision, rounds)
     ]
     about = machine(device, precision, rounds)
-    paths = report.render(rows, about, _folder(out, "throughput"))
+    paths = report.render(rows, about, new_folder(out, "throughput"))
     shown = [{k: v for k, v in row.items() if k not in ("paper", "note")} for row in rows]
-    _print(rows if output is Format.json else shown, output)
-    _say_written(paths)
+    print_values(rows if output is Format.json else shown, output)
+    say_written(paths)
 
 
 def _warn_about_size(network: "Network", size: int) -> None:
@@ -227,20 +228,23 @@ def _warn_about_size(network: "Network", size: int) -> None:
         )
 
 
-def _folder(out: Path | None, command: str) -> Path:
+def new_folder(out: Path | None, command: str) -> Path:
+    """Return the folder of a command's files, made if it is absent."""
     folder = out or RUNS / command
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _print(rows: Sequence[object], output: Format) -> None:
+def print_values(rows: Sequence[object], output: Format) -> None:
+    """Print what a probe measured, as a table or as JSON."""
     if output is Format.json:
         print_json([dict(row) for row in rows])  # type: ignore[call-overload]
     else:
         print_rows(rows)  # type: ignore[arg-type]
 
 
-def _say_written(paths: Sequence[Path]) -> None:
+def say_written(paths: Sequence[Path]) -> None:
+    """Print the files that were written."""
     say("Written:\n" + "\n".join(f"  {path}" for path in paths))
 
 

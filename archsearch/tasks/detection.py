@@ -137,8 +137,8 @@ class Detection(OnMaps):
         from archsearch.scenes.predicted import Predicted
 
         parts = of_one_size(batch)
-        pairs = [pair for part in parts for pair in _detected(model, part)]
-        return [Predicted(scene, _objects(d), d.scores.cpu().numpy()) for scene, d in pairs]
+        pairs = [pair for part in parts for pair in detected(model, part)]
+        return [Predicted(scene, as_objects(d), d.scores.cpu().numpy()) for scene, d in pairs]
 
     def measure(
         self, model: "nn.Module", batches: Iterable[Batch], group: Group
@@ -160,10 +160,10 @@ class Detection(OnMaps):
 def _results(model: "nn.Module", batch: "SceneBatch") -> list[ImageResult]:
     from archsearch.scenes.average_precision import image_result
 
-    return [image_result(*pair) for pair in _detected(model, batch)]
+    return [image_result(*pair) for pair in detected(model, batch)]
 
 
-def _detected(model: "nn.Module", batch: "SceneBatch") -> "list[tuple[Scene, Detections]]":
+def detected(model: "nn.Module", batch: "SceneBatch") -> "list[tuple[Scene, Detections]]":
     """Each image as stored, and what the network detects in it, in its pixels."""
     images, targets = batch
     originals = [target.original for target in targets if target.original is not None]
@@ -172,7 +172,8 @@ def _detected(model: "nn.Module", batch: "SceneBatch") -> "list[tuple[Scene, Det
     return [*zip(originals, detections, strict=True)]
 
 
-def _objects(detections: "Detections") -> "Objects":
+def as_objects(detections: "Detections") -> "Objects":
+    """The predicted objects in the form of annotated ones; the area is that of the mask, or box."""
     import numpy as np
 
     from archsearch.scenes.scene import Objects
