@@ -6,6 +6,7 @@ from typing import get_args
 from archsearch.api.keywords import InputErrors, option
 from archsearch.core.family import Family
 from archsearch.heads.cost import HEADS, Convention, HeadCost, head_cost, head_name
+from archsearch.heads.from_transformers import check_installed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,19 +38,19 @@ class HeadOptions:
         """
         problems = self._unknown() or (self._without_head() if self.head is None else [])
         if verify and not problems:
-            problems = self._not_built()
+            problems = self._missing()
         if problems:
             raise InputErrors(problems)
         return self
 
-    def _not_built(self) -> list[str]:
-        built = [name for name, head in HEADS.items() if head.is_built]
-        if not self.two_backbones and (self.head is None or head_name(self.head) in built):
+    def _missing(self) -> list[str]:
+        if self.head is None or HEADS[head_name(self.head)].is_own:
             return []
-        return [
-            f"--verify builds one network with {', '.join(built)}; other heads and two backbones "
-            "are counted in closed form only"
-        ]
+        try:
+            check_installed(head_name(self.head))
+        except ValueError as error:
+            return [f"--verify builds the network: {error}"]
+        return []
 
     def _unknown(self) -> list[str]:
         problems = []

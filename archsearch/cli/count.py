@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit, Option
 
@@ -19,8 +19,11 @@ from archsearch.core.family import Family
 from archsearch.core.numbers import LARGEST, parse_image_size, size_text
 from archsearch.families.internimage import ORIGIN, Explicit, InternImageFamily, parse_variant
 from archsearch.families.internimage_cost import count_row
-from archsearch.heads.cost import HeadCost
+from archsearch.heads.cost import HEADS, HeadCost
 from internimage.config import ModelConfig
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,17 +202,24 @@ def _with_head(
     own = {name: value for name, value in numbers.items() if name not in values}
     shown = ("head", "num_classes", "image_size", "params", heads.convention, "activations")
     row = {**own, **{name: values[name] for name in shown}}
-    return Counted(row, lambda: _differences_of_head(network, cost, height, width))
+    compared = "built module" if HEADS[cost.head].is_own else "built module in parameters"
+    return Counted(row, lambda: _differences_of_head(network, cost, heads, height, width), compared)
 
 
-def _differences_of_head(network: Family, cost: HeadCost, height: int, width: int) -> list[str]:
-    from archsearch.core.meta_cost import count_module
+def _differences_of_head(
+    network: Family, cost: HeadCost, heads: HeadOptions, height: int, width: int
+) -> list[str]:
+    """Return the differences to the built network; in parameters alone if its head is not ours."""
+    from archsearch.core.meta_cost import count_module, count_params
     from archsearch.heads.built import build
 
-    built = count_module(
-        lambda: build(cost.head, network.build_backbone(), cost.num_classes), height, width
-    )
-    return _differences_of_built(cost, built)
+    def built() -> "nn.Module":
+        backbones = [network.build_backbone() for _ in range(1 + heads.two_backbones)]
+        return build(cost.head, *backbones, num_classes=cost.num_classes)
+
+    if HEADS[cost.head].is_own:
+        return _differences_of_built(cost, count_module(built, height, width))
+    return _differences_of_built(cost, replace(cost, params=count_params(built)))
 
 
 def _differences_of_built(cost: Cost, built: Cost) -> list[str]:

@@ -5,8 +5,9 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from archsearch.heads.composite import Composite
 from archsearch.heads.detector import Detector
-from archsearch.heads.published import cascade_mask_rcnn, mask_rcnn, upernet
+from archsearch.heads.published import cascade_mask_rcnn, dino, mask2former, mask_rcnn, upernet
 from archsearch.heads.region_heads import BOX_SIDE, MASK_SIDE
 from archsearch.heads.stage import Stage
 from archsearch.heads.two_stage_cost import NUM_DETECTIONS, NUM_PROPOSALS
@@ -37,13 +38,16 @@ class FixedBoxes(nn.Module):
 BUILDERS: Mapping[str, Callable[[nn.Module, int], nn.Module]] = {
     "mask-rcnn": mask_rcnn,
     "cascade-mask-rcnn": cascade_mask_rcnn,
+    "dino": dino,
     "upernet": upernet,
+    "mask2former": mask2former,
 }
-"""The heads that this package builds, by name, on a backbone and for a number of classes."""
+"""The heads by name, on a backbone and for a number of classes."""
 
 
-def build(head: str, backbone: nn.Module, num_classes: int) -> nn.Module:
-    """The backbone with the head of that name, one of `BUILDERS`, as `countable`."""
+def build(head: str, *backbones: nn.Module, num_classes: int) -> nn.Module:
+    """The head of that name, one of `BUILDERS`, on a backbone or on two as one, as `countable`."""
+    backbone = backbones[0] if len(backbones) == 1 else Composite(*backbones)
     return countable(BUILDERS[head](backbone, num_classes))
 
 

@@ -19,12 +19,13 @@ Convention = Literal["macs", "mmcv"]
 class Head:
     """The cost of a head by the maps it receives, its classes and widths; the usual classes.
 
-    ``is_built`` says whether this package builds it (`archsearch.heads.built`).
+    ``is_own`` says whether the layers are this package's; those of the library transformers are not
+    counted operator by operator.
     """
 
     cost: Callable[..., Tally]
     num_classes: int
-    is_built: bool = True
+    is_own: bool = True
 
 
 COCO, ADE20K = 80, 150
@@ -32,9 +33,9 @@ COCO, ADE20K = 80, 150
 HEADS: Mapping[str, Head] = {
     "mask-rcnn": Head(mask_rcnn, COCO),
     "cascade-mask-rcnn": Head(cascade, COCO),
-    "dino": Head(dino, COCO, is_built=False),
+    "dino": Head(dino, COCO, is_own=False),
     "upernet": Head(upernet, ADE20K),
-    "mask2former": Head(mask2former, ADE20K, is_built=False),
+    "mask2former": Head(mask2former, ADE20K, is_own=False),
 }
 """The heads of Tables 3, 4 and 5 by name."""
 

@@ -13,6 +13,7 @@ import typer
 from archsearch.cli import commands
 from archsearch.families.internimage import parse_variant
 from archsearch.families.internimage_cost import count
+from archsearch.heads import from_transformers
 
 MODULES = (
     commands.launch, commands.evaluate, commands.compare, commands.power, commands.paper,
@@ -114,6 +115,14 @@ def test_count_verifies_a_segmenter_with_other_classes_and_an_own_block(run_cli:
     assert "70 × 41" in out
 
 
+def test_a_head_of_transformers_is_not_verified_without_it(
+    run_cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(from_transformers, "find_spec", lambda _: None)
+    code, _, err = run_cli("count", "T", "--head", "dino", "--verify")
+    assert (code, "pip install 'archsearch[transformers]'" in err) == (2, True)
+
+
 def test_doctor_names_versions_backends_and_the_self_check(run_cli: Any) -> None:
     code, out, err = run_cli("doctor")
     assert (code, err) == (0, "")
@@ -180,13 +189,6 @@ BAD = {
         "count",
         "T",
         "--two-backbones",
-    ],
-    "other heads and two backbones are counted in closed form only": [
-        "count",
-        "T",
-        "--head",
-        "dino",
-        "--verify",
     ],
     "ViT gives no four maps": ["count", "S", "--family", "vit", "--head", "upernet"],
     "no study": ["report", "elsewhere"],

@@ -14,12 +14,13 @@ from archsearch.core.meta_cost import count_module
 from archsearch.families.convnext import ConvNeXt
 from archsearch.families.internimage import parse_network
 from archsearch.families.internimage_cost import operator_macs
-from archsearch.heads.built import BUILDERS, build
+from archsearch.heads.built import build
 from archsearch.heads.cost import HEADS, count
 from archsearch.heads.mask2former_cost import Sizes, mask2former
 from archsearch.heads.two_stage_cost import mask_head
 
 COCO = (1280, 800)
+OWN = [name for name, head in HEADS.items() if head.is_own]
 SMALL = {"internimage": parse_network("16-8-1-2"), "convnext": ConvNeXt(8, 1, 2)}
 
 
@@ -57,12 +58,14 @@ def test_counts_equal_those_of_the_built_network(
 
 def check_built(head: str, network: Family, classes: int, size: tuple[int, int]) -> None:
     total = count(network.feature_maps(*size), head, classes)
-    counted = count_module(lambda: build(head, network.build_backbone(), classes), *size)
+    counted = count_module(
+        lambda: build(head, network.build_backbone(), num_classes=classes), *size
+    )
     got = (counted.params, counted.macs, counted.activations)
     assert got == (total.params, total.macs, total.activations)
 
 
-@pytest.mark.parametrize("head", BUILDERS)
+@pytest.mark.parametrize("head", OWN)
 @pytest.mark.parametrize("network", SMALL.values(), ids=SMALL)
 def test_sides_that_are_no_multiples_of_32_and_other_classes(head: str, network: Family) -> None:
     check_built(head, network, 7, (203, 149))
@@ -116,7 +119,7 @@ SLOW = [("mask-rcnn", "B", COCO), ("cascade-mask-rcnn", "L", COCO), ("upernet", 
 @pytest.mark.parametrize(
     ("head", "name", "size"),
     [
-        *((head, "16-8-1-2", (203, 149)) for head in BUILDERS),
+        *((head, "16-8-1-2", (203, 149)) for head in OWN),
         *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW),
     ],
 )
@@ -126,7 +129,7 @@ def test_mmcv_equals_a_count_of_the_calls_of_modules(
     """A hook on the layers of offset and mask makes the operator call both as modules."""
     network = parse_network(name)
     with torch.device("meta"), torch.no_grad():
-        model = build(head, network.build_backbone(), 5).eval()
+        model = build(head, network.build_backbone(), num_classes=5).eval()
         counter = ModuleCounter(model)
         model(torch.empty(1, 3, *size))
     samples = operator_macs(network.config(), *size)
@@ -159,6 +162,18 @@ def test_two_backbones_share_the_stem_and_are_connected_by_six_convolutions() ->
     assert two.params - one.params == t.cost.params - t.stem.params + across + 64 + 128 + 256 + 512
     products = sum(deep * shallow * area[deep] for deep, shallow in pairs)
     assert two.macs - one.macs == t.cost.macs - t.stem.macs + products
+
+
+@pytest.mark.parametrize("network", SMALL.values(), ids=SMALL)
+def test_two_built_backbones_cost_what_the_closed_form_says(network: Family) -> None:
+    def built() -> nn.Module:
+        return build("upernet", *(network.build_backbone() for _ in range(2)), num_classes=7)
+
+    counted = count_module(built, 203, 149)
+    total = count(network.feature_maps(203, 149), "upernet", 7, two_backbones=True)
+    assert (counted.params, counted.macs, counted.activations) == (
+        total.params, total.macs, total.activations,
+    )  # fmt: skip
 
 
 def test_masks_of_other_classes_cost_their_last_convolution() -> None:

@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from archsearch.core.cost import FeatureMaps, Tally, linear
+from archsearch.core.meta_cost import count_params
 from archsearch.families.internimage import parse_network
+from archsearch.heads.built import build
+from archsearch.heads.cost import count
 from archsearch.heads.dino_cost import PUBLISHED, level_pixels, neck, transformer
 from archsearch.heads.layer_cost import mlp
 from archsearch.heads.mask2former_cost import Sizes, mask2former
@@ -140,3 +143,14 @@ def test_dino_has_the_multiply_adds_of_deformable_detr_with_the_listed_differenc
     ours = PUBLISHED.layers * mlp((512, 256, 256), PUBLISHED.queries).macs
     head = macs_of(lambda: theirs(images)) - below - positions + ours
     assert transformer(sum(level_pixels(maps)), 3).macs == head
+
+
+@pytest.mark.parametrize(("head", "num"), [("mask2former", 1), ("dino", 1), ("dino", 2)])
+def test_built_networks_have_the_parameters_of_the_closed_form(head: str, num: int) -> None:
+    network = parse_network("16-8-1-2")
+
+    def built() -> nn.Module:
+        return build(head, *(network.build_backbone() for _ in range(num)), num_classes=7)
+
+    total = count(network.feature_maps(64), head, 7, two_backbones=num == 2)
+    assert count_params(built) == total.params
