@@ -143,7 +143,7 @@ class Network:
         folder = StudyFolder(self.run.folder).trial(trial.id)
         if (checkpoint := folder.load_checkpoint()) is None:
             raise ValueError(f"{folder.path} has no checkpoint: repeat the command of its run")
-        built = Built(trial.variant, trial.recipe, trial.data.num_classes)
+        built = Built(trial.variant, trial.recipe, trial.data.num_classes, trial.task)
         return built.network(measured_weights(checkpoint[1]), folder.path).requires_grad_(False)
 
     def __repr__(self) -> str:

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+import archsearch as a
 from archsearch.core.family import Family
+from archsearch.core.interrupted import Interrupted
 from archsearch.core.recipe import QUICK
 from archsearch.core.start import Start, start_of
 from archsearch.families.vit import ViT
+from archsearch.heads.upernet_model import UperNet
 from archsearch.results import Results, load
 from archsearch.running.train_trial import train_trial
 from archsearch.storage.publish import publish
@@ -24,7 +27,7 @@ from archsearch.tasks.segmentation import Segmentation
 from archsearch.training.images import DataError
 from tests import toy
 from tests.running.toy_runs import run
-from tests.tasks.annotated import TINY
+from tests.tasks.annotated import TINY, equal_numbers
 
 RECIPE = replace(
     QUICK, name="tiny", epochs=1, batch_size=4, image_size=32, lr=1e-30, weight_decay=0.0,
@@ -208,6 +211,7 @@ def test_a_training_begins_with_the_kept_weights_and_a_report_with_their_records
     for name, value in before.items():
         if not name.startswith("head."):
             torch.testing.assert_close(after[f"backbone.{name}"], value, atol=1e-20, rtol=0)
+    assert isinstance(a.load(out.path).best.model(), UperNet)
     record = out.trial(trial.id).record()
     assert record is not None
     assert f"only the backbone is taken from the trial {trained.ids()[0]}" in record.notes[-1]
@@ -215,6 +219,22 @@ def test_a_training_begins_with_the_kept_weights_and_a_report_with_their_records
     assert publish(out.path, tmp_path / "copy") == 2
     assert run_cli("report", "copy")[0] == 0
     assert run_cli("report", "copy", "--verify")[0] == 0
+
+
+def test_a_resumed_fine_tuning_equals_an_uninterrupted_one(
+    trained: StudyFolder, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, lr=2e-3)
+    planned, data = fine_tuned(trained, recipe=recipe), TASK.describe(DATA, recipe)
+    folders = [StudyFolder(tmp_path / name).create(planned, data) for name in ("once", "twice")]
+    once, twice = (folder.trial(folder.ids()[0]) for folder in folders)
+    for folder in (once, twice):
+        folder.write_spec(planned.trials(data)[0])
+    train_trial(once.path, "cpu")
+    with pytest.raises(Interrupted):
+        train_trial(twice.path, "cpu", iter([False, True]).__next__)
+    train_trial(twice.path, "cpu")
+    equal_numbers(once, twice)
 
 
 def test_weights_that_disappear_fail_the_trial_with_their_name(
