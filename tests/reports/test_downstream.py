@@ -81,7 +81,8 @@ def test_the_winner_is_not_if_no_candidate_of_one_ranking_is_one_of_the_other() 
 
 def test_nothing_is_shown_if_one_ranking_is_uncertain() -> None:
     noisy = {1: (70.0, 80.0), 2: (79.0, 71.0), 3: (74.0, 77.0), 4: (76.0, 75.0)}
-    for pair in ((CLEAR, noisy), (noisy, CLEAR)):
+    close = {**CLEAR, 3: (80.1, 79.9)}  # the same best network as in CLEAR, tied with another
+    for pair in ((CLEAR, noisy), (noisy, CLEAR), (CLEAR, close), (close, CLEAR)):
         compared = transfer_of(fine_tuned(*pair))
         assert compared is not None
         assert compared.verdict == "unknown"

@@ -27,6 +27,7 @@ from archsearch.tasks.segmentation import Segmentation
 from archsearch.training.images import DataError
 from tests import toy
 from tests.running.toy_runs import run
+from tests.stored import edit
 from tests.tasks.annotated import TINY, equal_numbers
 
 RECIPE = replace(
@@ -153,6 +154,16 @@ def test_networks_that_cannot_be_fine_tuned_are_refused(source: StudyFolder) -> 
         fine_tuned(source, replace(results, study=fine_tuned(source)))
 
 
+def test_rates_of_classification_are_not_those_of_fine_tuning(source: StudyFolder) -> None:
+    results = load(source.path)
+    cells = tuple(
+        replace(c, cell=replace(c.cell, settings={"lr": 0.1 * (1 + i)}))
+        for i, c in enumerate(results.cells[:3])
+    )
+    planned = fine_tuned(source, replace(results, cells=cells))
+    assert {t.recipe for t in planned.trials(TASK.describe(DATA, RECIPE))} == {RECIPE}
+
+
 def test_a_run_that_was_trained_again_is_another_study(source: StudyFolder, tmp_path: Path) -> None:
     data, folder = TASK.describe(DATA, RECIPE), StudyFolder(tmp_path / "out")
     folder.create(fine_tuned(source), data)
@@ -219,6 +230,10 @@ def test_a_training_begins_with_the_kept_weights_and_a_report_with_their_records
     assert publish(out.path, tmp_path / "copy") == 2
     assert run_cli("report", "copy")[0] == 0
     assert run_cli("report", "copy", "--verify")[0] == 0
+    (record_file,) = (tmp_path / "copy/classification").rglob("record.json")
+    edit(record_file, lambda values: values.update(device="another"))
+    code, _, err = run_cli("report", "copy", "--verify")
+    assert (code, "classification" in err) == (1, True)
 
 
 def test_a_resumed_fine_tuning_equals_an_uninterrupted_one(
