@@ -6,6 +6,7 @@ annotated, and classes from 1. The second split is the test split.
 """
 
 import hashlib
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -89,11 +90,14 @@ def _keys(images: FileTree, maps: FileTree) -> dict[str, str]:
 
 
 def _problems(images: FileTree, maps: FileTree, keys: dict[str, str]) -> Iterable[str]:
-    """Images and label maps that are empty or have no partner."""
+    """Images and label maps that are empty or have no partner, and images that share one."""
     for tree, used, partner in ((images, keys, "label map"), (maps, keys.values(), "image")):
         names, paired = sorted(filter(is_image, tree.sizes)), {*used}
         yield from (f"{tree.name(key)} has no {partner}" for key in names if key not in paired)
         yield from (f"{tree.name(key)} is empty" for key in names if not tree.sizes[key])
+    for first, second in itertools.pairwise(keys):
+        if keys[first] == keys[second]:
+            yield f"{images.name(first)} and {images.name(second)} have one label map"
     if not keys:
         yield f"{printable(images.source)} has no images with label maps"
 
@@ -162,11 +166,18 @@ class MapScenes:
                     yield other_size(image, size, _owner(label_map), wanted)
             except DataError as error:
                 yield str(error)
+        annotated = False
         for _, label_map in self._some(MAX_DECODED):
             try:
-                self._values(label_map)
+                annotated = bool((self._values(label_map) != IGNORED).any()) or annotated
             except DataError as error:
+                annotated = True
                 yield str(error)
+        if not annotated:
+            yield (
+                f"{printable(self.paths[0][1].parent)} has no annotated pixel: wanted classes from "
+                "1 in the label maps"
+            )
 
     def _some(self, most: int) -> tuple[tuple[Path, Path], ...]:
         return self.paths[:: math.ceil(len(self) / most)]

@@ -99,7 +99,8 @@ def backward_in_parts(training: Training, batch: Batch, num_images: int) -> Tens
         total += loss
     if not weights:
         return total
-    per_weight = num_images / training.group.sum(torch.stack(weights).sum().double())
+    weight = training.group.sum(torch.stack(weights).sum().double())
+    per_weight = torch.where(weight > 0, num_images / weight, 0.0)  # no labels: no gradient
     for parameter in training.model.parameters():
         if parameter.grad is not None:
             parameter.grad.mul_(per_weight)

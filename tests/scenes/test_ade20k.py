@@ -96,6 +96,19 @@ def test_files_without_a_partner_and_empty_files_are_listed(folder):
     ]
 
 
+def test_images_of_one_name_and_maps_without_classes_are_refused(folder):
+    for number in range(2):
+        write_map(folder / "annotations" / "validation" / f"{number}.png", np.zeros((20, 30)))
+    assert error_of(folder) == (
+        f"{folder}/annotations/validation has no annotated pixel: wanted classes from 1 in the "
+        "label maps"
+    )
+    picture(folder / "images" / "training" / "1.png")
+    assert error_of(folder) == (
+        f"{folder}/images/training/1.jpg and {folder}/images/training/1.png have one label map"
+    )
+
+
 def test_damaged_files_other_sizes_and_unknown_classes_are_listed(folder):
     picture(folder / "images" / "training" / "0.jpg", 21, 30)
     (folder / "images" / "training" / "1.jpg").write_bytes(b"no image")

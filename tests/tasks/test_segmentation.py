@@ -75,6 +75,16 @@ def test_a_batch_in_two_parts_has_the_gradient_of_the_whole():
         torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-5, check_dtype=False)
 
 
+def test_a_batch_without_labels_changes_nothing():
+    one = training()
+    images, targets = one.splits.augmented(next(one.remaining_batches()))
+    for target in targets:
+        target.label_map[:] = upernet_model.IGNORED
+    with settings(one.recipe, one.device):
+        assert backward_in_parts(one, (images, targets), len(targets)) == 0
+    assert all(p.grad is None or not p.grad.any() for p in one.model.parameters())
+
+
 class WithoutDropout(Segmentation):
     """UperNet without dropout, which every process draws on its own."""
 
