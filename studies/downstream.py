@@ -59,7 +59,8 @@ def study(
     starts = {cell.index: kept_weights(StudyFolder(run), cell) for cell in chosen}
     if problems := [*_problems(results, chosen, starts, run)]:
         raise ValueError("\n".join(problems))
-    cells = tuple(_fine_tuned(cell, starts[cell.index], source.name) for cell in chosen)
+    has_table_6 = source.name == "ablation" and task.to_dict().get("head") == "mask-rcnn"
+    cells = tuple(_fine_tuned(cell, starts[cell.index], has_table_6) for cell in chosen)
     has_paper = any(cell.paper for cell in cells)
     return Study(
         name="downstream",
@@ -101,21 +102,15 @@ def kept_weights(folder: StudyFolder, cell: CellResult) -> dict[str, Start]:
     return starts
 
 
-def _fine_tuned(cell: CellResult, starts: Mapping[str, Start], study_name: str) -> Cell:
+def _fine_tuned(cell: CellResult, starts: Mapping[str, Start], has_table_6: bool) -> Cell:
     """The cell with its initial weights; one whose trainings have no result cannot be trained."""
-    planned = replace(cell.cell, settings={}, paper=_paper(cell.cell, study_name))
+    printed = TABLE_6_AP.get(str(cell.cell.requested.get("removed"))) if has_table_6 else None
+    paper = {} if printed is None else dict(zip(("box AP", "mask AP"), printed, strict=True))
+    planned = replace(cell.cell, settings={}, paper=paper)
     if planned.variant is None or starts:
         return replace(planned, starts=starts)
     reason = f"its classification training has no result: {cell.status_text}"
     return replace(planned, fate="infeasible", variant=None, cost=None, reason=reason)
-
-
-def _paper(cell: Cell, study_name: str) -> dict[str, float]:
-    """What Table 6 prints for a cell of the ablation."""
-    removed = str(cell.requested.get("removed"))
-    if study_name != "ablation" or removed not in TABLE_6_AP:
-        return {}
-    return dict(zip(("box AP", "mask AP"), TABLE_6_AP[removed], strict=True))
 
 
 def _problems(
