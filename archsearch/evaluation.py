@@ -15,10 +15,9 @@ from torch import nn
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Batch, Data, Task
 from archsearch.networks import NetworkName, find_trial
-from archsearch.results import load
+from archsearch.results import TrialResult, load
 from archsearch.running.weights import Built, measured_weights, read_built
 from archsearch.storage.study_folder import StudyFolder
-from archsearch.study import Trial
 from archsearch.tasks.classification import CLASSIFICATION
 from archsearch.tasks.segmentation import Segmentation
 from archsearch.training.device import autocast, check_precision, settings
@@ -41,7 +40,8 @@ MAX_BATCH = 16
 class SavedNetwork:
     """A trained network in evaluation mode.
 
-    ``recipe`` is None if the weights do not come with it, ``data`` if they are not of a run.
+    ``recipe`` is None if the weights do not come with it, ``data`` and ``result`` if they are not
+    of a run.
     """
 
     label: str
@@ -50,6 +50,7 @@ class SavedNetwork:
     task: Task = CLASSIFICATION
     recipe: Recipe | None = None
     data: str | None = None
+    result: TrialResult | None = None
 
     @property
     def has_scales(self) -> bool:
@@ -70,8 +71,7 @@ def open_saved(text: str) -> SavedNetwork:
         raise ValueError(
             f"weights must be a file, RUN:best or RUN:TRIAL, and {text!r} is none of them"
         )
-    trial = find_trial(load(name.run), name.which).trial
-    return _from_trial(name.run, trial)
+    return _from_trial(name.run, find_trial(load(name.run), name.which))
 
 
 def _from_file(path: Path) -> SavedNetwork:
@@ -87,7 +87,8 @@ def _classifier(model: InternImage, path: Path) -> SavedNetwork:
     return SavedNetwork(path.stem, model.eval(), model.config.num_classes)
 
 
-def _from_trial(run: Path, trial: Trial) -> SavedNetwork:
+def _from_trial(run: Path, result: TrialResult) -> SavedNetwork:
+    trial = result.trial
     folder = StudyFolder(run).trial(trial.id)
     checkpoint = folder.load_checkpoint()
     if checkpoint is None:
@@ -96,7 +97,7 @@ def _from_trial(run: Path, trial: Trial) -> SavedNetwork:
     built = Built(trial.variant, recipe, num_classes, trial.task)
     model = built.network(measured_weights(checkpoint[1]), folder.path)
     label = f"{trial.variant.name}, seed {trial.seed}"
-    return SavedNetwork(label, model, num_classes, trial.task, recipe, trial.data.name)
+    return SavedNetwork(label, model, num_classes, trial.task, recipe, trial.data.name, result)
 
 
 def measure(

@@ -78,7 +78,7 @@ def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def contents(tensors: Mapping[str, Tensor]) -> str:
-    """What a file holds, in words: the beginnings of its names, each with its number of tensors."""
+    """What a file holds: the beginnings of its names, each with its number of tensors."""
     counts = Counter(".".join(key.split(".")[:2]) for key in tensors)
     parts = [f"{printable(name)} ({n})" for name, n in list(counts.items())[:MAX_NAMES]]
     if len(counts) > MAX_NAMES:

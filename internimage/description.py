@@ -60,6 +60,15 @@ class Description:
     commit: str = ""
 
 
+UNKNOWN = Description()
+
+
+def description_of(model: object) -> Description:
+    """What a network of any family knows; nothing if it holds no description."""
+    description = getattr(model, "description", None)
+    return description if isinstance(description, Description) else UNKNOWN
+
+
 def to_metadata(description: Description) -> dict[str, str]:
     """What is known, by name, each as JSON, for the metadata of a file."""
     values = {**vars(description)}

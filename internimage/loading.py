@@ -16,7 +16,7 @@ def load(
 
     Args:
         path: what `save_weights` or `archsearch train` wrote, or what `load_official` reads.
-        num_classes: of another number than the file's, the last layer starts anew at random.
+        num_classes: of another number than the file's, the last layer is new and random.
         features_only: leave out the classifier and return a backbone.
 
     Raises:

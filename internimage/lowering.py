@@ -1,4 +1,4 @@
-"""DCNv3 by operators of ONNX: as one ``DeformConv``, or by ``GridSample``.
+"""DCNv3 by operators that other runtimes have: ONNX's ``DeformConv``, or ``grid_sample``.
 
 Shape suffixes: N images, H W rows and columns, C channels, G groups, D = C / G, P points.
 """
@@ -107,7 +107,7 @@ def _scaled(op: Any, offset: Any, args: ConvArgs) -> Any:
 
 
 def grid_sample(x: Tensor, offset: Tensor, mask: Tensor, *numbers: Any) -> Tensor:
-    """A call of `archsearch::dcnv3` by ``grid_sample``, for runtimes without ``DeformConv``.
+    """A call of `archsearch::dcnv3` by ``grid_sample``, for runtimes without our operator.
 
     Positions are rescaled to -1..1, which rounds them. All P samples of every channel are in memory
     at once.

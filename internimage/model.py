@@ -17,7 +17,7 @@ from cuda_ops.fused import bias_gelu, runs_native
 from internimage.config import ModelConfig, preset_config
 from internimage.conv import conv_nhwc
 from internimage.dcnv3 import LAYER_NORM_EPS, DCNv3
-from internimage.description import Description, Preprocessing
+from internimage.description import UNKNOWN, Preprocessing
 from internimage.heads import AttentionHead, PlainHead, build_head
 from internimage.merging import may_bypass
 from internimage.operators import DepthwiseConv, build_operator
@@ -180,7 +180,7 @@ class InternImage(nn.Module):
     def __init__(self, config: ModelConfig, *, features_only: bool = False) -> None:
         super().__init__()
         self.config = config
-        self.description = Description()
+        self.description = UNKNOWN
         self.patch_embed = Stem(config.channels[0])
         rates = iter(drop_path_rates(config.drop_path, sum(config.depths)))
         self.levels = nn.ModuleList(

@@ -77,7 +77,7 @@ def load_official(
         offset_scale: multiplies the sampling grid and the offsets.
         features_only: leave out the classifier, of either kind, and return a backbone.
         ema: take averaged weights, which a training checkpoint has beside the others.
-        num_classes: of another number than the file's, the last layer starts anew at random.
+        num_classes: of another number than the file's, the last layer is new and random.
         given: fields of the configuration.
 
     Raises:

@@ -3,7 +3,8 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 import cuda_ops.ops  # noqa: F401  registers the operator
-from internimage.description import Description, to_metadata
+from internimage.description import description_of, to_metadata
 from internimage.lowering import deform_conv, grid_sample
 from internimage.model import InternImage
 from internimage.program import export_program, known_size
@@ -21,8 +22,6 @@ OPSET = 20
 """The first with GELU as one operator; ``DeformConv`` is of opset 19."""
 
 Operator = Literal["DeformConv", "GridSample"]
-DATA_SUFFIX = ".data"
-"""The weights of a file beyond 2 GB are beside it, in a file with this suffix."""
 
 
 def export_onnx(
@@ -73,7 +72,8 @@ def export_onnx(
     )
     assert written is not None, "the exporter returns a program when it is given no file"
     written.model.metadata_props.update(_metadata(model, image_size))
-    _save(written.save, Path(path))
+    with staged(Path(path)) as partial:
+        written.save(partial)
 
 
 def require(*packages: str) -> None:
@@ -94,15 +94,17 @@ def _output_names(model: nn.Module) -> list[str]:
 
 def _metadata(model: nn.Module, image_size: int | None) -> dict[str, str]:
     """What a program that runs the file must know, each as JSON."""
-    description = getattr(model, "description", None)
-    known = to_metadata(description) if isinstance(description, Description) else {}
+    known = to_metadata(description_of(model))
     return known | {"image_size": json.dumps(image_size or known_size(model))}
 
 
-def _save(save: Callable[[Path], None], path: Path) -> None:
-    """Write to a folder beside ``path`` first; the file moves last, after its data."""
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A path of the same name in a new folder; what is written there moves beside ``path`` at last.
+
+    After an error nothing moves. The file itself moves after its data.
+    """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        save(Path(folder) / path.name)
-        files = sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name)
-        for file in files:
+        yield Path(folder) / path.name
+        for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
             file.replace(path.with_name(file.name))

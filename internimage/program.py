@@ -1,14 +1,20 @@
 """A network as a graph of torch operators, by `torch.export`."""
 
+import copy
+import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
-from internimage.description import Preprocessing
+import cuda_ops.ops  # noqa: F401  registers the operator
+from internimage.description import description_of, to_metadata
+from internimage.lowering import grid_sample
 
 DEFAULT_SIZE = 224
 """Pixels per side, for a network that does not know the size of its images."""
@@ -49,10 +55,34 @@ def export_program(
         return torch.export.export(model, (images,), dynamic_shapes=(sizes,), strict=False)
 
 
+def write_program(
+    model: nn.Module, path: str | os.PathLike[str], *, decomposed: bool = True, **options: Any
+) -> None:
+    """Write the program of ``model`` to a ``.pt2`` file, with its metadata in ``metadata.json``.
+
+    Args:
+        model: as for `export_program`, which takes ``options``.
+        path: the file, for `torch.export.load`.
+        decomposed: DCNv3 by torch's ``grid_sample``, so that the file runs without this package;
+            else as the operator, which ``import cuda_ops.ops`` registers.
+    """
+    # torch.export.save warns of weights that are stored channels-last.
+    stored = copy.deepcopy(model).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    program = export_program(stored, **options)
+    if decomposed:
+        program = program.run_decompositions({torch.ops.archsearch.dcnv3.default: grid_sample})
+    known = {key: json.loads(text) for key, text in to_metadata(description_of(model)).items()}
+    metadata = {"metadata.json": json.dumps(known)}
+    partial = Path(f"{os.fspath(path)}.partial")
+    with partial.open("wb") as file:  # a path would have to end with .pt2
+        torch.export.save(program, file, extra_files=metadata)
+    partial.replace(path)
+
+
 def known_size(model: nn.Module) -> int:
     """The side of the images that a network was trained on, or 224."""
-    preprocessing = getattr(model, "preprocessing", None)
-    return preprocessing.image_size if isinstance(preprocessing, Preprocessing) else DEFAULT_SIZE
+    preprocessing = description_of(model).preprocessing
+    return DEFAULT_SIZE if preprocessing is None else preprocessing.image_size
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def with_classes(
         state[CLASSIFIER_WEIGHT] = nn.init.trunc_normal_(new, std=0.02)
         state[CLASSIFIER_BIAS] = torch.zeros(changed.num_classes)
         had, has = config.num_classes, changed.num_classes
-        log.warning("%s has %d classes; the last layer starts anew, for %d", source, had, has)
+        log.warning("%s has %d classes; the last layer is new, for %d", source, had, has)
     return changed
 
 

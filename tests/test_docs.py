@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -71,3 +72,28 @@ def test_the_commands_for_the_network_of_a_user_work(tmp_path: Path) -> None:
     assert [(row["width"], row["depth"], row["status"]) for row in rows] == [
         (32, 29, "exact"), (48, 12, "exact"), (64, 6, "exact")
     ]  # fmt: skip
+
+
+def test_an_exported_network_classifies_with_onnxruntime_and_pillow_only(tmp_path: Path) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    import internimage
+    from archsearch.deployment.predict import predict
+    from archsearch.deployment.trained import open_classifier
+    from archsearch.families.internimage import Variant
+    from archsearch.running.train_full import WEIGHTS, train_full
+    from archsearch.training.data import load
+    from tests.training.trainings import SHORT
+
+    train_full(Variant(16, 8, 1, 1), SHORT, "digits", tmp_path)
+    weights, paths = tmp_path / WEIGHTS, [tmp_path / f"{i}.png" for i in range(3)]
+    internimage.export_onnx(internimage.load(weights), tmp_path / "m.onnx")
+    for pixels, path in zip(load("digits").test.pixels, paths, strict=False):
+        Image.fromarray(pixels[0]).save(path)
+    predictions = predict(open_classifier(str(weights)), paths)
+    for path, prediction in zip(paths, predictions, strict=True):
+        output = run(tmp_path, "production.md", "classify.py", path.name)
+        assert output.strip() == prediction.class_name
+    program = programs("production.md")["classify.py"]
+    imported = set(re.findall(r"^(?:import|from) (\w+)", program, re.MULTILINE))
+    assert imported == {"json", "sys", "onnxruntime", "PIL"}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from archsearch.api.live import say
-from archsearch.cli import compare, count, evaluate, launch, paper, power, probe, runs
+from archsearch.cli import compare, count, deploy, evaluate, launch, paper, power, probe, runs
 from archsearch.cli.streams import CLOSED_PIPE
 from archsearch.running.stopping import StudyStopped
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (launch, evaluate, compare, power, paper, probe, count, runs):
+for module in (launch, evaluate, compare, power, paper, probe, count, runs, deploy):
     for command in module.COMMANDS:
         app.command()(command)
 

@@ -1,4 +1,4 @@
-"""Commands on an existing run: report, status, retry, reproduce, export."""
+"""Commands on an existing run: report, status, retry, reproduce."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Exit, Option
 
 from archsearch.api.live import remaining_text, say
-from archsearch.api.requests import parse_metrics
 from archsearch.api.session import RUNS, write_reports
 from archsearch.cli.options import AsFormat, Device, Format, Run
 from archsearch.cli.output import print_json, print_rows
@@ -233,37 +232,4 @@ def _prediction_text(predicted: "Interval | None") -> str:
     return f"the run's {predicted.n} other seeds predict {interval}"
 
 
-def export(
-    run: Run,
-    optuna: Annotated[
-        str | None,
-        Option(help="Write to this database for optuna-dashboard, such as sqlite:///runs.db."),
-    ] = None,
-    records: Annotated[
-        Path | None,
-        Option(help="Copy the run without its weights to this folder, and report on it."),
-    ] = None,
-    objectives: Annotated[
-        str | None, Option(help="Export these metrics instead of the study's own.")
-    ] = None,
-) -> None:
-    """Export a run to Optuna, or without its weights.
-
-    Pending trials are enqueued in the Optuna study; repeat the command to add what is new. A run
-    without weights is small enough to publish.
-    """
-    if optuna is None and records is None:
-        raise ValueError("give a target: --optuna sqlite:///runs.db, --records FOLDER, or both")
-    if optuna is not None:
-        from archsearch.optuna_export import export_optuna
-
-        num = export_optuna(run, optuna, parse_metrics(objectives) if objectives else ())
-        say(f"Wrote {num} new or changed trials of {run} to {optuna}")
-    if records is not None:
-        from archsearch.storage.publish import publish
-
-        say(f"Copied {publish(run, records)} trials of {run} to {records}, without their weights")
-        write_reports([records])
-
-
-COMMANDS = (report, status, retry, reproduce, export)
+COMMANDS = (report, status, retry, reproduce)

@@ -4,7 +4,7 @@ The folder has a trial's files (events, checkpoints, record), but ``request.json
 spec, because any network can be trained here, not only a variant of a study.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from archsearch.core.interrupted import Interrupted, Stop
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data, Task
 from archsearch.families.internimage import InternImageFamily
+from archsearch.running.described import describe_weights
 from archsearch.running.initial_weights import fitting, load_start
 from archsearch.running.train_trial import run_on, to_record
 from archsearch.running.weights import Built, measured_weights, read_state, write_weights
@@ -143,7 +144,9 @@ def export_weights(folder: TrialFolder, request: TrainingRequest, path: Path) ->
     stored = folder.load_checkpoint()
     if stored is None:
         raise ValueError(f"{folder.path} has no undamaged checkpoint to take weights from")
-    write_weights(request.built, measured_weights(stored[1]), path)
+    r = request
+    known = describe_weights(r.variant, r.recipe, r.data, r.task, folder.record())
+    write_weights(replace(r.built, description=known), measured_weights(stored[1]), path)
 
 
 def _write_or_check(request: TrainingRequest, folder: TrialFolder) -> None:

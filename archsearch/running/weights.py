@@ -26,6 +26,7 @@ from archsearch.storage.family_sources import read_sources, write_sources
 from archsearch.tasks import task_from_dict
 from archsearch.tasks.classification import CLASSIFICATION
 from internimage import load_weights, save_weights
+from internimage.description import UNKNOWN, Description, from_metadata, to_metadata
 from internimage.weights import CONFIG_KEY, assemble, regular_file
 
 NETWORK_KEY = "archsearch.network"
@@ -39,6 +40,7 @@ class Built:
     recipe: Recipe
     num_classes: int
     task: Task = CLASSIFICATION
+    description: Description = UNKNOWN
 
     @property
     def is_plain(self) -> bool:
@@ -51,6 +53,11 @@ class Built:
         Raises:
             ValueError: they do not fit the network.
         """
+        model = self._network(state, where)
+        model.description = self.description  # type: ignore[assignment]
+        return model
+
+    def _network(self, state: Mapping[str, Tensor], where: Path) -> nn.Module:
         if isinstance(self.variant, InternImageFamily) and self.is_plain:
             config = self.variant.config_for(self.num_classes, self.recipe)
             return assemble(config, dict(state), False, where)
@@ -97,7 +104,8 @@ def write_weights(built: Built, state: Mapping[str, Tensor], path: Path) -> None
     }
     tensors = {key: value.clone().contiguous() for key, value in model.state_dict().items()}
     partial = path.with_name(f"{path.name}.partial")
-    save_file(tensors, partial, {"format": "pt", NETWORK_KEY: json.dumps(stored)})
+    known = to_metadata(built.description)
+    save_file(tensors, partial, {"format": "pt", NETWORK_KEY: json.dumps(stored)} | known)
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)
@@ -125,6 +133,7 @@ def read_built(path: Path) -> tuple[Built | None, nn.Module]:
         msgspec.convert(stored["recipe"], Recipe),
         msgspec.convert(stored["num_classes"], int),
         task_from_dict(stored.get("task", {})),
+        from_metadata(metadata),
     )
     return built, built.network(state, path)
 

@@ -20,6 +20,9 @@ DATA_FOLDER_VARIABLE = "ARCHSEARCH_DATA"
 MIN_CROP_AREA = 0.08
 """Smallest share of the area that a random resized crop takes, as is usual on ImageNet."""
 
+EVAL_CROP = 0.875
+"""Share of the shorter side that the center crop of a photograph keeps (224 of 256)."""
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel of pixels scaled to 0..1, the values in general use."""
 

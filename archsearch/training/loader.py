@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from archsearch.training.decoding import decode
-from archsearch.training.images import MIN_CROP_AREA, DataError, Images, read_file
+from archsearch.training.images import EVAL_CROP, MIN_CROP_AREA, DataError, Images, read_file
 from archsearch.training.machine import cores
 from archsearch.training.signals import leave_signals_to_parent, signals_blocked
 
@@ -24,8 +24,6 @@ Images that are decoded from files are cropped at random with a seed, at the cen
 """
 
 MAX_WORKERS = 16
-EVAL_CROP = 0.875
-"""Share of the shorter side that the center crop of a photograph keeps (224 of 256)."""
 
 
 def epoch_batches(indices: Tensor, batch_size: int, seed: int, epoch: int) -> list[Tensor]:

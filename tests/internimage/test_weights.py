@@ -246,7 +246,7 @@ def test_other_classes_start_a_new_last_layer_and_say_so(
         assert load(path, num_classes=7).config.num_classes == 7
         assert not caplog.messages
         changed = load(path, num_classes=3)
-        assert caplog.messages == [f"{path} has 7 classes; the last layer starts anew, for 3"]
+        assert caplog.messages == [f"{path} has 7 classes; the last layer is new, for 3"]
         caplog.clear()
         assert changed.class_names == ()
         same = dict(model.named_parameters())

@@ -30,11 +30,11 @@ from archsearch.study import Trial
 from archsearch.tasks.classification import CLASSIFICATION
 from archsearch.training import device as devices
 from archsearch.training import machine, spawn
-from archsearch.training.data import DataError, describe
+from archsearch.training.data import DataError, describe, load
 from archsearch.training.measure import measure_test
 from archsearch.training.memory import check_fits
 from archsearch.training.spawn import run_in_processes
-from internimage import load_weights
+from internimage import Preprocessing, load_weights
 from tests.processes import Process, has_ended, wait_for
 from tests.training.trainings import SHORT, TINY, after
 
@@ -53,6 +53,12 @@ def test_the_weights_load_and_have_the_accuracy_of_the_record(tmp_path):
     model = load_weights(out / WEIGHTS)
     assert accuracy(model) == pytest.approx(record.metrics["test_accuracy"])
     assert model.config == TINY.config_for(10, SHORT)
+    known, digits = model.description, load("digits")
+    assert known.class_names == tuple("0123456789")
+    assert known.preprocessing == Preprocessing(SHORT.image_size, digits.mean, digits.std)
+    assert known.variant == "16-8-1-1"
+    assert len(known.recipe) == 16
+    assert known.commit == record.versions.get("commit", "")
 
 
 def test_the_same_call_resumes_and_later_returns_the_record(tmp_path):
