@@ -15,6 +15,7 @@ from archsearch.reports.phrases import difference_with_unit, interval_with_unit,
 from archsearch.results import LEVEL, CellResult
 from archsearch.stats.intervals import Interval
 from archsearch.stats.moderated import on_new_images
+from archsearch.tasks.annotated import OnMaps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,12 @@ class Winner:
 
 
 def num_images(context: Context, metric: Metric) -> int:
-    """Return how many images a share of images is measured on; 0 for other metrics."""
+    """Return how many images a share of images is measured on; 0 for other metrics.
+
+    Average precision and mIoU are in percent too, but are no shares of images.
+    """
+    if isinstance(context.results.study.task, OnMaps):
+        return 0
     data, split = context.results.data, metric.name.partition("_")[0]
     images = {"val": data.num_val, "test": data.num_test}
     return images.get(split, 0) if metric.unit == "%" else 0
