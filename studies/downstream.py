@@ -78,16 +78,12 @@ def study(
 
 
 def chosen_cells(results: Results, best: int | None) -> tuple[CellResult, ...]:
-    """The cells of a run in plan order: all, or those of the ``best`` networks by its metric."""
+    """The cells of a run in plan order: all, or those of the ``best`` networks of its ranking."""
     if best is None:
         return results.cells
     comparison = results.compare()
-    by_mean = {
-        cell.label: comparison.metric.merit(estimate.mean)
-        for cell, estimate in zip(results.cells, comparison.estimates, strict=True)
-        if estimate is not None
-    }
-    labels = set(sorted(by_mean, key=lambda label: -by_mean[label])[:best])
+    merits = {k: comparison.metric.merit(v) for k, v in comparison.ranking.means.items()}
+    labels = set(sorted(merits, key=lambda label: -merits[label])[:best])
     return tuple(cell for cell in results.cells if cell.label in labels)
 
 
