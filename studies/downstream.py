@@ -120,9 +120,10 @@ def _problems(
         yield f"{run} trains no classifiers: give a run of classification"
         return
     lacking = [c for c in chosen if c.cell.variant is not None and not starts[c.index]]
-    if unfinished := [c for c in lacking if c.state in UNFINISHED]:
+    without = [c for c in lacking if any(t.state == "complete" for t in c.trials)]
+    if unfinished := [c for c in lacking if c.state in UNFINISHED and c not in without]:
         yield f"{_named(unfinished)} of {run} did not finish: repeat the command of the run first"
-    if without := [c for c in lacking if c.state == "complete"]:
+    if without:
         yield (
             f"{run} has no undamaged weights of {_named(without)}. A training keeps them in its "
             f"folder, {run}/trials/ID/checkpoint-*.pt, and a published copy of a run has none: "

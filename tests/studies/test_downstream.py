@@ -123,7 +123,7 @@ def test_everything_in_the_way_is_one_message(
         next(source.trial(trial_id).path.glob("checkpoint-*")).unlink()
     for trial_id in second:
         next(source.trial(trial_id).path.glob("checkpoint-*")).write_bytes(b"damaged")
-    for trial_id in third:
+    for trial_id in (*third, first[1]):
         (source.trial(trial_id).path / "record.json").unlink()
     code, _, err = run_cli("downstream", "source", *COMMAND)
     assert code == 2
