@@ -23,6 +23,7 @@ from archsearch.tasks.segmentation import Segmentation
 from archsearch.training.device import autocast, check_precision, settings
 from archsearch.training.loader import even_parts
 from archsearch.training.process_group import SINGLE_PROCESS
+from internimage.description import description_of
 from internimage.model import InternImage
 from internimage.official import load_official
 from internimage.weights import load_weights
@@ -51,6 +52,14 @@ class SavedNetwork:
     recipe: Recipe | None = None
     data: str | None = None
     result: TrialResult | None = None
+
+    @property
+    def image_size(self) -> int | None:
+        """The size of the images in training; None if it is not known."""
+        if self.recipe is not None:
+            return self.recipe.image_size
+        preprocessing = description_of(self.model).preprocessing
+        return None if preprocessing is None else preprocessing.image_size
 
     @property
     def has_scales(self) -> bool:

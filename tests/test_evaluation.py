@@ -14,6 +14,7 @@ from archsearch.evaluation import SavedNetwork, measure
 from archsearch.running.train_full import WEIGHTS, train_full
 from archsearch.tasks.detection import Detection
 from archsearch.tasks.segmentation import Segmentation
+from internimage.description import Description, Preprocessing
 from tests.tasks.annotated import TINY
 
 DATA = "pasted:images=10"
@@ -79,8 +80,11 @@ def test_flips_change_only_what_is_not_symmetric(shift, equal):
 def test_a_classifier_and_a_detector_have_their_own_measures(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "classifier.safetensors"
-    internimage.save_weights(internimage.InternImage(TINY.config(10)), path)
-    row = archsearch.evaluate(path, data="digits", split="test", size=32)
+    model = internimage.InternImage(TINY.config(10))
+    model.description = Description(preprocessing=Preprocessing(32, (0.5,), (0.5,)))
+    internimage.save_weights(model, path)
+    row = archsearch.evaluate(path, data="digits", split="test")
+    assert row == archsearch.evaluate(path, data="digits", split="test", size=32)
     assert (row["images"], "scales" in row) == (359, False)
     assert 0 <= row["test_accuracy"] <= 100
     record = train_full(TINY, RECIPE, DATA, tmp_path / "detector", task=Detection(width=8))

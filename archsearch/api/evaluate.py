@@ -87,14 +87,11 @@ class Evaluate:
         Raises:
             ValueError: the image size is not known, or an option is out of range.
         """
-        if saved.recipe is None and self.size is None:
+        size = saved.image_size if self.size is None else self.size
+        if size is None:
             raise ValueError(f"{saved.label} does not say the image size of its training: give one")
         recipe = saved.recipe or _UNKNOWN
-        return replace(
-            recipe,
-            image_size=recipe.image_size if self.size is None else self.size,
-            precision=self.precision or recipe.precision,
-        )
+        return replace(recipe, image_size=size, precision=self.precision or recipe.precision)
 
     def described(self, saved: "SavedNetwork") -> Data:
         """Return the data that the network is measured on.
