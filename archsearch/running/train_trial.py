@@ -156,12 +156,12 @@ def _metrics(training: Training, finished: bool) -> dict[str, float | None]:
     """
     p, names, ranking = training.progress, training.task.measures, training.task.ranking_metric
     last = p.curve[-1] if p.curve and finished else {}
-    test = measure_test(training) if finished else None
+    test = (measure_test(training) if finished else None) or {}
     return {
         **{f"val_{name}": last.get(f"val_{name}") for name in names},
         "train_loss": last.get("train_loss"),
         f"best_{ranking}": p.best,
-        **{f"test_{name}": test[name] if test else None for name in names},
+        **{f"test_{name}": test.get(name) for name in names},
         "images_per_second": p.images_per_second,
         "peak_memory_bytes": training.peak.bytes(),
     }

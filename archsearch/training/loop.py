@@ -94,7 +94,7 @@ def _end_epoch(training: Training) -> bool:
 
 def _row(training: Training, score: Score | None) -> dict[str, Any]:
     p = training.progress
-    measured = {f"val_{name}": score and score[name] for name in training.task.measures}
+    measured = {f"val_{name}": score and score.get(name) for name in training.task.measures}
     return {
         "epoch": p.epoch + 1,
         "epochs": training.recipe.epochs,

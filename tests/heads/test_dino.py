@@ -22,7 +22,11 @@ transformers = pytest.importorskip("transformers")
 CLASSES = 5
 SMALL = Sizes(width=32, hidden=64, heads=2, queries=20, layers=3)
 SIZES = [(64, 96), (48, 72)]
-TARGETS = [annotated([[10, 10, 40, 50], [50, 5, 90, 30]], [1, 4]), annotated([[5, 5, 60, 40]], [2])]
+TARGETS = [
+    annotated([[10, 10, 40, 50], [50, 5, 90, 30]], [1, 4]),
+    annotated([[5, 5, 60, 40], [9, 20, 30, 40], [20, 8, 40, 26]], [2, 0, 0]),
+]
+"""With 200 and 198 denoising queries."""
 
 
 def small() -> Any:
@@ -84,6 +88,14 @@ def test_detections_are_in_pixels_of_the_originals() -> None:
         assert torch.equal(one.scores, one.scores.sort(descending=True).values)
         assert one.boxes.min() >= 0
         assert (one.boxes.amax(0) <= torch.tensor([width, height, width, height])).all()
+
+
+def test_deformable_attention_begins_with_points_around_each_query() -> None:
+    model = small()
+    for layer in (model.encoder.layers[1].self_attn, model.decoder.layers[1].encoder_attn):
+        assert not layer.sampling_offsets.weight.any()
+        assert layer.sampling_offsets.bias.abs().max() == 4
+    assert model.decoder.layers[0].mlp.fc1.weight.std().item() == pytest.approx(0.144, abs=0.01)
 
 
 def test_wrong_targets_are_refused() -> None:

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from archsearch.core.recipe import QUICK
-from archsearch.running.train_trial import training_of
+from archsearch.running.train_trial import train_trial, training_of
+from archsearch.scenes.predicted import read
+from archsearch.storage.trial_folder import PREDICTIONS
 from archsearch.study import Trial
 from archsearch.tasks import task_from_dict
 from archsearch.tasks.detection import Detection
@@ -14,7 +16,7 @@ from archsearch.tasks.segmentation import Segmentation
 from archsearch.training.device import settings
 from archsearch.training.process_group import SINGLE_PROCESS
 from archsearch.training.step import backward_in_parts, take_step
-from tests.tasks.annotated import TINY
+from tests.tasks.annotated import TINY, folder_of
 
 pytest.importorskip("transformers")
 
@@ -50,6 +52,20 @@ def test_steps_on_one_batch_lower_the_loss_and_the_result_is_measured(name):
     assert measured.keys() == MEASURES[name]
     assert all(0 <= value <= 100 for value in measured.values())
     assert predicted.best() is not None
+
+
+def test_a_detector_without_masks_has_a_record_without_their_measures(tmp_path):
+    folder = folder_of(tmp_path, TASKS["dino"], replace(RECIPE, epochs=1), "pasted:images=10")
+    train_trial(folder.path, "cpu")
+    record, metrics = folder.record(), folder.record().metrics
+    assert (record.status, metrics["val_mask_ap"], metrics["test_mask_ap"]) == (
+        "complete",
+        None,
+        None,
+    )
+    assert 0 <= metrics["test_box_ap"] <= metrics["test_box_ap50"] <= 100
+    (image,) = read(folder.path / PREDICTIONS)[0][:1]
+    assert image.objects.masks is None
 
 
 @pytest.mark.parametrize("name", TASKS)
