@@ -14,9 +14,9 @@ from torch import nn
 
 import cuda_ops.ops  # noqa: F401  registers the operator
 from internimage.description import description_of, to_metadata
-from internimage.lowering import deform_conv, grid_sample
+from internimage.lowering import deform_conv
 from internimage.model import InternImage
-from internimage.program import export_program, known_size
+from internimage.program import by_grid_sample, export_program, exporting, known_size
 
 OPSET = 20
 """The first with GELU as one operator; ``DeformConv`` is of opset 19."""
@@ -58,18 +58,19 @@ def export_onnx(
     program = export_program(
         model, image_size, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size
     )
-    dcnv3: Any = torch.ops.archsearch.dcnv3.default
     if operator == "GridSample":
-        program = program.run_decompositions({dcnv3: grid_sample})
-    written = torch.onnx.export(
-        program,
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=["images"],
-        output_names=_output_names(model),
-        custom_translation_table={dcnv3: deform_conv},
-        verbose=False,
-    )
+        program = by_grid_sample(program)
+    dcnv3: Any = torch.ops.archsearch.dcnv3.default
+    with exporting():
+        written = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=_output_names(model),
+            custom_translation_table={dcnv3: deform_conv},
+            verbose=False,
+        )
     assert written is not None, "the exporter returns a program when it is given no file"
     written.model.metadata_props.update(_metadata(model, image_size))
     with staged(Path(path)) as partial:

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,8 +52,16 @@ def export_program(
     # A size of one is taken for fixed, so a dynamic batch is traced with two images.
     shape = (2 if dynamic_batch else 1, 3, side, side)
     images = torch.zeros(shape, device=next(model.parameters()).device)
-    with _evaluated(model), torch.no_grad():
+    with _evaluated(model), torch.no_grad(), exporting():
         return torch.export.export(model, (images,), dynamic_shapes=(sizes,), strict=False)
+
+
+@contextmanager
+def exporting() -> Iterator[None]:
+    """Ignores a warning that torch 2.13 gives of its own exporter."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".*LeafSpec", FutureWarning)
+        yield
 
 
 def write_program(
@@ -70,13 +79,20 @@ def write_program(
     stored = copy.deepcopy(model).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     program = export_program(stored, **options)
     if decomposed:
-        program = program.run_decompositions({torch.ops.archsearch.dcnv3.default: grid_sample})
+        program = by_grid_sample(program)
     known = {key: json.loads(text) for key, text in to_metadata(description_of(model)).items()}
     metadata = {"metadata.json": json.dumps(known)}
     partial = Path(f"{os.fspath(path)}.partial")
     with partial.open("wb") as file:  # a path would have to end with .pt2
         torch.export.save(program, file, extra_files=metadata)
     partial.replace(path)
+
+
+def by_grid_sample(program: ExportedProgram) -> ExportedProgram:
+    """The program with DCNv3 as torch's ``grid_sample``."""
+    dcnv3: Any = torch.ops.archsearch.dcnv3.default
+    with exporting():
+        return program.run_decompositions({dcnv3: grid_sample})
 
 
 def known_size(model: nn.Module) -> int:

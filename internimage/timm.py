@@ -13,13 +13,18 @@ from typing import Any, cast
 
 import torch.nn.functional as F
 from timm.layers import SelectAdaptivePool2d
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import (
+    build_model_with_cfg,
+    generate_default_cfgs,
+    register_model,
+    register_notrace_module,
+)
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from internimage.config import PRESETS, preset_config
 from internimage.heads import AttentionHead, PlainHead
-from internimage.model import STAGES, InternImage, Stage
+from internimage.model import STAGES, Block, Downsample, InternImage, Stage, Stem
 
 STRIDE = 4
 """Of the first map; each further one has twice the stride."""
@@ -202,3 +207,6 @@ def _register(preset: str) -> None:
 
 for _name in PRESETS:
     _register(_name)
+
+for _layer in (Stem, Block, Downsample):  # they choose kernels by device and size
+    register_notrace_module(_layer)

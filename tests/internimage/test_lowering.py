@@ -10,6 +10,7 @@ from cuda_ops import dcnv3
 from cuda_ops.geometry import ConvArgs
 from internimage.lowering import deform_conv, grid_sample
 from internimage.onnx import OPSET
+from internimage.program import exporting
 
 CALLS = {
     "plain": ConvArgs(2, softmax=True),
@@ -59,16 +60,17 @@ def test_deform_conv_computes_the_operator(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     args = CALLS[name]
     inputs = tensors(args, torch.float32)
-    torch.onnx.export(
-        Call(args).eval(),
-        inputs,
-        tmp_path / "call.onnx",
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=["x", "offset", "mask"],
-        custom_translation_table={torch.ops.archsearch.dcnv3.default: deform_conv},
-        verbose=False,
-    )
+    with exporting():
+        torch.onnx.export(
+            Call(args).eval(),
+            inputs,
+            tmp_path / "call.onnx",
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["x", "offset", "mask"],
+            custom_translation_table={torch.ops.archsearch.dcnv3.default: deform_conv},
+            verbose=False,
+        )
     session = onnxruntime.InferenceSession(tmp_path / "call.onnx")
     named = zip(("x", "offset", "mask"), inputs, strict=True)
     (got,) = session.run(None, {key: value.numpy() for key, value in named})

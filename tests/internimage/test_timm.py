@@ -93,6 +93,14 @@ def test_every_parameter_learns_with_checkpointing_and_has_a_layer() -> None:
     assert flat[0] < flat[1] < flat[3] < flat[4] < flat[5] <= flat[6] == 1
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_timm_can_trace_it(training: bool) -> None:
+    features = pytest.importorskip("timm.models._features_fx")
+    model = small(num_classes=2, drop_path_rate=0.0).train(training)
+    traced = features.GraphExtractNet(model, ["head.linear"])
+    torch.testing.assert_close(traced(IMAGES), model(IMAGES))
+
+
 def test_what_the_head_of_h_cannot_do_is_refused() -> None:
     model = small("internimage_h")
     with pytest.raises(ValueError, match="reads two maps"):
