@@ -92,7 +92,8 @@ def by_grid_sample(program: ExportedProgram) -> ExportedProgram:
     """The program with DCNv3 as torch's ``grid_sample``."""
     dcnv3: Any = torch.ops.archsearch.dcnv3.default
     with exporting():
-        return program.run_decompositions({dcnv3: grid_sample})
+        decomposed: ExportedProgram = program.run_decompositions({dcnv3: grid_sample})
+    return decomposed
 
 
 def known_size(model: nn.Module) -> int:
