@@ -6,7 +6,6 @@ annotated, and classes from 1. The second split is the test split.
 """
 
 import hashlib
-import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -95,9 +94,10 @@ def _problems(images: FileTree, maps: FileTree, keys: dict[str, str]) -> Iterabl
         names, paired = sorted(filter(is_image, tree.sizes)), {*used}
         yield from (f"{tree.name(key)} has no {partner}" for key in names if key not in paired)
         yield from (f"{tree.name(key)} is empty" for key in names if not tree.sizes[key])
-    for first, second in itertools.pairwise(keys):
-        if keys[first] == keys[second]:
-            yield f"{images.name(first)} and {images.name(second)} have one label map"
+    owners: dict[str, str] = {}
+    for key, label_map in keys.items():
+        if (owner := owners.setdefault(label_map, key)) != key:
+            yield f"{images.name(owner)} and {images.name(key)} have one label map"
     if not keys:
         yield f"{printable(images.source)} has no images with label maps"
 
