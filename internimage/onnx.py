@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 
 import cuda_ops.ops  # noqa: F401  registers the operator
 from internimage.description import description_of, to_metadata
@@ -58,6 +59,11 @@ def export_onnx(
     program = export_program(
         model, image_size, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size
     )
+    if dynamic_size and _has_fixed_windows(program):
+        raise ValueError(
+            "dynamic_size: the network pools to several windows (adaptive pooling), and a file has "
+            "those of one image size: leave out dynamic_size"
+        )
     if operator == "GridSample":
         program = by_grid_sample(program)
     dcnv3: Any = torch.ops.archsearch.dcnv3.default
@@ -85,6 +91,13 @@ def require(*packages: str) -> None:
     """
     if missing := [name for name in packages if find_spec(name) is None]:
         raise ValueError(f"ONNX needs {' and '.join(missing)}: pip install 'archsearch[onnx]'")
+
+
+def _has_fixed_windows(program: ExportedProgram) -> bool:
+    """Whether torch's exporter would compute windows of pooling for the traced size only."""
+    pool = torch.ops.aten.adaptive_avg_pool2d.default
+    sizes = [node.args[1] for node in program.graph.nodes if node.target is pool]
+    return any(set(size) != {1} for size in sizes)
 
 
 def _output_names(model: nn.Module) -> list[str]:

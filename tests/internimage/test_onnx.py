@@ -108,6 +108,19 @@ def test_a_wrong_argument_and_missing_packages_are_named(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("windows", [1, 3])
+def test_pooling_to_windows_is_exported_at_one_size_only(windows: int, tmp_path: Path) -> None:
+    """torch's exporter would write the windows of the traced size for all sizes."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(windows)).eval()
+    session = file(model, tmp_path / "m.onnx", image_size=64, dynamic_size=windows == 1)
+    size = (50, 95) if windows == 1 else (64, 64)
+    assert error(model, session, images(3, *size)) < TOLERANCE
+    if windows > 1:
+        with pytest.raises(ValueError, match="dynamic_size: the network pools to several windows"):
+            export_onnx(model, tmp_path / "x.onnx", dynamic_size=True)
+        assert not (tmp_path / "x.onnx").exists()
+
+
 def test_a_network_is_exported_at_the_size_that_it_knows() -> None:
     model = InternImage(SMALL)
     assert known_size(model) == 224
@@ -195,3 +208,14 @@ def test_the_published_models_are_exported(name: str, tmp_path: Path) -> None:
     model = network(PRESETS[name].config)
     session = file(model, tmp_path / "m.onnx", dynamic_size=True)
     assert errors(model, session, [(1, 224, 224), (2, 192, 256)]) < TOLERANCE
+
+
+@pytest.mark.slow
+def test_a_segmenter_is_exported(tmp_path: Path) -> None:
+    from archsearch.heads import upernet
+
+    model = upernet(network(SMALL, features_only=True), num_classes=7).eval()
+    session = file(model, tmp_path / "m.onnx", image_size=64)
+    assert errors(model, session, [(1, 64, 64), (3, 64, 64)]) < TOLERANCE
+    with pytest.raises(ValueError, match="pools to several windows"):
+        export_onnx(model, tmp_path / "x.onnx", dynamic_size=True)
