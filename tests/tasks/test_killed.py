@@ -20,7 +20,7 @@ STEPS = 4
 """Optimizer steps before the kill: in the middle of the second epoch of three steps."""
 
 
-@pytest.mark.parametrize("task", ["segment"])
+@pytest.mark.parametrize("task", ["segment", pytest.param("detect", marks=pytest.mark.slow)])
 def test_a_killed_training_ends_like_an_uninterrupted_one(task, tmp_path, run_cli):
     once, killed = (training_folder(tmp_path / name) for name in ("once", "killed"))
     command = ("train", "8-8-1-1", "--task", task, *SMALL, "--out")
