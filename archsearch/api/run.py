@@ -136,15 +136,11 @@ class Network:
         Raises:
             ValueError: if no training has a result, or its weights are not in the run's folder.
         """
-        from archsearch.running.weights import Built, measured_weights
-        from archsearch.storage.study_folder import StudyFolder
+        from archsearch.deployment.trained import open_described
 
         trial = find_trial(self.run.results, self.cell.label).trial
-        folder = StudyFolder(self.run.folder).trial(trial.id)
-        if (checkpoint := folder.load_checkpoint()) is None:
-            raise ValueError(f"{folder.path} has no checkpoint: repeat the command of its run")
-        built = Built(trial.variant, trial.recipe, trial.data.num_classes, trial.task)
-        return built.network(measured_weights(checkpoint[1]), folder.path).requires_grad_(False)
+        saved = open_described(f"{self.run.folder}:{trial.id}")
+        return saved.model.requires_grad_(False)
 
     def __repr__(self) -> str:
         value = "no result" if self.value is None else f"{self.value.mean:.2f}"

@@ -2,7 +2,9 @@
 
 from archsearch.evaluation import SavedNetwork, open_saved
 from archsearch.running.described import describe_weights
+from archsearch.storage.files import log
 from archsearch.tasks.classification import CLASSIFICATION
+from archsearch.training.images import DataError
 from internimage.description import Preprocessing, description_of
 
 
@@ -10,15 +12,28 @@ def open_classifier(name: str) -> SavedNetwork:
     """The classifier of a file of weights, ``RUN:best`` or ``RUN:TRIAL``, with its description.
 
     Raises:
-        ValueError: there is no such network, it is no classifier, or the data of its run is
-            missing.
+        ValueError: there is no such network, or it is no classifier.
     """
-    saved = open_saved(name)
+    saved = open_described(name)
     if saved.task != CLASSIFICATION:
         raise ValueError(f"{name} was not trained as a classifier, and only those are deployed")
+    return saved
+
+
+def open_described(name: str) -> SavedNetwork:
+    """As `open_saved`; a network of a run gets its description.
+
+    The classes and the preprocessing are those of its data. Without the data they stay unknown,
+    with a warning in the log.
+    """
+    saved = open_saved(name)
     if saved.result is not None:
         trial, record = saved.result.trial, saved.result.record
-        known = describe_weights(trial.variant, trial.recipe, trial.data, trial.task, record)
+        try:
+            known = describe_weights(trial.variant, trial.recipe, trial.data, trial.task, record)
+        except DataError as error:
+            log.warning("The classes and the preprocessing of %s are not known: %s", name, error)
+            return saved
         saved.model.description = known  # type: ignore[assignment]
     return saved
 
@@ -33,6 +48,6 @@ def preprocessing_of(network: SavedNetwork) -> Preprocessing:
     if known is None:
         raise ValueError(
             f"{network.label} does not say how images become inputs: its file is a released one, "
-            "or earlier than files that say it. Give RUN:best, or train again"
+            "or earlier than files that say it, or the data of its run is missing. Give RUN:best"
         )
     return known

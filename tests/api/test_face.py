@@ -37,6 +37,8 @@ def test_the_best_network_has_the_highest_mean_and_a_model(run: Run) -> None:
     assert not model.training
     untrained = run.best.variant.build(10)
     assert model.state_dict().keys() == untrained.state_dict().keys()
+    assert model.class_names == tuple("0123456789")
+    assert model.preprocessing.image_size == run.results.study.recipe.image_size
 
 
 def test_a_network_of_a_run_is_evaluated_on_the_data_of_the_run(run: Run) -> None:

@@ -20,7 +20,7 @@ from archsearch.running.train_trial import train_trial
 from archsearch.storage.study_folder import StudyFolder
 from archsearch.study import Study
 from archsearch.training.data import describe, load, split
-from archsearch.training.images import Images
+from archsearch.training.images import DataError, Images
 from archsearch.training.loader import _Photos
 from internimage.description import Preprocessing
 from internimage.program import write_program
@@ -100,6 +100,19 @@ def test_what_cannot_be_predicted_is_named(run, digits, tmp_path, run_cli):
     internimage.save_weights(model, tmp_path / "old.safetensors")
     code, _, err = run_cli("predict", str(tmp_path / "old.safetensors"), str(digits[0][0]))
     assert (code, "does not say how images become inputs" in err) == (2, True)
+
+
+def test_without_its_data_a_network_of_a_run_knows_no_classes(
+    run, digits, monkeypatch, caplog, run_cli
+):
+    def missing(_):
+        raise DataError("the digits are gone")
+
+    monkeypatch.setattr("archsearch.running.described.load_verified", missing)
+    code, _, err = run_cli("predict", f"{run.path}:best", str(digits[0][0]))
+    assert code == 2
+    assert "best are not known: the digits are gone" in caplog.text
+    assert "does not say how images become inputs" in err
 
 
 def test_exports_are_refused_before_anything_is_written(run, tmp_path, run_cli, monkeypatch):
