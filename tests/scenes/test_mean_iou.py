@@ -72,6 +72,11 @@ def test_predictions_return_to_the_original_size(size):
     assert numbers["pixel_accuracy"] > 95
 
 
+def test_an_image_is_padded_to_the_stride_and_not_to_the_square_of_training():
+    images, (target,) = one_image(scene(30, 200), SegmentationView(64, 64, 128), CPU)
+    assert (target.size, images.shape) == ((19, 128), (1, 3, 32, 128))
+
+
 @pytest.mark.parametrize("size", [(60, 100), (41, 33)])
 def test_several_scales_and_directions_are_averaged(size):
     original, seen = scene(*size), []
