@@ -55,7 +55,7 @@ def export(
     ] = None,
     output: AsFormat = Format.table,
 ) -> None:
-    """Export a run to Optuna or without its weights, or a network as ONNX or a torch program.
+    """Export a run, or a network as ONNX or a torch program.
 
     Pending trials are enqueued in the Optuna study; repeat the command to add what is new. A run
     without weights is small enough to publish. ONNX files hold class names and preprocessing.
@@ -119,7 +119,7 @@ def predict(
     images: Annotated[list[Path], Argument(help="Classify these image files.")],
     output: AsFormat = Format.table,
 ) -> None:
-    """Print the class that a trained network sees in each image."""
+    """Print the class that a network sees in each image."""
     from archsearch.deployment.predict import predict as classify
     from archsearch.deployment.trained import open_classifier
 

@@ -17,7 +17,7 @@ from archsearch.heads import from_transformers
 
 MODULES = (
     commands.launch, commands.evaluate, commands.compare, commands.power, commands.paper,
-    commands.probe, commands.count, commands.runs,
+    commands.probe, commands.count, commands.runs, commands.deploy,
 )  # fmt: skip
 SHORT = ["--epochs", "1", "--set", "data_fraction=0.2"]
 SMALL = ["--budget", "1M", "--c1", "16", "--group-channels", "8", "--l1", "2"]
