@@ -31,14 +31,18 @@ TOLERANCE = 1e-5
 
 
 def network(config: ModelConfig, **options: bool) -> InternImage:
-    """With offsets, masks and gates that depend on the image, and moving averages of its own."""
+    """With offsets, masks and gates that depend on the image, and moving averages of its own.
+
+    Offsets are about a pixel. With much larger ones H amplifies rounding: its float32 logits then
+    differ from float64 by 7%, with these by 5e-7.
+    """
     torch.manual_seed(0)
     model = InternImage(config, **options).eval()
     for module in model.modules():
         if isinstance(module, DCNv3):
             for linear in (module.offset, module.mask, module.center_gate):
                 if linear is not None:
-                    nn.init.normal_(linear.weight, std=0.2)
+                    nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
                     nn.init.normal_(linear.bias, std=0.2)
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.1)
@@ -172,7 +176,7 @@ def test_a_backbone_has_four_outputs(operator: Any, tmp_path: Path) -> None:
 def variant(seed: int) -> ModelConfig:
     """A small network with every number and switch drawn at random."""
     draw = random.Random(seed)
-    group_channels = draw.choice((2, 4, 6, 8))
+    group_channels = draw.choice((4, 6, 8))  # norms over 2 channels amplify rounding
     channels = tuple(group_channels * 2**i * draw.choice((1, 2, 3)) for i in range(1, 5))
     norm = draw.choice(get_args(Norm))
     return ModelConfig(
