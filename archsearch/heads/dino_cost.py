@@ -28,7 +28,7 @@ class Sizes:
     Encoder and decoder have ``layers`` layers each.
 
     Raises:
-        ValueError: the width is no multiple of 32 and of the heads.
+        ValueError: the width is no multiple of 64 and of the heads.
     """
 
     width: int = 256

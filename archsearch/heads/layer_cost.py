@@ -8,7 +8,8 @@ MACS_PER_SAMPLE = 5
 """Multiply-adds per sampled element: 4 of the interpolation and 1 of the weight."""
 
 GROUPS = 32
-"""Groups of the GroupNorms of the heads with queries."""
+"""Groups of the GroupNorms of the heads with queries. Each has two channels or more: a group of one
+has no variance where a level has one position."""
 
 NUM_POINTS = 4
 """Sampling points per level and head of multi-scale deformable attention."""
@@ -18,12 +19,12 @@ def check_width(head: str, width: int, heads: int) -> None:
     """Check that a head with queries of this width can be built.
 
     Raises:
-        ValueError: the width is no multiple of `GROUPS` and of the attention heads.
+        ValueError: the width is no multiple of twice `GROUPS` and of the attention heads.
     """
-    if width < 1 or width % GROUPS or width % heads:
+    if width < 1 or width % (2 * GROUPS) or width % heads:
         raise ValueError(
-            f"the width of {head} must be a multiple of {GROUPS} (groups of the norms) and of its "
-            f"attention heads ({heads}), got {width}"
+            f"the width of {head} must be a multiple of {2 * GROUPS} ({GROUPS} groups of the "
+            f"norms) and of its attention heads ({heads}), got {width}"
         )
 
 

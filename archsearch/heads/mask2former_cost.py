@@ -24,7 +24,7 @@ class Sizes:
     The pixel decoder has ``pixel_layers`` layers, the decoder of the queries ``layers``.
 
     Raises:
-        ValueError: the width is no multiple of 32 and of the heads.
+        ValueError: the width is no multiple of 64 and of the heads.
     """
 
     width: int = 1024

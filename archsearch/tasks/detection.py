@@ -98,7 +98,7 @@ class Detection(OnMaps):
         """The widths of the head; of DINO as `Sizes`.
 
         Raises:
-            ValueError: DINO's width is no multiple of 32.
+            ValueError: DINO's width is no multiple of 64.
         """
         if self.head == "dino":
             return {"sizes": Sizes.of_width(self.channels())}

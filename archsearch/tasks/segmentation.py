@@ -67,7 +67,7 @@ class Segmentation(OnMaps):
         """The widths of the head; of Mask2Former as `Sizes`.
 
         Raises:
-            ValueError: Mask2Former's width is no multiple of 32.
+            ValueError: Mask2Former's width is no multiple of 64.
         """
         if self.head == "upernet":
             return super().widths()

@@ -20,7 +20,7 @@ from tests.heads.small import annotated
 transformers = pytest.importorskip("transformers")
 
 CLASSES = 5
-SMALL = Sizes(width=32, hidden=64, heads=2, queries=20, layers=3)
+SMALL = Sizes(width=64, hidden=64, heads=2, queries=20, layers=3)
 SIZES = [(64, 96), (48, 72)]
 TARGETS = [
     annotated([[10, 10, 40, 50], [50, 5, 90, 30]], [1, 4]),
@@ -44,7 +44,7 @@ def images() -> Tensor:
 
 def levels(num: int = 2) -> list[Tensor]:
     torch.manual_seed(2)
-    return [torch.randn(num, 32, *size) for size in ((8, 12), (4, 6), (2, 3), (1, 2))]
+    return [torch.randn(num, 64, *size) for size in ((8, 12), (4, 6), (2, 3), (1, 2))]
 
 
 @pytest.mark.parametrize("backbones", [1, 2])
@@ -95,7 +95,7 @@ def test_deformable_attention_begins_with_points_around_each_query() -> None:
     for layer in (model.encoder.layers[1].self_attn, model.decoder.layers[1].encoder_attn):
         assert not layer.sampling_offsets.weight.any()
         assert layer.sampling_offsets.bias.abs().max() == 4
-    assert model.decoder.layers[0].mlp.fc1.weight.std().item() == pytest.approx(0.144, abs=0.01)
+    assert model.decoder.layers[0].mlp.fc1.weight.std().item() == pytest.approx(0.125, abs=0.01)
 
 
 def test_wrong_targets_are_refused() -> None:
@@ -132,7 +132,7 @@ def test_denoising_queries_change_nothing_else() -> None:
     _, boxes = model.proposed(memory)
     groups = torch.tensor([1, 1, 2, 2] + [0] * boxes.shape[1]).expand(2, -1)
     noise = torch.rand(2, 4, 4) * 0.5 + 0.2
-    contents = torch.cat((torch.randn(2, 4, 32), model._contents(boxes)), 1)
+    contents = torch.cat((torch.randn(2, 4, 64), model._contents(boxes)), 1)
     both = []
     for first in (noise, noise * torch.tensor([0.5, 1])[None, :, None].repeat(1, 2, 1)):
         noisy = torch.cat((first[:, :2], noise[:, 2:], boxes), 1)
@@ -147,7 +147,7 @@ def test_denoising_queries_change_nothing_else() -> None:
 
 def test_queries_begin_at_the_likeliest_positions_with_learned_contents() -> None:
     model = small().eval()
-    model.contents = nn.Embedding(7, 32)
+    model.contents = nn.Embedding(7, 64)
     memory = model.encode(model.backbone(images()), SIZES, (64, 96))
     proposals, boxes = model.proposed(memory)
     assert boxes.shape == (2, 7, 4)
@@ -189,7 +189,7 @@ def theirs() -> Any:
         hidden_sizes=[4, 8, 16, 32], depths=[1] * 4, out_features=["stage2", "stage3", "stage4"]
     )
     config = transformers.DeformableDetrConfig(
-        use_timm_backbone=False, backbone_config=backbone, d_model=32, encoder_attention_heads=2,
+        use_timm_backbone=False, backbone_config=backbone, d_model=64, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, encoder_layers=3,
         decoder_layers=3, two_stage=True, with_box_refine=True, num_labels=CLASSES, dropout=0.0,
     )  # fmt: skip
@@ -236,7 +236,7 @@ def test_positions_are_proposed_as_in_transformers(theirs: Any) -> None:
     assert torch.equal(is_inside, wanted.isfinite().all(-1))
     torch.testing.assert_close(ours[is_inside], wanted[is_inside])
     torch.testing.assert_close(
-        sines(ours.sigmoid(), 32), theirs.get_proposal_pos_embed(ours), rtol=1e-4, atol=1e-5
+        sines(ours.sigmoid(), 64), theirs.get_proposal_pos_embed(ours), rtol=1e-4, atol=1e-5
     )
 
 
@@ -246,11 +246,11 @@ def test_decoder_layers_equal_those_of_transformers(theirs: Any) -> None:
     memory, decoder = model.encoder(levels(), SIZES, (64, 96)), model.decoder
     decoder.layers.load_state_dict(theirs.decoder.layers.state_dict())
     decoder.layers, decoder.outputs = decoder.layers[:1], decoder.outputs[:1]
-    boxes, contents = torch.rand(2, 9, 4) * 0.5 + 0.2, torch.randn(2, 9, 32)
+    boxes, contents = torch.rand(2, 9, 4) * 0.5 + 0.2, torch.randn(2, 9, 64)
     (ours,) = decoder(memory, boxes, contents)
     points = boxes[:, :, None] * memory.ratios.repeat(1, 1, 2)[:, None]
     hidden = theirs.decoder.layers[0](
-        contents, decoder.positions(sines(points[:, :, 0], 32)), points,
+        contents, decoder.positions(sines(points[:, :, 0], 64)), points,
         encoder_hidden_states=memory.tokens, encoder_attention_mask=memory.valid, **memory.levels(),
     )  # fmt: skip
     torch.testing.assert_close(ours.logits, decoder.outputs[0].classes(decoder.norm(hidden)))

@@ -26,12 +26,12 @@ def test_wrong_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="num_classes must be from 2 to 255, got 1"):
         mask2former(nn.Identity(), 1, channels=(1, 1, 1, 1))
     with pytest.raises(
-        ValueError, match=r"multiple of 32 .* and of its attention heads \(3\), got 64"
+        ValueError, match=r"multiple of 64 .* and of its attention heads \(3\), got 64"
     ):
         Sizes(width=64, heads=3)
-    with pytest.raises(ValueError, match=r"multiple of 32 .* got 48"):
+    with pytest.raises(ValueError, match=r"multiple of 64 .* got 48"):
         Segmentation("mask2former", 48)
-    with pytest.raises(ValueError, match=r"width of DINO must be a multiple of 32 .* got 8"):
+    with pytest.raises(ValueError, match=r"width of DINO must be a multiple of 64 .* got 8"):
         Detection("dino", 8)
 
 

@@ -15,7 +15,7 @@ from internimage.config import stacked
 from internimage.model import InternImage
 
 CLASSES = 5
-SMALL = Sizes(width=32, hidden=64, heads=2, queries=10, pixel_layers=1, layers=3)
+SMALL = Sizes(width=64, hidden=64, heads=2, queries=10, pixel_layers=1, layers=3)
 
 
 transformers = pytest.importorskip("transformers")
@@ -95,7 +95,7 @@ def pair() -> tuple[Any, Any]:
         embed_dim=8, depths=[1] * 4, num_heads=[1] * 4, out_features=stages
     )
     config = transformers.Mask2FormerConfig(
-        backbone_config=backbone, feature_size=32, mask_feature_size=32, hidden_dim=32,
+        backbone_config=backbone, feature_size=64, mask_feature_size=64, hidden_dim=64,
         num_attention_heads=2, encoder_feedforward_dim=64, dim_feedforward=64, num_queries=10,
         encoder_layers=1, decoder_layers=4, num_labels=CLASSES,
     )  # fmt: skip

@@ -20,7 +20,7 @@ from tests.tasks.annotated import TINY, folder_of
 
 pytest.importorskip("transformers")
 
-TASKS = {"mask2former": Segmentation("mask2former", 32), "dino": Detection("dino", 32)}
+TASKS = {"mask2former": Segmentation("mask2former", 64), "dino": Detection("dino", 64)}
 MEASURES = {"mask2former": {"miou", "pixel_accuracy"}, "dino": {"box_ap", "box_ap50"}}
 RECIPE = replace(
     QUICK, name="tiny", epochs=5, batch_size=2, image_size=32, lr=2e-3, warmup_epochs=0,
