@@ -135,12 +135,14 @@ class _Calibration:
 
 def _write_int8(network: SavedNetwork, path: Path) -> None:
     """Write with 8-bit weights per channel, and activations with ranges of the training images."""
-    from onnxruntime.quantization import quantize_static
+    from onnxruntime.quantization import quant_pre_process, quantize_static
 
     with tempfile.TemporaryDirectory() as folder:
         export_onnx(network.model, full := Path(folder) / "float.onnx")
+        shaped = Path(folder) / "shaped.onnx"
+        quant_pre_process(full, shaped, skip_optimization=True, skip_symbolic_shape=True)
         quantize_static(
-            full,
+            shaped,
             path,
             _Calibration(_batches(network, "train", CALIBRATION_IMAGES)),
             op_types_to_quantize=["Conv", "MatMul", "Gemm"],
