@@ -4,8 +4,8 @@ A task is a frozen dataclass; its fields, if any, are its options. Labels, losse
 internal to the task; reports see only its metrics. This module does not import torch.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from archsearch.core.by_path import path_of
@@ -111,11 +111,28 @@ class Task:
     stored_without_path: ClassVar[bool] = False
     """True for the task whose trials were stored before files held the task's import path."""
 
+    def unused(self) -> Collection[str]:
+        """The fields of a recipe that change nothing in this task."""
+        return ()
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Check that the recipe sets nothing that this task would ignore.
+
+        Raises:
+            ValueError: naming every such field.
+        """
+        defaults = {f.name: f.default for f in fields(Recipe)}
+        if ignored := [n for n in self.unused() if getattr(recipe, n) != defaults[n]]:
+            raise ValueError(
+                f"{type(self).__name__.lower()} does not use {', '.join(ignored)} of a recipe: "
+                "leave them at their defaults"
+            )
+
     def describe(self, name: str, recipe: Recipe) -> Data:
         """Describe the data called ``name``: image counts per split, and its fingerprint.
 
         Raises:
-            ValueError: the data does not exist, or cannot be trained on.
+            ValueError: the data does not exist, or cannot be trained on, or as `check_recipe`.
         """
         raise NotImplementedError
 

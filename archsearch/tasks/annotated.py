@@ -62,7 +62,16 @@ class OnMaps(Task):
         """What the network sees of an image with this recipe."""
         raise NotImplementedError
 
+    def unused(self) -> tuple[str, ...]:
+        return "label_smoothing", "auto_augment", "erasing", "mixup", "cutmix"
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        super().check_recipe(recipe)
+        if recipe.crop == "pad":
+            raise ValueError("crop=pad is for classification: wanted crop=none or crop=resized")
+
     def describe(self, name: str, recipe: Recipe) -> Data:
+        self.check_recipe(recipe)
         return describe(name, recipe.val_fraction, self.annotation)
 
     def check(self, data: Data) -> None:

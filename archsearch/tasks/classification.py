@@ -36,9 +36,13 @@ class Classification(Task):
     )
     stored_without_path: ClassVar[bool] = True
 
+    def unused(self) -> tuple[str, ...]:
+        return "shorter_sides", "longer_side", "anchor_scale", "sampled_boxes"
+
     def describe(self, name: str, recipe: Recipe) -> Data:
         from archsearch.training.data import describe
 
+        self.check_recipe(recipe)
         return describe(name, recipe.val_fraction)
 
     def check(self, data: Data) -> None:

@@ -88,6 +88,10 @@ class Detection(OnMaps):
             flip=recipe.flip,
         )
 
+    def unused(self) -> tuple[str, ...]:
+        of_regions = ("anchor_scale", "sampled_boxes") if self.head == "dino" else ()
+        return (*super().unused(), "color_jitter", *of_regions)
+
     def describe(self, name: str, recipe: Recipe) -> Data:
         check_installed()
         if self.head == "dino":

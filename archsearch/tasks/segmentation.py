@@ -73,6 +73,10 @@ class Segmentation(OnMaps):
             return super().widths()
         return {"sizes": Sizes.of_width(self.channels())}
 
+    def unused(self) -> tuple[str, ...]:
+        of_detectors = ("shorter_sides", "longer_side", "anchor_scale", "sampled_boxes")
+        return (*super().unused(), *of_detectors)
+
     def describe(self, name: str, recipe: Recipe) -> Data:
         if self.head == "mask2former":
             check_installed(self.head)
