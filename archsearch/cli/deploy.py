@@ -53,16 +53,30 @@ def export(
         Path | None,
         Option(help="Write the network to this file of torch.export, such as model.pt2."),
     ] = None,
+    tensorboard: Annotated[
+        str | None, Option(help="Write the trainings to this folder for TensorBoard.")
+    ] = None,
+    wandb: Annotated[
+        str | None,
+        Option(help="Write the trainings to this folder for Weights & Biases, offline."),
+    ] = None,
+    mlflow: Annotated[
+        str | None,
+        Option(help="Write the trainings to this URI of MLflow, such as sqlite:///mlflow.db."),
+    ] = None,
     output: AsFormat = Format.table,
 ) -> None:
     """Export a run, or a network as ONNX or a torch program.
 
-    Pending trials are enqueued in the Optuna study; repeat the command to add what is new. A run
-    without weights is small enough to publish. ONNX files hold class names and preprocessing.
+    Pending trials are enqueued in the Optuna study, and trackers get every finished training;
+    repeat the command to add what is new. A run without weights is small enough to publish. ONNX
+    files hold class names and preprocessing.
     """
-    if not any((optuna, records, onnx, pt2)):
+    trackers = {"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow}
+    if not any((optuna, records, onnx, pt2, *trackers.values())):
         raise ValueError(
-            "give a target: --optuna sqlite:///runs.db, --records FOLDER, --onnx FILE or --pt2 FILE"
+            "give a target: --optuna sqlite:///runs.db, --records FOLDER, --onnx FILE, --pt2 FILE, "
+            "--tensorboard FOLDER, --wandb FOLDER or --mlflow URI"
         )
     if (int8 or check) and onnx is None:
         raise ValueError("--int8 and --check belong to --onnx FILE")
@@ -74,6 +88,9 @@ def export(
         number = publish(Path(run), records)
         say(f"Copied {number} trials of {run} to {records}, without their weights")
         write_reports([records])
+    for tracker, target in trackers.items():
+        if target is not None:
+            _to_tracker(tracker, Path(run), target)
     if onnx is not None or pt2 is not None:
         _to_files(run, onnx, pt2, int8, check, output)
 
@@ -83,6 +100,15 @@ def _to_optuna(run: Path, target: str, objectives: str | None) -> None:
 
     num = export_optuna(run, target, parse_metrics(objectives) if objectives else ())
     say(f"Wrote {num} new or changed trials of {run} to {target}")
+
+
+def _to_tracker(tracker: str, run: Path, target: str) -> None:
+    from archsearch.trackers import export_to
+
+    num, num_unfinished = export_to(tracker, run, target)
+    say(f"Wrote {num} new trainings of {run} to {target}")
+    if num_unfinished:
+        say(f"{num_unfinished} have no result yet: repeat the command to add them")
 
 
 def _to_files(
