@@ -49,6 +49,10 @@ class Family:
     """True for the families of this package, whose costs the tests compare with built networks; of
     others a plan compares them."""
 
+    has_gradient_checkpointing: ClassVar[bool] = False
+    """Whether modules of the network have ``set_gradient_checkpointing()``, for recipes that set
+    it."""
+
     stored_without_path: ClassVar[bool] = False
     """True for families whose variants were stored before files held the family's import path."""
 

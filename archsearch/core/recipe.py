@@ -31,7 +31,9 @@ class Recipe:
     warm-up, instead of ``warmup_epochs``. A block's rate is ``layer_decay`` times that of the next
     block. Detectors see images with a shorter side out of ``shorter_sides`` (empty for
     ``image_size``) and a longer side of at most ``longer_side``; the side of their square anchors
-    is ``anchor_scale`` strides, and each stage learns from ``sampled_boxes`` per image.
+    is ``anchor_scale`` strides, and each stage learns from ``sampled_boxes`` per image. With
+    ``gradient_checkpointing`` a step stores the input of each block only and computes the rest
+    again, which takes less memory and more time and gives the same numbers.
 
     Raises:
         ValueError: lists every wrong field.
@@ -68,6 +70,7 @@ class Recipe:
     longer_side: int = 1333
     anchor_scale: float = 8.0
     sampled_boxes: int = 512
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for key in _TUPLES:  # JSON gives lists
@@ -104,7 +107,7 @@ _LATER = {
     key: getattr(Recipe, key)
     for key in (
         "schedule", "lr_drops", "warmup_steps", "layer_decay", "shorter_sides", "longer_side",
-        "anchor_scale", "sampled_boxes",
+        "anchor_scale", "sampled_boxes", "gradient_checkpointing",
     )
 }  # fmt: skip
 """Fields that were added after trials were stored, with their defaults."""

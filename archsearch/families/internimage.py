@@ -37,6 +37,7 @@ class InternImageFamily(Family):
     }  # fmt: skip
     stored_without_path: ClassVar[bool] = True
     closed_form_is_tested: ClassVar[bool] = True
+    has_gradient_checkpointing: ClassVar[bool] = True
 
     def config(self, num_classes: int = 1000, drop_path: float = 0.0) -> ModelConfig:
         """The configuration of the network, with explicit values per stage."""

@@ -57,6 +57,11 @@ def _groups(cells: Iterable[Cell]) -> Iterator[tuple[Family, Family]]:
 
 
 def _problems(variant: Family, recipe: Recipe, classifies: bool) -> Iterator[str]:
+    if recipe.gradient_checkpointing and not variant.has_gradient_checkpointing:
+        yield (
+            f"{type(variant).__name__} has no gradient checkpointing, which recipe {recipe.name} "
+            "sets: add --set gradient_checkpointing=false"
+        )
     if variant.closed_form_is_tested:
         return
     try:

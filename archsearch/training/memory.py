@@ -1,8 +1,10 @@
 """Memory of a training: how many images fit at a time, out-of-memory errors, and the peak."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from archsearch.core.cost import Cost
 from archsearch.core.recipe import Recipe
@@ -31,6 +33,22 @@ def fitting_batch(recipe: Recipe, cost: Cost, device: torch.device) -> int:
     left = available - cost.params * BYTES_PER_PARAMETER
     per_image = cost.activations * BYTES_PER_ACTIVATION[recipe.precision]
     return max(MIN_IMAGES, min(recipe.batch_size, left // per_image))
+
+
+def set_gradient_checkpointing(model: nn.Module) -> None:
+    """Let every part of the network that can compute its blocks again in the backward pass do so.
+
+    Raises:
+        ValueError: no part of it can.
+    """
+    parts: list[Any] = [m for m in model.modules() if hasattr(m, "set_gradient_checkpointing")]
+    if not parts:
+        raise ValueError(
+            "no module of the network has set_gradient_checkpointing(): add --set "
+            "gradient_checkpointing=false"
+        )
+    for part in parts:
+        part.set_gradient_checkpointing()
 
 
 def check_fits(cost: Cost, device: torch.device) -> None:

@@ -17,7 +17,7 @@ from archsearch.training.device import check_precision
 from archsearch.training.graphs import GraphedPasses
 from archsearch.training.loader import epoch_batches, mixed_seed, num_parts
 from archsearch.training.machine import cuda_graphs_requested
-from archsearch.training.memory import PeakMemory, fitting_batch
+from archsearch.training.memory import PeakMemory, fitting_batch, set_gradient_checkpointing
 from archsearch.training.optimizer import averaged_model, build_optimizer
 from archsearch.training.process_group import SINGLE_PROCESS, ProcessGroup
 from archsearch.training.state_check import optimizer_problems, tensor_problems
@@ -117,6 +117,8 @@ class Training:
         self.peak = PeakMemory(device)
         torch.manual_seed(mixed_seed(seed))
         self.model = task.build(variant, data, recipe).to(device)
+        if recipe.gradient_checkpointing:
+            set_gradient_checkpointing(self.model)
         self.trained = group.wrap(self.model, device)
         self.average = averaged_model(self.model, recipe)
         self.optimizer = build_optimizer(self.model, recipe)
@@ -130,7 +132,8 @@ class Training:
         """Of this epoch, on the device: sum of losses, sum and maximum of gradient norms."""
         on_one_gpu = device.type == "cuda" and group.size == 1
         self.graphed: GraphedPasses | None = None
-        if on_one_gpu and cuda_graphs_requested():
+        # Not tried: blocks that are computed again inside a CUDA graph.
+        if on_one_gpu and cuda_graphs_requested() and not recipe.gradient_checkpointing:
             self.graphed = GraphedPasses(self.model, self.note)
 
     @property

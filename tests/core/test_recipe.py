@@ -163,7 +163,7 @@ def test_the_recipe_sets_layer_scale_only_where_the_variant_has_it():
 def test_fields_of_other_schedules_keep_the_identity_of_older_trials():
     """They are stored only where they are set, as lists, and are read back."""
     new = {"schedule", "lr_drops", "warmup_steps", "layer_decay", "shorter_sides", "longer_side"}
-    new |= {"anchor_scale", "sampled_boxes"}
+    new |= {"anchor_scale", "sampled_boxes", "gradient_checkpointing"}
     assert not QUICK.to_dict().keys() & new
     changes = {"schedule": "steps", "lr_drops": "1,2", "warmup_epochs": "0", "warmup_steps": "5"}
     recipe = resolve("quick", {**changes, "epochs": "3"})

@@ -10,11 +10,13 @@ from torch import nn
 from archsearch.core.cost import Cost
 from archsearch.core.interrupted import Interrupted
 from archsearch.core.recipe import QUICK
+from archsearch.families.convnext import ConvNeXt
 from archsearch.running.train_trial import train_trial
+from archsearch.space.trainable import check_variant
 from archsearch.training import machine, state
 from archsearch.training.augmentation import Pipeline
 from archsearch.training.measure import recalibrate
-from archsearch.training.memory import fitting_batch
+from archsearch.training.memory import fitting_batch, set_gradient_checkpointing
 from archsearch.training.process_group import ProcessGroup
 from archsearch.training.step import (
     _clip_gradients,
@@ -23,7 +25,18 @@ from archsearch.training.step import (
     take_step,
 )
 from internimage import InternImage
-from tests.training.trainings import CPU, SHORT, after, new_training, trial_folder
+from internimage.model import Block
+from tests.training.trainings import (
+    ALL_ON,
+    CPU,
+    SHORT,
+    TINY,
+    after,
+    assert_same,
+    new_training,
+    results,
+    trial_folder,
+)
 
 
 def test_every_step_has_its_own_random_numbers(tmp_path, monkeypatch):
@@ -36,6 +49,31 @@ def test_every_step_has_its_own_random_numbers(tmp_path, monkeypatch):
     )
     train_trial(trial_folder(tmp_path).path)
     assert len(seeds) == len(set(seeds)) == 10
+
+
+def test_gradient_checkpointing_computes_blocks_twice_and_changes_no_number(tmp_path, monkeypatch):
+    modes, forward = [], Block.forward
+    monkeypatch.setattr(
+        Block, "forward", lambda self, x: modes.append(self.training) or forward(self, x)
+    )
+    outcomes, calls = {}, {}
+    for on in (False, True):
+        modes.clear()
+        folder = trial_folder(tmp_path, replace(ALL_ON, epochs=1, gradient_checkpointing=on))
+        train_trial(folder.path)
+        outcomes[on], calls[on] = results(folder), modes.count(True)
+        del outcomes[on][0]["trial_id"]
+    assert_same(outcomes[False], outcomes[True])
+    assert calls[True] == 2 * calls[False] > 0
+
+
+def test_a_network_without_gradient_checkpointing_is_refused_with_the_option():
+    wanted = replace(QUICK, gradient_checkpointing=True)
+    check_variant(TINY, wanted)
+    with pytest.raises(ValueError, match=r"ConvNeXt has no .*--set gradient_checkpointing=false"):
+        check_variant(ConvNeXt(16, 1, 1), wanted)
+    with pytest.raises(ValueError, match="no module of the network has"):
+        set_gradient_checkpointing(nn.Linear(1, 1))
 
 
 def limit_images(most, monkeypatch):
