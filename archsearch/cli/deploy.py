@@ -108,7 +108,8 @@ def _to_tracker(tracker: str, run: Path, target: str) -> None:
     num, num_unfinished = export_to(tracker, run, target)
     say(f"Wrote {num} new trainings of {run} to {target}")
     if num_unfinished:
-        say(f"{num_unfinished} have no result yet: repeat the command to add them")
+        noun = "training has" if num_unfinished == 1 else "trainings have"
+        say(f"{num_unfinished} {noun} no result yet: repeat the command later to add them")
 
 
 def _to_files(

@@ -58,8 +58,13 @@ def _scalars(values: Mapping[str, float]) -> Summary:
 
 
 def _begin(training: Training, start: float) -> Summary:
-    """Return the settings and the outcome; the seeds of a cell are one group of the tab HPARAMS."""
-    info = SessionStartInfo(group_name=f"{training.run} {training.cell}", start_time_secs=start)
+    """Return the settings, the cell and the outcome.
+
+    Each training is a row of the tab HPARAMS. In a group, which has one row, a seed that failed
+    would be hidden behind the others: the row shows the settings of one seed and the mean of those
+    that have a value.
+    """
+    info = SessionStartInfo(group_name=training.key, start_time_secs=start)
     for name, value in {**training.settings, **training.outcome, "cell": training.cell}.items():
         entry = info.hparams[name]
         if isinstance(value, bool):

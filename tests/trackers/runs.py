@@ -26,8 +26,7 @@ def make(path: Path) -> StudyFolder:
 
 def finish(folder: StudyFolder, index: int, status: Any, **values: Any) -> None:
     trial = folder.trial(folder.ids()[index])
-    curve = values.pop("curve", CURVE)
-    trial.write_record(Record(trial.id, status, seconds=6.0, curve=curve, **values))
+    trial.write_record(Record(trial.id, status, **{"seconds": 6.0, "curve": CURVE, **values}))
 
 
 def retry_the_failed(folder: StudyFolder) -> None:

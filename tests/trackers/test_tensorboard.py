@@ -50,11 +50,15 @@ def test_a_curve_is_by_epoch_with_its_times(exported: dict[str, Any]) -> None:
     assert times[1] - times[0] == pytest.approx(3.0, abs=1e-3)
 
 
-def test_the_tab_hparams_has_settings_groups_and_states(exported: dict[str, Any]) -> None:
+def test_each_training_is_a_row_of_the_tab_hparams(
+    exported: dict[str, Any],
+) -> None:
     starts = {k: hparams(e, "session_start_info") for k, e in exported.items()}
     assert starts["complete"].hparams["recipe.lr"].number_value == 0.1
     assert starts["complete"].hparams["variant.c1"].number_value == 16
-    assert len({start.group_name for start in starts.values()}) == 2
+    assert len({start.group_name for start in starts.values()}) == 3
+    cells = {k: start.hparams["cell"].string_value for k, start in starts.items()}
+    assert cells["complete"] == cells["failed"] == "(16, 16, 1, 4)"
     assert starts["failed"].hparams["error"].string_value == "stopped"
     ends = {k: hparams(e, "session_end_info").status for k, e in exported.items()}
     assert ends == {"complete": 1, "diverged": 2, "failed": 2}
@@ -74,4 +78,4 @@ def test_the_command_says_what_it_wrote(run_cli: Any, tmp_path: Path) -> None:
     code, _, err = run_cli("export", str(run), "--tensorboard", str(tmp_path / "out"))
     assert code == 0
     assert "Wrote 3 new trainings" in err
-    assert "1 have no result yet" in err
+    assert "1 training has no result yet" in err

@@ -61,6 +61,14 @@ def test_another_result_has_another_key(tmp_path: Path) -> None:
     assert (len(after), len(after & before)) == (4, 2)
 
 
+def test_a_second_failure_of_the_same_kind_has_another_key(tmp_path: Path) -> None:
+    folder = runs.make(tmp_path / "g")
+    before = {t.key for t in of(folder.path)[0]}
+    folder.trial(folder.ids()[2]).set_record_aside()
+    runs.finish(folder, 2, "failed", kind="crash", error="stopped", curve=(), seconds=7.0)
+    assert len({t.key for t in of(folder.path)[0]} - before) == 1
+
+
 def test_pilots_are_included_under_a_name_of_their_own(tmp_path: Path) -> None:
     results = load(runs.make(tmp_path / "g").path)
     pilot = load(runs.make(tmp_path / "pilot-rates").path)
