@@ -20,8 +20,8 @@ from archsearch.trackers.trainings import Training
 
 KEY = "archsearch.key"
 """The tag with the key of a training."""
-AT_ONCE = 100
-"""Parameters or metrics per request; MLflow takes up to 100 and 1000."""
+MAX_PARAMS, MAX_METRICS = 100, 1000
+"""MLflow's limits per request."""
 
 
 def write(trainings: Sequence[Training], target: str) -> int:
@@ -77,10 +77,10 @@ def _write(client: MlflowClient, experiment: str, training: Training) -> None:
     run = client.create_run(experiment, start, tags, run_name=training.name).info.run_id
     params = [Param(name, str(value)) for name, value in training.settings.items()]
     metrics = list(_metrics(training, start, end))
-    for i in range(0, len(params), AT_ONCE):
-        client.log_batch(run, params=params[i : i + AT_ONCE])
-    for i in range(0, len(metrics), AT_ONCE):
-        client.log_batch(run, metrics=metrics[i : i + AT_ONCE])
+    for i in range(0, len(params), MAX_PARAMS):
+        client.log_batch(run, params=params[i : i + MAX_PARAMS])
+    for i in range(0, len(metrics), MAX_METRICS):
+        client.log_batch(run, metrics=metrics[i : i + MAX_METRICS])
     client.set_terminated(run, "FINISHED" if training.complete else "FAILED", end)
 
 

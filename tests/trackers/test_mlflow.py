@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("mlflow")
 
-from archsearch.trackers import export_to
+from archsearch.trackers import export_to, to_mlflow
 from archsearch.trackers.to_mlflow import KEY
 from tests.trackers import runs
 
@@ -41,13 +41,18 @@ def stored(uri: str) -> list[Any]:
     return list(client.search_runs([client.get_experiment_by_name("g").experiment_id]))
 
 
-def test_a_training_is_a_run_with_its_settings_curve_and_state(tmp_path: Path, uri: str) -> None:
+def test_a_training_is_a_run_with_its_settings_curve_and_state(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(to_mlflow, "MAX_METRICS", 2)
+    monkeypatch.setattr(to_mlflow, "MAX_PARAMS", 10)
     assert export_to("mlflow", runs.make(tmp_path / "g").path, uri) == (3, 1)
     by_status = {run.data.tags["status"]: run for run in stored(uri)}
     states = {status: run.info.status for status, run in by_status.items()}
     assert states == {"complete": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
     run = by_status["complete"]
     assert run.data.params["recipe.lr"] == "0.1"
+    assert run.data.params["seed"] == "0"
     assert run.data.metrics["final/val_accuracy"] == 80.0
     assert run.info.run_name == f"{run.data.tags['cell']}, seed 0"
     assert run.info.end_time - run.info.start_time == 6000
