@@ -68,7 +68,7 @@ def _train_and_report(
     launch: Launch,
     path: Path,
     command: list[str],
-    starts_from: Path | None,
+    starts_from: Path | None = None,
 ) -> "StudyFolder":
     folder, counts = train_study(study, data, launch, path, command, starts_from=starts_from)
     write_reports([folder.path])

@@ -31,6 +31,7 @@ from archsearch.storage.status import study_status
 from archsearch.storage.study_folder import StudyFolder
 from archsearch.study import Record, Study
 from archsearch.training import data
+from internimage.description import Description
 from studies import scale
 from tests import toy
 from tests.disk import DEADLY, FAULTS, Disk, Fault, failing, in_a_child
@@ -92,6 +93,7 @@ def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "describe", lambda *_: toy.DATA)
     monkeypatch.setattr(train_trial, "train_trial", toy.train)
     monkeypatch.setattr(train_full, "_train", train_in_full)
+    monkeypatch.setattr(train_full, "describe_weights", lambda *_: Description())
     monkeypatch.setattr(session, "write_reports", lambda _: None)
     monkeypatch.setattr(os, "fsync", lambda _: None)  # no power is cut, and real ones take long
 

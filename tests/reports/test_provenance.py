@@ -36,6 +36,8 @@ from tests.reports.test_families import compared
 from tests.reports.test_operators import context as context_of_operators
 from tests.stored import edit
 
+PUBLISHED = Path(__file__).parents[2] / "studies/results"
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -258,6 +260,7 @@ def test_every_file_of_a_report_belongs_to_a_card() -> None:
         replace(ladder_results(), others=golden_results(1).trials[:2]),
         compared(1.0).results,
         context_of_operators().results,
+        load(PUBLISHED / "downstream-digits"),
     ]
     report = compute_report(every)
     contents = [c for run in report.runs for c in run.contents]
