@@ -10,8 +10,9 @@ from archsearch.storage import checkpoint
 from archsearch.storage.study_folder import StudyFolder
 from archsearch.training.images import DataError
 from archsearch.training.state import Training
+from internimage.weights import CLASSIFIER_BIAS, CLASSIFIER_WEIGHT
 
-CLASSIFIER = {"head.linear.weight", "head.linear.bias"}
+CLASSIFIER = {CLASSIFIER_WEIGHT, CLASSIFIER_BIAS}
 CLASSIFIER_HEAD = "head."
 BACKBONE = "backbone."
 """How the names of weights of a classifier's last layers, and of a detector's backbone, begin."""

@@ -27,7 +27,7 @@ from archsearch.storage.stored_json import read_typed
 from archsearch.storage.trial_folder import TrialFolder
 from archsearch.study import Record
 from archsearch.tasks.classification import CLASSIFICATION
-from archsearch.training.device import check_precision, devices_of, settings
+from archsearch.training.device import check_device, settings
 from archsearch.training.memory import check_fits
 from archsearch.training.process_group import ProcessGroup
 from archsearch.training.state import Training
@@ -103,8 +103,7 @@ def train_full(
         ValueError: ``out`` holds another training (the message lists the differences), ``start``
             does not fit, or as `archsearch.running.train_trial.train_trial`.
     """
-    on, _ = devices_of(device)
-    check_precision(recipe, on)
+    on = check_device(recipe, device)
     description = task.describe(data, recipe)
     for note in description.notes:
         log.warning("Data: %s", note)

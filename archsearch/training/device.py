@@ -48,13 +48,15 @@ def devices_of(name: str) -> tuple[torch.device, int | None]:
     return device, int(size) if star else None
 
 
-def check_device(recipe: Recipe, name: str) -> None:
-    """Check that the device ``name`` can train ``recipe``.
+def check_device(recipe: Recipe, name: str) -> torch.device:
+    """The device ``name``, the first of several, after a check that it can train ``recipe``.
 
     Raises:
         ValueError: as `devices_of`, or the device cannot compute in the recipe's precision.
     """
-    check_precision(recipe, devices_of(name)[0])
+    device, _ = devices_of(name)
+    check_precision(recipe, device)
+    return device
 
 
 def check_precision(recipe: Recipe, device: torch.device) -> None:
