@@ -68,6 +68,13 @@ def _with_positional(signature: Signature, name: str) -> Signature:
     return signature.replace(parameters=[first, *others])
 
 
+def _with_options(call: Callable[..., Any], *kinds: type) -> Signature:
+    """Return the signature of a call with every option of the dataclasses instead of keywords."""
+    signature = Signature.from_callable(call)
+    own = [p for p in signature.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+    return Signature([*own, *signature_of(*kinds).parameters.values()])
+
+
 def command_of(kind: type, options: dict[str, Any]) -> list[str]:
     """Return the command that does the same as a call, which messages suggest for resuming."""
     command = ["archsearch", kind.__name__.lower()]
@@ -136,12 +143,7 @@ def downstream(run: Run | Path | str, **options: Any) -> Run:
     return Run(downstream_and_report(folder, study, launch, command).path)
 
 
-downstream.__signature__ = Signature(  # type: ignore[attr-defined]
-    [
-        *list(Signature.from_callable(downstream).parameters.values())[:1],
-        *signature_of(Downstream, Launch).parameters.values(),
-    ]
-)
+downstream.__signature__ = _with_options(downstream, Downstream, Launch)  # type: ignore[attr-defined]
 
 
 def run(study: Study, **options: Any) -> Run:
@@ -165,12 +167,7 @@ def train(
     return train_network(network, from_options(FullTraining, options))
 
 
-train.__signature__ = Signature(  # type: ignore[attr-defined]
-    [
-        *list(Signature.from_callable(train).parameters.values())[:2],
-        *signature_of(FullTraining).parameters.values(),
-    ]
-)
+train.__signature__ = _with_options(train, FullTraining)  # type: ignore[attr-defined]
 
 
 def evaluate(weights: Path | str, **options: Any) -> dict[str, Any]:
@@ -182,12 +179,7 @@ def evaluate(weights: Path | str, **options: Any) -> dict[str, Any]:
     return evaluate_weights(str(weights), from_options(Evaluate, options))
 
 
-evaluate.__signature__ = Signature(  # type: ignore[attr-defined]
-    [
-        Signature.from_callable(evaluate).parameters["weights"],
-        *signature_of(Evaluate).parameters.values(),
-    ]
-)
+evaluate.__signature__ = _with_options(evaluate, Evaluate)  # type: ignore[attr-defined]
 
 
 def load(run: Path | str) -> Run:

@@ -121,9 +121,14 @@ class Task:
         Raises:
             ValueError: naming every such field.
         """
+        if problems := list(self.recipe_problems(recipe)):
+            raise ValueError("; ".join(problems))
+
+    def recipe_problems(self, recipe: Recipe) -> Iterator[str]:
+        """What `check_recipe` refuses, a sentence each."""
         defaults = {f.name: f.default for f in fields(Recipe)}
         if ignored := [n for n in self.unused() if getattr(recipe, n) != defaults[n]]:
-            raise ValueError(
+            yield (
                 f"{type(self).__name__.lower()} does not use {', '.join(ignored)} of a recipe: "
                 "leave them at their defaults"
             )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from archsearch.core.cost import Cost, image_size
 from archsearch.core.family import Family
+from archsearch.core.metrics import Metric
 from archsearch.core.numbers import LARGEST, quoted
 from archsearch.core.recipe import Recipe
 from archsearch.core.task import Batch, Data, Splits, Task
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
     from archsearch.scenes.loader import SceneBatch
     from archsearch.scenes.predicted import Predicted
     from archsearch.scenes.views import View
+
+
+SPLITS = {"val": "Validation", "test": "Test"}
+
+
+def percentages(labels: Mapping[str, str]) -> tuple[Metric, ...]:
+    """The metrics of measures in percent, by name and label: one for each split."""
+    return tuple(
+        Metric(f"{split}_{name}", f"{title} {label}", "%", True, "metrics", f"{split}_{name}")
+        for name, label in labels.items()
+        for split, title in SPLITS.items()
+    )
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,7 @@ class OnMaps(Task):
             )
         if problems:
             raise ValueError("; ".join(problems))
+        self.widths()  # a head may allow some widths only
 
     @property
     def annotation(self) -> Annotation:
@@ -65,10 +79,10 @@ class OnMaps(Task):
     def unused(self) -> tuple[str, ...]:
         return "label_smoothing", "auto_augment", "erasing", "mixup", "cutmix"
 
-    def check_recipe(self, recipe: Recipe) -> None:
-        super().check_recipe(recipe)
+    def recipe_problems(self, recipe: Recipe) -> Iterator[str]:
+        yield from super().recipe_problems(recipe)
         if recipe.crop == "pad":
-            raise ValueError("crop=pad is for classification: wanted crop=none or crop=resized")
+            yield "crop=pad is for classification: wanted crop=none or crop=resized"
 
     def describe(self, name: str, recipe: Recipe) -> Data:
         self.check_recipe(recipe)

@@ -24,7 +24,7 @@ from archsearch.scenes.average_precision import (
 )
 from archsearch.scenes.data import Annotation
 from archsearch.scenes.views import DetectionView
-from archsearch.tasks.annotated import OnMaps, of_one_size
+from archsearch.tasks.annotated import OnMaps, of_one_size, percentages
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,7 +42,6 @@ _LABELS = {
 }
 _KINDS: tuple[Kind, ...] = ("box", "mask")
 _NUMBERS = ("ap", "ap50")
-_SPLITS = {"val": "Validation", "test": "Test"}
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,7 @@ class Detection(OnMaps):
     }
     ranking_metric: ClassVar[str] = "val_box_ap"
     measures: ClassVar[tuple[str, ...]] = tuple(_LABELS)
-    metrics: ClassVar[tuple[Metric, ...]] = tuple(
-        Metric(f"{split}_{name}", f"{title} {label}", "%", True, "metrics", f"{split}_{name}")
-        for name, label in _LABELS.items()
-        for split, title in _SPLITS.items()
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.widths()
+    metrics: ClassVar[tuple[Metric, ...]] = percentages(_LABELS)
 
     @property
     def annotation(self) -> Annotation:

@@ -81,6 +81,23 @@ DETECTION_RECIPES: Mapping[str, Recipe] = {
 """Table 3's recipes (1x and 3x with multi-scale training), both of Table 4, and a small
 one for ``pasted``."""
 
+_UPERNET = Recipe(
+    name="upernet-160k",
+    epochs=129,
+    batch_size=16,
+    image_size=512,
+    lr=6e-5,
+    weight_decay=0.05,
+    schedule="poly",
+    warmup_steps=1500,
+    drop_path=0.2,
+    crop="resized",
+    color_jitter=0.5,
+    flip=True,
+    precision="bf16",
+    val_fraction=0.02,
+)
+
 SEGMENTATION_RECIPES: Mapping[str, Recipe] = {
     "quick-segment": Recipe(
         name="quick-segment",
@@ -92,39 +109,16 @@ SEGMENTATION_RECIPES: Mapping[str, Recipe] = {
         warmup_steps=100,
         threads=2,
     ),
-    "upernet-160k": Recipe(
-        name="upernet-160k",
-        epochs=129,
-        batch_size=16,
-        image_size=512,
-        lr=6e-5,
-        weight_decay=0.05,
-        schedule="poly",
-        warmup_steps=1500,
-        drop_path=0.2,
-        crop="resized",
-        color_jitter=0.5,
-        flip=True,
-        precision="bf16",
-        val_fraction=0.02,
-    ),
-    "mask2former-80k": Recipe(
+    "upernet-160k": _UPERNET,
+    "mask2former-80k": replace(
+        _UPERNET,
         name="mask2former-80k",
         epochs=65,
-        batch_size=16,
         image_size=896,
         lr=1e-5,
-        weight_decay=0.05,
-        schedule="poly",
-        warmup_steps=1500,
         clip_norm=0.1,
         drop_path=0.4,
         layer_decay=0.95,
-        crop="resized",
-        color_jitter=0.5,
-        flip=True,
-        precision="bf16",
-        val_fraction=0.02,
         gradient_checkpointing=True,
     ),
 }

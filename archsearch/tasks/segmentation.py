@@ -16,7 +16,7 @@ from archsearch.heads.from_transformers import check_installed
 from archsearch.heads.mask2former_cost import Sizes
 from archsearch.scenes.data import Annotation
 from archsearch.scenes.views import RATIOS, SegmentationView
-from archsearch.tasks.annotated import OnMaps, of_one_size
+from archsearch.tasks.annotated import OnMaps, of_one_size, percentages
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,7 +28,6 @@ LONGER_SIDE = 4
 """The longest side of an image in shorter sides: 2048 pixels for 512, as in the paper's tables."""
 
 _LABELS = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
-_SPLITS = {"val": "Validation", "test": "Test"}
 
 
 @dataclass(frozen=True)
@@ -49,15 +48,7 @@ class Segmentation(OnMaps):
     heads: ClassVar[Mapping[str, int]] = {"upernet": 512, "mask2former": 1024}
     ranking_metric: ClassVar[str] = "val_miou"
     measures: ClassVar[tuple[str, ...]] = tuple(_LABELS)
-    metrics: ClassVar[tuple[Metric, ...]] = tuple(
-        Metric(f"{split}_{name}", f"{title} {label}", "%", True, "metrics", f"{split}_{name}")
-        for name, label in _LABELS.items()
-        for split, title in _SPLITS.items()
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.widths()
+    metrics: ClassVar[tuple[Metric, ...]] = percentages(_LABELS)
 
     @property
     def annotation(self) -> Annotation:
