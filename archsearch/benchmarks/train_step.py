@@ -212,13 +212,13 @@ def time_networks(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
+    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # silences the profiler's internal messages
     if options.table:
         print(networks.table(options.table))
         return
     if options.networks:
         time_networks(options)
         return
-    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # silences the profiler's internal messages
     folder = options.baselines
     makers, left_out = find_baselines(folder, ("DCNv3",)) if folder else ({}, {})
     baselines = {name: as_dcnv3(make) for name, make in makers.items()}
