@@ -92,25 +92,32 @@ class Finding:
         assert interval.high is not None
         return interval.low, interval.high
 
-    def sentence(self) -> str:
-        """Return the finding as a sentence."""
-        planned = self.ordering.num_seeds
-        if self.test is None:
-            return f"{self.ordering.text}: fewer than two of {planned} seeds are complete."
-        (low, high), digits = self.interval(), 3 if self.metric == "val_loss" else 2
-        estimate = (
-            f"{self.test.estimate:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f}), adjusted "
-            f"p = {self.adjusted_p_value:.3f}, {self.test.num_seeds} seeds"
-        )
-        bound = ""
-        if self.verdict == "bounded":
-            bound = (
-                f": an advantage over {max(high, 0):.{digits}f} and a disadvantage over "
-                f"{max(-low, 0):.{digits}f} are excluded"
-            )
+    def outcome(self) -> str:
+        """Return the verdict, and what is excluded or how many seeds are complete."""
+        digits, num_seeds = self._digits, 0 if self.test is None else self.test.num_seeds
         if self.verdict == "interim":
-            bound = f": {self.test.num_seeds} of {planned} seeds are complete"
-        return f"{self.ordering.text}: {self.verdict}{bound}. {estimate}."
+            return f"interim: {num_seeds} of {self.ordering.num_seeds} seeds are complete"
+        if self.verdict != "bounded":
+            return self.verdict
+        low, high = self.interval()
+        return (
+            f"bounded: an advantage over {max(high, 0):.{digits}f} and a disadvantage over "
+            f"{max(-low, 0):.{digits}f} are excluded"
+        )
+
+    def effect(self) -> str:
+        """Return the estimate, its interval and the adjusted p-value; a dash below two seeds."""
+        if self.test is None:
+            return "–"
+        (low, high), digits = self.interval(), self._digits
+        return (
+            f"{self.test.estimate:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f}), "
+            f"p = {self.adjusted_p_value:.3f}"
+        )
+
+    @property
+    def _digits(self) -> int:
+        return 3 if self.metric == "val_loss" else 2
 
 
 def findings(runs: Mapping[str, Results], ended: bool = False) -> list[Finding]:

@@ -13,21 +13,23 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from archsearch.api.live import display, say
 from archsearch.api.session import TrialLabels
 from archsearch.cli.output import print_rows
+from archsearch.reports.formats import Table, as_markdown
 from archsearch.reports.render import render_all
 from archsearch.results import Results, load
 from archsearch.running.run import StudyStopped, run_study
 from archsearch.storage.publish import publish, restore
 from archsearch.storage.study_folder import StudyFolder
 from archsearch.studies.evidence import NUM_SEEDS, pairs, stacking
-from archsearch.studies.evidence_verdicts import findings
+from archsearch.studies.evidence_verdicts import METRICS, findings
 from archsearch.study import Study, Trial
+from archsearch.tasks.classification import CLASSIFICATION
 
 RECORDS = Path("studies/results")
 NICENESS = 10
@@ -96,12 +98,32 @@ def _train(folder: StudyFolder, trials: list[Trial], copy: Path, **options: Any)
 
 
 def print_findings(records: Path, ended: bool) -> None:
-    """Print a sentence per ordering, by each metric, and the noise of the networks."""
+    """Print the effect and the verdict of every ordering, and the noise of the networks."""
     names = (stacking().name, pairs().name)
     runs = {n: load(records / n) for n in names if (records / n / "study.json").exists()}
-    for finding in findings(runs, ended):
-        print(f"{finding.metric}: {finding.sentence()}")
+    print(as_markdown(findings_table(runs, ended)))
     print_rows(noise_rows(runs), "Noise between seeds, beside networks and the effects of seeds")
+
+
+def findings_table(runs: Mapping[str, Results], ended: bool = False) -> Table:
+    """Return the table of `docs/findings.md`: a row per ordering, a column per metric."""
+    found = findings(runs, ended)
+    by_metric = {name: [f for f in found if f.metric == name] for name in METRICS}
+    deciding = by_metric[next(iter(METRICS))]
+    columns = {
+        "the paper's order": [f.ordering.text for f in deciding],
+        "verdict": [f.outcome() for f in deciding],
+        "seeds": [str(f.test.num_seeds) if f.test else "0" for f in deciding],
+    }
+    for name, of in by_metric.items():
+        columns[CLASSIFICATION.metric(name).label] = [
+            f.effect() if of is deciding else f"{f.verdict}, {f.effect()}" for f in of
+        ]
+    note = (
+        "Effects are positive if the paper's order holds, those of the loss too. Four intervals "
+        "hold together with 95%; p-values are adjusted for four tests."
+    )
+    return Table.of(columns, (), note=note, title="The paper's four orderings")
 
 
 def noise_rows(runs: dict[str, Results]) -> list[dict[str, Any]]:

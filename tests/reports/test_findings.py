@@ -6,9 +6,10 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-import pytest
 
+from archsearch.benchmarks.evidence import findings_table
 from archsearch.reports.context import Context
+from archsearch.reports.formats import as_markdown
 from archsearch.reports.main_effects import additive_fit
 from archsearch.reports.phrases import p_text
 from archsearch.reports.winner import Winner
@@ -17,7 +18,8 @@ from archsearch.stats.rank_agreement import reliability
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "studies/results/grid-2.2M-cifar10"
-TEXTS = [ROOT / "docs/findings.md", ROOT / "studies/results/README.md"]
+TEXT = (ROOT / "docs/findings.md").read_text()
+WORDS = " ".join(TEXT.split())
 
 
 def of(metric: str) -> Context:
@@ -54,10 +56,8 @@ def numbers() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
-def test_the_findings_have_the_numbers_of_the_records(path: Path) -> None:
-    words = " ".join(path.read_text().split())
-    assert [part for part in numbers() if part not in words] == []
+def test_the_findings_have_the_numbers_of_the_records() -> None:
+    assert [part for part in numbers() if part not in WORDS] == []
 
 
 def test_the_single_steps_and_c_are_as_the_findings_say() -> None:
@@ -67,8 +67,7 @@ def test_the_single_steps_and_c_are_as_the_findings_say() -> None:
     assert [m.factor for m in fit.main_effects if m.clustered] == ["c1"]
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
-def test_what_the_stored_taus_of_short_trainings_say(path: Path) -> None:
+def test_what_the_stored_taus_of_short_trainings_say() -> None:
     """The correlation of one seed is reliability * corrected + shared * (1 - reliability)."""
     results = load(PUBLISHED)
     metric = results.study.task.metric("val_accuracy")
@@ -84,7 +83,12 @@ def test_what_the_stored_taus_of_short_trainings_say(path: Path) -> None:
         return 2 / math.pi * math.asin(min(1.0, without_noise))
 
     none, most = ([corrected(r, s) for r in sorted({x["rung"] for x in rows})] for s in (0, 0.8))
-    words = " ".join(path.read_text().split())
-    assert f"a reliability of {of_full:.2f} over three seeds" in words
+    assert f"a reliability of {of_full:.2f} over three seeds" in WORDS
     assert [f"{tau:.2f}" for tau in none] == ["1.00", "1.00"]
-    assert f"share 80% of it, {most[0]:.2f} and {most[1]:.2f}" in words
+    assert f"share 80% of it, {most[0]:.2f} and {most[1]:.2f}" in WORDS
+
+
+def test_the_table_of_the_four_orderings_is_that_of_the_records() -> None:
+    runs = {path.name: load(path) for path in (ROOT / "studies/results").glob("evidence-*")}
+    assert len(runs) == 2
+    assert as_markdown(findings_table(runs)) in TEXT

@@ -127,7 +127,7 @@ def test_each_verdict_follows_from_the_truth() -> None:
     }  # fmt: skip
     low, high = verdicts["C1"].interval()
     assert low < 0 < high
-    assert f"an advantage over {high:.2f}" in verdicts["C1"].sentence()
+    assert f"an advantage over {high:.2f}" in verdicts["C1"].outcome()
 
 
 def test_the_loss_is_better_where_it_is_lower() -> None:
@@ -160,9 +160,10 @@ def test_an_unfinished_study_gives_no_verdict_unless_it_has_ended() -> None:
     runs = study_of({"C'": 3.0}, part=0.5)
     finding = by_name(runs)["C'"]
     assert finding.verdict == "interim"
-    assert "6 of 12 seeds are complete" in finding.sentence()
+    assert finding.outcome() == "interim: 6 of 12 seeds are complete"
     assert by_name(runs, ended=True)["C'"].verdict == "confirmed"
-    assert "fewer than two of 12 seeds" in by_name({})["L1"].sentence()
+    assert by_name({})["L1"].outcome() == "interim: 0 of 12 seeds are complete"
+    assert by_name({})["L1"].effect() == "–"
     assert by_name({}, ended=True)["L1"].verdict == "interim"
 
 
