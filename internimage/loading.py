@@ -4,11 +4,15 @@ import os
 
 from internimage.model import InternImage
 from internimage.official import load_official
-from internimage.weights import load_weights, regular_file
+from internimage.weights import is_safetensors, load_weights
 
 
 def load(
-    path: str | os.PathLike[str], *, num_classes: int | None = None, features_only: bool = False
+    path: str | os.PathLike[str],
+    *,
+    num_classes: int | None = None,
+    features_only: bool = False,
+    in_chans: int | None = None,
 ) -> InternImage:
     """The network of a file, in eval mode: one of ours, or a released checkpoint.
 
@@ -18,12 +22,12 @@ def load(
         path: what `save_weights` or `archsearch train` wrote, or what `load_official` reads.
         num_classes: of another number than the file's, the last layer is new and random.
         features_only: leave out the classifier and return a backbone.
+        in_chans: channels of the images, by default the file's. The weights of the first
+            convolution are summed over its channels for one channel, else repeated in turn and
+            scaled by the file's channels over ``in_chans``, as timm does it.
 
     Raises:
         ValueError: it is no such file, or its weights do not fit its network.
     """
-    with regular_file(path).open("rb") as file:
-        start = file.read(9)
-    # A safetensors file begins with the length of its header, which is JSON.
-    read = load_weights if start[8:] == b"{" else load_official
-    return read(path, num_classes=num_classes, features_only=features_only)
+    read = load_weights if is_safetensors(path) else load_official
+    return read(path, num_classes=num_classes, features_only=features_only, in_chans=in_chans)

@@ -19,6 +19,7 @@ from internimage.conv import conv_nhwc
 from internimage.dcnv3 import LAYER_NORM_EPS, DCNv3
 from internimage.description import UNKNOWN, Preprocessing
 from internimage.heads import AttentionHead, PlainHead, build_head
+from internimage.in_chans import RGB, checked_in_chans
 from internimage.merging import may_bypass
 from internimage.operators import DepthwiseConv, build_operator
 
@@ -69,11 +70,11 @@ class MLP(nn.Module):
 
 
 class Stem(nn.Module):
-    """Two 3x3 convolutions of stride 2: an image ``(N, 3, H, W)`` to ``(N, H/4, W/4, C1)``."""
+    """Two 3x3 convolutions of stride 2: images ``(N, in_chans, H, W)`` to ``(N, H/4, W/4, C1)``."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, in_chans: int = RGB) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, channels // 2, 3, stride=2, padding=1)
+        self.conv1 = nn.Conv2d(in_chans, channels // 2, 3, stride=2, padding=1)
         self.norm1 = layer_norm(channels // 2)
         self.conv2 = nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1)
         self.norm2 = layer_norm(channels)
@@ -172,16 +173,19 @@ class InternImage(nn.Module):
         config: the network (``internimage.PRESETS["T"].config`` for a published one).
         features_only: leave out the head; ``forward`` then returns the four stage maps, for a
             detector or segmenter.
+        in_chans: channels of the images.
 
     Build it under ``torch.device("meta")`` to inspect it without allocating its weights.
     ``description`` holds what the file of its weights knows; it may be replaced.
     """
 
-    def __init__(self, config: ModelConfig, *, features_only: bool = False) -> None:
+    def __init__(
+        self, config: ModelConfig, *, features_only: bool = False, in_chans: int = RGB
+    ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.in_chans = config, checked_in_chans(in_chans)
         self.description = UNKNOWN
-        self.patch_embed = Stem(config.channels[0])
+        self.patch_embed = Stem(config.channels[0], in_chans)
         rates = iter(drop_path_rates(config.drop_path, sum(config.depths)))
         self.levels = nn.ModuleList(
             Stage(config, i, list(islice(rates, depth))) for i, depth in enumerate(config.depths)
@@ -204,7 +208,8 @@ class InternImage(nn.Module):
         """Logits ``(N, classes)`` of images ``(N, 3, H, W)``; the stage maps if ``features_only``.
 
         Raises:
-            ValueError: the images are not ``(N, 3, H, W)``.
+            ValueError: the images are not ``(N, 3, H, W)``, or have other channels than
+                ``in_chans``.
         """
         maps = self.forward_features(images)
         return maps if self.head is None else cast(Tensor, self.head(maps))
@@ -214,8 +219,9 @@ class InternImage(nn.Module):
 
         If a side of the image is not a multiple of 32, each stride rounds it up.
         """
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images: wanted (N, 3, H, W), got {tuple(images.shape)}")
+        if images.ndim != 4 or images.shape[1] != self.in_chans:
+            wanted = f"(N, {self.in_chans}, H, W)"
+            raise ValueError(f"images: wanted {wanted}, got {tuple(images.shape)}")
         x = self.patch_embed(images)
         maps = []
         for stage in self._stages():
@@ -264,7 +270,9 @@ def _init_weights(module: nn.Module) -> None:
         module.reset_parameters()
 
 
-def create_model(name: str, *, features_only: bool = False, **overrides: Any) -> InternImage:
+def create_model(
+    name: str, *, features_only: bool = False, in_chans: int = RGB, **overrides: Any
+) -> InternImage:
     """Builds a published model (T, S, B, L, XL, H) with some fields of its configuration changed.
 
     >>> model = create_model("T", num_classes=10, drop_path=0.0)
@@ -272,4 +280,5 @@ def create_model(name: str, *, features_only: bool = False, **overrides: Any) ->
     Raises:
         ValueError: the model or a field does not exist, or the changed network cannot be built.
     """
-    return InternImage(preset_config(name, **overrides), features_only=features_only)
+    config = preset_config(name, **overrides)
+    return InternImage(config, features_only=features_only, in_chans=in_chans)

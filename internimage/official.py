@@ -15,6 +15,7 @@ from torch import Tensor
 
 from internimage.config import PRESETS, ModelConfig, config_from_dict
 from internimage.containers import chosen_prefix, contents, flattened, under
+from internimage.in_chans import with_in_chans
 from internimage.model import STAGES, InternImage
 from internimage.weights import (
     State,
@@ -58,6 +59,7 @@ def load_official(
     features_only: bool = False,
     ema: bool = False,
     num_classes: int | None = None,
+    in_chans: int | None = None,
     **given: Any,
 ) -> InternImage:
     """The network of a released InternImage checkpoint (``.pth``) with its weights, in eval mode.
@@ -78,27 +80,38 @@ def load_official(
         features_only: leave out the classifier, of either kind, and return a backbone.
         ema: take averaged weights, which a training checkpoint has beside the others.
         num_classes: of another number than the file's, the last layer is new and random.
+        in_chans: of another number than the file's, the first convolution is adapted to it, as
+            `internimage.load` says.
         given: fields of the configuration.
 
     Raises:
         ValueError: the file is not such a checkpoint, or keys do not fit the network (all named).
     """
     path = Path(path)
-    tensors = flattened(_read_official(path))
-    prefix = chosen_prefix(tensors, ema, path)
-    state = rename_official(under(tensors, prefix))
-    check_tensors(state, path)
+    state, held = read_released(path, ema)
     if offset_scale is not None:
         given["offset_scale"] = offset_scale
     try:
         config = infer_config(state, **given)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; the file holds {contents(tensors)}") from error
+        raise ValueError(f"{path}: {error}; the file holds {held}") from error
     if not features_only and not any(key.startswith("head.") for key in state):
-        held = contents(tensors)
         raise ValueError(f"{path} has no classifier: pass features_only=True; it holds {held}")
     config = with_classes(config, state, num_classes, path)
+    with_in_chans(state, in_chans)
     return assemble(config, state, features_only, path)
+
+
+def read_released(path: Path, ema: bool = False) -> tuple[dict[str, Tensor], str]:
+    """The weights of the network in a checkpoint under our names, and what the file holds.
+
+    Raises:
+        ValueError: the file holds no dense weights, or no averaged ones if ``ema``.
+    """
+    tensors = flattened(_read_official(path))
+    state = rename_official(under(tensors, chosen_prefix(tensors, ema, path)))
+    check_tensors(state, path)
+    return state, contents(tensors)
 
 
 def infer_config(state: State, **given: Any) -> ModelConfig:

@@ -36,7 +36,8 @@ def export_onnx(
 ) -> None:
     """Write a network as ONNX (opset 20), completely or not at all.
 
-    The input ``images`` is ``(N, 3, S, S)``, normalized as in training. The output is ``logits``
+    The input ``images`` is ``(N, 3, S, S)``, normalized as in training (C for a network of C
+    channels). The output is ``logits``
     ``(N, classes)``, or ``stage1`` ... ``stage4`` for an InternImage with ``features_only``. The
     metadata hold, each as JSON, ``image_size``, and what `InternImage.description` knows:
     ``class_names``, ``mean`` and ``std`` (`Preprocessing` says how they are used), and more.

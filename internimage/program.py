@@ -15,6 +15,7 @@ from torch.export import Dim, ExportedProgram
 
 import cuda_ops.ops  # noqa: F401  registers the operator
 from internimage.description import description_of, to_metadata
+from internimage.in_chans import RGB
 from internimage.lowering import grid_sample
 
 DEFAULT_SIZE = 224
@@ -31,7 +32,9 @@ def export_program(
     dynamic_batch: bool = True,
     dynamic_size: bool = False,
 ) -> ExportedProgram:
-    """The program of ``model`` in evaluation mode, for images ``(N, 3, S, S)``.
+    """The program of ``model`` in evaluation mode, for images ``(N, C, S, S)``.
+
+    C is 3, or what the network has as ``in_chans``.
 
     Args:
         model: a network of images. Its mode and weights stay as they are.
@@ -50,7 +53,7 @@ def export_program(
         side = max(side, TRACED_SIDE)
         sizes |= {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     # A size of one is taken for fixed, so a dynamic batch is traced with two images.
-    shape = (2 if dynamic_batch else 1, 3, side, side)
+    shape = (2 if dynamic_batch else 1, getattr(model, "in_chans", RGB), side, side)
     images = torch.zeros(shape, device=next(model.parameters()).device)
     with _evaluated(model), torch.no_grad(), exporting():
         return torch.export.export(model, (images,), dynamic_shapes=(sizes,), strict=False)

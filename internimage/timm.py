@@ -55,18 +55,16 @@ class TimmInternImage(InternImage):
     ) -> None:
         if drop_path_rate is not None:
             fields["drop_path"] = drop_path_rate
-        super().__init__(preset_config(preset, num_classes=max(num_classes, 1), **fields))
+        config = preset_config(preset, num_classes=max(num_classes, 1), **fields)
+        super().__init__(config, in_chans=in_chans)
         self.num_features = self.config.channels[-1]
         linear = cast(nn.Linear, self.get_classifier())
         self.head_hidden_size = linear.in_features
-        self.drop_rate, self.in_chans = drop_rate, in_chans
+        self.drop_rate = drop_rate
         self.feature_info = [
             {"num_chs": c, "reduction": STRIDE * 2**i, "module": f"levels.{i}"}
             for i, c in enumerate(self.config.channels)
         ]
-        if in_chans != 3:
-            half = self.config.channels[0] // 2
-            self.patch_embed.conv1 = nn.Conv2d(in_chans, half, 3, stride=2, padding=1)
         self.num_classes = num_classes
         self.reset_classifier(num_classes, global_pool, new=num_classes == 0)
 

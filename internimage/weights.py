@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from internimage.config import ModelConfig, config_from_dict
 from internimage.description import Description, from_metadata, to_metadata
+from internimage.in_chans import in_chans_of, with_in_chans
 from internimage.model import InternImage
 
 CONFIG_KEY = "internimage.config"
@@ -35,12 +36,17 @@ def save_weights(model: InternImage, path: str | os.PathLike[str]) -> None:
 
 
 def load_weights(
-    path: str | os.PathLike[str], *, features_only: bool = False, num_classes: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    features_only: bool = False,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
 ) -> InternImage:
     """The network that ``save_weights`` wrote, in eval mode; a backbone if ``features_only``.
 
     Another ``num_classes`` than the file's starts a new last layer at random, with a warning in the
-    log.
+    log. Images of other channels, ``in_chans``, adapt the first convolution (`internimage.load`);
+    the preprocessing is then known no longer, unless it is that of gray images.
 
     Raises:
         ValueError: not such a file, or keys do not fit its configuration (all named).
@@ -59,9 +65,15 @@ def load_weights(
     if num_classes not in (None, config.num_classes):
         description = replace(description, class_names=())
     config = with_classes(config, state, num_classes, path)
+    if with_in_chans(state, in_chans) and not _is_gray(description):
+        description = replace(description, preprocessing=None)
     model = assemble(config, state, features_only, path)
     model.description = description
     return model
+
+
+def _is_gray(description: Description) -> bool:
+    return description.preprocessing is not None and len(description.preprocessing.mean) == 1
 
 
 def with_classes(
@@ -98,6 +110,12 @@ def _stored_config(text: str, path: Path) -> ModelConfig:
         raise ValueError(f"{path}: {printable(error)} (in its {CONFIG_KEY})") from error
 
 
+def is_safetensors(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins with a length and JSON, as safetensors do, or has their suffix."""
+    with regular_file(path).open("rb") as file:
+        return file.read(9)[8:] == b"{" or Path(path).suffix == ".safetensors"
+
+
 def regular_file(path: str | os.PathLike[str]) -> Path:
     """The path, if it is a file; reading a FIFO or a device may never end.
 
@@ -130,8 +148,8 @@ def assemble(
     if problems := _too_large(config, state, features_only):
         raise ValueError(f"{source} does not fit the network: " + "; ".join(problems))
     with torch.device("meta"):
-        model = InternImage(config, features_only=features_only)
-    if problems := _misfits(model.state_dict(), state):
+        model = InternImage(config, features_only=features_only, in_chans=in_chans_of(state))
+    if problems := misfits(model.state_dict(), state):
         raise ValueError(f"{source} does not fit the network: " + "; ".join(problems))
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     model.load_state_dict(state, assign=True)
@@ -179,7 +197,8 @@ def _too_large(config: ModelConfig, state: State, features_only: bool) -> list[s
     return problems
 
 
-def _misfits(wanted: State, got: State) -> list[str]:
+def misfits(wanted: State, got: State) -> list[str]:
+    """How the tensors of a file differ from those of a network, in names, shapes and kinds."""
     both = wanted.keys() & got.keys()
     shapes = [
         f"{key}: wanted shape {tuple(wanted[key].shape)}, got {tuple(got[key].shape)}"

@@ -16,12 +16,12 @@ from archsearch.core.family import Family
 from archsearch.core.interrupted import Interrupted
 from archsearch.core.numbers import LARGEST, quoted
 from archsearch.core.recipe import RECIPES, Recipe, resolve
-from archsearch.core.task import Task
+from archsearch.core.task import Data, Task
 from archsearch.running.stopping import StopRequest, StudyStopped, stopped_by_storage
 from archsearch.space.trainable import check_variant
 from archsearch.studies.family_texts import study_name
 from archsearch.study import Record
-from archsearch.tasks.classification import Classification
+from archsearch.tasks.classification import CLASSIFICATION, Classification
 from archsearch.tasks.recipes import DETECTION_RECIPES, SEGMENTATION_RECIPES
 
 if TYPE_CHECKING:
@@ -68,7 +68,9 @@ class FullTraining(FamilyOptions):
     gpus: int | None = option(None, "Share the recipe's batch between this many GPUs.")
     device: str = option("auto", "Train on auto, cpu, cuda, or several devices: cuda*4, cpu*2.")
     start: Path | None = option(
-        None, "Start from the weights in this file, such as those of a pre-training.", text=Path
+        None,
+        "Start from the weights in this file: of a training, or a released checkpoint (.pth).",
+        text=Path,
     )
     out: Path | str | None = option(
         None,
@@ -199,7 +201,7 @@ def train_network(network: "str | Family | type[Family]", options: FullTraining)
         StudyStopped: on Ctrl-C, SIGTERM or errors of the storage.
     """
     from archsearch.running.preflight import precision_warning
-    from archsearch.running.train_full import train_full
+    from archsearch.running.train_full import train_full, training_folder
 
     variant, chosen, device, _ = evaluate_all(
         lambda: network_named(network, options.family, options.switches),
@@ -207,11 +209,12 @@ def train_network(network: "str | Family | type[Family]", options: FullTraining)
         options.device_name,
         options.check_seed,
     )
-    check_variant(variant, chosen.recipe, options.task == "classify")
     source = chosen.data.partition(":")[0]
     name = study_name("train", variant)
     head = "" if options.task == "classify" else f"-{chosen.task.to_dict()['head']}"
     folder = Path(options.out) if options.out else RUNS / f"{name}-{variant.name}{head}-{source}"
+    if training_folder(folder).record() is None:
+        _check_inputs(variant, chosen, device, options.start)
     say(f"Training {variant.name} on {chosen.data}, recipe {chosen.recipe.name}, in {folder}")
     if warning := precision_warning(chosen.recipe, device):
         say(warning)
@@ -229,6 +232,32 @@ def train_network(network: "str | Family | type[Family]", options: FullTraining)
     if is_drawn:
         say(f"predictions in held-out images: {trained.predictions}")
     return trained
+
+
+def _check_inputs(variant: Family, chosen: Chosen, device: str, start: Path | str | None) -> None:
+    """Check network, device, data and the weights to start from, before the folder is made.
+
+    Raises:
+        ValueError: with the problems of all of them.
+    """
+    from archsearch.running.start_file import check_start, read_start
+    from archsearch.training.device import check_device
+
+    task, recipe = chosen.task, chosen.recipe
+
+    def check_weights() -> None:
+        if start is not None and task == CLASSIFICATION:  # any number of classes fits
+            any_data = Data("", "", 1, channels=3, num_train=0, num_val=0, num_test=0)
+            check_start(Path(start), variant, recipe, any_data, task)
+        elif start is not None:
+            read_start(Path(start))
+
+    evaluate_all(
+        lambda: check_variant(variant, recipe, task == CLASSIFICATION),
+        lambda: check_device(recipe, device),
+        lambda: task.describe(chosen.data, recipe),
+        check_weights,
+    )
 
 
 def _draw(trained: TrainedNetwork, title: str) -> bool:

@@ -13,6 +13,7 @@ from archsearch.evaluation import SavedNetwork
 from archsearch.training.decoding import decode
 from archsearch.training.images import DataError, read_file, refuse
 from internimage.description import Preprocessing, description_of
+from internimage.in_chans import RGB
 
 BATCH = 16
 """Images that pass through the network at a time."""
@@ -35,10 +36,11 @@ def predict(network: SavedNetwork, images: Sequence[Path]) -> list[Prediction]:
             images become inputs.
     """
     preprocessing = preprocessing_of(network)
+    channels = getattr(network.model, "in_chans", RGB)
     inputs, problems = [], []
     for path in images:
         try:
-            inputs.append(image_input(path, preprocessing))
+            inputs.append(image_input(path, preprocessing, channels))
         except DataError as error:
             problems.append(str(error))
     refuse(problems)
@@ -58,8 +60,8 @@ def _probabilities(network: SavedNetwork, inputs: Sequence[Tensor]) -> Tensor:
     return logits.softmax(-1)
 
 
-def image_input(path: Path, preprocessing: Preprocessing) -> Tensor:
-    """Return an image file as ``(1, 3, S, S)``.
+def image_input(path: Path, preprocessing: Preprocessing, channels: int = RGB) -> Tensor:
+    """Return an image file as ``(1, channels, S, S)``; a gray one has equal channels.
 
     Raises:
         DataError: it cannot be read as an image.
@@ -78,4 +80,4 @@ def image_input(path: Path, preprocessing: Preprocessing) -> Tensor:
     )
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (p.mean, p.std))
-    return ((x - mean) / std).expand(-1, 3, -1, -1)
+    return ((x - mean) / std).expand(-1, channels, -1, -1)

@@ -17,9 +17,10 @@ from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data, Task
 from archsearch.families.internimage import InternImageFamily
 from archsearch.running.described import describe_weights
-from archsearch.running.initial_weights import fitting, load_start
+from archsearch.running.initial_weights import load_start
+from archsearch.running.start_file import StartFile, check_start, read_start
 from archsearch.running.train_trial import run_on, to_record
-from archsearch.running.weights import Built, measured_weights, read_state, write_weights
+from archsearch.running.weights import Built, measured_weights, write_weights
 from archsearch.running.work import never
 from archsearch.storage.family_sources import write_sources
 from archsearch.storage.files import log, plain_json, remove_leftovers, write_json
@@ -40,21 +41,22 @@ OLD_REQUEST = "asked.json"
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """One full training. ``start`` names initial weights, e.g. those of a pre-training."""
+    """One full training; ``start`` is the file of its initial weights, if it has them."""
 
     variant: Family
     recipe: Recipe
     data: Data
     seed: int
     task: Task
-    start: str | None
+    start: StartFile | None
 
     def identity(self) -> dict[str, Any]:
-        """What may not change on resume; the path of the data and a recipe's name may."""
+        """What may not change on resume; paths and the recipe's name may."""
         values = {f"recipe.{k}": v for k, v in self.recipe.to_dict().items() if k != "name"}
         values |= {f"network.{k}": v for k, v in self._network().items()}
         values |= {f"task.{k}": v for k, v in self.task.to_dict().items()}
-        return {**values, "data": self.data.fingerprint, "seed": self.seed, "start": self.start}
+        start = None if self.start is None else self.start.sha256
+        return {**values, "data": self.data.fingerprint, "seed": self.seed, "start": start}
 
     def _network(self) -> dict[str, Any]:
         if isinstance(self.variant, InternImageFamily):
@@ -94,9 +96,10 @@ def train_full(
 
     The same call resumes a stopped training; for a finished one it returns the record.
     ``device="cuda*4"`` trains on four GPUs, at the recipe's batch size over all of them. ``start``
-    holds the initial weights; a classifier for other classes is initialized at random, and so is
-    the head of a detector or segmenter that starts from the weights of a classifier. If the
-    recipe averages the weights, the averaged weights are written.
+    holds the initial weights: a file of ours, or a released checkpoint of an InternImage. A last
+    layer for other classes is initialized at random, and so is the head of a detector or segmenter
+    that starts from the weights of a classifier. If the recipe averages the weights, the averaged
+    weights are written.
 
     Raises:
         Interrupted: ``stop()`` returned True; the same call resumes.
@@ -107,13 +110,13 @@ def train_full(
     description = task.describe(data, recipe)
     for note in description.notes:
         log.warning("Data: %s", note)
-    weights = None if start is None else str(start)
-    request = TrainingRequest(variant, recipe, description, seed, task, weights)
+    start_file = None if start is None else StartFile.of(start)
+    request = TrainingRequest(variant, recipe, description, seed, task, start_file)
     folder = training_folder(out)
     if folder.record() is None:
         check_fits(task.cost(variant, description, recipe.image_size, recipe.image_size), on)
         if start is not None:
-            _check_start(request, start)
+            check_start(start, variant, recipe, description, task)
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.lock():
         remove_leftovers(folder.path)
@@ -158,14 +161,23 @@ def _write_or_check(request: TrainingRequest, folder: TrialFolder) -> None:
     paths = (folder.path / REQUEST, folder.path / OLD_REQUEST)
     path = next((path for path in paths if path.exists()), None)
     if path is None:
-        recipe, data = request.recipe.name, asdict(request.data)
-        write_json(paths[0], {"identity": identity, "recipe": recipe, "data": data})
+        start = None if request.start is None else request.start.path
+        names = {"recipe": request.recipe.name, "data": asdict(request.data), "start": start}
+        write_json(paths[0], {"identity": identity, **names})
         return
     stored = read_typed(path, _StoredRequest).identity
+    if request.start is not None and _is_stored_otherwise(request.start, stored.get("start")):
+        identity["start"] = stored["start"]
     keys = sorted(k for k in identity.keys() | stored.keys() if identity.get(k) != stored.get(k))
     if keys:
         changes = "; ".join(f"{k} was {stored.get(k)}, now {identity.get(k)}" for k in keys)
         raise ValueError(f"{folder.path} holds another training ({changes}): use another folder")
+
+
+def _is_stored_otherwise(start: StartFile, stored: Any) -> bool:
+    """Whether the digests cannot be compared: the file is gone, or an earlier version stored its
+    path."""
+    return stored is not None and (start.sha256 is None or stored == start.path)
 
 
 def _train(
@@ -175,18 +187,5 @@ def _train(
     with settings(r.recipe, device):
         training = Training(r.variant, r.recipe, r.data, r.seed, r.task, device, group)
         if r.start is not None:
-            load_start(training, read_state(Path(r.start)), r.start)
+            load_start(training, read_start(Path(r.start.path)), r.start.path)
         to_record(training, training_folder(folder), "", stop)
-
-
-def _check_start(request: TrainingRequest, path: Path) -> None:
-    """Check that ``path`` holds weights of the network, before anything is written.
-
-    Raises:
-        ValueError: there is no such file, or the weights do not fit.
-    """
-    if not path.is_file():
-        raise ValueError(f"start must be a file of weights, and {path} is not a file")
-    with torch.device("meta"):
-        model = request.task.build(request.variant, request.data, request.recipe)
-    fitting(read_state(path), model.state_dict(), str(path))

@@ -25,9 +25,10 @@ from archsearch.families.internimage import InternImageFamily
 from archsearch.storage.family_sources import read_sources, write_sources
 from archsearch.tasks import task_from_dict
 from archsearch.tasks.classification import CLASSIFICATION
-from internimage import load_weights, save_weights
+from internimage import ModelConfig, load_weights, save_weights
 from internimage.description import UNKNOWN, Description, from_metadata, to_metadata
-from internimage.weights import CONFIG_KEY, assemble, regular_file
+from internimage.official import read_released
+from internimage.weights import CONFIG_KEY, assemble, is_safetensors, regular_file
 
 NETWORK_KEY = "archsearch.network"
 
@@ -139,13 +140,21 @@ def read_built(path: Path) -> tuple[Built | None, nn.Module]:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The weights in a file by name, of any family.
+    """The weights in a file by name, of any family; a released InternImage's under our names.
 
     Raises:
         ValueError: it is no file of weights.
     """
+    if not is_safetensors(path):
+        return read_released(path)[0]
     metadata, state = _read(path)
     return dict(load_weights(path).state_dict()) if CONFIG_KEY in metadata else state
+
+
+def stored_config(path: Path) -> ModelConfig | None:
+    """The configuration in a file of an InternImage that classifies; other files have none."""
+    is_ours = is_safetensors(path) and CONFIG_KEY in _read(path)[0]
+    return load_weights(path).config if is_ours else None
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

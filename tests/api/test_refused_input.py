@@ -72,6 +72,16 @@ def test_every_cell_that_cannot_be_trained_is_named(run_cli: Any) -> None:
     assert err.count("the smallest legal model with C1 = ") == 4
 
 
+def test_all_problems_of_a_fine_tuning_are_reported_together(run_cli: Any, tmp_path: Path) -> None:
+    save_weights(Variant(16, 4, 1, 1).build(10), "other.safetensors")
+    wrong = ["--data", "imagefolder:nowhere", "--set", "precision=fp16", "--device", "cpu"]
+    code, _, err = run_cli("train", TINY, "--start", "other.safetensors", *wrong)
+    assert (code, "3 errors" in err) == (2, True)
+    for problem in ("nowhere", "fp16 needs a GPU", "it has 16, 32, 64, 128 channels"):
+        assert problem in err
+    assert [path.name for path in tmp_path.iterdir()] == ["other.safetensors"]
+
+
 def test_a_start_is_not_needed_for_a_finished_training(run_cli: Any) -> None:
     short = ["train", TINY, "--epochs", "1", "--set", "data_fraction=0.05", "--out", "out"]
     save_weights(Variant(8, 4, 1, 1).build(7), "start.safetensors")

@@ -64,6 +64,15 @@ def test_predictions_are_those_of_the_training(run, digits):
     assert [p.image for p in predictions] == [str(path) for path in paths]
 
 
+def test_a_network_of_gray_images_predicts_the_same(run, digits, tmp_path):
+    network = open_classifier(f"{run.path}:best")
+    internimage.save_weights(network.model, tmp_path / "three.safetensors")
+    gray = internimage.load(tmp_path / "three.safetensors", in_chans=1)
+    internimage.save_weights(gray, tmp_path / "one.safetensors")
+    one = predict(open_classifier(str(tmp_path / "one.safetensors")), digits[0][:4])
+    assert [p.class_name for p in one] == [p.class_name for p in predict(network, digits[0][:4])]
+
+
 def test_the_command_prints_classes(run, digits, run_cli):
     paths = [str(path) for path in digits[0][:2]]
     code, out, _ = run_cli("predict", f"{run.path}:best", *paths, "--format", "json")

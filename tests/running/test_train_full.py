@@ -1,5 +1,6 @@
 """Training in full: weights that load, resuming, and equal results over several processes."""
 
+import hashlib
 import json
 import os
 import signal
@@ -35,6 +36,7 @@ from archsearch.training.measure import measure_test
 from archsearch.training.memory import check_fits
 from archsearch.training.spawn import run_in_processes
 from internimage import Preprocessing, load_weights
+from tests.internimage.plain_network import released_state
 from tests.processes import Process, has_ended, wait_for
 from tests.training.trainings import SHORT, TINY, after
 
@@ -83,7 +85,7 @@ def test_another_training_in_the_same_folder_is_refused_with_the_difference(tmp_
         train_full(Variant(16, 8, 1, 2), SHORT, "digits", tmp_path)
 
 
-def test_initial_weights_for_other_classes_are_loaded_without_the_classifier(tmp_path):
+def test_initial_weights_for_other_classes_are_loaded_without_the_classifier(tmp_path, caplog):
     torch.manual_seed(0)
     pretrained = internimage.InternImage(TINY.config(7))
     internimage.save_weights(pretrained, tmp_path / "start.safetensors")
@@ -93,10 +95,68 @@ def test_initial_weights_for_other_classes_are_loaded_without_the_classifier(tmp
     weights = dict(load_weights(tmp_path / "out" / WEIGHTS).named_parameters())
     loaded = {k: v for k, v in pretrained.named_parameters() if "linear" not in k}
     assert all(torch.allclose(weights[k], v, atol=1e-20) for k, v in loaded.items())
-    assert "classifier not taken" in record.notes[0]
+    assert "other classes, 7 there and 10 here. The last layer is new" in record.notes[0]
+    assert record.notes[0] in caplog.text
     wide = Variant(32, 8, 1, 1)
-    with pytest.raises(ValueError, match=r"does not fit the network: .*patch_embed.conv1.weight"):
+    with pytest.raises(ValueError, match=r"head\.conv\.weight: wanted shape") as error:
         train_full(wide, frozen, "digits", tmp_path / "wide", start=start)
+    sizes = [", ".join(str(c1 * 2**i) for i in range(4)) for c1 in (16, 32)]
+    has, wanted = (f"{channels} channels and 1, 1, 1, 1 blocks" for channels in sizes)
+    assert f"does not fit the network: it has {has}, wanted {wanted}; " in str(error.value)
+    other = Variant(16, 8, 1, 1, offset_scale=2.0)
+    with pytest.raises(ValueError, match=r"another network: offset_scale 1.0 there and 2.0 here"):
+        train_full(other, frozen, "digits", tmp_path / "other", start=start)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "start.safetensors"]
+
+
+def test_a_released_checkpoint_is_fine_tuned_and_its_digest_identifies_the_training(tmp_path):
+    """In any container, also a backbone without a head; the file may move, but not change."""
+    released = released_state(TINY.config(1000))
+    torch.save({"state_dict": {f"module.{k}": v for k, v in released.items()}}, tmp_path / "x.pth")
+    frozen = replace(SHORT, lr=1e-30, weight_decay=0.0)
+    out, start = tmp_path / "out", tmp_path / "x.pth"
+    with pytest.raises(Interrupted):
+        train_full(TINY, frozen, "digits", out, start=start, stop=after(3))
+    stored = json.loads((out / REQUEST).read_text())
+    assert stored["start"] == str(start)
+    assert stored["identity"]["start"] == hashlib.sha256(start.read_bytes()).hexdigest()
+    moved = start.rename(tmp_path / "y.pth")
+    torch.save({"state_dict": {"backbone." + k: v for k, v in released.items()
+                               if k.startswith(("levels", "patch_embed"))}}, start)  # fmt: skip
+    with pytest.raises(ValueError, match=r"holds another training .start was"):
+        train_full(TINY, frozen, "digits", out, start=start)
+    record = train_full(TINY, frozen, "digits", out, start=moved)
+    assert "other classes, 1000 there and 10 here" in record.notes[0]
+    once = replace(frozen, epochs=1)
+    record = train_full(TINY, once, "digits", tmp_path / "of a backbone", start=start)
+    assert "which has none: it is new" in record.notes[0]
+    for folder in ("out", "of a backbone"):
+        weights = load_weights(tmp_path / folder / WEIGHTS).state_dict()
+        assert torch.allclose(weights["levels.3.norm.bias"], released["levels.3.norm.0.bias"])
+
+
+def test_a_training_of_an_earlier_version_that_stored_the_path_of_its_start_resumes(tmp_path):
+    start, out = tmp_path / "start.safetensors", tmp_path / "out"
+    internimage.save_weights(TINY.build(10), start)
+    with pytest.raises(Interrupted):
+        train_full(TINY, SHORT, "digits", out, start=start, stop=after(1))
+    request = json.loads((out / REQUEST).read_text())
+    del request["crc32"], request["start"]
+    request["identity"]["start"] = str(start)
+    (out / REQUEST).write_text(json.dumps(request))
+    with pytest.raises(ValueError, match=r"holds another training .start was"):
+        train_full(TINY, SHORT, "digits", out)
+    assert train_full(TINY, SHORT, "digits", out, start=start).status == "complete"
+
+
+def test_gray_weights_start_a_network_of_three_channels(tmp_path):
+    start = tmp_path / "gray.safetensors"
+    gray = internimage.InternImage(TINY.config(10), in_chans=1)
+    internimage.save_weights(gray, start)
+    frozen = replace(SHORT, epochs=1, lr=1e-30, weight_decay=0.0)
+    train_full(TINY, frozen, "digits", tmp_path / "out", start=start)
+    trained = load_weights(tmp_path / "out" / WEIGHTS).patch_embed.conv1.weight
+    torch.testing.assert_close(trained, gray.patch_embed.conv1.weight.expand(-1, 3, -1, -1) / 3)
 
 
 def test_a_precision_the_device_lacks_is_refused_before_the_folder_is_made(tmp_path):
