@@ -13,7 +13,7 @@ from archsearch.scenes.data import split
 from archsearch.scenes.scene import IGNORED, Objects, Pixels, Scene, Scenes, SceneSet
 from archsearch.scenes.views import View
 from archsearch.training.images import IMAGENET_MEAN, IMAGENET_STD
-from archsearch.training.loader import decoding_pool, indices, mixed_seed
+from archsearch.training.loader import decoding_pool, indices, mixed_seed, shifted
 
 DIVISOR = 32
 """Sides of batches are multiples of the largest stride of the networks."""
@@ -189,6 +189,21 @@ class SceneSplits:
         return [(part, targets[e - len(part) : e]) for part, e in zip(parts, ends, strict=True)]
 
 
+@dataclass(frozen=True)
+class _Both:
+    """The images of two splits, one after the other, so that one pool of processes reads them."""
+
+    first: Scenes
+    second: Scenes
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, index: int) -> Scene:
+        num = len(self.first)
+        return self.first[index] if index < num else self.second[index - num]
+
+
 def scene_splits(
     scenes: SceneSet, view: View, val_fraction: float, data_fraction: float, device: torch.device
 ) -> SceneSplits:
@@ -198,10 +213,11 @@ def scene_splits(
         DataError: there are too few images to split.
     """
     train, val = split(scenes, val_fraction, data_fraction)
+    read = reader(_Both(scenes.train, scenes.test), view, device, scenes.in_files)
     return SceneSplits(
         train=indices(train),
         val=indices(val),
         test=indices(range(len(scenes.test))),
-        reader=reader(scenes.train, view, device, scenes.in_files),
-        test_reader=reader(scenes.test, view, device, scenes.in_files),
+        reader=read,
+        test_reader=shifted(read, len(scenes.train)),
     )

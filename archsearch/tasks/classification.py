@@ -53,18 +53,19 @@ class Classification(Task):
     def prepare(self, data: Data, recipe: Recipe, device: "torch.device") -> Splits:
         from archsearch.training.augmentation import Pipeline
         from archsearch.training.data import load_verified, split
-        from archsearch.training.loader import indices, reader
+        from archsearch.training.loader import indices, readers
 
         dataset = load_verified(data)
         train, held_out = split(
             dataset.train.labels, recipe.val_fraction, recipe.data_fraction, dataset.classes
         )
+        read, read_test = readers(dataset.train, dataset.test, recipe.image_size, device)
         return LabeledSplits(
             train=indices(train),
             val=indices(held_out),
             test=indices(range(len(dataset.test))),
-            reader=reader(dataset.train, recipe.image_size, device),
-            test_reader=reader(dataset.test, recipe.image_size, device),
+            reader=read,
+            test_reader=read_test,
             pipeline=Pipeline(recipe, dataset, device),
         )
 

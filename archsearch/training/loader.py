@@ -1,7 +1,7 @@
 """Batches of a split as uint8 on the device: from a tensor there, or decoded by processes."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from archsearch.training.decoding import decode
 from archsearch.training.images import EVAL_CROP, MIN_CROP_AREA, DataError, Images, read_file
 from archsearch.training.machine import cores
 from archsearch.training.signals import leave_signals_to_parent, signals_blocked
+
+T = TypeVar("T")
 
 LabeledBatch = tuple[Tensor, Tensor]
 """Images ``(N, C, H, W)`` uint8 and labels ``(N,)`` int64, both on the device."""
@@ -61,6 +63,26 @@ def reader(images: Images, image_size: int, device: torch.device) -> Read:
     if images.pixels is not None:
         return _memory_reader(images, device)
     return _file_reader(images, image_size, device)
+
+
+def readers(
+    train: Images, test: Images, image_size: int, device: torch.device
+) -> tuple[Read, Read]:
+    """A `reader` of each split; those in files share their processes, which start in seconds."""
+    if train.pixels is not None:
+        return reader(train, image_size, device), reader(test, image_size, device)
+    labels = np.concatenate([train.labels, test.labels])
+    read = reader(Images(None, train.files + test.files, labels), image_size, device)
+    return read, shifted(read, len(train))
+
+
+def shifted(read: Callable[..., Iterator[T]], first: int) -> Callable[..., Iterator[T]]:
+    """``read`` with the indices of images that begin at ``first``."""
+
+    def read_shifted(batches: Sequence[Tensor], seed: int | None = None) -> Iterator[T]:
+        return read([batch + first for batch in batches], seed)
+
+    return read_shifted
 
 
 def _memory_reader(images: Images, device: torch.device) -> Read:

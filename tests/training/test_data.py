@@ -24,6 +24,7 @@ from archsearch.training.loader import (
     num_parts,
     random_box,
     reader,
+    readers,
 )
 
 CLASSES = ("cat", "dog")
@@ -250,8 +251,9 @@ def test_photographs_of_any_size_are_decoded_square_and_repeatably(tmp_path):
     import torch
 
     root = write_tree(tmp_path / "set", {"train": 2, "val": 1}, size=(40, 60))
-    files = load(f"imagefolder:{root}").train
-    read = reader(files, 24, torch.device("cpu"))
+    data = load(f"imagefolder:{root}")
+    files = data.train
+    read, read_test = readers(files, data.test, 24, torch.device("cpu"))
     batches = even_parts(torch.arange(4), 3)
     plain, first, again, other = (list(read(batches, seed)) for seed in (None, 1, 1, 2))
     assert [x.shape for x, _ in plain] == [(2, 3, 24, 24)] * 2
@@ -261,6 +263,13 @@ def test_photographs_of_any_size_are_decoded_square_and_repeatably(tmp_path):
     photo = Image.open(files.files[0])
     middle = photo.resize((24, 24), Image.Resampling.BICUBIC, box=center_box(60, 40))
     assert np.array_equal(plain[0][0][0].permute(1, 2, 0).numpy(), np.asarray(middle))
+
+    decoders = len(multiprocessing.active_children())
+    (test,) = read_test([torch.arange(2)])
+    assert test[1].tolist() == [0, 1]
+    assert len(multiprocessing.active_children()) == decoders  # both splits have one pool
+    (alone,) = reader(data.test, 24, torch.device("cpu"))([torch.arange(2)])
+    assert torch.equal(test[0], alone[0])
 
     # As Ctrl-C in a terminal does, and a batch system that ends a process group.
     for decoder in multiprocessing.active_children():
