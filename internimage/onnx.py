@@ -1,10 +1,13 @@
 """Networks as ONNX files, for onnxruntime and other runtimes."""
 
+import fcntl
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -117,9 +120,31 @@ def _metadata(model: nn.Module, image_size: int | None) -> dict[str, str]:
 def staged(path: Path) -> Iterator[Path]:
     """A path of the same name in a new folder; what is written there moves beside ``path`` at last.
 
-    After an error nothing moves. The file itself moves after its data.
+    After an error nothing moves. The file itself moves after its data. Folders that a killed export
+    has left are removed; the lock of a folder shows that its export still runs.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        yield Path(folder) / path.name
-        for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
-            file.replace(path.with_name(file.name))
+    prefix = f".{path.name}.partial-"
+    for leftover in path.parent.glob(f"{escape(prefix)}*"):
+        with suppress(OSError), _locked(leftover):
+            shutil.rmtree(leftover)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=prefix) as name:
+        folder = Path(name)
+        with _locked(folder):
+            yield folder / path.name
+            for file in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
+                file.replace(path.with_name(file.name))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder.
+
+    Raises:
+        OSError: another process holds it.
+    """
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(fd)

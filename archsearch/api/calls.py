@@ -85,6 +85,8 @@ def command_of(kind: type, options: dict[str, Any]) -> list[str]:
             command.append(flag if value else flag.replace("--", "--no-", 1))
         elif name in ("set", "switches"):
             command += _pairs(flag, parse_key_values(value))
+        elif name == "log" and not isinstance(value, str | None):
+            command += [part for one in value for part in (flag, str(one))]
         elif name == "values":
             axes = {axis: ",".join(map(str, v)) for axis, v in parse_axes(value).items()}
             command += _pairs(flag, axes)

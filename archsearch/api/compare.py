@@ -121,5 +121,6 @@ class _Stages:
             spent = (time.monotonic() - self._started) / 3600
             launch = replace(launch, max_hours=max(launch.max_hours - spent, 1e-6))
         return train_study(
-            study, self.data, launch, path, self.command, later=later, earlier=earlier
-        )
+            study, self.data, launch, path, self.command,
+            later=later, earlier=earlier, run=self.path,
+        )  # fmt: skip

@@ -5,13 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from archsearch.api.keywords import InputErrors, evaluate_all, option
 from archsearch.core.numbers import LARGEST, quoted, whole_number
 from archsearch.core.plans import Halve, MoreSeeds, Over, Plan
 from archsearch.core.recipe import Recipe, resolve
 from archsearch.running.runners import RunnerName, RunnerOptions
+
+if TYPE_CHECKING:
+    from archsearch.trackers.live import Log
 
 Prune = Literal["off", "gated", "force"]
 Numbers = str | Sequence[int]
@@ -87,6 +90,30 @@ class Resolved:
     plan: Plan | None
 
 
+def log_option() -> Any:
+    """Return the field of the trackers that trainings are written to."""
+    return option(
+        None,
+        "Write each training to a tracker when it has ended; repeat the option for several.",
+        text=list[str],
+        metavar="tensorboard:DIR|wandb:DIR|mlflow:URI",
+    )
+
+
+def parse_logs(log: Sequence[str] | str | None) -> "tuple[Log, ...]":
+    """Return the trackers.
+
+    Raises:
+        ValueError: naming every one that is unknown, or whose package is not installed.
+    """
+    texts = [log] if isinstance(log, str) else log or ()
+    if not texts:
+        return ()
+    from archsearch.trackers.live import parse_log
+
+    return evaluate_all(*(partial(parse_log, text) for text in texts))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Launch:
     """Where the trials of a study run; nothing here changes a result."""
@@ -119,6 +146,7 @@ class Launch:
         True, "Estimate time and memory before training, by timing a few training steps."
     )
     extend: bool = option(False, "Add cells, seeds or trials to a run that has fewer.")
+    log: Sequence[str] | str | None = log_option()
 
     def checked(self) -> "Launch":
         """Return these options if they are valid.
@@ -145,6 +173,10 @@ class Launch:
             if value is not None and not (0 < value <= LARGEST and value >= lowest):
                 low = f"at least {lowest}" if lowest else "above 0"
                 errors.append(f"{name} must be {low}, at most {LARGEST:,}, got {quoted(value)}")
+        try:
+            parse_logs(self.log)
+        except InputErrors as several:
+            errors += several.errors
         if errors:
             raise InputErrors(errors)
         return self

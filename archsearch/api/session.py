@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,15 @@ from archsearch.api.estimate import compare_estimate, estimate_study
 from archsearch.api.gpu_sharing import share_gpus
 from archsearch.api.keywords import evaluate_all
 from archsearch.api.live import say
-from archsearch.api.options import Launch
+from archsearch.api.options import Launch, parse_logs
 from archsearch.core.plans import CLASSIFICATION_RUN, Search
 from archsearch.core.task import Data
 from archsearch.families.naming import Naming
-from archsearch.study import Study
+from archsearch.study import Record, Study, Trial
 
 if TYPE_CHECKING:
     from archsearch.reports.report import Report
+    from archsearch.running.progress import Snapshot
     from archsearch.storage.study_folder import State, StudyFolder
 
 RUNS = Path("runs")
@@ -86,13 +88,14 @@ def train_study(
     later: Sequence[Study] = (),
     earlier: "StudyFolder | None" = None,
     starts_from: Path | None = None,
+    run: Path | None = None,
 ) -> "tuple[StudyFolder, Mapping[State, int]]":
     """Train what a study has not trained yet; return its folder and the number of trials by state.
 
     ``later`` are the studies that follow in the same run: the estimate includes them. Trials that
     the folder ``earlier`` has finished are taken from there. The records of the run
-    ``starts_from``, whose weights the trainings start from, are copied into the folder. Raises as
-    `train_and_report`.
+    ``starts_from``, whose weights the trainings start from, are copied into the folder. ``run`` is
+    the folder of the whole run, if that is another one. Raises as `train_and_report`.
     """
     from archsearch.running.preflight import precision_warning
     from archsearch.searching.plans import plan_text
@@ -114,7 +117,7 @@ def train_study(
     if launch.quote:
         trials = [trial for one in later for trial in one.trials(data)]
         launch = share_gpus(folder, launch, estimate_study(folder, launch, trials))
-    counts = _train(folder, launch)
+    counts = _train(folder, launch, path if run is None else run)
     if comparison := compare_estimate(folder):
         say(comparison)
     return folder, counts
@@ -153,24 +156,37 @@ def _study_text(study: Study, data: Data) -> str:
     return "\n".join([text, *(f"Data: {note}" for note in data.notes)])
 
 
-def _train(folder: "StudyFolder", launch: Launch) -> Mapping["State", int]:
+def _train(folder: "StudyFolder", launch: Launch, run: Path) -> Mapping["State", int]:
     from archsearch.api.live import display
     from archsearch.running.run import run_study
     from archsearch.searching.adaptive_plan import StreamedPlan
     from archsearch.searching.plans import steps_of
+    from archsearch.trackers.live import Live
 
     planned, study = folder.trials(), folder.study()
     steps = steps_of(study, folder.data())
     streamed = None if steps is None else StreamedPlan(steps)
     show_seeds = len({trial.seed for trial in planned}) > 1
-    with display(TrialLabels(folder, show_seeds)) as show:
+    name = f"{run.resolve().name}-{folder.path.name}" if run != folder.path else ""
+    trackers = Live(parse_logs(launch.log), folder.path, say, name, run)
+
+    def on_change(snapshot: "Snapshot") -> None:
+        show(snapshot)
+        trackers.poll()
+
+    def on_record(trial: Trial, record: Record) -> None:
+        if streamed is not None:
+            streamed.add_record(trial, record)
+        trackers.add()
+
+    with closing(trackers), display(TrialLabels(folder, show_seeds)) as show:
         counts = run_study(
             folder,
             streamed.trials() if streamed else planned,
             **launch.runner_options,
             max_hours=launch.max_hours,
-            on_change=show,
-            on_record=streamed.add_record if streamed else None,
+            on_change=on_change,
+            on_record=on_record,
             certain_trials=planned if study.max_seeds else (),
             max_trials=study.plan.num_trials if isinstance(study.plan, Search) else 0,
         )

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from archsearch.api.families import FamilyOptions, network_named
 from archsearch.api.keywords import evaluate_all, option
 from archsearch.api.live import clock, say, value_text
-from archsearch.api.options import EPOCHS_HELP, SET_HELP, parse_key_values
+from archsearch.api.options import (
+    EPOCHS_HELP,
+    SET_HELP,
+    log_option,
+    parse_key_values,
+    parse_logs,
+)
 from archsearch.api.session import RUNS
 from archsearch.core.family import Family
 from archsearch.core.interrupted import Interrupted
@@ -72,6 +78,7 @@ class FullTraining(FamilyOptions):
         "Start from the weights in this file: of a training, or a released checkpoint (.pth).",
         text=Path,
     )
+    log: Sequence[str] | str | None = log_option()
     out: Path | str | None = option(
         None,
         "Write the training to this folder; the default is runs/train-NETWORK-DATA.",
@@ -203,10 +210,11 @@ def train_network(network: "str | Family | type[Family]", options: FullTraining)
     from archsearch.running.preflight import precision_warning
     from archsearch.running.train_full import train_full, training_folder
 
-    variant, chosen, device, _ = evaluate_all(
+    variant, chosen, device, logs, _ = evaluate_all(
         lambda: network_named(network, options.family, options.switches),
         lambda: options.chosen(network.upper() if isinstance(network, str) else "T"),
         options.device_name,
+        lambda: parse_logs(options.log),
         options.check_seed,
     )
     source = chosen.data.partition(":")[0]
@@ -227,6 +235,10 @@ def train_network(network: "str | Family | type[Family]", options: FullTraining)
 
     with stopped_by_storage(folder):
         trained = TrainedNetwork(_run_until_stopped(work, folder, chosen.task), folder)
+    if logs:
+        from archsearch.trackers.live import export_now
+
+        export_now(logs, folder, say)
     is_drawn = _draw(trained, f"{variant.name} on {chosen.data}")
     say(_result_text(trained, chosen.task))
     if is_drawn:

@@ -5,12 +5,18 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from archsearch.results import Results, TrialResult
+from archsearch.results import Results
+from archsearch.storage.stored_json import read_typed
+from archsearch.storage.trial_folder import TrialFolder
 from archsearch.study import Record, canonical_json
 
 Scalar = bool | int | float | str
+
+FULL, STUDY = "request.json", "study.json"
+"""The request of a network that is trained in full, and that of a study."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,9 @@ def trainings_of(results: Results, name: str = "") -> tuple[list[Training], int]
     for one in every:
         if one.record is not None:
             cell = labels.get(one.trial.id, one.trial.variant.label)
-            finished.append(_training(name, cell, one, one.record))
+            identity = one.trial.to_dict()
+            seed = one.trial.seed
+            finished.append(_training(name, cell, seed, one.trial.id, identity, one.record))
     num_unfinished = len(every) - len(finished)
     classification = [results.classification] if results.classification else []
     for inner in (*results.pilots.values(), *classification):
@@ -72,13 +80,43 @@ def trainings_of(results: Results, name: str = "") -> tuple[list[Training], int]
     return finished, num_unfinished
 
 
+def is_full_training(folder: Path) -> bool:
+    """Whether it is the folder of `archsearch train`, and not of a study."""
+    return (folder / FULL).is_file() and not (folder / STUDY).exists()
+
+
+def full_training(folder: Path) -> tuple[list[Training], int]:
+    """As `trainings_of`, for a network that was trained in full.
+
+    Raises:
+        ValueError: its request is damaged.
+    """
+    request = read_typed(folder / FULL, _FullRequest)
+    record = TrialFolder(folder, trial_id="").record()
+    if record is None:
+        return [], 1
+    settings = {**request.identity, "recipe.name": request.recipe, "data": request.data}
+    name, key = folder.resolve().name, canonical_json(request.identity)
+    return [_training(name, name, request.identity.get("seed", 0), key, settings, record)], 0
+
+
+@dataclass(frozen=True)
+class _FullRequest:
+    """What is read of the request of a full training."""
+
+    identity: dict[str, Any]
+    recipe: str
+    data: dict[str, Any]
+
+
 def file_name(text: str) -> str:
     """Return the text as the name of a folder: ``64-16-4-18`` of ``(64, 16, 4, 18)``."""
     return re.sub(r"[^\w.=]+", "-", text).strip("-.") or "run"
 
 
-def _training(run: str, cell: str, result: TrialResult, record: Record) -> Training:
-    trial = result.trial
+def _training(
+    run: str, cell: str, seed: int, trial_id: str, identity: Mapping[str, Any], record: Record
+) -> Training:
     texts = {"status": record.status, "kind": record.kind, "error": record.error}
     texts |= {"device": record.device, "notes": "; ".join(record.notes)}
     texts |= {f"versions.{k}": v for k, v in record.versions.items()}
@@ -89,9 +127,9 @@ def _training(run: str, cell: str, result: TrialResult, record: Record) -> Train
     return Training(
         run=run,
         cell=cell,
-        seed=trial.seed,
-        key=_key(run, trial.id, record),
-        settings=dict(_flat(trial.to_dict())),
+        seed=seed,
+        key=_key(run, trial_id, record),
+        settings=dict(_flat(identity)),
         outcome={k: v for k, v in texts.items() if v},
         curve=tuple(_curve(record)),
         final={f"final/{k}": v for k, v in _numbers(values).items()},

@@ -20,7 +20,7 @@ from internimage.dcnv3 import DCNv3
 from internimage.description import Description, Preprocessing
 from internimage.model import InternImage
 from internimage.onnx import Operator as OnnxOperator
-from internimage.onnx import export_onnx
+from internimage.onnx import export_onnx, staged
 from internimage.program import export_program, known_size
 
 SMALL = ModelConfig((8, 16, 32, 64), (1, 1, 1, 1), (2, 4, 8, 16), num_classes=5)
@@ -123,6 +123,20 @@ def test_pooling_to_windows_is_exported_at_one_size_only(windows: int, tmp_path:
         with pytest.raises(ValueError, match="dynamic_size: the network pools to several windows"):
             export_onnx(model, tmp_path / "x.onnx", dynamic_size=True)
         assert not (tmp_path / "x.onnx").exists()
+
+
+def test_what_a_killed_export_left_is_removed_but_nothing_of_one_that_runs(tmp_path: Path) -> None:
+    (tmp_path / ".m.onnx.partial-x").mkdir()
+    (tmp_path / ".m.onnx.partial-x/m.onnx").write_text("a half")
+    (tmp_path / ".other.onnx.partial-x").mkdir()
+    path = tmp_path / "m.onnx"
+    with staged(path) as first, staged(path) as second:
+        assert len({".m.onnx.partial-x", first.parent.name, second.parent.name}) == 3
+        assert not (tmp_path / ".m.onnx.partial-x").exists()
+        first.write_text("1")
+        second.write_text("2")
+    assert path.read_text() == "1"  # which ended last
+    assert {p.name for p in tmp_path.iterdir()} == {"m.onnx", ".other.onnx.partial-x"}
 
 
 def test_a_network_is_exported_at_the_size_that_it_knows() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from archsearch.results import load
-from archsearch.trackers import TRACKERS
+from archsearch.storage.lock import Locked, hold
+from archsearch.trackers import TRACKERS, folders
 from archsearch.trackers.folders import write_folders
 from archsearch.trackers.trainings import Training, file_name, trainings_of
 from tests.trackers import runs
@@ -87,7 +88,9 @@ def test_labels_become_names_of_folders(label: str, name: str) -> None:
     assert file_name(label) == name
 
 
-def test_an_interrupted_folder_is_written_again(tmp_path: Path) -> None:
+def test_an_interrupted_folder_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainings, _ = of(runs.make(tmp_path / "g").path)
     calls = iter((True, False, True, True))
 
@@ -106,9 +109,14 @@ def test_an_interrupted_folder_is_written_again(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         export()
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["runs"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"runs", ".lock"}
+    (tmp_path / "out/.incomplete-x/folder").mkdir(parents=True)  # as after SIGKILL
+    monkeypatch.setattr(folders, "WAIT_SECONDS", 0.0)
+    with hold(tmp_path / "out/.lock"), pytest.raises(Locked):
+        export()
     assert (export(), export()) == (2, 0)
     assert len(list((tmp_path / "out/runs").iterdir())) == 3
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"runs", ".lock"}
 
 
 @pytest.mark.parametrize("tracker", TRACKERS)
