@@ -75,7 +75,8 @@ def test_a_detector_starts_from_a_classifier_and_its_weights_load(tmp_path):
                        start=out / WEIGHTS)  # fmt: skip
     assert again.metrics["val_box_ap"] == record.metrics["val_box_ap"]
     wide = TINY.with_numbers(16, 8, 1, 1)
-    with pytest.raises(ValueError, match=r"does not fit the network: it has 8, 16, 32, 64 channels .*backbone\.levels"):
+    sizes = "it has 8, 16, 32, 64 channels"
+    with pytest.raises(ValueError, match=rf"does not fit the network: {sizes} .*backbone\.levels"):
         train_full(wide, frozen, DATA, tmp_path / "wide", task=Detection(width=8), start=start)
 
 
