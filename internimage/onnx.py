@@ -20,7 +20,13 @@ import cuda_ops.ops  # noqa: F401  registers the operator
 from internimage.description import description_of, to_metadata
 from internimage.lowering import deform_conv
 from internimage.model import InternImage
-from internimage.program import by_grid_sample, export_program, exporting, known_size
+from internimage.program import (
+    ImageSize,
+    by_grid_sample,
+    export_program,
+    exporting,
+    known_size,
+)
 
 OPSET = 20
 """The first with GELU as one operator; ``DeformConv`` is of opset 19."""
@@ -31,7 +37,7 @@ Operator = Literal["DeformConv", "GridSample"]
 def export_onnx(
     model: nn.Module,
     path: str | os.PathLike[str],
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
     dynamic_batch: bool = True,
     dynamic_size: bool = False,
     *,
@@ -46,9 +52,10 @@ def export_onnx(
     ``class_names``, ``mean`` and ``std`` (`Preprocessing` says how they are used), and more.
 
     Args:
-        model: an InternImage, or another network of images that torch can export.
+        model: an InternImage, or another network of images that torch can export. One with a
+            method ``for_export``, such as a detector, is written as the network that it returns.
         path: the file. Weights beyond 2 GB lie beside it, in ``path.data``.
-        image_size: S in pixels; by default the size that the network knows, else 224.
+        image_size: S, or height and width, in pixels; by default what the network knows, else 224.
         dynamic_batch: the file takes any N; else one image.
         dynamic_size: the file takes images of any height and width.
         operator: what computes DCNv3. ``GridSample`` is for runtimes without ``DeformConv``; it
@@ -60,6 +67,13 @@ def export_onnx(
     if operator not in get_args(Operator):
         raise ValueError(f"operator: wanted DeformConv or GridSample, got {operator!r}")
     require("onnx", "onnxscript")
+    if (for_export := getattr(model, "for_export", None)) is not None:
+        if dynamic_batch or dynamic_size:
+            raise ValueError(
+                f"{type(model).__name__} is written for one image of one size: give "
+                "dynamic_batch=False, and no dynamic_size"
+            )
+        model = for_export()
     program = export_program(
         model, image_size, dynamic_batch=dynamic_batch, dynamic_size=dynamic_size
     )
@@ -78,7 +92,7 @@ def export_onnx(
             opset_version=OPSET,
             input_names=["images"],
             output_names=_output_names(model),
-            custom_translation_table={dcnv3: deform_conv},
+            custom_translation_table={dcnv3: deform_conv, **getattr(model, "onnx_operators", {})},
             verbose=False,
         )
     assert written is not None, "the exporter returns a program when it is given no file"
@@ -107,10 +121,10 @@ def _has_fixed_windows(program: ExportedProgram) -> bool:
 def _output_names(model: nn.Module) -> list[str]:
     if isinstance(model, InternImage) and model.head is None:
         return [f"stage{i}" for i in range(1, 5)]
-    return ["logits"]
+    return list(getattr(model, "onnx_outputs", ("logits",)))
 
 
-def _metadata(model: nn.Module, image_size: int | None) -> dict[str, str]:
+def _metadata(model: nn.Module, image_size: ImageSize | None) -> dict[str, str]:
     """What a program that runs the file must know, each as JSON."""
     known = to_metadata(description_of(model))
     return known | {"image_size": json.dumps(image_size or known_size(model))}

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -18,6 +18,9 @@ from internimage.description import description_of, to_metadata
 from internimage.in_chans import RGB
 from internimage.lowering import grid_sample
 
+ImageSize = int | tuple[int, int]
+"""Side of a square, or height and width, in pixels."""
+
 DEFAULT_SIZE = 224
 """Pixels per side, for a network that does not know the size of its images."""
 
@@ -27,7 +30,7 @@ TRACED_SIDE = 64
 
 def export_program(
     model: nn.Module,
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
     *,
     dynamic_batch: bool = True,
     dynamic_size: bool = False,
@@ -38,25 +41,31 @@ def export_program(
 
     Args:
         model: a network of images. Its mode and weights stay as they are.
-        image_size: S in pixels; by default the size that the network knows, else 224.
+        image_size: S, or height and width, in pixels; by default what the network knows, else 224.
         dynamic_batch: the program takes any N; else one image.
         dynamic_size: the program takes images of any height and width, of more than 32 pixels.
 
     Raises:
-        ValueError: ``image_size`` is not a positive whole number.
+        ValueError: ``image_size`` is not one or two positive whole numbers.
     """
-    side = known_size(model) if image_size is None else image_size
-    if not isinstance(side, int) or side < 1:
-        raise ValueError(f"image_size: wanted a whole number of pixels, 1 or more, got {side!r}")
+    height, width = _sides(known_size(model) if image_size is None else image_size)
     sizes: dict[int, Any] = {0: Dim("batch")} if dynamic_batch else {}
     if dynamic_size:
-        side = max(side, TRACED_SIDE)
+        height, width = max(height, TRACED_SIDE), max(width, TRACED_SIDE)
         sizes |= {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     # A size of one is taken for fixed, so a dynamic batch is traced with two images.
-    shape = (2 if dynamic_batch else 1, getattr(model, "in_chans", RGB), side, side)
+    shape = (2 if dynamic_batch else 1, getattr(model, "in_chans", RGB), height, width)
     images = torch.zeros(shape, device=next(model.parameters()).device)
     with _evaluated(model), torch.no_grad(), exporting():
         return torch.export.export(model, (images,), dynamic_shapes=(sizes,), strict=False)
+
+
+def _sides(image_size: Any) -> tuple[int, int]:
+    sides = image_size if isinstance(image_size, tuple) else (image_size, image_size)
+    if len(sides) != 2 or any(type(side) is not int or side < 1 for side in sides):
+        wanted = "a whole number of pixels, 1 or more, or height and width"
+        raise ValueError(f"image_size: wanted {wanted}, got {image_size!r}")
+    return cast(tuple[int, int], sides)
 
 
 @contextmanager

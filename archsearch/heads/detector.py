@@ -91,6 +91,12 @@ class Detector(nn.Module):
             boxes = next_proposals(stage, samples, logits, deltas, sizes)
         return losses
 
+    def for_export(self) -> nn.Module:
+        """The network that ONNX files are written of: one image, outputs of fixed numbers."""
+        from archsearch.heads.fixed import FixedDetector  # imports this module
+
+        return FixedDetector(self)
+
     @torch.no_grad()
     def predict(
         self,

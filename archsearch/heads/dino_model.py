@@ -98,13 +98,29 @@ class DINO(nn.Module):
 
         Arguments and errors as of `archsearch.heads.detector.Detector.predict`; no masks.
         """
+        found = self.likeliest(images, sizes, originals)
+        return [one[~is_empty(one.boxes)] for one in found]
+
+    def for_export(self) -> nn.Module:
+        """The network that ONNX files are written of: one image, outputs of fixed numbers."""
+        from archsearch.heads.fixed import FixedDINO  # imports this module
+
+        return FixedDINO(self)
+
+    def likeliest(
+        self,
+        images: Tensor,
+        sizes: Sequence[Size] | None = None,
+        originals: Sequence[Size] | None = None,
+    ) -> list[Detections]:
+        """As `predict`, with empty boxes: every image has the same number."""
         sizes = checked_sizes(images, sizes)
         originals = sizes if originals is None else checked_sizes(images, originals)
         memory = self.encode(self.backbone(images), sizes, _sides(images))
         _, boxes = self.proposed(memory)
         last = self.decoder(memory, boxes, self._contents(boxes))[-1]
         parts = zip(last.logits, last.boxes, originals, strict=True)
-        return [_detected(*part) for part in parts]
+        return [_likeliest(*part) for part in parts]
 
     def losses(
         self,
@@ -221,11 +237,10 @@ def _named(prefix: str, losses: Losses) -> Losses:
     return {f"{prefix}_{name}": loss for name, loss in losses.items()}
 
 
-def _detected(classes: Tensor, boxes: Tensor, size: Size) -> Detections:
+def _likeliest(classes: Tensor, boxes: Tensor, size: Size) -> Detections:
     """The likeliest pairs of query and class of an image, in pixels of ``size``."""
     scores, index = classes.sigmoid().flatten().topk(min(NUM_DETECTIONS, classes.numel()))
     height, width = size
     scale = boxes.new_tensor((width, height, width, height))
     found = clipped(corners(boxes[index // classes.shape[1]]) * scale, size)
-    detections = Detections(found, scores, index % classes.shape[1], None)
-    return detections[~is_empty(found)]
+    return Detections(found, scores, index % classes.shape[1], None)

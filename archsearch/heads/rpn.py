@@ -96,11 +96,15 @@ class RPN(nn.Module):
         """
         return [self._proposals_of(predictions, n, size) for n, size in enumerate(sizes)]
 
-    def _proposals_of(self, predictions: Predictions, n: int, size: Size) -> Tensor:
-        parts = [
+    def candidates(self, predictions: Predictions, n: int = 0) -> list[tuple[Tensor, Tensor]]:
+        """Boxes and logits of each level of an image before suppression, not yet cut."""
+        return [
             _candidates(logits[n], deltas[n], anchors, CANDIDATES[self.training])
             for logits, deltas, anchors in predictions.by_level()
         ]
+
+    def _proposals_of(self, predictions: Predictions, n: int, size: Size) -> Tensor:
+        parts = self.candidates(predictions, n)
         boxes, scores = (torch.cat(values) for values in zip(*parts, strict=True))
         levels = torch.cat([torch.full_like(s, i) for i, (_, s) in enumerate(parts)])
         boxes = clipped(boxes, size)
