@@ -13,17 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from archsearch.heads.boxes import Size, clipped, decoded, is_empty
+from archsearch.heads.fixed import FixedDetector
 from archsearch.heads.fpn import FPN
-from archsearch.heads.instances import Detections, Instances
+from archsearch.heads.instances import (
+    MIN_SCORE,
+    NMS_IOU,
+    NUM_DETECTIONS,
+    Detections,
+    Instances,
+)
 from archsearch.heads.losses import Losses
 from archsearch.heads.masks import pasted
 from archsearch.heads.matching import Target
 from archsearch.heads.nms import grouped_nms
 from archsearch.heads.rpn import RPN
 from archsearch.heads.stage import Sample, Stage
-
-MIN_SCORE, NMS_IOU, NUM_DETECTIONS = 0.05, 0.5, 100
-"""Detections of an image: lowest score, threshold of the suppression per class, largest number."""
 
 
 class Detector(nn.Module):
@@ -93,9 +97,7 @@ class Detector(nn.Module):
 
     def for_export(self) -> nn.Module:
         """The network that ONNX files are written of: one image, outputs of fixed numbers."""
-        from archsearch.heads.fixed import FixedDetector  # imports this module
-
-        return FixedDetector(self)
+        return FixedDetector(self.backbone, self.fpn, self.rpn, self._stages())
 
     @torch.no_grad()
     def predict(

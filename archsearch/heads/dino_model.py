@@ -13,7 +13,7 @@ Shapes: N images, T positions of all levels, Q queries, C channels, K classes.
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -103,8 +103,6 @@ class DINO(nn.Module):
 
     def for_export(self) -> nn.Module:
         """The network that ONNX files are written of: one image, outputs of fixed numbers."""
-        from archsearch.heads.fixed import FixedDINO  # imports this module
-
         return FixedDINO(self)
 
     def likeliest(
@@ -206,6 +204,24 @@ def _config(theirs: Any, sizes: Sizes) -> Any:
         disable_custom_kernels=True,
         attn_implementation="sdpa",
     )
+
+
+class FixedDINO(nn.Module):
+    """The detections of `DINO.predict` for one image; an empty box has a score of zero.
+
+    ``forward`` takes ``(1, 3, H, W)`` and returns ``boxes`` ``(M, 4)`` in its pixels, ``scores``
+    ``(M,)`` and ``labels`` ``(M,)``.
+    """
+
+    onnx_outputs: ClassVar[tuple[str, ...]] = ("boxes", "scores", "labels")
+
+    def __init__(self, detector: DINO) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (found,) = self.detector.likeliest(images)
+        return found.boxes, found.scores * ~is_empty(found.boxes), found.labels
 
 
 def _sides(images: Tensor) -> Size:

@@ -1,4 +1,4 @@
-"""Detectors of one image whose outputs have fixed numbers, for ONNX.
+"""A two-stage detector of one image whose outputs have fixed numbers, for ONNX.
 
 What `Detector.predict` leaves out keeps its position here, with a score of minus infinity until the
 end, where it becomes zero.
@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from archsearch.heads.backbone import STRIDES
 from archsearch.heads.boxes import Size, clipped, decoded, full_precision, is_empty
-from archsearch.heads.detector import MIN_SCORE, NMS_IOU, NUM_DETECTIONS, Detector
-from archsearch.heads.dino_model import DINO
+from archsearch.heads.instances import MIN_SCORE, NMS_IOU, NUM_DETECTIONS
 from archsearch.heads.onnx_operators import OPERATORS, kept, pooled
 from archsearch.heads.region_heads import BOX_SIDE, MASK_SIDE
 from archsearch.heads.roi_align import levels_of
 from archsearch.heads.rpn import NMS_IOU as PROPOSAL_IOU
-from archsearch.heads.rpn import NUM_PROPOSALS
+from archsearch.heads.rpn import NUM_PROPOSALS, RPN
 from archsearch.heads.stage import Stage
 
 
@@ -29,30 +28,32 @@ class FixedDetector(nn.Module):
     ``forward`` takes one image ``(1, 3, H, W)`` and returns ``boxes`` ``(100, 4)`` in its pixels,
     ``scores`` ``(100,)`` that fall, ``labels`` ``(100,)``, and ``masks`` ``(100, 28, 28)``: the
     probabilities of a mask inside its box. An entry with a score of zero is no detection. There are
-    less than 100 entries if an image has room for less.
+    less than 100 entries if an image has room for less. The arguments are those of `Detector`.
     """
 
     onnx_outputs: ClassVar[tuple[str, ...]] = ("boxes", "scores", "labels", "masks")
     onnx_operators: ClassVar[Mapping[Any, Any]] = OPERATORS
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(
+        self, backbone: nn.Module, fpn: nn.Module, rpn: RPN, stages: Sequence[Stage]
+    ) -> None:
         super().__init__()
-        self.detector = detector
+        self.backbone, self.fpn, self.rpn = backbone, fpn, rpn
+        self.stages = nn.ModuleList(stages)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         size = (int(images.shape[2]), int(images.shape[3]))
-        detector = self.detector
-        levels = cast(list[Tensor], detector.fpn(detector.backbone(images)))
+        levels = cast(list[Tensor], self.fpn(self.backbone(images)))
         boxes, scores, labels = self._detections(levels, *self._proposals(levels, size), size)
         return boxes, scores, labels, self._masks(levels, boxes, labels)
 
     def _stages(self) -> list[Stage]:
-        return cast(list[Stage], list(self.detector.stages))
+        return cast(list[Stage], list(self.stages))
 
     def _proposals(self, levels: list[Tensor], size: Size) -> tuple[Tensor, Tensor]:
         """Boxes ``(R, 4)``, and which of them ``(R,)`` are proposals."""
-        rpn = self.detector.rpn
-        parts = [(clipped(b, size), s) for b, s in rpn.candidates(rpn(levels))]
+        candidates = self.rpn.candidates(self.rpn(levels))
+        parts = [(clipped(b, size), s) for b, s in candidates]
         boxes, scores = torch.cat([b for b, _ in parts]), torch.cat([_kept(*p) for p in parts])
         scores, best = scores.topk(min(NUM_PROPOSALS, len(scores)))
         return boxes[best], scores.isfinite()
@@ -77,24 +78,6 @@ class FixedDetector(nn.Module):
         bins, rows = _bins(levels, boxes, MASK_SIDE), torch.arange(len(labels))
         masks = [full_precision(stage.mask_head(bins))[rows, labels] for stage in self._stages()]
         return torch.stack([mask.sigmoid() for mask in masks]).mean(0)
-
-
-class FixedDINO(nn.Module):
-    """The detections of `DINO.predict` for one image; an empty box has a score of zero.
-
-    ``forward`` takes ``(1, 3, H, W)`` and returns ``boxes`` ``(M, 4)`` in its pixels, ``scores``
-    ``(M,)`` and ``labels`` ``(M,)``.
-    """
-
-    onnx_outputs: ClassVar[tuple[str, ...]] = ("boxes", "scores", "labels")
-
-    def __init__(self, detector: DINO) -> None:
-        super().__init__()
-        self.detector = detector
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (found,) = self.detector.likeliest(images)
-        return found.boxes, found.scores * ~is_empty(found.boxes), found.labels
 
 
 def _best(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:

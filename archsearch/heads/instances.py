@@ -10,6 +10,9 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+MIN_SCORE, NMS_IOU, NUM_DETECTIONS = 0.05, 0.5, 100
+"""Detections of an image: lowest score, threshold of the suppression per class, largest number."""
+
 
 class _PerObject:
     """Base of both: tensors of M entries each, which are checked, moved and selected together."""

@@ -1,5 +1,6 @@
 """Detectors of fixed outputs: the detections of `predict`, also in onnxruntime."""
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from archsearch.heads.detector import Detector
-from archsearch.heads.fixed import FixedDetector
 from archsearch.heads.masks import pasted
 from archsearch.heads.onnx_operators import kept
 from internimage.onnx import export_onnx
@@ -34,6 +34,11 @@ def detector(name: str, background: float) -> Detector:
     return model
 
 
+def fixed(model: Detector) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    network: Callable[[Tensor], tuple[Tensor, ...]] = model.for_export()
+    return network
+
+
 def image(seed: int) -> Tensor:
     return torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(seed))
 
@@ -44,7 +49,7 @@ def test_detections_are_those_of_the_detector_filled_up_by_zeros(case: str) -> N
     name, background, (fewest, most) = CASES[case]
     model = detector(name, background)
     (expected,) = model.predict(image(0))
-    boxes, scores, labels, masks = FixedDetector(model)(image(0))
+    boxes, scores, labels, masks = fixed(model)(image(0))
     found = len(expected)
     assert fewest <= found <= most
     assert (boxes.shape, masks.shape) == ((100, 4), (100, 28, 28))
@@ -105,7 +110,7 @@ def test_onnxruntime_finds_the_same_objects(case: str, tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(path)
     assert [o.name for o in session.get_outputs()] == ["boxes", "scores", "labels", "masks"]
     for seed in range(3):
-        expected = FixedDetector(model)(image(seed))
+        expected = fixed(model)(image(seed))
         got = [torch.from_numpy(a) for a in session.run(None, {"images": image(seed).numpy()})]
         assert fewest <= int((expected[1] > 0).sum()) <= most
         assert torch.equal(got[2], expected[2])
