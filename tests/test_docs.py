@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -74,10 +75,11 @@ def test_the_commands_for_the_network_of_a_user_work(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_an_exported_network_classifies_with_onnxruntime_and_pillow_only(tmp_path: Path) -> None:
+def test_an_exported_network_classifies_with_onnxruntime_and_pillow_only(
+    tmp_path: Path, run_cli: Any
+) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
-    import internimage
     from archsearch.deployment.predict import predict
     from archsearch.deployment.trained import open_classifier
     from archsearch.families.internimage import Variant
@@ -87,7 +89,7 @@ def test_an_exported_network_classifies_with_onnxruntime_and_pillow_only(tmp_pat
 
     train_full(Variant(16, 8, 1, 1), SHORT, "digits", tmp_path)
     weights, paths = tmp_path / WEIGHTS, [tmp_path / f"{i}.png" for i in range(3)]
-    internimage.export_onnx(internimage.load(weights), tmp_path / "m.onnx")
+    assert run_cli("export", str(weights), "--onnx", str(tmp_path / "m.onnx"))[0] == 0
     for pixels, path in zip(load("digits").test.pixels, paths, strict=False):
         Image.fromarray(pixels[0]).save(path)
     predictions = predict(open_classifier(str(weights)), paths)

@@ -109,3 +109,31 @@ def test_what_the_head_of_h_cannot_do_is_refused() -> None:
         model.reset_classifier(0, "")
     with pytest.raises(ValueError, match="wanted NCHW, got 'NHWC'"):
         model.forward_intermediates(IMAGES, output_fmt="NHWC")
+
+
+@pytest.mark.filterwarnings("ignore")  # torch deprecates tracing
+def test_a_traced_network_takes_other_numbers_of_images() -> None:
+    model = small(num_classes=5)
+    traced = torch.jit.trace(model, IMAGES[:1])  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(traced(IMAGES), model(IMAGES))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of transformers
+def test_transformers_takes_it_as_a_backbone_of_upernet() -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.TimmBackboneConfig(
+        backbone="internimage_t", out_indices=(0, 1, 2, 3), use_pretrained_backbone=False
+    )
+    backbone = transformers.AutoBackbone.from_config(config)
+    maps = backbone(IMAGES).feature_maps
+    assert backbone.channels == [m.shape[1] for m in maps] == [64, 128, 256, 512]
+    config = transformers.UperNetConfig(
+        backbone_config=config, hidden_size=16, num_labels=7, auxiliary_in_channels=256,
+        auxiliary_channels=16,
+    )  # fmt: skip
+    segmenter = transformers.UperNetForSemanticSegmentation(config).train()
+    output = segmenter(IMAGES, labels=torch.randint(0, 7, (2, 64, 64)))
+    assert output.logits.shape == (2, 7, 64, 64)
+    output.loss.backward()
+    assert all(p.grad is not None for p in segmenter.parameters())
