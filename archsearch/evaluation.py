@@ -42,7 +42,7 @@ class SavedNetwork:
     """A trained network in evaluation mode.
 
     ``recipe`` is None if the weights do not come with it, ``data`` and ``result`` if they are not
-    of a run.
+    of a run. ``trained_on`` is the data of the training, if it is known.
     """
 
     label: str
@@ -52,6 +52,7 @@ class SavedNetwork:
     recipe: Recipe | None = None
     data: str | None = None
     result: TrialResult | None = None
+    trained_on: Data | None = None
 
     @property
     def image_size(self) -> int | None:
@@ -106,7 +107,9 @@ def _from_trial(run: Path, result: TrialResult) -> SavedNetwork:
     built = Built(trial.variant, recipe, num_classes, trial.task)
     model = built.network(measured_weights(checkpoint[1]), folder.path)
     label = f"{trial.variant.name}, seed {trial.seed}"
-    return SavedNetwork(label, model, num_classes, trial.task, recipe, trial.data.name, result)
+    return SavedNetwork(
+        label, model, num_classes, trial.task, recipe, trial.data.name, result, trial.data
+    )
 
 
 def measure(

@@ -56,7 +56,7 @@ def write_onnx(
     """Write a trained network as ONNX, and compare it with the network on its held-out images.
 
     Args:
-        network: of a run if it is checked or quantized, because that needs its data.
+        network: one that knows its data, if it is checked or quantized.
         path: the file; it is written only if it passes the check.
         int8: quantize weights and activations (static, by training images); implies the check.
         check: run the file with onnxruntime; the result is returned.
@@ -111,12 +111,13 @@ def _batches(
     network: SavedNetwork, split: str, most: int | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Inputs and labels of the training (``train``) or held-out (``val``) images."""
-    if network.result is None:
+    if network.trained_on is None or network.recipe is None:
         raise ValueError(
-            f"{network.label} does not know its data: give RUN:best or RUN:TRIAL to check it"
+            f"{network.label} does not know its data: to check it, give RUN:best, RUN:TRIAL, or "
+            "the weights in the folder of their training"
         )
-    trial = network.result.trial
-    splits = trial.task.prepare(trial.data, trial.recipe, torch.device("cpu"))
+    cpu = torch.device("cpu")
+    splits = network.task.prepare(network.trained_on, network.recipe, cpu)
     indices = getattr(splits, split)[:most]
     for batch in splits.read(even_parts(indices, BATCH)):
         yield splits.plain(batch)

@@ -1,7 +1,11 @@
 """The trained classifiers that are deployed, with their classes and preprocessing."""
 
+from dataclasses import replace
+from pathlib import Path
+
 from archsearch.evaluation import SavedNetwork, open_saved
-from archsearch.running.described import describe_weights
+from archsearch.running.described import describe_weights, recipe_digest
+from archsearch.running.train_full import data_and_recipe
 from archsearch.storage.files import log
 from archsearch.tasks.classification import CLASSIFICATION
 from archsearch.training.images import DataError
@@ -24,9 +28,12 @@ def open_described(name: str) -> SavedNetwork:
     """As `open_saved`; a network of a run gets its description.
 
     The classes and the preprocessing are those of its data. Without the data they stay unknown,
-    with a warning in the log.
+    with a warning in the log. The weights of a full training get the recipe and the data of the
+    training, if they lie in its folder.
     """
     saved = open_saved(name)
+    if saved.trained_on is None:
+        return _with_training(saved, Path(name))
     if saved.result is not None:
         trial, record = saved.result.trial, saved.result.record
         try:
@@ -36,6 +43,14 @@ def open_described(name: str) -> SavedNetwork:
             return saved
         saved.model.description = known  # type: ignore[assignment]
     return saved
+
+
+def _with_training(saved: SavedNetwork, weights: Path) -> SavedNetwork:
+    """The network with data and recipe; as it is if these are not those of its description."""
+    stored = data_and_recipe(weights)
+    if stored is None or description_of(saved.model).recipe != recipe_digest(stored[1]):
+        return saved
+    return replace(saved, trained_on=stored[0], recipe=stored[1])
 
 
 def preprocessing_of(network: SavedNetwork) -> Preprocessing:

@@ -20,14 +20,19 @@ def describe_weights(
     Raises:
         DataError: the data is missing, or other data than the training had.
     """
-    settings = {key: value for key, value in recipe.to_dict().items() if key != "name"}
-    digest = hashlib.sha256(canonical_json(settings).encode()).hexdigest()[:16]
+    digest = recipe_digest(recipe)
     commit = "" if record is None else record.versions.get("commit", "")
     if task != CLASSIFICATION:
         return Description(variant=variant.name, recipe=digest, commit=commit)
     dataset = load_verified(data)
     images = preprocessing(dataset, recipe.image_size)
     return Description(dataset.classes, images, variant.name, digest, commit)
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """Sixteen hex digits of everything in a recipe but its name."""
+    settings = {key: value for key, value in recipe.to_dict().items() if key != "name"}
+    return hashlib.sha256(canonical_json(settings).encode()).hexdigest()[:16]
 
 
 def preprocessing(dataset: Dataset, image_size: int) -> Preprocessing:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from archsearch.core.family import Family, variant_to_dict
@@ -38,6 +39,9 @@ REQUEST = "request.json"
 OLD_REQUEST = "asked.json"
 """The name of `REQUEST` in folders of earlier versions; they are resumed."""
 
+RECIPE = "recipe."
+"""How the names of a recipe's fields begin in an identity."""
+
 
 @dataclass(frozen=True)
 class TrainingRequest:
@@ -52,7 +56,7 @@ class TrainingRequest:
 
     def identity(self) -> dict[str, Any]:
         """What may not change on resume; paths and the recipe's name may."""
-        values = {f"recipe.{k}": v for k, v in self.recipe.to_dict().items() if k != "name"}
+        values = {RECIPE + k: v for k, v in self.recipe.to_dict().items() if k != "name"}
         values |= {f"network.{k}": v for k, v in self._network().items()}
         values |= {f"task.{k}": v for k, v in self.task.to_dict().items()}
         start = None if self.start is None else self.start.sha256
@@ -73,6 +77,32 @@ class _StoredRequest:
     """What is read of request.json."""
 
     identity: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _StoredTraining(_StoredRequest):
+    """What is read of request.json to use the network."""
+
+    recipe: str
+    data: Data
+
+    def trained_by(self) -> Recipe:
+        """The recipe, from the identity."""
+        values = {k.removeprefix(RECIPE): v for k, v in self.identity.items() if RECIPE in k}
+        return msgspec.convert({**values, "name": self.recipe}, Recipe)
+
+
+def data_and_recipe(weights: Path) -> tuple[Data, Recipe] | None:
+    """What a network was trained on and how, if its file lies where the training wrote it.
+
+    Raises:
+        ValueError: the request of the training is damaged.
+    """
+    path = weights.with_name(REQUEST)
+    if weights.name != WEIGHTS or not path.is_file():
+        return None
+    request = read_typed(path, _StoredTraining)
+    return request.data, request.trained_by()
 
 
 def training_folder(path: Path) -> TrialFolder:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from shutil import copy
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from archsearch.deployment.predict import image_input, predict
 from archsearch.deployment.trained import open_classifier
 from archsearch.families.convnext import ConvNeXt
 from archsearch.families.internimage import Variant
+from archsearch.running.train_full import WEIGHTS, train_full
 from archsearch.running.train_trial import train_trial
 from archsearch.storage.study_folder import StudyFolder
 from archsearch.study import Study
@@ -24,6 +26,7 @@ from archsearch.training.images import DataError, Images
 from archsearch.training.loader import _Photos
 from internimage.description import Preprocessing
 from internimage.program import write_program
+from tests.training.trainings import SHORT
 
 
 def trained(path, variant):
@@ -154,6 +157,27 @@ def test_a_checked_file_keeps_the_accuracy(run, tmp_path, run_cli):
     assert row["accuracy_before"] == row["accuracy_after"] == pytest.approx(accuracy)
     assert row["error"] < 1e-5
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_the_weights_of_a_full_training_know_their_images_in_its_folder(tmp_path):
+    out = tmp_path / "winner"
+    record = train_full(Variant(16, 8, 1, 1), SHORT, "digits", out)
+    network = open_classifier(str(out / WEIGHTS))
+    assert network.recipe == SHORT
+    right = [
+        (network.model(images).argmax(-1) == labels).float()
+        for images, labels in onnx_export._batches(network, "val")
+    ]
+    accuracy = 100 * torch.cat(right).mean().item()
+    assert len(torch.cat(right)) == network.trained_on.num_val
+    assert accuracy == pytest.approx(record.metrics["val_accuracy"])
+    for other in ("moved.safetensors", f"other/{WEIGHTS}"):
+        (tmp_path / other).parent.mkdir(exist_ok=True)
+        copy(out / WEIGHTS, tmp_path / other)
+        assert open_classifier(str(tmp_path / other)).trained_on is None
+    train_full(Variant(16, 8, 1, 1), replace(SHORT, lr=2e-3), "digits", tmp_path / "second")
+    copy(out / WEIGHTS, tmp_path / "second" / WEIGHTS)
+    assert open_classifier(str(tmp_path / "second" / WEIGHTS)).trained_on is None
 
 
 @pytest.mark.slow
