@@ -52,9 +52,7 @@ def test_a_file_says_how_many_channels_its_network_has(path: Path, tmp_path: Pat
         gray(IMAGES.expand(-1, 3, -1, -1))
     back = load(tmp_path / "gray.safetensors", in_chans=3)
     assert torch.allclose(back.state_dict()[CONV].sum(1), gray.state_dict()[CONV][:, 0])
-    graph = export_program(gray, 32).graph_signature
-    assert graph.user_inputs
-    assert export_program(gray, 32).example_inputs[0][0].shape == (2, 1, 32, 32)
+    assert export_program(gray, (32, 64)).example_inputs[0][0].shape == (2, 1, 32, 64)
 
 
 @pytest.mark.parametrize(("mean", "kept"), [((0.5,), True), ((0.5, 0.4, 0.3), False)])

@@ -146,7 +146,7 @@ def test_a_network_is_exported_at_the_size_that_it_knows() -> None:
     assert known_size(model) == 48
 
 
-@pytest.mark.parametrize("side", [0, -1, 2.5, "224"])
+@pytest.mark.parametrize("side", [0, -1, 2.5, "224", True, (32, 0), (32, 32, 32), [32, 32]])
 def test_a_wrong_size_is_refused(side: Any) -> None:
     with pytest.raises(ValueError, match="image_size: wanted a whole number of pixels"):
         export_program(InternImage(SMALL), side)

@@ -16,6 +16,8 @@ import torch
 import internimage
 from archsearch.core.interrupted import Interrupted
 from archsearch.families.internimage import Variant
+from archsearch.networks import find_variant
+from archsearch.running.initial_weights import CLASSIFIER, fitting
 from archsearch.running.train_full import (
     OLD_REQUEST,
     REQUEST,
@@ -35,7 +37,7 @@ from archsearch.training.data import DataError, describe, load
 from archsearch.training.measure import measure_test
 from archsearch.training.memory import check_fits
 from archsearch.training.spawn import run_in_processes
-from internimage import Preprocessing, load_weights
+from internimage import PRESETS, Preprocessing, load_weights
 from tests.internimage.plain_network import released_state
 from tests.processes import Process, has_ended, wait_for
 from tests.training.trainings import SHORT, TINY, after
@@ -133,6 +135,14 @@ def test_a_released_checkpoint_is_fine_tuned_and_its_digest_identifies_the_train
     for folder in ("out", "of a backbone"):
         weights = load_weights(tmp_path / folder / WEIGHTS).state_dict()
         assert torch.allclose(weights["levels.3.norm.bias"], released["levels.3.norm.0.bias"])
+
+
+def test_every_released_checkpoint_fits_its_network_but_for_the_classes():
+    for name, preset in PRESETS.items():
+        with torch.device("meta"):
+            own = find_variant(name).build_for(10, SHORT).state_dict()
+            released = internimage.InternImage(preset.config).state_dict()
+        assert own.keys() - fitting(released, own, "x.pth").keys() == CLASSIFIER
 
 
 def test_a_training_of_an_earlier_version_that_stored_the_path_of_its_start_resumes(tmp_path):
