@@ -76,7 +76,9 @@ def test_a_failure_is_said_once_with_the_command(
     trackers = exports(tmp_path / "g" / "pilot", said, run=tmp_path / "g")
     trackers.add()
     wait_for(lambda: trackers.poll() or said)
+    began = time.monotonic()
     trackers.close()
+    assert time.monotonic() - began < live.FINAL_SECONDS / 2  # it is not tried again and again
     (message,) = said
     assert "TensorBoard was not written: the disk is full." in message
     assert message.endswith(f"archsearch export {tmp_path / 'g'} --tensorboard tb")
