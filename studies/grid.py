@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from archsearch.core.budget import Budget
+from archsearch.core.cell import Cell
 from archsearch.core.recipe import Recipe
 from archsearch.families.internimage import ORIGIN, Variant
 from archsearch.families.internimage_space import named_space
@@ -69,16 +70,23 @@ def study_of(
     Raises:
         ValueError: ``invalid`` is ``error`` and a cell is not exact.
     """
+    cells = plan(space, budget, invalid)
+    return replace(of_cells(space, cells, recipe, data, seeds), budget=budget)
+
+
+def of_cells(
+    space: Space, cells: tuple[Cell, ...], recipe: Recipe, data: str, seeds: tuple[int, ...]
+) -> Study:
+    """The study of the solved cells of a space."""
     return Study(
         name=study_name("grid", space.like),
         question=ABOUT.question if is_internimage(space.like) else question_of(space),
         source=source_text(space.like, ABOUT.source),
-        cells=plan(space, budget, invalid),
+        cells=cells,
         recipe=recipe,
         data=data,
         seeds=seeds,
         axes=axes_of(space),
-        budget=budget,
     )
 
 

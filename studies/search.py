@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from archsearch.core.budget import Budget
-from archsearch.core.plans import Numbers, Sampler, Search
+from archsearch.core.plans import Numbers, PredictedLatency, Sampler, Search
 from archsearch.core.recipe import Recipe
 from archsearch.families import template_to_dict
 from archsearch.families.internimage_space import SEARCH_SPACE
@@ -33,6 +33,7 @@ def study(
     objectives: Sequence[str] = (CLASSIFICATION.ranking_metric,),
     seed: int = 0,
     data: str = "digits",
+    latency: PredictedLatency | None = None,
 ) -> Study:
     """A search by Optuna: it plans no cells; the records determine the next trial.
 
@@ -65,6 +66,7 @@ def study(
             num_trials,
             budget.tolerance,
             template_to_dict(space.like),
+            latency,
         ),
     )
 

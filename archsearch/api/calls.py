@@ -19,6 +19,7 @@ from archsearch.api.keywords import (
     options_of,
     signature_of,
 )
+from archsearch.api.latency import planned_of, train_planned
 from archsearch.api.options import Launch, Training, parse_key_values
 from archsearch.api.requests import Grid, Scale, Search
 from archsearch.api.run import Run
@@ -42,9 +43,9 @@ def _call_for(kind: type[Grid | Scale | Search]) -> Callable[..., Run]:
         check_keywords(options, kind, Training, Launch)
         request, training = from_options(kind, options), from_options(Training, options)
         study, launch = evaluate_all(
-            lambda: request.study(training), from_options(Launch, options).checked
+            lambda: planned_of(request, training), from_options(Launch, options).checked
         )
-        return Run(train_and_report(study, launch, command_of(kind, options)).path)
+        return Run(train_planned(study, launch, command_of(kind, options)).path)
 
     call.__name__ = call.__qualname__ = kind.__name__.lower()
     call.__doc__ = f"{cleandoc(kind.__doc__ or '')}\n\nRepeat the call to resume a stopped run."

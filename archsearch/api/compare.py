@@ -116,10 +116,7 @@ class _Stages:
         earlier: "StudyFolder | None" = None,
     ) -> "tuple[StudyFolder, Mapping[State, int]]":
         """Train one stage in ``path``, in the time that is left."""
-        launch = replace(self.launch, out=path)
-        if launch.max_hours is not None:
-            spent = (time.monotonic() - self._started) / 3600
-            launch = replace(launch, max_hours=max(launch.max_hours - spent, 1e-6))
+        launch = replace(self.launch, out=path).later(self._started)
         return train_study(
             study, self.data, launch, path, self.command,
             later=later, earlier=earlier, run=self.path,

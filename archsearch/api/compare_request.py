@@ -1,7 +1,6 @@
 """The request for a comparison of families: its options, and the plan that they make."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -117,7 +116,7 @@ def parse_budget(text: str, by: By | None, tolerance: float) -> Budget | StepBud
     Raises:
         ValueError: for a text that is no budget, or one whose unit is not that of ``by``.
     """
-    if by == "seconds" or (by is None and re.search(r"\d\s*[um]?s\s*$", text)):
+    if by == "seconds" or (by is None and StepBudget.is_time(text)):
         return StepBudget.parse(text, tolerance)
     if by is None:
         return Budget.parse(text, tolerance)

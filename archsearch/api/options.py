@@ -1,8 +1,9 @@
 """Options that several studies share: how their cells are trained, and where."""
 
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -180,6 +181,13 @@ class Launch:
         if errors:
             raise InputErrors(errors)
         return self
+
+    def later(self, started: float) -> "Launch":
+        """Return these options in the time that is left since ``started`` (`time.monotonic`)."""
+        if self.max_hours is None:
+            return self
+        spent = (time.monotonic() - started) / 3600
+        return replace(self, max_hours=max(self.max_hours - spent, 1e-6))
 
     def resources(self, threads: int) -> RunnerOptions:
         """How many trials of ``threads`` CPU threads run, and on what."""

@@ -6,7 +6,7 @@ Each request class holds the options of one command; its `study` returns the stu
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from archsearch.api.families import FamilyOptions, SpaceOptions, parse_axes
 from archsearch.api.keywords import evaluate_all, option
@@ -15,17 +15,27 @@ from archsearch.core import plans
 from archsearch.core.budget import DEFAULT_TOLERANCE, Budget
 from archsearch.core.family import Family
 from archsearch.core.numbers import LARGEST, quoted
+from archsearch.core.plans import PredictedLatency
 from archsearch.families import DEFAULT
 from archsearch.families.internimage import SCALED_ORIGIN, Variant, parse_variant
 from archsearch.families.internimage_space import SEARCH_SPACE, named_space
+from archsearch.latency.target import Target
 from archsearch.space import scaling
 from archsearch.space.grid import Invalid, Space
 from archsearch.space.scaling import check_factors
+from archsearch.space.step_budget import StepBudget
 from archsearch.study import Study
 from archsearch.tasks.classification import CLASSIFICATION
 
+if TYPE_CHECKING:
+    from archsearch.studies.latency import LatencyGrid, LatencySearch
+
 BUDGET_HELP = "Give all models this size: 30M (parameters), 5G (multiply-adds), ..."
 TOLERANCE_HELP = "Allow models to miss the budget by this fraction."
+TARGET_HELP = (
+    "Measure latency on this processor with torch (cpu) or onnxruntime, or by a command that takes "
+    "an ONNX file and prints seconds"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +53,44 @@ class Grid(SpaceOptions):
     )
     invalid: Invalid = option("repair", "Repair, skip or refuse the cells that break a rule.")
     tolerance: float = option(DEFAULT_TOLERANCE, TOLERANCE_HELP)
+    target: str | None = option(
+        None,
+        f"{TARGET_HELP}; the budget is then a latency, such as 5ms.",
+        metavar="cpu|onnxruntime|CMD",
+    )
+
+    def planned(self, training: Training) -> "Study | LatencyGrid":
+        """Return the study of this request, or the grid to measure first.
+
+        Raises:
+            ValueError: naming every wrong option.
+        """
+        if self.target is None and not StepBudget.is_time(self.budget):
+            return self.study(training)
+        from archsearch.studies.latency import LatencyGrid
+
+        budget, target, resolved, space = evaluate_all(
+            self._latency_budget, self._target, training.resolved, self._space
+        )
+        return LatencyGrid(
+            space=space, budget=budget, target=target, invalid=self.invalid, plan=resolved.plan,
+            **_training_arguments(resolved),
+        )  # fmt: skip
+
+    def _latency_budget(self) -> StepBudget:
+        if self.target is not None and not StepBudget.is_time(self.budget):
+            raise ValueError(
+                f"with a target the budget is a latency, such as 5ms, got {quoted(self.budget)}"
+            )
+        return StepBudget.parse(self.budget, self.tolerance, "the latency of one image")
+
+    def _target(self) -> str:
+        if self.target is None:
+            raise ValueError(
+                f"the budget {self.budget} is a latency: give its --target cpu, onnxruntime or a "
+                "command"
+            )
+        return Target.parse(self.target).text
 
     def study(self, training: Training) -> Study:
         """Return the study of this request.
@@ -142,8 +190,9 @@ class Search(SpaceOptions):
     objectives: str = option(
         CLASSIFICATION.ranking_metric,
         f"Optimize these metrics, such as {CLASSIFICATION.ranking_metric},macs; several give a "
-        "Pareto front.",
+        "Pareto front. latency needs a target.",
     )
+    target: str | None = option(None, f"{TARGET_HELP}.", metavar="cpu|onnxruntime|CMD")
     search_seed: int = option(0, "Use this seed for the proposals.")
     tolerance: float = option(DEFAULT_TOLERANCE, TOLERANCE_HELP)
 
@@ -155,18 +204,40 @@ class Search(SpaceOptions):
         """
         from archsearch.studies import search
 
-        budget, resolved, objectives, space, _ = evaluate_all(
+        budget, resolved, objectives, latency, space, _ = evaluate_all(
             lambda: Budget.parse(self.budget, self.tolerance),
             training.resolved,
             lambda: parse_metrics(self.objectives),
+            self._latency,
             self._space,
             self._check_numbers,
         )
         return search.study(
             recipe=resolved.recipe, budget=budget, num_trials=self.trials, over=self.over,
             sampler=self.sampler, objectives=objectives, seed=self.search_seed,
-            data=resolved.data, space=space,
+            data=resolved.data, space=space, latency=latency,
         )  # fmt: skip
+
+    def planned(self, training: Training) -> "Study | LatencySearch":
+        """Return the study of this request, or the search to measure first; raises as `study`."""
+        from archsearch.studies.latency import LatencySearch
+
+        study = self.study(training)
+        return study if self.target is None else LatencySearch(study)
+
+    def _latency(self) -> PredictedLatency | None:
+        is_objective = "latency" in self.objectives.replace(" ", "").split(",")
+        if is_objective and self.target is None:
+            raise ValueError(
+                "the objective latency is measured: give its --target cpu, onnxruntime or a command"
+            )
+        if self.target is None:
+            return None
+        if not is_objective:
+            raise ValueError(
+                f"a target is for latency: give --objectives {self.objectives},latency too"
+            )
+        return PredictedLatency(Target.parse(self.target).text, "")
 
     def _check_numbers(self) -> None:
         if not (1 <= self.trials <= LARGEST and 0 <= self.search_seed <= LARGEST):

@@ -53,7 +53,8 @@ def timed(
         times = _read(folder)
     families = replace(families, times={v: time.median for v, time in times.items()})
     check_cells(families)
-    _check_stable(families, budget, times)
+    chosen = [c.variant for cells in families.cells.values() for c in cells if c.variant]
+    check_stable({v.name: times[v] for v in chosen}, budget.tolerance, STEP_TIMES)
     return families
 
 
@@ -85,17 +86,17 @@ def _time(folder: "StudyFolder", launch: Launch) -> None:
     )
 
 
-def _check_stable(
-    families: Families, budget: StepBudget, times: "Mapping[Family, StepTime]"
-) -> None:
-    """Check that repeated times of the chosen networks agree as well as the budget's tolerance."""
-    chosen = [c.variant for cells in families.cells.values() for c in cells if c.variant]
-    spreads = {v.name: times[v].spread for v in chosen}
-    unstable = {name: s for name, s in spreads.items() if s > budget.tolerance}
+def check_stable(times: "Mapping[str, StepTime]", tolerance: float, folder: str) -> None:
+    """Check that repeated times of networks agree as well as the tolerance, a fraction.
+
+    Raises:
+        ValueError: they do not; the message says to repeat what is in ``folder``.
+    """
+    unstable = {name: time.spread for name, time in times.items() if time.spread > tolerance}
     if unstable:
         worst = ", ".join(f"{name} {spread:.0%}" for name, spread in unstable.items())
         raise ValueError(
             f"the times are not stable: the middle half of {len(REPEATS)} repeats spreads over "
-            f"more than the tolerance of {budget.tolerance:.0%} for {worst}. Leave the device "
-            f"idle, remove the folder {STEP_TIMES} and repeat, or give a larger --tolerance"
+            f"more than the tolerance of {tolerance:.0%} for {worst}. Leave the device "
+            f"idle, remove the folder {folder} and repeat, or give a larger --tolerance"
         )

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit
 
 from archsearch.api.downstream import Downstream, downstream_and_report
 from archsearch.api.keywords import evaluate_all, from_options
+from archsearch.api.latency import Planned, folder_of, measured_in, planned_of, train_planned
+from archsearch.api.live import say
 from archsearch.api.options import Launch, Training
 from archsearch.api.requests import Grid, Scale, Search, load_study
-from archsearch.api.session import train_and_report
 from archsearch.api.train import FullTraining, train_network
 from archsearch.cli.options import AsFormat, Format, PlanOnly, Run, command_line, with_options
 from archsearch.cli.output import print_json, print_rows
@@ -20,6 +21,9 @@ from archsearch.searching.planned_networks import check_networks
 from archsearch.space.grid import plan_rows, summary
 from archsearch.study import Study
 
+if TYPE_CHECKING:
+    from archsearch.studies.latency import LatencyGrid, LatencySearch
+
 SIGNS = {"alpha": "α", "beta": "β", "phi": "φ"}
 
 
@@ -27,9 +31,8 @@ def _study_command(kind: type, leave_out: tuple[str, ...] = ()) -> Callable[...,
     """Return the command of a request, with all its options and --plan."""
 
     def command(plan: PlanOnly = False, output: AsFormat = Format.table, **options: Any) -> None:
-        def study() -> Study:
-            training = from_options(Training, options)
-            return from_options(kind, options).study(training)
+        def study() -> Planned:
+            return planned_of(from_options(kind, options), from_options(Training, options))
 
         _plan_or_train(study, plan, output, options)
 
@@ -103,25 +106,47 @@ def downstream(
 
 
 def _plan_or_train(
-    make_study: Callable[[], Study], plan: bool, output: Format, options: dict[str, Any]
+    make_study: Callable[[], Planned], plan: bool, output: Format, options: dict[str, Any]
 ) -> None:
     study, launch = evaluate_all(make_study, from_options(Launch, options).checked)
-    if plan:
+    if plan and not isinstance(study, Study):
+        print_measured(study, launch, output)
+    elif plan:
         check_networks(study)
         print_plan(study, output)
     else:
         train_or_exit(study, launch)
 
 
-def train_or_exit(study: Study, launch: Launch) -> None:
+def train_or_exit(study: Planned, launch: Launch) -> None:
     """Train a study and write its reports.
 
     Raises:
         Exit: with 1 if a trial failed.
     """
-    folder = train_and_report(study, launch, command_line())
+    folder = train_planned(study, launch, command_line())
     if "failed" in folder.states().values():
         raise Exit(1)
+
+
+def print_measured(planned: "LatencyGrid | LatencySearch", launch: Launch, output: Format) -> None:
+    """Print what a run has measured, and the cells of a grid if these are solved by it."""
+    path = folder_of(planned, launch)
+    measured = measured_in(path)
+    if measured is None or not measured.times:
+        say(f"--plan measures nothing, and {path} has no measured latency: there is no plan yet")
+        return
+    is_solved = bool(measured.known.fitted) and not planned.to_measure(measured.known)
+    study = planned.study(measured) if is_solved else None
+    if study is not None and study.cells:
+        print_plan(study, output)
+        return
+    rows = [
+        {"network": v.name, "milliseconds": f"{1e3 * time.median:.3f}", "for": measured.purposes[v]}
+        for v, time in measured.times.items()
+    ]
+    print_json(rows) if output is Format.json else print_rows(rows, title="Measured latencies")
+    say("--plan measures nothing: this is what was measured so far")
 
 
 def print_plan(study: Study, output: Format) -> None:

@@ -71,6 +71,25 @@ def counted(variant: Buildable, height: int, width: int, num_classes: int) -> Va
     return kept(variant, f"cost {height}x{width} {num_classes}", count)
 
 
+Layers = Mapping[str, tuple[int, int, int]]
+"""Multiply-adds, output elements and calls of operators by name, as of `OperatorCounter`."""
+
+
+def counted_layers(variant: Buildable, height: int, width: int, num_classes: int) -> Layers:
+    """The layers of the built network for one image, whether or not its cost has a closed form.
+
+    Raises:
+        BuildFault: the network cannot be built or run.
+    """
+
+    def count() -> Values:
+        from archsearch.core.meta_cost import count
+
+        return count(Build(variant, num_classes), height, width).layers
+
+    return kept(variant, f"layers {height}x{width} {num_classes}", count)
+
+
 def counted_params(variant: Buildable, num_classes: int) -> int:
     """The parameters of the built network; raises as `counted_cost`."""
 

@@ -6,7 +6,7 @@ fails, everything is built on the meta device; if that fails too, because the fo
 values, the network is counted on the CPU.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, wraps
@@ -44,11 +44,15 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True)
 class Count:
-    """The cost of a network, whether that has all its multiply-adds, and a note on each doubt."""
+    """The cost of a network, whether that has all its multiply-adds, and a note on each doubt.
+
+    ``layers`` is as of `OperatorCounter`.
+    """
 
     cost: Cost
     is_complete: bool
     notes: tuple[str, ...]
+    layers: Mapping[str, tuple[int, int, int]]
 
 
 def count_module(build: Build, height: int, width: int) -> Cost:
@@ -193,7 +197,7 @@ def _count(model: nn.Module, device: str, height: int, width: int) -> Count:
         _forward(model, image)
     size = image_size(height, width)
     cost = Cost(_num_params(model), counter.macs, counter.activations, size)
-    return Count(cost, counter.is_complete, counter.notes())
+    return Count(cost, counter.is_complete, counter.notes(), counter.layers)
 
 
 def _is_lazy(model: nn.Module) -> bool:

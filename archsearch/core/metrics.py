@@ -14,7 +14,7 @@ PARTS = ("start", "steps", "calibration", "validation", "checkpoints", "test", "
 """The parts of a training's time: ``steps_seconds`` and so on among the metrics of its record.
 ``earlier`` is the time of a training that began before the parts were measured."""
 
-Source = Literal["metrics", "error", "budget", "trained", "record"]
+Source = Literal["metrics", "error", "budget", "trained", "record", "latency"]
 
 
 class RecordLike(Protocol):
@@ -34,9 +34,10 @@ class Metric:
 
     ``source`` says where the number comes from: ``metrics``, the record's metrics; ``error``, 100
     minus one of them; ``budget``, the cell's cost in the paper's counting (1000 classes at
-    224 x 224); ``trained``, the cost of the trained model; ``record``, the record itself.
-    ``field`` is its name in that source. A stored number is divided by ``scale`` to get ``unit``.
-    ``digits`` is the largest number of decimals to print.
+    224 x 224); ``trained``, the cost of the trained model; ``record``, the record itself;
+    ``latency``, among the metrics, measured or predicted. ``field`` is its name in that source. A
+    stored number is divided by ``scale`` to get ``unit``. ``digits`` is the largest number of
+    decimals to print.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Metric:
     @property
     def known_before_training(self) -> bool:
         """Whether it is counted before any training, so that it does not depend on the seed."""
-        return self.source in ("budget", "trained")
+        return self.source in ("budget", "trained", "latency")
 
     @property
     def noun(self) -> str:
@@ -79,6 +80,8 @@ class Metric:
             return self._finite(getattr(record, self.field))
         if self.source == "trained":
             return self._finite(getattr(record.cost, self.field, None))
+        if self.source == "latency":
+            return self._finite(record.metrics.get(self.field))
         return self.value_in(record.metrics)
 
     def value_in(self, metrics: Mapping[str, Any]) -> float | None:
@@ -127,6 +130,7 @@ _GENERAL = (
     Metric("trained_params", "Parameters as trained", "M", False, "trained", "params", 1e6),
     Metric("trained_macs", "Multiply-adds as trained", "G", False, "trained", "macs", 1e9, 3),
     Metric("seconds", "Training time", "s", False, "record", "seconds", digits=1),
+    Metric("latency", "Latency", "ms", False, "latency", "latency_seconds", 1e-3),
 )
 
 GENERAL: dict[str, Metric] = {metric.name: metric for metric in _GENERAL}

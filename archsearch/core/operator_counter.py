@@ -34,13 +34,16 @@ _memo: dict[Any, Any] = {}
 class OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up multiply-adds, and the output elements of every operator that has a formula.
 
-    On the meta device the shapes that an operator returns for given shapes are remembered, because
-    networks repeat their blocks and torch derives such shapes in Python.
+    ``layers`` has (multiply-adds, output elements, calls) of these operators by name; a grouped
+    convolution has a name of its own. On the meta device the shapes that an operator returns for
+    given shapes are remembered, because networks repeat their blocks and torch derives such shapes
+    in Python.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.activations = self._flops = 0
+        self.layers: dict[str, tuple[int, int, int]] = {}
         self._odd: Counter[str] = Counter()
         self._zero: Counter[str] = Counter()
 
@@ -84,7 +87,7 @@ class OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if flops is None:
             self._note_arithmetic(func, (*args, *(kwargs or {}).values()), output)
         else:
-            self._add(func, flops, output)
+            self._add(func, args, flops, output)
         return output
 
     def _note_arithmetic(self, func: Any, inputs: Any, output: Any) -> None:
@@ -92,11 +95,14 @@ class OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if least and _num_floating(inputs) >= least and _num_floating((output,)):
             self._zero[_name(func)] += 1
 
-    def _add(self, func: Any, flops: int, output: Any) -> None:
+    def _add(self, func: Any, args: Any, flops: int, output: Any) -> None:
         self._flops += flops
         self._odd.update([_name(func)] * (flops % 2))
         first = output if isinstance(output, Tensor) else output[0]
         self.activations += first.numel()
+        name = _layer_name(func, args)
+        macs, elements, calls = self.layers.get(name, (0, 0, 0))
+        self.layers[name] = macs + flops // 2, elements + first.numel(), calls + 1
 
 
 class WholeAttention(TorchFunctionMode):
@@ -127,6 +133,12 @@ def _times(num: int) -> str:
 
 def _name(func: Any) -> str:
     return str(getattr(func, "_overloadpacket", func)).replace(".", "::", 1)
+
+
+def _layer_name(func: Any, args: Any) -> str:
+    """The operator, and whether it is a grouped convolution (the groups are its last argument)."""
+    grouped = func is torch.ops.aten.convolution.default and args[8] > 1
+    return f"{_name(func)}{' grouped' if grouped else ''}"
 
 
 def _flops(func: Any, args: Any, kwargs: Any, output: Any) -> int | None:

@@ -36,12 +36,41 @@ class Halve:
 
 
 @dataclass(frozen=True)
+class Latency:
+    """Networks whose latency is measured on ``target``, for the plan of the run that holds them.
+
+    ``device`` is the processor of a target on this machine; of a command it is empty. A grid was
+    solved for ``seconds`` within ``tolerance``, a fraction; both are None for a search.
+    """
+
+    kind: ClassVar = "latency"
+    target: str
+    device: str
+    seconds: float | None = None
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True)
+class PredictedLatency:
+    """The latency that a search predicts of its proposals, from ``num_networks`` measured ones.
+
+    ``rates`` are of the features that `archsearch.latency.model` counts, in seconds per unit.
+    """
+
+    target: str
+    device: str
+    rates: tuple[float, ...] = ()
+    num_networks: int = 0
+
+
+@dataclass(frozen=True)
 class Search:
     """``num_trials`` variants that Optuna proposes within ``tolerance`` of the study's budget.
 
     ``over`` is ``four`` (the numbers of ``space`` under the family's rules) or ``twelve`` (all
     hyper-parameters of InternImage, without rules). ``seed`` seeds the sampler of the proposals.
-    ``like`` names the family and holds its switches; it is empty for InternImage.
+    ``like`` names the family and holds its switches; it is empty for InternImage. ``latency`` is
+    of a search that has it as an objective; without rates it is not measured yet.
     """
 
     kind: ClassVar = "search"
@@ -53,6 +82,7 @@ class Search:
     num_trials: int
     tolerance: float
     like: Mapping[str, Any] = field(default_factory=dict)
+    latency: PredictedLatency | None = None
 
 
 @dataclass(frozen=True)
@@ -79,12 +109,17 @@ PILOT_RATES, PILOT_CELLS = PILOTS = ("pilot-rates", "pilot-cells")
 STEP_TIMES = "step-times"
 """Name and folder of the timings by which networks of one measured time are chosen."""
 
+LATENCIES = "latency"
+"""Name and folder of the measurements by which a run has a latency as its budget or objective."""
+
 CLASSIFICATION_RUN = "classification"
 """The folder, in a run of fine-tuned networks, of the records of the run that they start from."""
 
-Plan = MoreSeeds | Halve | Search | Tune
+Plan = MoreSeeds | Halve | Search | Tune | Latency
 
-KINDS: dict[str, type[Plan]] = {plan.kind: plan for plan in (MoreSeeds, Halve, Search, Tune)}
+KINDS: dict[str, type[Plan]] = {
+    plan.kind: plan for plan in (MoreSeeds, Halve, Search, Tune, Latency)
+}
 
 
 def plan_to_dict(plan: Plan | None) -> dict[str, Any]:
@@ -92,4 +127,5 @@ def plan_to_dict(plan: Plan | None) -> dict[str, Any]:
     if plan is None:
         return {}
     values = {"kind": plan.kind, **asdict(plan)}
-    return {key: value for key, value in values.items() if key != "like" or value}
+    later = ("like", "latency")
+    return {key: value for key, value in values.items() if key not in later or value}

@@ -12,6 +12,7 @@ from archsearch.core.recipe import Recipe
 from archsearch.core.task import Data
 from archsearch.families.naming import Naming
 from archsearch.results.cells import CellResult, TrialResult
+from archsearch.results.latencies import MeasuredLatencies
 from archsearch.results.run_results import Results
 from archsearch.study import Study, Trial
 
@@ -41,12 +42,24 @@ def load(run_dir: str | Path) -> Results:
         for t in stored.trials
     )
     name, study, data = Path(run_dir).resolve().name, stored.study, stored.data
+    latencies = _latencies(folder.path)
+    if latencies is not None:
+        trials = MeasuredLatencies(latencies).added_to(trials)
     results = assemble(name, study, data, stored.request, trials, _halving(study, data, trials))
+    results = replace(results, latencies=latencies)
     if isinstance(study.plan, Tune):
         return replace(results, pilots={f.name: load(f) for f in inner_folders(folder.path)})
     if study.is_fine_tuned and (inner := inner_folders(folder.path)):
         return replace(results, classification=load(inner[-1]))
     return results
+
+
+def _latencies(run: Path) -> Results | None:
+    """Return the study of measured latencies in a run's folder; None without one."""
+    from archsearch.core.plans import LATENCIES
+
+    folder = run / LATENCIES
+    return load(folder) if (folder / "study.json").exists() else None
 
 
 def _read_trial(trial: Trial, folder: "TrialFolder") -> TrialResult:

@@ -21,7 +21,7 @@ class Results:
     ``others`` are trainings in the folder that belong to no cell of the plan. ``notes`` are a
     halving's: whether its rungs may prune, and its total cost. ``pilots`` are the pilot studies of
     a comparison of families, by name; ``classification`` is the run that fine-tuned networks start
-    from.
+    from; ``latencies`` is the study of measured latencies.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Results:
     notes: tuple[str, ...] = ()
     pilots: Mapping[str, "Results"] = field(default_factory=dict)
     classification: "Results | None" = None
+    latencies: "Results | None" = None
     _compared: dict[str, Comparison] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property

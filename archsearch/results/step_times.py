@@ -1,4 +1,4 @@
-"""The measured times of training steps: repeats in turn, one network at a time."""
+"""Measured times of networks: repeats in turn, one network at a time."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from archsearch.results.run_results import Results
 
 @dataclass(frozen=True)
 class StepTime:
-    """The repeated times of a network's training step, in seconds per image."""
+    """The repeated times of a network in seconds per image: of a training step, or its latency."""
 
     repeats: tuple[float, ...]
 
@@ -25,8 +25,8 @@ class StepTime:
         return float(high - low) / self.median
 
 
-def step_times(results: Results) -> dict[Family, StepTime]:
-    """Return the times of the networks that have all of their repeats.
+def step_times(results: Results, name: str = "seconds_per_image") -> dict[Family, StepTime]:
+    """Return the times of the networks that have all of their repeats, by the metric ``name``.
 
     Raises:
         ValueError: a network could not be timed.
@@ -35,7 +35,7 @@ def step_times(results: Results) -> dict[Family, StepTime]:
     for cell in results.cells:
         records = [t.record for t in cell.trials if t.record is not None]
         problems += [f"{cell.label}: {r.error.partition(chr(10))[0]}" for r in records if r.error]
-        repeats = [s for r in records if (s := r.metrics.get("seconds_per_image")) is not None]
+        repeats = [s for r in records if (s := r.metrics.get(name)) is not None]
         if cell.cell.variant is not None and len(repeats) == len(results.study.seeds):
             times[cell.cell.variant] = StepTime(tuple(map(float, repeats)))
     if problems:

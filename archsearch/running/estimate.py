@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from archsearch.core.cost import Cost
+from archsearch.stats.nonnegative import nonnegative_rates, weighted_sum
 from archsearch.stats.remaining import makespan
 from archsearch.study import Record, Trial
 
@@ -159,7 +160,7 @@ class _Parts:
         calibrations = [_value(r, "calibration_seconds") for _, r in timed]
         saves = [_value(r, "checkpoint_seconds") / cost_of(t).params for t, r in timed]
         return cls(
-            _fit([_features(t) for t, _ in timed], steps),
+            nonnegative_rates([_features(t) for t, _ in timed], steps),
             statistics.median(c / s for c, s in zip(calibrations, steps, strict=True)),
             statistics.median(shares) if shares else EVAL_SHARE,
             statistics.median(saves),
@@ -171,7 +172,7 @@ class _Parts:
         epoch = data.num_train * trial.recipe.data_fraction + self.calibration_images
         measured = self.eval_share * (epochs * data.num_val + data.num_test)
         saves = (epochs - 1 + LAST_CHECKPOINT) * self.save_rate * cost_of(trial).params
-        return (epochs * epoch + measured) * _dot(self.rates, _features(trial)) + saves
+        return (epochs * epoch + measured) * weighted_sum(self.rates, _features(trial)) + saves
 
 
 def _peaks(trials: Sequence[Trial], timed: Sequence[tuple[Trial, Record]]) -> dict[str, float]:
@@ -180,31 +181,16 @@ def _peaks(trials: Sequence[Trial], timed: Sequence[tuple[Trial, Record]]) -> di
     measured = [(t, r) for t, r in timed if r.metrics.get("peak_memory_bytes")]
     if not measured:
         return {}
-    rates = _fit(
+    rates = nonnegative_rates(
         [_memory_features(t) for t, _ in measured],
         [_value(r, "peak_memory_bytes") for _, r in measured],
     )
-    return {t.id: _dot(rates, _memory_features(t)) for t in trials}
+    return {t.id: weighted_sum(rates, _memory_features(t)) for t in trials}
 
 
 def _memory_features(trial: Trial) -> tuple[float, float, float]:
     cost = cost_of(trial)
     return 1e9, 16.0 * cost.params, float(cost.activations * trial.recipe.batch_size)
-
-
-def _fit(rows: Sequence[tuple[float, ...]], values: Sequence[float]) -> list[float]:
-    """Rates by non-negative least squares, with every row and column scaled to one."""
-    import numpy as np
-    from scipy.optimize import nnls
-
-    matrix, target = np.array(rows), np.array(values)
-    scale = np.maximum(matrix.max(axis=0), 1e-30)
-    rates, _ = nnls(matrix / scale / target[:, None], np.ones(len(target)))
-    return [float(rate) for rate in rates / scale]
-
-
-def _dot(rates: Sequence[float], features: Sequence[float]) -> float:
-    return sum(r * f for r, f in zip(rates, features, strict=True))
 
 
 def _value(record: Record, name: str) -> float:

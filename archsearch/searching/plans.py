@@ -4,10 +4,14 @@ Each plan ends with a sentence for the reader. Everything is derived from the st
 records, so the same command resumes the same plan.
 """
 
+from collections.abc import Callable
+
 from archsearch.core.closed_form import cost_of
+from archsearch.core.family import Family
 from archsearch.core.plans import Halve, MoreSeeds, Search, Tune
 from archsearch.core.task import Data
 from archsearch.families.naming import family_name
+from archsearch.latency.model import features
 from archsearch.searching.adaptive_plan import Steps
 from archsearch.searching.adaptive_seeds import more_seeds
 from archsearch.searching.gate import PILOT_CELLS, Pilot, pilot_by_cost, pilot_by_order, pilot_seeds
@@ -15,6 +19,7 @@ from archsearch.searching.halving import HalvingOutcome, cost_range, halving
 from archsearch.searching.planned_networks import check_networks, domain_of
 from archsearch.searching.rungs import Rung, rungs
 from archsearch.searching.search import search
+from archsearch.stats.nonnegative import weighted_sum
 from archsearch.study import Study
 
 
@@ -98,6 +103,7 @@ def _search(study: Study, data: Data, plan: Search) -> Steps[str]:
         objectives=plan.objectives,
         seed=plan.seed,
         training_seed=study.seeds[0],
+        latency=_latency(study, data, plan),
     )
     num = len(outcome.trials)
     end = "; no other variant was found" if outcome.exhausted else ""
@@ -105,6 +111,14 @@ def _search(study: Study, data: Data, plan: Search) -> Steps[str]:
     front = "Best" if len(plan.objectives) == 1 else "Pareto front"
     best = f"{front}: {names}" if names else "No variant gave a result"
     return f"Search: {num} variant{'' if num == 1 else 's'} tried{end}. {best}."
+
+
+def _latency(study: Study, data: Data, plan: Search) -> Callable[[Family], float] | None:
+    """Return the prediction of a search's latency; None without that objective."""
+    if plan.latency is None:
+        return None
+    rates, size = plan.latency.rates, study.recipe.image_size
+    return lambda variant: weighted_sum(rates, features(variant, size, data.num_classes))
 
 
 def _halving(study: Study, data: Data) -> Steps[str]:

@@ -5,8 +5,8 @@ makes the same proposals again. A variant that breaks a rule, misses the budget 
 is never trained.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -61,13 +61,15 @@ def search(
     seed: int = 0,
     batch: int = 4,
     training_seed: int = 0,
+    latency: Callable[[Family], float] | None = None,
 ) -> Steps[SearchOutcome]:
     """Propose variants in batches; each batch uses the records of all earlier batches.
 
     ``objectives`` are metric names; several give a Pareto front. Because a batch must finish before
     the next one, proposals are the same after an interruption and for any number of workers;
-    workers beyond ``batch`` are idle. Each proposal has its own seed, derived from ``seed``. Drive
-    it with `archsearch.searching.adaptive_plan.drive`.
+    workers beyond ``batch`` are idle. Each proposal has its own seed, derived from ``seed``.
+    ``latency`` predicts the seconds of a variant, for that objective. Drive it with
+    `archsearch.searching.adaptive_plan.drive`.
 
     Raises:
         ValueError: at the first step, naming every wrong argument, or if no variant is found.
@@ -83,13 +85,21 @@ def search(
             break
         trials = tuple(Trial(v, recipe, data, training_seed, task) for v in variants)
         records = yield trials
-        done += [(trial, records[trial.id]) for trial in trials]
+        done += [(t, _with_latency(t.variant, records[t.id], latency)) for t in trials]
     if not done:
         raise ValueError(
             f"no variant of the search space was found that meets {domain.budget}: widen the "
             "tolerance or the space"
         )
     return SearchOutcome(tuple(t for t, _ in done), _front(done, by), exhausted)
+
+
+def _with_latency(
+    variant: Family, record: Record, latency: Callable[[Family], float] | None
+) -> Record:
+    if latency is None:
+        return record
+    return replace(record, metrics={**record.metrics, "latency_seconds": latency(variant)})
 
 
 def _metrics(

@@ -5,7 +5,7 @@ through two times gives the next size, and so on until the nearest size is measu
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from archsearch.core.cell import Cell
@@ -24,14 +24,17 @@ Times = Mapping[Family, float]
 
 @dataclass(frozen=True)
 class StepBudget:
-    """Seconds of a training step per image; a network meets it within ``tolerance``, a fraction."""
+    """Seconds per image of a training step, or a latency; a network meets it within ``tolerance``,
+    a fraction."""
 
     seconds: float
     tolerance: float
 
     @classmethod
-    def parse(cls, text: str, tolerance: float) -> "StepBudget":
-        """Parse ``2ms``, ``500us`` or ``0.1s``.
+    def parse(
+        cls, text: str, tolerance: float, of: str = "the time of a training step per image"
+    ) -> "StepBudget":
+        """Parse ``2ms``, ``500us`` or ``0.1s``; ``of`` says in a message what the time is.
 
         Raises:
             ValueError: the text is no time above 0, or the tolerance no fraction above 0.
@@ -40,12 +43,17 @@ class StepBudget:
         seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
         if not 0 < seconds <= 3600:
             raise ValueError(
-                "a budget by seconds is the time of a training step per image, such as 2ms or "
-                f"500us, at most an hour, got {quoted(text)}"
+                f"a budget by seconds is {of}, such as 2ms or 500us, at most an hour, got "
+                f"{quoted(text)}"
             )
         if not 0 < tolerance < 1:
             raise ValueError(f"tolerance must be a fraction 0 < t < 1, got {tolerance}")
         return cls(seconds, tolerance)
+
+    @staticmethod
+    def is_time(text: str) -> bool:
+        """Whether the unit of a budget is one of time."""
+        return re.search(r"\d\s*[um]?s\s*$", text) is not None
 
     def refusal(self, seconds: float) -> str | None:
         """The reason why a measured time does not meet this budget; None when it does."""
@@ -76,7 +84,7 @@ def next_sizes(space: Space, invalid: Invalid, budget: StepBudget, times: Times)
 
 
 def _next(start: Family, budget: StepBudget, times: Times) -> Iterable[Family]:
-    known, first = _known(start, times), start.solved_value
+    known, first = sizes_of(start, times), start.solved_value
     for size in (first, 2 * first + 2):
         if size not in known:
             return [start, start.with_solved(2 * first + 2)]
@@ -86,8 +94,8 @@ def _next(start: Family, budget: StepBudget, times: Times) -> Iterable[Family]:
     return [] if size in known else [start.with_solved(size)]
 
 
-def _known(start: Family, times: Times) -> dict[int, float]:
-    """The measured times of a cell's networks by the solved number, ascending."""
+def sizes_of(start: Family, times: Times) -> dict[int, float]:
+    """The times of a cell's networks by the solved number, ascending; ``start`` is one of them."""
     same = {v.solved_value: t for v, t in times.items() if _at_start(v, start) == start}
     return dict(sorted(same.items()))
 
@@ -111,23 +119,38 @@ def _crossing(known: Mapping[int, float], target: float) -> int:
 
 
 def timed_cells(
-    space: Space, invalid: Invalid, budget: StepBudget, times: Times
+    space: Space,
+    invalid: Invalid,
+    budget: StepBudget,
+    times: Times,
+    predicted: Container[Family] = (),
 ) -> tuple[Cell, ...]:
-    """One cell per coordinate of the space: the network with the nearest time that was measured."""
-    return tuple(_cell(space, values, invalid, budget, times) for values in space.coordinates())
+    """One cell per coordinate of the space: the network with the nearest time.
+
+    The times of ``predicted`` networks were not measured.
+    """
+    return tuple(
+        _cell(space, values, invalid, budget, times, predicted) for values in space.coordinates()
+    )
 
 
 def _cell(
-    space: Space, values: Mapping[str, int], invalid: Invalid, budget: StepBudget, times: Times
+    space: Space,
+    values: Mapping[str, int],
+    invalid: Invalid,
+    budget: StepBudget,
+    times: Times,
+    predicted: Container[Family],
 ) -> Cell:
     start, repair = legal_variant(space.like, values, invalid)
     if start is None:
         return Cell(values, "infeasible", None, None, repair)
-    known = _known(start, times)
+    known = sizes_of(start, times)
     size = min(known, key=lambda size: abs(known[size] - budget.seconds))
     variant = start.with_solved(size)
     if refusal := budget.refusal(known[size]):
-        reason = f"{variant.name} is the closest that was measured: {refusal}"
+        how = "by prediction" if variant in predicted else "that was measured"
+        reason = f"{variant.name} is the closest {how}: {refusal}"
         return Cell(values, "infeasible", None, None, "; ".join(filter(None, (repair, reason))))
     fate = "repaired" if repair else "exact"
     return Cell(values, fate, variant, variant.cost(), repair, variant.published())  # type: ignore[arg-type]

@@ -1,11 +1,11 @@
-"""Studies in folders of a run: the timings and pilots of a comparison of families, and the
-classification run that networks are fine-tuned from."""
+"""Studies in folders of a run: the timings and pilots of a comparison of families, the measured
+latencies, and the classification run that networks are fine-tuned from."""
 
 from pathlib import Path
 
-from archsearch.core.plans import CLASSIFICATION_RUN, PILOTS, STEP_TIMES
+from archsearch.core.plans import CLASSIFICATION_RUN, LATENCIES, PILOTS, STEP_TIMES
 
-INNER = (STEP_TIMES, *PILOTS, CLASSIFICATION_RUN)
+INNER = (LATENCIES, STEP_TIMES, *PILOTS, CLASSIFICATION_RUN)
 
 
 def inner_folders(run: Path) -> list[Path]:

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from archsearch.core.plans import PILOTS, STEP_TIMES
+from archsearch.core.plans import LATENCIES, PILOTS, STEP_TIMES
 from archsearch.storage.family_sources import FOLDER
 
 SEVERAL_RUNS = (["study", "data-scale"], ["-m", "archsearch.benchmarks.evidence"])
@@ -24,7 +24,7 @@ def resume_command(command: Sequence[str], path: Path) -> str:
     if list(command[1:]) == ["run"]:
         return f"archsearch.run(study, out={str(path)!r})"
     is_pilot = list(command[1:2]) == ["compare"] and path.name in (STEP_TIMES, *PILOTS)
-    is_inner = is_pilot or list(command[1:3]) in SEVERAL_RUNS
+    is_inner = is_pilot or path.name == LATENCIES or list(command[1:3]) in SEVERAL_RUNS
     folder = path.absolute().parent if is_inner else path
     text = str(folder)
     out = f"./{text}" if text.startswith("-") else text

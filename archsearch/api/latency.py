@@ -1,0 +1,270 @@
+"""Latency as a budget or an objective: networks are measured, then a grid or a search trains.
+
+The measurements are a study in a folder of the run, so the same command resumes them.
+"""
+
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from archsearch.api.live import say
+from archsearch.api.options import Launch, Training
+from archsearch.api.requests import Grid, Scale, Search
+from archsearch.api.session import (
+    RUNS,
+    checked_data,
+    folder_name,
+    say_failed,
+    train_and_report,
+    train_study,
+    write_reports,
+)
+from archsearch.api.step_times import check_stable
+from archsearch.core import plans
+from archsearch.core.plans import LATENCIES, Latency
+from archsearch.core.task import Data
+from archsearch.latency.known import Latencies
+from archsearch.latency.target import Target
+from archsearch.study import Record, Study, Trial
+
+if TYPE_CHECKING:
+    from archsearch.core.family import Family
+    from archsearch.results.latencies import MeasuredLatencies
+    from archsearch.storage.study_folder import StudyFolder
+    from archsearch.studies.latency import LatencyGrid, LatencySearch, Purposes
+
+Planned: TypeAlias = "Study | LatencyGrid | LatencySearch"
+
+WORK = "archsearch.latency.timing:time_latency"
+
+MAX_ROUNDS = 8
+"""Two rounds are for the model; in each later one the doubtful network of a cell is measured."""
+
+
+def planned_of(request: Grid | Scale | Search, training: Training) -> Planned:
+    """Return the study of a request, or what is measured before there is one.
+
+    Raises:
+        ValueError: naming every wrong option.
+    """
+    if isinstance(request, Scale):
+        return request.study(training)
+    return request.planned(training)
+
+
+def train_planned(planned: Planned, launch: Launch, command: Iterable[str]) -> "StudyFolder":
+    """Train a study and write its reports, after measurements if it needs them.
+
+    Raises:
+        ValueError: as `train_and_report`; or a target fails, or its times are not stable.
+        archsearch.running.run.StudyStopped: if it ends before its plan is done.
+    """
+    from archsearch.running.stopping import stopped_by_storage
+
+    if isinstance(planned, Study):
+        return train_and_report(planned, launch, command)
+    path, command = folder_of(planned, launch), list(command)
+    latency = _latency(planned)
+    study = planned.study()
+    first = measurements_of(planned, latency, study)
+    data = checked_data(first if not study.plan and not study.cells else study, launch, path)
+    with stopped_by_storage(path, command):
+        started = time.monotonic()
+        run = _Measurements(planned, latency, data, launch, path, command)
+        measured = run.complete()
+        folder, counts = train_study(
+            planned.study(measured), data, launch.later(started), path, command
+        )
+        run.add(_chosen(folder.path))
+        write_reports([folder.path])
+        say_failed(path, counts)
+    return folder
+
+
+def folder_of(planned: "LatencyGrid | LatencySearch", launch: Launch) -> Path:
+    """Return the folder of the run: ``runs/grid-5ms-digits``."""
+    study = planned.study()
+    budget = getattr(planned, "budget", None)
+    named = study if budget is None else replace(study, name=f"{study.name}-{budget}")
+    return Path(launch.out) if launch.out else RUNS / folder_name(named)
+
+
+def measured_in(path: Path) -> "MeasuredLatencies | None":
+    """Return what is measured in the run ``path``; None if nothing is planned there yet."""
+    from archsearch.results import load
+    from archsearch.results.latencies import MeasuredLatencies
+
+    folder = path / LATENCIES
+    return MeasuredLatencies(load(folder)) if (folder / "study.json").exists() else None
+
+
+def _latency(planned: "LatencyGrid | LatencySearch") -> Latency:
+    """Return the plan of the measurements, after a check that the target can be used.
+
+    Raises:
+        ValueError: packages are missing.
+    """
+    from internimage.onnx import require
+
+    latency = planned.latency("")
+    target = Target.parse(latency.target)
+    require(*target.packages)
+    return replace(latency, device=_processor() if target.is_local else "")
+
+
+def _processor() -> str:
+    import torch
+
+    from archsearch.training.device import device_name
+
+    return device_name(torch.device("cpu"))
+
+
+def measurements_of(
+    planned: "LatencyGrid | LatencySearch", latency: Latency, study: Study
+) -> Study:
+    """Return the study of the first networks that are measured."""
+    from archsearch.studies.latency import measurements
+
+    nothing = Latencies(study.recipe.image_size, 2)
+    return measurements(study, latency, planned.to_measure(nothing))
+
+
+@dataclass
+class _Measurements:
+    """The study of the measurements in the folder of a run."""
+
+    planned: "LatencyGrid | LatencySearch"
+    latency: Latency
+    data: Data
+    launch: Launch
+    path: Path
+    command: list[str]
+
+    @property
+    def folder(self) -> "StudyFolder":
+        from archsearch.storage.study_folder import StudyFolder
+
+        return StudyFolder(self.path / LATENCIES)
+
+    def complete(self) -> "MeasuredLatencies":
+        """Measure networks until the model is known and every cell of a grid is solved.
+
+        Raises:
+            ValueError: the folder holds measurements of another target, the target fails, or its
+                times are not stable.
+        """
+        self._create(self._stored() or self.planned.to_measure(self._nothing))
+        for number in range(MAX_ROUNDS):
+            measured = self._measure()
+            more = self.planned.to_measure(measured.known)
+            if not more or number == MAX_ROUNDS - 1:
+                break
+            self._create({**self._stored(), **more}, extend=True)
+        self._check_stable(measured)
+        say(summary(measured))
+        return measured
+
+    def add(self, networks: "Iterable[Family]") -> None:
+        """Measure networks that the trainings have chosen."""
+        from archsearch.studies.latency import chosen
+
+        measured = measured_in(self.path)
+        assert measured is not None, "the run was measured before it was trained"
+        if more := chosen(list(networks), measured):
+            self._create({**self._stored(), **more}, extend=True)
+            self._measure()
+
+    @property
+    def _nothing(self) -> Latencies:
+        return Latencies(self.planned.study().recipe.image_size, self.data.num_classes)
+
+    def _stored(self) -> "Purposes":
+        """The networks of the folder, and why each is measured."""
+        if not (self.folder.path / "study.json").exists():
+            return {}
+        cells = self.folder.study().cells
+        return {cell.variant: str(cell.requested["purpose"]) for cell in cells if cell.variant}
+
+    def _create(self, purposes: "Purposes", *, extend: bool = False) -> None:
+        from archsearch.studies.latency import measurements
+
+        study = measurements(self.planned.study(), self.latency, purposes)
+        self.folder.create(study, self.data, self.command, extend=extend)
+
+    def _measure(self) -> "MeasuredLatencies":
+        """Measure what the folder has not measured yet.
+
+        Raises:
+            ValueError: the target fails; the next command measures the network again.
+        """
+        from archsearch.latency.timing import FILES
+        from archsearch.running.run import retry, run_study
+
+        failed = list[tuple[Trial, Record]]()
+
+        def add(trial: Trial, record: Record) -> None:
+            if record.status == "failed":
+                failed.append((trial, record))
+
+        def trials() -> Iterator[Trial]:
+            for trial in waiting:
+                if failed:
+                    return
+                yield trial
+
+        folder = self.folder
+        retry(folder)
+        waiting = [t for t in folder.trials() if folder.trial(t.id).record() is None]
+        if waiting:
+            number = len({trial.variant for trial in waiting})
+            say(f"Measuring the latency of {number} networks, each several times in turn ...")
+            run_study(
+                folder, trials(), runner="inline", device="cpu", work=WORK,
+                max_hours=self.launch.max_hours, on_record=add,
+            )  # fmt: skip
+        if failed:
+            raise ValueError(_failure(*failed[0]))
+        shutil.rmtree(folder.path / FILES, ignore_errors=True)
+        measured = measured_in(self.path)
+        assert measured is not None, "the folder was created"
+        return measured
+
+    def _check_stable(self, measured: "MeasuredLatencies") -> None:
+        """Check that repeated times of the networks that decide agree within the tolerance."""
+        study = self.planned.study(measured)
+        cells = {cell.variant for cell in study.cells} if study.cells else measured.known.fitted
+        times = {v.name: time for v, time in measured.times.items() if v in cells}
+        check_stable(times, self.planned.tolerance, LATENCIES)
+
+
+def _failure(trial: Trial, record: Record) -> str:
+    text = record.error if record.kind == "target" else record.error.partition("\n")[0]
+    return f"the latency of {trial.variant.name} cannot be measured: {text}"
+
+
+def summary(measured: "MeasuredLatencies") -> str:
+    """Return what was measured, and how well the model predicts: one sentence."""
+    model, purposes = measured.known.model, list(measured.purposes.values())
+    error = "" if model.error is None else (
+        f"; each is predicted from the others with an error of {model.error:.1%} (root mean square)"
+    )  # fmt: skip
+    others = len(purposes) - model.num_networks
+    doubtful = f", and {others} more" if others else ""
+    return f"Latency: {model.num_networks} networks measured for the model{doubtful}{error}."
+
+
+def _chosen(path: Path) -> "list[Family]":
+    """Return the networks that the trainings of a run have chosen: the best, or the front."""
+    from archsearch.results import load
+    from archsearch.results.latencies import front
+
+    results = load(path)
+    if isinstance(results.study.plan, plans.Search):
+        return front(results)
+    best = results.compare().ranking.best
+    variant = None if best is None else results.network(best).cell.variant
+    return [] if variant is None else [variant]
