@@ -60,7 +60,7 @@ def test_a_study_trains_with_the_workers_that_share_its_gpus(
     used = []
     monkeypatch.setattr(session, "estimate_study", lambda *_: None)
     monkeypatch.setattr(session, "share_gpus", lambda _, launch, __: replace(launch, workers=7))
-    monkeypatch.setattr(session, "_train", lambda _, launch: used.append(launch.workers) or {})
+    monkeypatch.setattr(session, "_train", lambda _, launch, __: used.append(launch.workers) or {})
     monkeypatch.setattr(session, "write_reports", lambda _: None)
     path = tmp_path / "run"
     session._train_and_report(toy.study(), toy.DATA, Launch(), path, ["archsearch"])

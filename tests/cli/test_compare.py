@@ -65,11 +65,11 @@ def test_a_stopped_comparison_trains_nothing_twice(
     options = (*SHORT, "--rates", "1e-3,4e-3", "--cells", "1", "--seeds", "2")
     run, trained, stop_at = folder / "runs/compare-50K-digits", list[str](), list[str]()
 
-    def stopped(one: Any, launch: Any) -> Any:
+    def stopped(one: Any, launch: Any, run: Path) -> Any:
         if one.study().name in stop_at:
             raise KeyboardInterrupt
         before = set(one.launched())
-        counts = train(one, launch)
+        counts = train(one, launch, run)
         trained.extend(set(one.launched()) - before)
         return counts
 
