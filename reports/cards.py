@@ -10,6 +10,7 @@ from archsearch.reports.gradients import GRADIENTS
 from archsearch.reports.heatmap import HEATMAP
 from archsearch.reports.importances import IMPORTANCES
 from archsearch.reports.ladder_shape import LADDER
+from archsearch.reports.latencies import LATENCY, LATENCY_MACS
 from archsearch.reports.learning import LEARNING
 from archsearch.reports.main_effects import MAIN_EFFECTS
 from archsearch.reports.multi_run import RUNS, SHARED_NETWORKS
@@ -30,6 +31,8 @@ CARDS: tuple[Card | CrossCard, ...] = (
     OPERATORS,
     PAPER,
     TABLE_C,
+    LATENCY,
+    LATENCY_MACS,
     LAW,
     LADDER,
     LEARNING,

@@ -7,6 +7,7 @@ from archsearch.reports.cell_order import NOT_MEASURED, rank_label, ranked_cells
 from archsearch.reports.columns import requested_columns, result_text, row_mark, size_columns
 from archsearch.reports.context import Context
 from archsearch.reports.formats import MISSING, Table
+from archsearch.reports.latencies import budget_text
 from archsearch.reports.phrases import (
     interval_note,
     mean_note,
@@ -65,7 +66,7 @@ def remarks(cell: CellResult, comparison: Comparison) -> str:
 
 def _title(context: Context) -> str:
     study = context.results.study
-    budget = f" at {study.budget}" if study.budget else ""
+    budget = f" at {study.budget}" if study.budget else budget_text(context.results)
     return f"{study.name}{budget}: {len(context.cells)} cells"
 
 

@@ -1,5 +1,6 @@
 """Latency as a budget and an objective: measured once, resumed, refused, and reported."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,9 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
 changes: dict[str, float] = {}
 
+SOLVED = {"16-5", "24-3", "32-2"}
+"""The networks of 1 ms by `fake_latency`."""
+
 
 def fake_latency(path: Path, device: str, stop: Stop) -> None:
     """The work of a repeat: 0.01 ms per block and channel, and some noise."""
@@ -72,8 +76,7 @@ def test_a_grid_of_one_latency_is_measured_once(
     finished = records(run)
     assert before.items() <= finished.items()
     results = a.load(run).results
-    sizes = {c.cell.variant.numbers for c in results.cells if c.cell.variant}
-    assert sizes == {(16, 5), (24, 3), (32, 2)}
+    assert {c.cell.variant.name for c in results.cells if c.cell.variant} == SOLVED
     assert run_cli(*command)[0] == 0
     assert records(run) == finished
     assert "24-3" in run_cli(*command, "--plan")[1]
@@ -81,10 +84,30 @@ def test_a_grid_of_one_latency_is_measured_once(
     best = results.network(results.compare().ranking.best).cell.variant
     assert best in measured.times
     assert run_cli("report", str(run), "--verify")[0] == 0
+    check_report(run)
     monkeypatch.setattr(latency, "_processor", lambda: "cpu (Other)")
     code, _, err = run_cli(*command)
     assert code == 2
     assert "plan.device: the folder has 'cpu (Toy)', requested 'cpu (Other)'" in err
+
+
+def check_report(run: Path) -> None:
+    """Every network is there, with what was predicted and measured."""
+    assert (
+        "grid-Thin at a latency of 1ms on cpu: 3 cells" in (run / "reports/results.md").read_text()
+    )
+    text = (run / "reports/latency.md").read_text()
+    assert "on cpu (cpu (Toy), 1 thread), random weights; the median of 5 repeats" in text
+    assert "Kendall's tau between latency and multiply-adds is" in text
+    with (run / "reports/latency.csv").open() as file:
+        rows = {row["network"]: row for row in csv.DictReader(file)}
+    assert {name for name, row in rows.items() if row["in_plan"] == "True"} == SOLVED
+    row = rows["24-3"]
+    assert float(row["measured_ms"]) == pytest.approx(0.96)
+    assert float(row["measured_low_ms"]) < 0.96 < float(row["measured_high_ms"])
+    error = float(row["predicted_ms"]) / float(row["measured_ms"]) - 1
+    assert float(row["error_percent"]) == pytest.approx(100 * error, abs=0.01)
+    assert (run / "reports/latency-macs.png").is_file()
 
 
 def test_unstable_times_are_refused(run_cli: Any, timed: dict[str, float]) -> None:
