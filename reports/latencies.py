@@ -260,8 +260,9 @@ def macs_figure(context: Context) -> Figure:
 
 def _plot(ax: Axes, points: list[tuple[float, float]], i: int, label: str) -> None:
     if points:
-        style = {"color": LINES[i], "markersize": 4.5, "markerfacecolor": "none" if i else LINES[i]}
-        ax.plot(*zip(*points, strict=True), "oD^"[i], label=label, **style)
+        fill = "none" if i else LINES[i]
+        xs, ys = zip(*points, strict=True)
+        ax.plot(xs, ys, "oD^"[i], color=LINES[i], markersize=4.5, markerfacecolor=fill, label=label)
 
 
 def _log(ax: Axes) -> None:
