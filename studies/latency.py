@@ -46,7 +46,7 @@ class LatencyGrid:
         return f"grid-{self.budget}"
 
     def latency(self, device: str) -> Latency:
-        return Latency(self.target, device, self.budget.seconds, self.budget.tolerance)
+        return Latency(self.target, device, self.budget.seconds)
 
     def to_measure(self, known: Latencies) -> Purposes:
         """The networks to measure next; empty if all cells are solved."""

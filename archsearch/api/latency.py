@@ -5,7 +5,7 @@ The measurements are a study in a folder of the run, so the same command resumes
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -22,7 +22,7 @@ from archsearch.api.session import (
     train_study,
     write_reports,
 )
-from archsearch.api.step_times import check_stable
+from archsearch.api.step_times import check_stable, unstable
 from archsearch.core import plans
 from archsearch.core.plans import LATENCIES, Latency
 from archsearch.core.task import Data
@@ -33,6 +33,7 @@ from archsearch.study import Record, Study, Trial
 if TYPE_CHECKING:
     from archsearch.core.family import Family
     from archsearch.results.latencies import MeasuredLatencies
+    from archsearch.results.step_times import StepTime
     from archsearch.storage.study_folder import StudyFolder
     from archsearch.studies.latency import LatencyGrid, LatencySearch, Purposes
 
@@ -153,19 +154,33 @@ class _Measurements:
     def complete(self) -> "MeasuredLatencies":
         """Measure networks until the model is known and every cell of a grid is solved.
 
+        Networks whose repeats do not agree are measured once more, and again by the next command.
+
         Raises:
             ValueError: the folder holds measurements of another target, the target fails, or its
                 times are not stable.
         """
         self._create(self._stored() or self.planned.to_measure(self._nothing))
+        measured = self._solved()
+        if names := self._unstable({**self._of_model(measured), **self._deciding(measured)}):
+            say(f"The times of {', '.join(names)} are not stable: they are measured again.")
+            self._set_aside(names)
+            measured = self._solved()
+        times = self._deciding(measured)
+        self._set_aside(self._unstable(times))
+        advice = "Leave the target idle and repeat: the command measures these networks again"
+        check_stable(times, self.planned.tolerance, advice)
+        say(summary(measured))
+        return measured
+
+    def _solved(self) -> "MeasuredLatencies":
+        """Measure in rounds, each decided by the ones before."""
         for number in range(MAX_ROUNDS):
             measured = self._measure()
             more = self.planned.to_measure(measured.known)
             if not more or number == MAX_ROUNDS - 1:
                 break
             self._create({**self._stored(), **more}, extend=True)
-        self._check_stable(measured)
-        say(summary(measured))
         return measured
 
     def add(self, networks: "Iterable[Family]") -> None:
@@ -202,6 +217,7 @@ class _Measurements:
             ValueError: the target fails; the next command measures the network again.
         """
         from archsearch.latency.timing import FILES
+        from archsearch.reports.phrases import plural
         from archsearch.running.run import retry, run_study
 
         failed = list[tuple[Trial, Record]]()
@@ -220,8 +236,8 @@ class _Measurements:
         retry(folder)
         waiting = [t for t in folder.trials() if folder.trial(t.id).record() is None]
         if waiting:
-            number = len({trial.variant for trial in waiting})
-            say(f"Measuring the latency of {number} networks, each several times in turn ...")
+            networks = plural(len({trial.variant for trial in waiting}), "network")
+            say(f"Measuring the latency of {networks}, several times in turn ...")
             run_study(
                 folder, trials(), runner="inline", device="cpu", work=WORK,
                 max_hours=self.launch.max_hours, on_record=add,
@@ -233,12 +249,26 @@ class _Measurements:
         assert measured is not None, "the folder was created"
         return measured
 
-    def _check_stable(self, measured: "MeasuredLatencies") -> None:
-        """Check that repeated times of the networks that decide agree within the tolerance."""
+    def _deciding(self, measured: "MeasuredLatencies") -> "dict[str, StepTime]":
+        """Return the times of the networks that decide: the cells of a grid, else the model's."""
         study = self.planned.study(measured)
         cells = {cell.variant for cell in study.cells} if study.cells else measured.known.fitted
-        times = {v.name: time for v, time in measured.times.items() if v in cells}
-        check_stable(times, self.planned.tolerance, LATENCIES)
+        return {v.name: time for v, time in measured.times.items() if v in cells}
+
+    def _of_model(self, measured: "MeasuredLatencies") -> "dict[str, StepTime]":
+        return {v.name: measured.times[v] for v in measured.known.fitted}
+
+    def _unstable(self, times: "Mapping[str, StepTime]") -> list[str]:
+        return unstable(times, self.planned.tolerance)
+
+    def _set_aside(self, names: Sequence[str]) -> None:
+        """Make these networks pending again."""
+        folder = self.folder
+        with folder.lock():
+            for trial in folder.trials():
+                if trial.variant.name in names:
+                    with folder.trial(trial.id).lock():
+                        folder.trial(trial.id).set_record_aside()
 
 
 def _failure(trial: Trial, record: Record) -> str:

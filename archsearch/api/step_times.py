@@ -54,7 +54,8 @@ def timed(
     families = replace(families, times={v: time.median for v, time in times.items()})
     check_cells(families)
     chosen = [c.variant for cells in families.cells.values() for c in cells if c.variant]
-    check_stable({v.name: times[v] for v in chosen}, budget.tolerance, STEP_TIMES)
+    advice = f"Leave the device idle, remove the folder {STEP_TIMES} and repeat"
+    check_stable({v.name: times[v] for v in chosen}, budget.tolerance, advice)
     return families
 
 
@@ -86,17 +87,21 @@ def _time(folder: "StudyFolder", launch: Launch) -> None:
     )
 
 
-def check_stable(times: "Mapping[str, StepTime]", tolerance: float, folder: str) -> None:
-    """Check that repeated times of networks agree as well as the tolerance, a fraction.
+def unstable(times: "Mapping[str, StepTime]", tolerance: float) -> list[str]:
+    """Return the networks whose repeats do not agree as well as the tolerance, a fraction."""
+    return [name for name, time in times.items() if time.spread > tolerance]
+
+
+def check_stable(times: "Mapping[str, StepTime]", tolerance: float, advice: str) -> None:
+    """Check that the repeated times of networks agree.
 
     Raises:
-        ValueError: they do not; the message says to repeat what is in ``folder``.
+        ValueError: they do not; the message ends with ``advice``.
     """
-    unstable = {name: time.spread for name, time in times.items() if time.spread > tolerance}
-    if unstable:
-        worst = ", ".join(f"{name} {spread:.0%}" for name, spread in unstable.items())
+    if names := unstable(times, tolerance):
+        worst = ", ".join(f"{name} {times[name].spread:.0%}" for name in names)
         raise ValueError(
             f"the times are not stable: the middle half of {len(REPEATS)} repeats spreads over "
-            f"more than the tolerance of {tolerance:.0%} for {worst}. Leave the device "
-            f"idle, remove the folder {folder} and repeat, or give a larger --tolerance"
+            f"more than the tolerance of {tolerance:.0%} for {worst}. {advice}, or give a larger "
+            "--tolerance"
         )

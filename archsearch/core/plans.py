@@ -40,14 +40,13 @@ class Latency:
     """Networks whose latency is measured on ``target``, for the plan of the run that holds them.
 
     ``device`` is the processor of a target on this machine; of a command it is empty. A grid was
-    solved for ``seconds`` within ``tolerance``, a fraction; both are None for a search.
+    solved for ``seconds``; None for a search.
     """
 
     kind: ClassVar = "latency"
     target: str
     device: str
     seconds: float | None = None
-    tolerance: float | None = None
 
 
 @dataclass(frozen=True)

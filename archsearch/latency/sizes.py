@@ -67,8 +67,15 @@ class Solver:
         yield from dict.fromkeys(start for start in cells if start is not None)
 
     def _nearest(self, start: Family) -> Family:
-        """The cell's network whose latency is closest to the budget, as far as is known."""
+        """The cell's network whose latency is closest to the budget, as far as is known.
+
+        A measured one within half of the tolerance is close enough.
+        """
         first, known = start.solved_value, sizes_of(start, self.known.measured)
+        target = self.budget.seconds
+        best = min(known, key=lambda size: abs(known[size] - target), default=first)
+        if known and abs(known[best] - target) <= self.budget.tolerance / 2 * target:
+            return start.with_solved(best)
 
         def seconds(size: int) -> float:
             if size > first + LARGEST_GROWTH:
@@ -79,7 +86,6 @@ class Solver:
             nearest = min(known, key=lambda n: abs(n - size))
             return predicted * known[nearest] / self.known.predicted_size(start, nearest)
 
-        target = self.budget.seconds
         above = first_above(seconds, first, target, lambda _: None)
         is_lower = above > first and target - seconds(above - 1) <= seconds(above) - target
         return start.with_solved(above - is_lower)

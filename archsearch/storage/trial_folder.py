@@ -210,7 +210,7 @@ class TrialFolder:
         earlier, damaged_records = self.earlier_records()
         damaged = sorted([*(p.name for p in self.path.glob("*.corrupt")), *damaged_records])
         notes = [f"damaged, not used: {name}" for name in damaged]
-        return self._notes() + notes + [f"failed before: {record.kind}" for record in earlier]
+        return self._notes() + notes + [_before(record) for record in earlier]
 
     def set_record_aside(self) -> None:
         """Make a failed trial runnable again: rename its record and attempts, numbered."""
@@ -244,3 +244,8 @@ class TrialFolder:
             return "running"
         started = (self.path / "events.jsonl").exists() or checkpoint.stored(self.path)
         return "interrupted" if started else "pending"
+
+
+def _before(record: Record) -> str:
+    """A note of a record that was set aside: a failure, or a time that was not stable."""
+    return f"failed before: {record.kind}" if record.status == "failed" else "measured before"

@@ -38,8 +38,12 @@ def test_only_held_out_networks_count() -> None:
 
 
 def test_the_documented_numbers_are_the_stored_ones() -> None:
-    stored = json.loads((ROOT / "studies/results/latency.json").read_text())
+    stored, torch = (
+        json.loads((ROOT / f"studies/results/{name}.json").read_text())
+        for name in ("latency", "latency-torch")
+    )
     assert summary(stored["rows"]) == stored["summary"]
+    assert summary(torch["rows"]) == torch["summary"]
     found = stored["summary"]
     assert (found["held_out"], found["measured_for_model"]) == (30, 12)
     text = (ROOT / "docs/production.md").read_text().replace("\n", " ")
@@ -49,4 +53,9 @@ def test_the_documented_numbers_are_the_stored_ones() -> None:
         f"{found['median_error']:.1%}, largest {found['largest_error']:.1%})"
     ) in text
     assert f"{tau['tau']:.2f} ({tau['low']:.2f} to {tau['high']:.2f})" in text
+    of_torch = torch["summary"]
+    assert (
+        f"{of_torch['within_10_percent']} of the 30 are within 10%, with a median error of "
+        f"{of_torch['median_error']:.1%}"
+    ) in text
     assert stored["processor"].removeprefix("cpu (").partition(")")[0] in text

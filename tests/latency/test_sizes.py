@@ -17,7 +17,9 @@ from archsearch.latency.sizes import Solver
 from archsearch.space.grid import Space
 from archsearch.space.step_budget import StepBudget, timed_cells
 
-SPACE = Space(Variant(16, 8, 1, 1), {"c1": (8, 16, 24, 40), "group_channels": (8,), "l1": (1, 3)})
+SPACE = Space(
+    Variant(16, 8, 1, 1), {"c1": (8, 16, 24, 40), "group_channels": (8,), "l1": (1, 2, 3)}
+)
 
 
 def seconds_of(variant: Family) -> float:
