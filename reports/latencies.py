@@ -11,7 +11,7 @@ from archsearch.core.metrics import GENERAL, rounded
 from archsearch.reports.card import Card, unless
 from archsearch.reports.context import Context
 from archsearch.reports.formats import MISSING, Table, number
-from archsearch.reports.phrases import paragraph, plural
+from archsearch.reports.phrases import are, paragraph, plural
 from archsearch.reports.style import (
     FAINT,
     LINES,
@@ -193,8 +193,8 @@ def _errors_text(context: Context) -> str:
         return ""
     within = sum(error <= BAND for error in errors)
     return (
-        f"Of {plural(len(errors), 'network')} that the model has not seen, {within} are predicted "
-        f"within {BAND:.0%}; the largest error is {max(errors):.1%}."
+        f"Of {plural(len(errors), 'network')} that the model has not seen, {within} {are(within)} "
+        f"predicted within {BAND:.0%}; the largest error is {max(errors):.1%}."
     )
 
 
