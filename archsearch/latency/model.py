@@ -13,7 +13,6 @@ from typing import TypeVar
 from archsearch.core.closed_form import cost_of
 from archsearch.core.counted_cost import counted_layers
 from archsearch.core.family import Family
-from archsearch.stats.intervals import t_quantile
 from archsearch.stats.nonnegative import nonnegative_rates, weighted_sum
 
 LEVEL = 0.95
@@ -93,6 +92,8 @@ class LatencyModel:
     @property
     def half_width(self) -> float:
         """Half of the interval of a prediction, relative to it; infinite if it is not known."""
+        from archsearch.stats.intervals import t_quantile  # loads numpy, which a plan does not need
+
         if self.error is None:
             return math.inf
         return t_quantile((1 + LEVEL) / 2, self.num_networks - 1) * self.error
