@@ -32,7 +32,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -163,26 +164,41 @@ STEPS: dict[str, Callable[[argparse.Namespace], list[Command]]] = {
 def outcome_of(command: Command, log: IO[str]) -> str:
     """Runs the command with its output in `log`; returns "succeeded" or what went wrong."""
     environment = os.environ | {"PYTHONUNBUFFERED": "1"} | command.environment
+    process: subprocess.Popen[bytes] | None = None
     try:
-        process = subprocess.Popen(
-            command.arguments,
-            cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with sigterm_held():
+            process = subprocess.Popen(
+                command.arguments,
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        status = process.wait(timeout=command.seconds)
     except OSError as error:
         return f"{command.arguments[0]} cannot be run: {error.strerror}"
-    try:
-        status = process.wait(timeout=command.seconds)
     except subprocess.TimeoutExpired:
         return f"timed out after {command.seconds:g} s"
     finally:
-        if process.poll() is None:  # kill its children too; also on this process's SIGTERM
+        # Kill its children too; also on this process's SIGTERM.
+        if process is not None and process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     return "succeeded" if status == 0 else f"failed with status {status}"
+
+
+@contextmanager
+def sigterm_held() -> Iterator[None]:
+    """Handles a SIGTERM at the end of the block, when a command that starts in it is known."""
+    received: list[int] = []
+    handler = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        if received:
+            signal.raise_signal(signal.SIGTERM)
 
 
 def run_step(name: str, commands: list[Command], out: Path) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -83,6 +85,28 @@ def test_running_commands_end_when_the_program_is_terminated(tmp_path: Path) -> 
         assert process.wait() == 143
     wait_for(lambda: has_ended(int(log.read_text().rpartition("pid ")[2])))
     assert json.loads((tmp_path / "summary.json").read_text())["tests"] == {}
+
+
+def test_a_command_that_starts_while_the_program_is_terminated_ends_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal arrives when the command runs, and before the program knows its number."""
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def interrupted(*args: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(popen(*args, **options))
+        signal.raise_signal(signal.SIGTERM)
+        return started[0]
+
+    monkeypatch.setattr("subprocess.Popen", interrupted)
+    handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with (tmp_path / "log").open("w") as log, pytest.raises(SystemExit):
+            gpu_session.outcome_of(Command("a", ("sleep", "60"), 60), log)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert started[0].poll() == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("baselines", [None, Path("theirs")])
