@@ -42,8 +42,10 @@ class LatencyGrid:
         """The largest spread of repeats, relative to their median."""
         return self.budget.tolerance
 
+    @property
     def name(self) -> str:
-        return f"grid-{self.budget}"
+        """The name of the run's folder, before its data: ``grid-5ms``."""
+        return f"{self.study().name}-{self.budget}"
 
     def latency(self, device: str) -> Latency:
         return Latency(self.target, device, self.budget.seconds)
@@ -78,6 +80,11 @@ class LatencySearch:
 
     tolerance = 0.1
     """The largest spread of repeats, relative to their median."""
+
+    @property
+    def name(self) -> str:
+        """The name of the run's folder, before its size and its data."""
+        return self.search.name
 
     @property
     def plan(self) -> Search:

