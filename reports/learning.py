@@ -14,6 +14,9 @@ from archsearch.reports.context import Context
 from archsearch.reports.style import FAINT, INK, epoch_axes, legend_below, series
 from archsearch.results import CellResult, TrialResult
 
+Curve = tuple[list[int], list[float]]
+"""Epochs and values."""
+
 MAX_SERIES = 8
 MAX_DRAWN_ALONE = 500
 """The faint lines of more networks are one image in the figure."""
@@ -35,7 +38,8 @@ def learning_figure(context: Context) -> Figure:
     is_large = len(networks) > MAX_DRAWN_ALONE
     _plot_faint(ax, [*reversed(others.values())], is_large)
     for i, cell in enumerate(named):
-        ax.plot(*_mean_curve(cell), **series(i), label=cell.label)
+        curve = _mean_curve(cell)
+        ax.plot(*curve, **series(i), marker=_marker(curve), label=cell.label)
     _plot_crosses(ax, networks, is_large)
     if named:
         legend_below(ax, "best first" if len(named) > 1 else None)
@@ -52,15 +56,22 @@ def _networks(context: Context) -> list[CellResult]:
 
 
 def _plot_faint(ax: Axes, cells: Sequence[CellResult], is_large: bool) -> None:
-    curves = list(filter(None, map(_mean_curve, cells)))
+    curves: list[Curve] = [curve for curve in map(_mean_curve, cells) if curve]
     style: dict[str, Any] = {"color": FAINT, "linewidth": 0.9}
     if is_large:
         lines = [[*zip(*curve, strict=True)] for curve in curves]
         ax.add_collection(LineCollection(lines, **style, zorder=2, rasterized=True))
+        points = [line[0] for line in lines if len(line) == 1]
+        ax.plot(*zip(*points, strict=True), ".", **style, zorder=2, rasterized=True)
         ax.autoscale_view()
         return
     for curve in curves:
-        ax.plot(*curve, **style)
+        ax.plot(*curve, **style, marker=_marker(curve))
+
+
+def _marker(curve: Curve | tuple[()]) -> str | None:
+    """Return a point for a curve of one epoch, which has no line."""
+    return "." if curve and len(curve[0]) == 1 else None
 
 
 def _plot_crosses(ax: Axes, cells: Sequence[CellResult], is_large: bool) -> None:
@@ -74,7 +85,7 @@ def _plot_crosses(ax: Axes, cells: Sequence[CellResult], is_large: bool) -> None
         ax.plot(*zip(*group, strict=True), "x", **style, zorder=5, rasterized=is_large)
 
 
-def _mean_curve(cell: CellResult) -> tuple[list[int], list[float]] | tuple[()]:
+def _mean_curve(cell: CellResult) -> Curve | tuple[()]:
     """Return the epochs and the mean errors of a network; empty if no epoch has an error."""
     by_epoch: dict[int, list[float]] = {}
     for epoch, error in (point for trial in cell.trials for point in _errors(trial)):

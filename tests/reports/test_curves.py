@@ -63,6 +63,28 @@ def test_a_diverged_training_ends_in_a_cross(grid: Results) -> None:
     assert len(crosses) == diverged == 6
 
 
+def test_a_training_of_one_epoch_is_a_point(grid: Results) -> None:
+    """Of the best networks and of the others, also where these are one image."""
+    short = replace(
+        grid,
+        cells=tuple(
+            replace(c, trials=tuple(replace(t, curve=t.curve[:1]) for t in c.trials))
+            for c in grid.cells
+        ),
+    )
+    context = Context.of(short)
+    with style.styled(), pytest.MonkeyPatch.context() as patch:
+        drawn = learning_figure(context).axes[0].get_lines()
+        patch.setattr("archsearch.reports.learning.MAX_DRAWN_ALONE", 0)
+        as_image = learning_figure(context).axes[0].get_lines()
+    points, of_image = (
+        sum(len(line.get_xdata()) for line in lines if line.get_marker() == ".")
+        for lines in (drawn, as_image)
+    )
+    networks = {c.label for c in grid.cells if any(t.curve for t in c.trials)}
+    assert points == of_image == len(networks)
+
+
 def test_a_perfect_model_is_drawn_at_half_an_image() -> None:
     assert visible_error(0.0, 200) == 0.25
     assert visible_error(3.0, 200) == 3.0
