@@ -111,7 +111,7 @@ def epoch_axes(y: str) -> tuple[Figure, Axes]:
     fig, ax = axes_with_title("Epoch", y)
     ax.set_yscale("log")
     plain_log_ticks(ax.yaxis)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return fig, ax
 
 
