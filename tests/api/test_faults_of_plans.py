@@ -18,21 +18,25 @@ import pytest
 import torch
 
 from archsearch import results
-from archsearch.api import session, train
+from archsearch.api import latency, session, train
 from archsearch.api.options import Launch
 from archsearch.core.budget import Budget
 from archsearch.core.plans import Halve, MoreSeeds, Search
 from archsearch.families.internimage import Variant
+from archsearch.latency import timing as latency_timing
 from archsearch.reproduce import reproduce
 from archsearch.running import timing, train_full, train_trial
 from archsearch.running.stopping import StudyStopped
+from archsearch.space.grid import Space
+from archsearch.space.step_budget import StepBudget
 from archsearch.storage.files import TEMP_PREFIX
 from archsearch.storage.status import study_status
 from archsearch.storage.study_folder import StudyFolder
-from archsearch.study import Record, Study
+from archsearch.study import Record, Study, Trial
 from archsearch.training import data
 from internimage.description import Description
 from studies import scale
+from studies.latency import LatencyGrid
 from tests import toy
 from tests.disk import DEADLY, FAULTS, Disk, Fault, failing, in_a_child
 
@@ -61,6 +65,11 @@ STUDIES: dict[str, Study] = {
     ),
 }  # fmt: skip
 
+BY_LATENCY = LatencyGrid(
+    space=Space(TINY, {"c1": (8, 16), "group_channels": (4,), "l1": (1,)}),
+    budget=StepBudget(1e-3, 0.2), target="cpu", recipe=ONE_EPOCH, data="toy",
+)  # fmt: skip
+
 Command = Callable[[Path], object]
 
 STOPPED = r"1: stopped: the storage failed: /.*: [A-Z](.|\n)*[Rr]esume"
@@ -69,6 +78,11 @@ STOPPED = r"1: stopped: the storage failed: /.*: [A-Z](.|\n)*[Rr]esume"
 def run_study(study: Study, path: Path) -> None:
     launch = Launch(out=path, runner="inline", quote=False)
     session.train_and_report(study, launch, ["archsearch", "toy"])
+
+
+def run_by_latency(path: Path) -> None:
+    launch = Launch(out=path, runner="inline", quote=False)
+    latency.train_planned(BY_LATENCY, launch, ["archsearch", "toy"])
 
 
 def run_reproduction(path: Path) -> None:
@@ -83,6 +97,7 @@ def run_training(path: Path) -> None:
 
 COMMANDS: dict[str, Command] = {
     **{name: partial(run_study, study) for name, study in STUDIES.items()},
+    "latency": run_by_latency,
     "reproduction": run_reproduction,
     "training": run_training,
 }
@@ -95,7 +110,13 @@ def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_full, "_train", train_in_full)
     monkeypatch.setattr(train_full, "describe_weights", lambda *_: Description())
     monkeypatch.setattr(session, "write_reports", lambda _: None)
+    monkeypatch.setattr(latency, "write_reports", lambda _: None)
+    monkeypatch.setattr(latency_timing, "latency", toy_latency)
     monkeypatch.setattr(os, "fsync", lambda _: None)  # no power is cut, and real ones take long
+
+
+def toy_latency(trial: Trial, *_: object) -> float:
+    return 1e-5 * trial.variant.params()["c1"] * trial.variant.num_blocks
 
 
 def train_in_full(folder: Path, request: Any, *_: object) -> None:
