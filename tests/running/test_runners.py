@@ -8,7 +8,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +21,7 @@ from archsearch.running.runners import RunnerOptions, choose_runner, gpus_of, nu
 from archsearch.running.runners.local import LocalRunner
 from archsearch.running.runners.on_ray import RayRunner
 from archsearch.running.work import failure_kind, resolve
+from archsearch.storage.record_values import without_times
 from archsearch.storage.study_folder import StudyFolder
 from archsearch.study import Record
 from archsearch.training import machine
@@ -65,10 +66,6 @@ def test_the_same_study_gives_the_same_records(run: Any) -> None:
     assert {record_of(folder, i).attempts for i in range(3)} == {1}
 
 
-MEASURED = ("seconds", "images_per_second", "peak_memory_bytes")
-"""Measurements, which differ between runs."""
-
-
 @pytest.mark.slow
 def test_real_trainings_give_the_same_records_through_every_runner(
     tmp_path: Path, one_ray: None
@@ -90,14 +87,7 @@ def trained(path: Path, runner: Any) -> dict[str, Any]:
     run_study(folder, folder.trials(), runner=runner, workers=workers, device="cpu")
     records = folder.records(folder.ids())
     assert [record.status for record in records.values()] == ["complete"] * 4
-    return {
-        trial_id: [without_measurements(r.metrics), *map(without_measurements, r.curve)]
-        for trial_id, r in records.items()
-    }
-
-
-def without_measurements(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key not in MEASURED}
+    return {id_: without_times([r.metrics, r.curve]) for id_, r in records.items()}
 
 
 @pytest.mark.parametrize("run", RUNNERS, indirect=True)
