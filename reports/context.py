@@ -12,6 +12,7 @@ from archsearch.families.internimage import InternImageFamily
 from archsearch.families.naming import family_name
 from archsearch.reports.style import symbol
 from archsearch.results import CellResult, Comparison, Results
+from archsearch.results.latencies import MeasuredLatencies
 from archsearch.stats.ranking import Ranking
 
 HeatmapAxes = tuple[str, ...]
@@ -66,6 +67,12 @@ class Context:
         default."""
         families = (*self.results.study.families, DEFAULT)
         return next((c.cell.variant for c in self.cells if c.cell.variant), families[0])
+
+    @cached_property
+    def latencies(self) -> MeasuredLatencies | None:
+        """The measured latencies of the run, with the model of them; None without any."""
+        measured = self.results.latencies
+        return None if measured is None else MeasuredLatencies(measured)
 
     @cached_property
     def is_internimage(self) -> bool:

@@ -69,15 +69,15 @@ class NetworkLatency:
 
 def latencies(context: Context) -> list[NetworkLatency]:
     """Return the networks of the run and the other measured ones, the fastest first."""
-    measured, planned = _measured(context.results), _planned(context.results)
+    measured, planned = _measured(context), _planned(context.results)
     networks = dict.fromkeys((*planned, *measured.times))
     found = [_network(v, measured, v in planned) for v in networks]
     return sorted(found, key=lambda one: one.seconds)
 
 
-def _measured(results: Results) -> MeasuredLatencies:
-    assert results.latencies is not None, "the card is of runs with measured latencies"
-    return MeasuredLatencies(results.latencies)
+def _measured(context: Context) -> MeasuredLatencies:
+    assert context.latencies is not None, "the card is of runs with measured latencies"
+    return context.latencies
 
 
 def _planned(results: Results) -> list[Family]:
@@ -156,7 +156,7 @@ def _row(one: NetworkLatency) -> dict[str, Any]:
 
 
 def _note(context: Context) -> str:
-    measured = _measured(context.results)
+    measured = _measured(context)
     return paragraph(
         _how_measured(measured), _model_text(measured), _errors_text(context), _tau_text(context)
     )
@@ -212,7 +212,7 @@ def budget_text(results: Results) -> str:
     """Return `` at a latency of 5ms on onnxruntime``; empty for a run without such a budget."""
     if results.latencies is None:
         return ""
-    plan = _measured(results).plan
+    plan = MeasuredLatencies(results.latencies).plan
     return f" at a latency of {time_text(plan.seconds)} on {plan.target}" if plan.seconds else ""
 
 
@@ -272,7 +272,7 @@ def _log(ax: Axes) -> None:
 
 
 _SKIP = unless(
-    lambda c: c.results.latencies is not None and _measured(c.results).known.fitted,
+    lambda c: c.latencies is not None and c.latencies.known.fitted,
     "no latency is measured in this run",
 )
 

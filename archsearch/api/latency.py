@@ -91,11 +91,9 @@ def folder_of(planned: "LatencyGrid | LatencySearch", launch: Launch) -> Path:
 
 def measured_in(path: Path) -> "MeasuredLatencies | None":
     """Return what is measured in the run ``path``; None if nothing is planned there yet."""
-    from archsearch.results import load
-    from archsearch.results.latencies import MeasuredLatencies
+    from archsearch.results.loading import measured_latencies
 
-    folder = path / LATENCIES
-    return MeasuredLatencies(load(folder)) if (folder / "study.json").exists() else None
+    return measured_latencies(path)
 
 
 def _latency(planned: "LatencyGrid | LatencySearch") -> Latency:

@@ -42,11 +42,12 @@ def load(run_dir: str | Path) -> Results:
         for t in stored.trials
     )
     name, study, data = Path(run_dir).resolve().name, stored.study, stored.data
-    latencies = _latencies(folder.path)
+    latencies = measured_latencies(folder.path)
     if latencies is not None:
-        trials = MeasuredLatencies(latencies).added_to(trials)
+        trials = latencies.added_to(trials)
     results = assemble(name, study, data, stored.request, trials, _halving(study, data, trials))
-    results = replace(results, latencies=latencies)
+    if latencies is not None:
+        results = replace(results, latencies=latencies.results)
     if isinstance(study.plan, Tune):
         return replace(results, pilots={f.name: load(f) for f in inner_folders(folder.path)})
     if study.is_fine_tuned and (inner := inner_folders(folder.path)):
@@ -54,12 +55,12 @@ def load(run_dir: str | Path) -> Results:
     return results
 
 
-def _latencies(run: Path) -> Results | None:
-    """Return the study of measured latencies in a run's folder; None without one."""
+def measured_latencies(run: Path) -> MeasuredLatencies | None:
+    """Return the latencies that are measured in a run's folder; None if none are planned there."""
     from archsearch.core.plans import LATENCIES
 
     folder = run / LATENCIES
-    return load(folder) if (folder / "study.json").exists() else None
+    return MeasuredLatencies(load(folder)) if (folder / "study.json").exists() else None
 
 
 def _read_trial(trial: Trial, folder: "TrialFolder") -> TrialResult:
