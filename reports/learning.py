@@ -61,8 +61,8 @@ def _plot_faint(ax: Axes, cells: Sequence[CellResult], is_large: bool) -> None:
     if is_large:
         lines = [[*zip(*curve, strict=True)] for curve in curves]
         ax.add_collection(LineCollection(lines, **style, zorder=2, rasterized=True))
-        points = [line[0] for line in lines if len(line) == 1]
-        ax.plot(*zip(*points, strict=True), ".", **style, zorder=2, rasterized=True)
+        if points := [line[0] for line in lines if len(line) == 1]:
+            ax.plot(*zip(*points, strict=True), ".", **style, zorder=2, rasterized=True)
         ax.autoscale_view()
         return
     for curve in curves:
