@@ -5,7 +5,8 @@ from dataclasses import fields
 from typing import Any
 
 from archsearch.core.metrics import GENERAL, Metric
-from archsearch.core.recipe import TABLE_B, Recipe
+from archsearch.core.recipe import Recipe
+from archsearch.core.recipes import TABLE_B
 from archsearch.families.internimage_cost import count
 from archsearch.reports.card import Card, unless
 from archsearch.reports.cell_order import rank_label

@@ -6,7 +6,7 @@ runs below are trained together by ``python -m archsearch.benchmarks.evidence``.
 
 from archsearch.core.budget import Budget
 from archsearch.core.cell import Cell
-from archsearch.core.recipe import resolve
+from archsearch.core.recipes import resolve
 from archsearch.families.internimage import ORIGIN, Variant
 from archsearch.space.grid import Space, plan
 from archsearch.study import About, Study

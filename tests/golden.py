@@ -13,7 +13,8 @@ import numpy as np
 from archsearch.core.budget import Budget
 from archsearch.core.cell import Cell
 from archsearch.core.plans import MoreSeeds
-from archsearch.core.recipe import QUICK, Recipe
+from archsearch.core.recipe import Recipe
+from archsearch.core.recipes import QUICK
 from archsearch.core.task import Data
 from archsearch.families.internimage import SCALED_ORIGIN, Variant
 from archsearch.families.internimage_cost import count

@@ -9,7 +9,7 @@ import torch
 import archsearch
 import internimage
 from archsearch.api.evaluate import Evaluate, evaluate_weights
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.evaluation import SavedNetwork, measure
 from archsearch.running.train_full import WEIGHTS, train_full
 from archsearch.tasks.detection import Detection

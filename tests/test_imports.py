@@ -36,7 +36,7 @@ def heavy_after(statements: str) -> set[str]:
 
 PLANNING = """
 from archsearch.core.budget import Budget
-from archsearch.core.recipe import RECIPES
+from archsearch.core.recipes import RECIPES
 from archsearch.families.internimage_space import MAIN
 from archsearch.space.search_space import domain_of
 from archsearch.studies import grid, scale

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from archsearch.core.budget import Budget
-from archsearch.core.recipe import QUICK, resolve
+from archsearch.core.recipes import QUICK, resolve
 from archsearch.networks import find_cell
 from archsearch.reproduce import Reproduction, differences_of, reproduce
 from archsearch.results import assemble

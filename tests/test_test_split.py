@@ -10,7 +10,7 @@ import pytest
 import archsearch as a
 from archsearch.core.metrics import GENERAL
 from archsearch.core.plans import Halve, MoreSeeds
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.networks import find_cell, find_trial
 from archsearch.reports.provenance import verify
 from archsearch.reports.render import render_results

@@ -11,6 +11,7 @@ from archsearch.api.compare_request import Compare
 from archsearch.api.downstream import Downstream, downstream_and_report
 from archsearch.api.evaluate import Evaluate, evaluate_weights
 from archsearch.api.families import network_named, parse_axes
+from archsearch.api.full_training import FullTraining
 from archsearch.api.heads import HeadOptions
 from archsearch.api.keywords import (
     check_keywords,
@@ -21,10 +22,11 @@ from archsearch.api.keywords import (
 )
 from archsearch.api.latency import planned_of, train_planned
 from archsearch.api.options import Launch, Training, parse_key_values
-from archsearch.api.requests import Grid, Scale, Search
+from archsearch.api.requests import Grid, Scale
 from archsearch.api.run import Run
+from archsearch.api.search_request import Search
 from archsearch.api.session import train_and_report
-from archsearch.api.train import FullTraining, TrainedNetwork, train_network
+from archsearch.api.train import TrainedNetwork, train_network
 from archsearch.core.by_file import source_of
 from archsearch.core.by_path import path_of
 from archsearch.core.closed_form import NUM_CLASSES, cost_of

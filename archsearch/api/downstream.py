@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from archsearch.api.full_training import Chosen, FullTraining
 from archsearch.api.keywords import evaluate_all, from_options, option
 from archsearch.api.options import EPOCHS_HELP, SET_HELP, Launch, Seeds, parse_seeds
 from archsearch.api.session import RUNS, train_and_report
-from archsearch.api.train import Chosen, FullTraining
 from archsearch.core.numbers import quoted
 from archsearch.study import Study
 

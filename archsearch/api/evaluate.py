@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from archsearch.api.keywords import InputErrors, evaluate_all, option
 from archsearch.api.live import say
 from archsearch.core.numbers import quoted
-from archsearch.core.recipe import QUICK, Precision, Recipe
+from archsearch.core.recipe import Precision, Recipe
+from archsearch.core.recipes import QUICK
 from archsearch.core.task import Data
 
 if TYPE_CHECKING:

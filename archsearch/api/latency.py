@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from archsearch.api.live import say
 from archsearch.api.options import Launch, Training
-from archsearch.api.requests import Grid, Scale, Search
+from archsearch.api.requests import Grid, Scale
+from archsearch.api.search_request import Search
 from archsearch.api.session import (
     RUNS,
     checked_data,

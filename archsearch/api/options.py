@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from archsearch.api.keywords import InputErrors, evaluate_all, option
 from archsearch.core.numbers import LARGEST, quoted, whole_number
 from archsearch.core.plans import Halve, MoreSeeds, Over, Plan
-from archsearch.core.recipe import Recipe, resolve
+from archsearch.core.recipe import Recipe
+from archsearch.core.recipes import resolve
 from archsearch.running.runners import RunnerName, RunnerOptions
 
 if TYPE_CHECKING:
@@ -89,6 +90,10 @@ class Resolved:
     data: str
     seeds: tuple[int, ...]
     plan: Plan | None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of functions that make a study, which add no plan."""
+        return {"recipe": self.recipe, "data": self.data, "seeds": self.seeds}
 
 
 def log_option() -> Any:

@@ -19,7 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from archsearch.benchmarks import kornia_augmentation
 from archsearch.benchmarks.output import print_measured
 from archsearch.benchmarks.random_images import random_images
-from archsearch.core.recipe import Recipe, resolve
+from archsearch.core.recipe import Recipe
+from archsearch.core.recipes import resolve
 from archsearch.training.augmentation import Pipeline
 from archsearch.training.device import device_name, device_of, synchronize
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from archsearch.benchmarks.quotes import processor
 from archsearch.core.family import Family
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.core.task import Data
 from archsearch.core.versions import versions
 from archsearch.families.internimage import Variant

@@ -30,7 +30,8 @@ import internimage.dcnv3
 from archsearch.benchmarks import networks
 from archsearch.benchmarks.random_images import NUM_CLASSES, RandomImages
 from archsearch.benchmarks.step_shares import step_shares
-from archsearch.core.recipe import QUICK, Recipe
+from archsearch.core.recipe import Recipe
+from archsearch.core.recipes import QUICK
 from archsearch.core.task import Batch, Data
 from archsearch.families.internimage import parse_network
 from archsearch.training.device import DTYPES, device_name, device_of, settings, synchronize

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from archsearch.api.live import say
-from archsearch.api.requests import parse_metrics
+from archsearch.api.search_request import parse_metrics
 from archsearch.api.session import write_reports
 from archsearch.cli.options import AsFormat, Format
 from archsearch.cli.output import print_json, print_rows

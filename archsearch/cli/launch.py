@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Exit
 
 from archsearch.api.downstream import Downstream, downstream_and_report
+from archsearch.api.full_training import FullTraining
 from archsearch.api.keywords import evaluate_all, from_options
 from archsearch.api.latency import Planned, folder_of, measured_in, planned_of, train_planned
 from archsearch.api.live import say
 from archsearch.api.options import Launch, Training
-from archsearch.api.requests import Grid, Scale, Search, load_study
-from archsearch.api.train import FullTraining, train_network
+from archsearch.api.requests import Grid, Scale
+from archsearch.api.search_request import Search
+from archsearch.api.study_file import load_study
+from archsearch.api.train import train_network
 from archsearch.cli.options import AsFormat, Format, PlanOnly, Run, command_line, with_options
 from archsearch.cli.output import print_json, print_rows
 from archsearch.core.cell import Cell

@@ -9,7 +9,7 @@ from typer import Argument, Exit, Option
 from archsearch.api.keywords import evaluate_all, from_options
 from archsearch.api.live import say
 from archsearch.api.options import Launch, Training
-from archsearch.api.requests import PaperStudy, StudyName
+from archsearch.api.paper_request import PaperStudy, StudyName
 from archsearch.api.session import RUNS, folder_name, write_reports
 from archsearch.cli.launch import train_or_exit
 from archsearch.cli.options import AsFormat, Device, Format, ImageSize, PlanOnly, with_options

@@ -17,6 +17,7 @@ from typing import Any
 from archsearch.core.task import Data
 from archsearch.core.versions import versions
 from archsearch.storage import lock
+from archsearch.storage.differences import Difference, differences, union
 from archsearch.storage.family_sources import read_sources, write_sources
 from archsearch.storage.faults import NOT_ALLOWED, STORAGE_ERRORS
 from archsearch.storage.files import log, quarantine, write_json
@@ -25,17 +26,14 @@ from archsearch.storage.plain_file import Damaged, refuse_link
 from archsearch.storage.record_file import FINISHED, RecordSummary, State
 from archsearch.storage.request import (
     STUDY_SCHEMAS,
-    Difference,
     check_request,
     data_of,
-    differences,
     ids_of,
     migrated,
     stored_variants,
     study_of,
     to_request,
     trials_of,
-    union,
 )
 from archsearch.storage.stored_json import has_checksum, read_checked, warn_once, well_formed
 from archsearch.storage.trial_folder import SPEC, TrialFolder, record_summary

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.testing.subject import NUM_CLASSES, Subject, require
 from archsearch.training.augmentation import to_float
 

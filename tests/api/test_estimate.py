@@ -10,7 +10,8 @@ import pytest
 from archsearch.api import estimate
 from archsearch.api.estimate import estimate_study
 from archsearch.api.options import Launch
-from archsearch.core.recipe import Recipe, resolve
+from archsearch.core.recipe import Recipe
+from archsearch.core.recipes import resolve
 from archsearch.core.task import Data
 from archsearch.families.internimage import Variant
 from archsearch.running import run, runners

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from archsearch import results
-from archsearch.api import latency, session, train
+from archsearch.api import full_training, latency, session, train
 from archsearch.api.options import Launch
 from archsearch.core.budget import Budget
 from archsearch.core.plans import Halve, MoreSeeds, Search
@@ -91,7 +91,7 @@ def run_reproduction(path: Path) -> None:
 
 
 def run_training(path: Path) -> None:
-    options = train.FullTraining(out=path, data="toy", epochs=1)
+    options = full_training.FullTraining(out=path, data="toy", epochs=1)
     assert train.train_network("8-4-1-1", options).weights.exists()
 
 

@@ -9,7 +9,7 @@ import pytest
 import archsearch
 from archsearch.api.power import power_line
 from archsearch.core.budget import Budget
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.core.task import Data
 from archsearch.storage.study_folder import StudyFolder
 from archsearch.studies import grid

@@ -10,7 +10,7 @@ import pytest
 from archsearch.benchmarks import evidence
 from archsearch.benchmarks.evidence import train_in_parts
 from archsearch.core.cell import Cell
-from archsearch.core.recipe import resolve
+from archsearch.core.recipes import resolve
 from archsearch.families.internimage import Variant
 from archsearch.reports.provenance import verify
 from archsearch.results import load

@@ -10,7 +10,7 @@ import archsearch.running.run as run_module
 from archsearch.benchmarks import halving
 from archsearch.benchmarks.halving import agreement, compare, corrected, read
 from archsearch.benchmarks.halving_replay import Replay, best, judged
-from archsearch.core.recipe import CIFAR
+from archsearch.core.recipes import CIFAR
 from archsearch.core.task import Data
 from archsearch.families.internimage import ORIGIN
 from archsearch.searching.rungs import rungs

@@ -9,7 +9,7 @@ from archsearch.benchmarks.own_families.cnn import CNN
 from archsearch.benchmarks.own_families.resnet import ResNet
 from archsearch.benchmarks.own_families.vit import ViT
 from archsearch.core.family import Family
-from archsearch.core.recipe import resolve
+from archsearch.core.recipes import resolve
 from archsearch.space.trainable import check_variant
 
 

@@ -295,7 +295,7 @@ def test_a_study_runs_from_a_file(
 ) -> None:
     (tmp_path / "own_study.py").write_text(
         "from archsearch.core.budget import Budget\n"
-        "from archsearch.core.recipe import resolve\n"
+        "from archsearch.core.recipes import resolve\n"
         "from archsearch.studies import grid\n"
         "def study():\n"
         "    return grid.study(recipe=resolve('quick'), budget=Budget.parse('1M'),\n"

@@ -5,15 +5,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-from archsearch.core.recipe import (
-    CIFAR,
-    QUICK,
-    RECIPES,
-    TABLE_B,
-    TABLE_B_NOT_IN_RECIPE,
-    Recipe,
-    resolve,
-)
+from archsearch.core.recipe import Recipe
+from archsearch.core.recipes import CIFAR, QUICK, RECIPES, TABLE_B, TABLE_B_NOT_IN_RECIPE, resolve
 from archsearch.core.task import Data
 from archsearch.families.internimage import Variant
 from archsearch.study import Trial

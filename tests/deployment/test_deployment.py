@@ -11,7 +11,7 @@ from PIL import Image
 
 import internimage
 from archsearch.core.cell import Cell
-from archsearch.core.recipe import resolve
+from archsearch.core.recipes import resolve
 from archsearch.deployment import onnx_export
 from archsearch.deployment.predict import image_input, predict
 from archsearch.deployment.trained import open_classifier

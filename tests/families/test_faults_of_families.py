@@ -11,7 +11,7 @@ import pytest
 import archsearch
 from archsearch.core import counted_cost
 from archsearch.core.budget import Budget
-from archsearch.core.recipe import resolve
+from archsearch.core.recipes import resolve
 from archsearch.space import search_space
 from archsearch.space.grid import Space, plan
 from archsearch.space.search_space import domain_of

@@ -6,7 +6,7 @@ import pytest
 
 from archsearch.core.budget import Budget
 from archsearch.core.meta_cost import count_module
-from archsearch.core.recipe import resolve
+from archsearch.core.recipes import resolve
 from archsearch.families.internimage import ORIGIN, SCALED_ORIGIN, Variant
 from archsearch.results import load
 from archsearch.running.run import run_study

@@ -11,7 +11,7 @@ from torch import nn
 
 from archsearch.core.budget import Budget
 from archsearch.core.family import variant_to_dict
-from archsearch.core.recipe import resolve
+from archsearch.core.recipes import resolve
 from archsearch.families import family_named, variant_from_dict
 from archsearch.families.compound_scaling import ROUNDING_NAMES
 from archsearch.families.vit import ViT

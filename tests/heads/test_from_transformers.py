@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.heads import from_transformers, mask2former
 from archsearch.heads.dino_cost import Sizes as DINOSizes
 from archsearch.heads.mask2former_cost import Sizes

@@ -10,7 +10,7 @@ import pytest
 from archsearch.core.cell import Cell
 from archsearch.core.family import Family
 from archsearch.core.plans import Latency
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.core.task import Data
 from archsearch.families.convnext import ConvNeXt
 from archsearch.families.internimage import Variant

@@ -8,7 +8,7 @@ import torch
 
 from archsearch.cli import probe
 from archsearch.core.cell import Cell
-from archsearch.core.recipe import QUICK, resolve
+from archsearch.core.recipes import QUICK, resolve
 from archsearch.families.internimage import Variant
 from archsearch.probes.networks import open_network
 from archsearch.probes.robustness import compare, consistency, rotate, shift, transforms, wilson

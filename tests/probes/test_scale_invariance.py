@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import internimage
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.evaluation import SavedNetwork
 from archsearch.heads.instances import Detections
 from archsearch.probes.scale_invariance import FACTORS, check_detector, scale_invariance

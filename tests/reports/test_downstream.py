@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from archsearch.core.cell import Cell
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.core.start import Start
 from archsearch.families.internimage import Variant
 from archsearch.reports.cell_order import reported_interval

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from archsearch.core.budget import Budget
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.families.convnext import ConvNeXt
 from archsearch.families.internimage import ORIGIN
 from archsearch.reports.context import Context

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from archsearch.core.plans import MoreSeeds
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.reports.cards import CARDS
 from archsearch.reports.context import Context
 from archsearch.reports.operators import (

@@ -12,7 +12,7 @@ import pytest
 from typer import Exit
 
 from archsearch.cli.runs import report
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.reports.card import Card
 from archsearch.reports.cards import CARDS
 from archsearch.reports.page import page

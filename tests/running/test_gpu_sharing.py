@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.core.task import Data
 from archsearch.families.internimage import Variant
 from archsearch.running.estimate import Estimate

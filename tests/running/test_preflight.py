@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.running.preflight import precision_warning
 from archsearch.training import machine
 

@@ -77,7 +77,7 @@ def test_real_trainings_give_the_same_records_through_every_runner(
 
 def trained(path: Path, runner: Any) -> dict[str, Any]:
     """Metrics and curves, without measurements, of two small networks with two seeds on digits."""
-    from archsearch.core.recipe import RECIPES
+    from archsearch.core.recipes import RECIPES
     from archsearch.training.data import describe
 
     recipe = dataclasses.replace(RECIPES["quick"], epochs=2)

@@ -14,7 +14,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from archsearch.core.interrupted import Interrupted
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.running import train_trial as train_trial_module
 from archsearch.running.train_trial import train_trial
 from archsearch.storage import checkpoint

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from archsearch.core.interrupted import Interrupted
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.families.internimage import Variant
 from archsearch.running.train_trial import train_trial
 from archsearch.storage.trial_folder import TrialFolder

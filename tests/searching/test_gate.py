@@ -2,7 +2,7 @@
 
 import pytest
 
-from archsearch.core.recipe import CIFAR
+from archsearch.core.recipes import CIFAR
 from archsearch.families.internimage import ORIGIN
 from archsearch.searching.gate import (
     gate,

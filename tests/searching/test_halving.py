@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from archsearch.core.plans import Halve, MoreSeeds, plan_to_dict
-from archsearch.core.recipe import CIFAR, QUICK
+from archsearch.core.recipes import CIFAR, QUICK
 from archsearch.core.task import Data
 from archsearch.families.internimage import ORIGIN
 from archsearch.results import load

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from archsearch.core.budget import Budget
-from archsearch.core.recipe import RECIPES
+from archsearch.core.recipes import RECIPES
 from archsearch.core.task import Data
 from archsearch.families.internimage import SCALED_ORIGIN, Variant
 from archsearch.searching.adaptive_plan import drive

@@ -7,7 +7,7 @@ import pytest
 
 from archsearch import optuna_export
 from archsearch.core.budget import Budget
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.core.task import Data
 from archsearch.families.internimage import ORIGIN, Variant
 from archsearch.families.internimage_cost import count

@@ -12,7 +12,7 @@ import torch
 import archsearch as a
 from archsearch.core.family import Family
 from archsearch.core.interrupted import Interrupted
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.core.start import Start, start_of
 from archsearch.families.vit import ViT
 from archsearch.heads.upernet_model import UperNet

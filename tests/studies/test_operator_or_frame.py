@@ -11,8 +11,8 @@ import pytest
 
 from archsearch import cli
 from archsearch.api.options import Training
-from archsearch.api.requests import PaperStudy
-from archsearch.core.recipe import QUICK
+from archsearch.api.paper_request import PaperStudy
+from archsearch.core.recipes import QUICK
 from archsearch.families.internimage import ORIGIN, Variant
 from archsearch.studies import operator_or_frame
 from archsearch.studies.sizes import SCALES, Size

@@ -13,7 +13,8 @@ import pytest
 
 from archsearch import cli
 from archsearch.cli import paper
-from archsearch.core.recipe import QUICK, Recipe
+from archsearch.core.recipe import Recipe
+from archsearch.core.recipes import QUICK
 from archsearch.families.internimage import ORIGIN, FreeVariant, Variant
 from archsearch.paper.claim import as_printed
 from archsearch.paper.weight_sharing import sharing_rows

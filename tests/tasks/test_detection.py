@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from archsearch.core.interrupted import Interrupted
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.families.convnext import ConvNeXt
 from archsearch.families.internimage import Variant
 from archsearch.families.vit import ViT

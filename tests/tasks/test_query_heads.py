@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.running.train_trial import train_trial, training_of
 from archsearch.scenes.predicted import read
 from archsearch.storage.trial_folder import PREDICTIONS

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from archsearch.core.interrupted import Interrupted
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.heads import upernet_model
 from archsearch.running.train_trial import train_trial, training_of
 from archsearch.scenes.views import SegmentationView

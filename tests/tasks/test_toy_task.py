@@ -7,7 +7,7 @@ import pytest
 
 from archsearch.core.cell import Cell
 from archsearch.core.interrupted import Interrupted
-from archsearch.core.recipe import resolve
+from archsearch.core.recipes import resolve
 from archsearch.families.internimage import Variant
 from archsearch.results import load
 from archsearch.running.run import run_study

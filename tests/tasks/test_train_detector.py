@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import internimage
-from archsearch.api.train import FullTraining
-from archsearch.core.recipe import QUICK
+from archsearch.api.full_training import FullTraining
+from archsearch.core.recipes import QUICK
 from archsearch.heads.detector import Detector
 from archsearch.running.train_full import WEIGHTS, train_full, training_folder
 from archsearch.running.weights import read_network

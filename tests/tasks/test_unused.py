@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.core.task import Task
 from archsearch.tasks.classification import CLASSIFICATION
 from archsearch.tasks.detection import Detection

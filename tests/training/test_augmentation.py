@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.training import augmentation
 from archsearch.training.augmentation import Pipeline, to_float
 from archsearch.training.data import load

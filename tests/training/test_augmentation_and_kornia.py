@@ -9,7 +9,7 @@ from scipy.stats import ks_2samp
 from archsearch.benchmarks import kornia_augmentation
 from archsearch.benchmarks.augmentation import Operations
 from archsearch.benchmarks.random_images import random_images
-from archsearch.core.recipe import CIFAR, QUICK, TABLE_B
+from archsearch.core.recipes import CIFAR, QUICK, TABLE_B
 from archsearch.training.augmentation import Pipeline
 
 CPU = torch.device("cpu")

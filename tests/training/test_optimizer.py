@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from archsearch.core.recipe import resolve
+from archsearch.core.recipes import resolve
 from archsearch.families.convnext import ConvNeXt
 from archsearch.families.internimage import Variant
 from archsearch.training.optimizer import build_optimizer, learning_rate, set_learning_rate

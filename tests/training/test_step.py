@@ -9,7 +9,7 @@ from torch import nn
 
 from archsearch.core.cost import Cost
 from archsearch.core.interrupted import Interrupted
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.families.convnext import ConvNeXt
 from archsearch.running.train_trial import train_trial
 from archsearch.space.trainable import check_variant

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from archsearch.core.recipe import QUICK
+from archsearch.core.recipes import QUICK
 from archsearch.families.internimage import Variant
 from archsearch.running.train_trial import training_of
 from archsearch.storage.study_folder import TrialFolder
