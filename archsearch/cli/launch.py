@@ -9,7 +9,8 @@ from typer import Argument, Exit
 from archsearch.api.downstream import Downstream, downstream_and_report
 from archsearch.api.full_training import FullTraining
 from archsearch.api.keywords import evaluate_all, from_options
-from archsearch.api.latency import Planned, folder_of, measured_in, planned_of, train_planned
+from archsearch.api.latency import Planned, folder_of, planned_of, train_planned
+from archsearch.api.latency_measurements import measured_in
 from archsearch.api.live import say
 from archsearch.api.options import Launch, Training
 from archsearch.api.requests import Grid, Scale

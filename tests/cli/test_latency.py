@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import archsearch as a
-from archsearch.api import latency
+from archsearch.api import latency, latency_measurements
 from archsearch.core.interrupted import Stop
 from archsearch.results.latencies import MeasuredLatencies
 from archsearch.storage.study_folder import TrialFolder
@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Latencies are computed, and not measured; the values change what is computed."""
-    monkeypatch.setattr(latency, "WORK", f"{__name__}:fake_latency")
+    monkeypatch.setattr(latency_measurements, "WORK", f"{__name__}:fake_latency")
     monkeypatch.setattr(latency, "_processor", lambda: "cpu (Toy)")
     changes.clear()
     changes["failing"] = 0
