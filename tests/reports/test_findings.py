@@ -2,10 +2,12 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+import pytest
 
 from archsearch.benchmarks.evidence import findings_table
 from archsearch.reports.context import Context
@@ -13,8 +15,9 @@ from archsearch.reports.formats import as_markdown
 from archsearch.reports.main_effects import additive_fit
 from archsearch.reports.phrases import p_text
 from archsearch.reports.winner import Winner
-from archsearch.results import LEVEL, load
+from archsearch.results import LEVEL, Results, load
 from archsearch.stats.rank_agreement import reliability
+from archsearch.studies.evidence_verdicts import findings
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "studies/results/grid-2.2M-cifar10"
@@ -88,7 +91,59 @@ def test_what_the_stored_taus_of_short_trainings_say() -> None:
     assert f"share 80% of it, {most[0]:.2f} and {most[1]:.2f}" in WORDS
 
 
-def test_the_table_of_the_four_orderings_is_that_of_the_records() -> None:
-    runs = {path.name: load(path) for path in (ROOT / "studies/results").glob("evidence-*")}
-    assert len(runs) == 2
-    assert as_markdown(findings_table(runs)) in TEXT
+@pytest.fixture(scope="module")
+def evidence() -> dict[str, Results]:
+    return {path.name: load(path) for path in (ROOT / "studies/results").glob("evidence-*")}
+
+
+def test_the_table_of_the_four_orderings_is_that_of_the_records(
+    evidence: dict[str, Results],
+) -> None:
+    assert {name: len(run.trials) for name, run in evidence.items()} == {
+        "evidence-stacking": 168, "evidence-table-c": 120,
+    }  # fmt: skip
+    assert as_markdown(findings_table(evidence)) in TEXT
+
+
+def test_the_verdicts_in_words_have_the_numbers_of_the_records(
+    evidence: dict[str, Results],
+) -> None:
+    all_findings = findings(evidence)
+    assert [f.seeds_left_out for f in all_findings] == [()] * len(all_findings)
+    ours = {f.ordering.name: f for f in all_findings if f.metric == "val_accuracy"}
+    signs = {"C1": "above", "C'": "above", "L1": "below", "(alpha, beta)": "above"}
+    for name, finding in ours.items():
+        assert f"**{'Width' if name == 'C1' else name}: {finding.verdict}.**" in WORDS
+        low, high = finding.interval()
+        text = (
+            f"{abs(finding.test.estimate):.2f} points {signs[name]} X "
+            f"({low:.2f} to {high:.2f}, p = {finding.adjusted_p_value:.3f})"
+        ).replace("-", "−")
+        start, end = text.split(" X ")
+        assert (finding.test.estimate > 0) == (signs[name] == "above")
+        assert re.search(rf"{re.escape(start)} [^.]*?{re.escape(end)}", WORDS), text
+    deviations = [f.deviation for f in ours.values()]
+    assert f"was {min(deviations):.2f} to {max(deviations):.2f} points" in WORDS
+
+
+def test_loss_and_test_accuracy_confirm_what_the_words_say(evidence: dict[str, Results]) -> None:
+    verdicts = {(f.ordering.name, f.metric): f.verdict for f in findings(evidence)}
+    confirmed = {key for key, verdict in verdicts.items() if verdict == "confirmed"}
+    assert "contradicted" not in verdicts.values()
+    assert confirmed == {
+        ("C'", "val_loss"), ("C'", "test_accuracy"),
+        ("C1", "val_accuracy"), ("C1", "val_loss"), ("C1", "test_accuracy"),
+    }  # fmt: skip
+
+
+def test_the_pairs_rank_as_the_words_say(evidence: dict[str, Results]) -> None:
+    run = evidence["evidence-table-c"]
+    comparison = run.compare()
+    ranked = sorted(run.cells, key=lambda cell: -comparison.estimates[cell.index].mean)
+    first, second, *others = (comparison.estimates[cell.index] for cell in ranked)
+    assert [cell.cell.requested["alpha"] for cell in ranked[:2]] == [1.03, 1.09]
+    assert set(comparison.ranking.tied) == {cell.label for cell in ranked[:2]}
+    for pair, estimate in (("(1.03, 1.40)", first), ("(1.09, 1.36)", second)):
+        assert f"{pair} has {estimate.mean:.1f} ± {estimate.half_width:.1f}%" in WORDS
+    a, b, c = (f"{estimate.mean:.1f}" for estimate in others)
+    assert f"with {a}, {b} and {c}%" in WORDS
