@@ -115,13 +115,11 @@ def test_the_verdicts_in_words_have_the_numbers_of_the_records(
     for name, finding in ours.items():
         assert f"**{'Width' if name == 'C1' else name}: {finding.verdict}.**" in WORDS
         low, high = finding.interval()
-        text = (
-            f"{abs(finding.test.estimate):.2f} points {signs[name]} X "
-            f"({low:.2f} to {high:.2f}, p = {finding.adjusted_p_value:.3f})"
-        ).replace("-", "−")
-        start, end = text.split(" X ")
+        effect = f"{abs(finding.test.estimate):.2f} points {signs[name]}"
+        interval = f"({low:.2f} to {high:.2f}, p = {finding.adjusted_p_value:.3f})"
+        interval = interval.replace("-", "−")
         assert (finding.test.estimate > 0) == (signs[name] == "above")
-        assert re.search(rf"{re.escape(start)} [^.]*?{re.escape(end)}", WORDS), text
+        assert re.search(rf"{re.escape(effect)} [^.]*?{re.escape(interval)}", WORDS), interval
     deviations = [f.deviation for f in ours.values()]
     assert f"was {min(deviations):.2f} to {max(deviations):.2f} points" in WORDS
 
